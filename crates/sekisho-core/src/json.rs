@@ -1,0 +1,414 @@
+//! Bounded, strict reading of JSON objects that come from outside.
+//!
+//! Parsing is `serde_json`'s; what is added is what security needs: duplicate member names are
+//! refused at every depth, nesting is bounded, and a checked object keeps an index of its members,
+//! so that one claim can be read later without parsing the whole again.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, DeserializeSeed, Deserializer as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::Reject;
+
+mod value;
+
+pub use value::{JsonKind, JsonValue};
+
+/// Bounds the nesting of objects and arrays; the object itself is depth 1.
+pub const MAX_DEPTH: usize = 32;
+
+/// From this many members on, names are compared by a hash set rather than one by one.
+const LINEAR_NAMES: usize = 24;
+
+/// Says why a text is not a JSON object that can be trusted to mean one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonError {
+    /// Not UTF-8, not JSON, or not an object.
+    #[error("not a JSON object")]
+    Malformed,
+    /// The same member name twice in one object.
+    #[error("a member name stands twice in one object")]
+    DuplicateMember,
+    /// Nested deeper than [`MAX_DEPTH`].
+    #[error("nested too deep")]
+    TooDeep,
+}
+
+impl From<JsonError> for Reject {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::DuplicateMember => Self::DuplicateMember,
+            JsonError::Malformed | JsonError::TooDeep => Self::Malformed,
+        }
+    }
+}
+
+/// Is a JSON object that was checked once and can be read many times.
+///
+/// It owns its text; members are kept as positions in it. `Debug` shows the number of members
+/// only, for claims are personal data.
+#[derive(Clone)]
+pub struct JsonObject {
+    text: Box<str>,
+    members: Vec<Member>,
+}
+
+#[derive(Clone)]
+struct Member {
+    name: Name,
+    value: Span,
+}
+
+#[derive(Clone)]
+enum Name {
+    Plain(Span),
+    /// The name is written with escapes; this is what they stand for.
+    Unescaped(Box<str>),
+}
+
+/// Start and end of a slice of the text, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// Finds where `part`, a slice of `whole`, lies in it.
+    fn of(part: &str, whole: &str) -> Option<Self> {
+        let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+        let end = start.checked_add(part.len())?;
+        (end <= whole.len()).then_some(())?;
+        Some(Self { start: u32::try_from(start).ok()?, end: u32::try_from(end).ok()? })
+    }
+
+    pub(crate) fn read(self, text: &str) -> &str {
+        text.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+impl JsonObject {
+    /// Checks a JSON text ([RFC 8259](https://www.rfc-editor.org/rfc/rfc8259)) and indexes its members.
+    ///
+    /// White space around the object is allowed, a byte order mark is not. The caller bounds the length.
+    ///
+    /// # Errors
+    /// - [`JsonError::Malformed`]: not UTF-8, not JSON, lone surrogates, or not an object.
+    /// - [`JsonError::TooDeep`]: nested deeper than [`MAX_DEPTH`].
+    /// - [`JsonError::DuplicateMember`]: a name stands twice in one object, at any depth.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, JsonError> {
+        let text = String::from_utf8(bytes).map_err(|_| JsonError::Malformed)?.into_boxed_str();
+        let members = index(&text)?;
+        Ok(Self { text, members })
+    }
+
+    /// Writes a value as JSON and indexes it.
+    ///
+    /// # Errors
+    /// [`JsonError`] when the value does not serialize to an object within the bounds.
+    pub fn from_serialize<T: serde::Serialize + ?Sized>(value: &T) -> Result<Self, JsonError> {
+        Self::parse(serde_json::to_vec(value).map_err(|_| JsonError::Malformed)?)
+    }
+
+    /// Returns the whole text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the number of members.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Tells whether there is no member.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Looks a member up by its name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<JsonValue<'_>> {
+        self.members.iter().find(|m| m.name(&self.text) == name).map(|m| m.value(&self.text))
+    }
+
+    /// Lists the members in the order of the text.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, JsonValue<'_>)> {
+        self.members.iter().map(|m| (m.name(&self.text), m.value(&self.text)))
+    }
+
+    /// Follows a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)) such as `/realm_access/roles`.
+    #[must_use]
+    pub fn pointer(&self, pointer: &str) -> Option<JsonValue<'_>> {
+        let mut steps = pointer.strip_prefix('/')?.split('/').map(unescape_step);
+        let first = self.get(&steps.next()?)?;
+        steps.try_fold(first, |value, step| value.member(&step))
+    }
+
+    /// Reads the members that `T` asks for; members it does not know are not even looked at.
+    ///
+    /// # Errors
+    /// What `T` makes of missing or misshapen members, in serde's words. The text may quote claims:
+    /// it is for a developer's eyes.
+    pub fn deserialize<'de, T: Deserialize<'de>>(&'de self) -> Result<T, serde_json::Error> {
+        T::deserialize(de::value::MapAccessDeserializer::new(Members { object: self, next: 0 }))
+    }
+
+    /// Returns the slice of the text at which `value`, taken from this object, lies, as a string
+    /// without escapes.
+    pub(crate) fn plain_str_span(&self, value: JsonValue<'_>) -> Option<Span> {
+        let inner = value.plain_str()?;
+        Span::of(inner, &self.text)
+    }
+}
+
+impl fmt::Debug for JsonObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JsonObject({} members)", self.members.len())
+    }
+}
+
+impl Member {
+    fn name<'a>(&'a self, text: &'a str) -> &'a str {
+        match &self.name {
+            Name::Plain(span) => span.read(text),
+            Name::Unescaped(name) => name,
+        }
+    }
+
+    fn value<'a>(&self, text: &'a str) -> JsonValue<'a> {
+        JsonValue::from_checked(self.value.read(text))
+    }
+}
+
+fn unescape_step(step: &str) -> Cow<'_, str> {
+    if step.contains('~') { Cow::Owned(step.replace("~1", "/").replace("~0", "~")) } else { Cow::Borrowed(step) }
+}
+
+/// Hands an object's members to serde one by one. Values were checked before, so the ones that
+/// nobody wants are skipped without reading them.
+struct Members<'de> {
+    object: &'de JsonObject,
+    next: usize,
+}
+
+impl<'de> MapAccess<'de> for Members<'de> {
+    type Error = serde_json::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Self::Error> {
+        let Some(member) = self.object.members.get(self.next) else { return Ok(None) };
+        let name = member.name(&self.object.text);
+        seed.deserialize(de::value::BorrowedStrDeserializer::new(name)).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Self::Error> {
+        let member = self.object.members.get(self.next);
+        self.next += 1;
+        let raw = member.map_or("null", |m| m.value.read(&self.object.text));
+        seed.deserialize(value::CheckedValue(raw))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.object.members.len().saturating_sub(self.next))
+    }
+}
+
+fn index(text: &str) -> Result<Vec<Member>, JsonError> {
+    let mut problem = None;
+    let mut parser = serde_json::Deserializer::from_str(text);
+    let members = parser.deserialize_map(IndexVisitor { text, problem: &mut problem });
+    match (members, problem) {
+        (_, Some(problem)) => Err(problem),
+        (Ok(members), None) if parser.end().is_ok() => Ok(members),
+        _ => Err(JsonError::Malformed),
+    }
+}
+
+struct IndexVisitor<'a, 'p> {
+    text: &'a str,
+    problem: &'p mut Option<JsonError>,
+}
+
+impl<'de> Visitor<'de> for IndexVisitor<'de, '_> {
+    type Value = Vec<Member>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members: Vec<Member> = Vec::with_capacity(20);
+        let mut names = Names::default();
+        while let Some(BorrowedName(name)) = map.next_key()? {
+            if !names.insert(&name) {
+                *self.problem = Some(JsonError::DuplicateMember);
+                return Err(de::Error::custom("duplicate"));
+            }
+            let raw: &RawValue = map.next_value()?;
+            let raw = raw.get();
+            if let Err(problem) = check_value(raw) {
+                *self.problem = Some(problem);
+                return Err(de::Error::custom("value"));
+            }
+            let too_long = || de::Error::custom("too long");
+            let name = match name {
+                Cow::Borrowed(plain) => Name::Plain(Span::of(plain, self.text).ok_or_else(too_long)?),
+                Cow::Owned(unescaped) => Name::Unescaped(unescaped.into()),
+            };
+            members.push(Member { name, value: Span::of(raw, self.text).ok_or_else(too_long)? });
+        }
+        Ok(members)
+    }
+}
+
+/// Checks inside a value what `RawValue` passed over: nested duplicates, depth, and escapes.
+/// Numbers, literals and strings without escapes were checked completely.
+fn check_value(raw: &str) -> Result<(), JsonError> {
+    let nested = matches!(raw.as_bytes().first(), Some(b'{' | b'['));
+    if !nested && !raw.contains('\\') {
+        return Ok(());
+    }
+    let mut problem = None;
+    let mut parser = serde_json::Deserializer::from_str(raw);
+    let checked = Checked { depth: 1, problem: &mut problem }.deserialize(&mut parser);
+    match (checked, problem) {
+        (_, Some(problem)) => Err(problem),
+        (Ok(()), None) => Ok(()),
+        (Err(_), None) => Err(JsonError::Malformed),
+    }
+}
+
+/// Remembers the names of one object.
+#[derive(Default)]
+struct Names<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: HashSet<Cow<'a, str>>,
+}
+
+impl<'a> Names<'a> {
+    /// Returns false if the name was there already.
+    fn insert(&mut self, name: &Cow<'a, str>) -> bool {
+        if self.many.is_empty() {
+            if self.few.contains(name) {
+                return false;
+            }
+            if self.few.len() < LINEAR_NAMES {
+                if self.few.is_empty() {
+                    self.few.reserve(LINEAR_NAMES);
+                }
+                self.few.push(name.clone());
+                return true;
+            }
+            self.many.extend(self.few.drain(..));
+        }
+        self.many.insert(name.clone())
+    }
+}
+
+struct BorrowedName<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for BorrowedName<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = BorrowedName<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a member name")
+            }
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(BorrowedName(Cow::Borrowed(name)))
+            }
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(BorrowedName(Cow::Owned(name.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+/// Walks a value, keeps nothing, and refuses duplicates and depth.
+struct Checked<'p> {
+    depth: usize,
+    problem: &'p mut Option<JsonError>,
+}
+
+impl Checked<'_> {
+    fn fail<E: de::Error>(&mut self, problem: JsonError) -> E {
+        *self.problem = Some(problem);
+        E::custom("refused")
+    }
+
+    fn deeper<E: de::Error>(&mut self) -> Result<Checked<'_>, E> {
+        if self.depth >= MAX_DEPTH {
+            return Err(self.fail(JsonError::TooDeep));
+        }
+        Ok(Checked { depth: self.depth + 1, problem: self.problem })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Checked<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(self.deeper()?)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        let mut names = Names::default();
+        while let Some(BorrowedName(name)) = map.next_key()? {
+            if !names.insert(&name) {
+                return Err(self.fail(JsonError::DuplicateMember));
+            }
+            map.next_value_seed(self.deeper()?)?;
+        }
+        Ok(())
+    }
+}
+
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod authenticate;
+mod authorize;
+mod credential;
+pub mod dangerous;
+mod error;
+pub mod json;
+mod principal;
+mod reject;
+mod requirement;
+mod secret;
+mod time;
+
+pub use authenticate::{Authenticate, IntoAuthenticate, RevocationCheck};
+pub use authorize::{AccessRequest, Authorize, Decision, Effect, Obligation, Resource};
+pub use credential::{Credential, CredentialKind};
+pub use error::{ConfigError, Failure, FailureKind, Refusal};
+pub use principal::{Confirmation, Principal, SubjectId};
+pub use reject::{Claim, Reject};
+pub use requirement::{Denial, Requirement, all_of, any_of, authentication_context, max_age, role, scope};
+pub use secret::Secret;
+pub use time::{Clock, SystemClock, UnixSeconds};

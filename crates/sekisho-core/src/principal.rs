@@ -1,0 +1,240 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::UnixSeconds;
+use crate::json::{JsonObject, Span};
+
+/// Is who calls: an authenticated subject of an issuer, and what the issuer said of it.
+///
+/// The same type whatever proved it (a JWT, an introspected token, a session), so a service can
+/// change its pattern without touching its handlers. A clone costs one counter.
+///
+/// A subject is only unique together with its issuer. So `==` and `Hash` compare both and nothing
+/// else, and [`id`](Self::id) is what to key maps by and to log.
+///
+/// `Debug` shows issuer, subject, client and expiry; other claims are personal data and stay out.
+#[derive(Clone)]
+pub struct Principal(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) issuer: Arc<str>,
+    pub(crate) subject: Text,
+    pub(crate) client: Option<Text>,
+    pub(crate) scope: Option<Text>,
+    pub(crate) roles: Box<[Box<str>]>,
+    pub(crate) tenant: Option<Text>,
+    pub(crate) expires_at: Option<UnixSeconds>,
+    pub(crate) confirmation: Option<Confirmation>,
+    pub(crate) claims: JsonObject,
+}
+
+/// Text that lies in the claims, or that was made from them.
+#[derive(Clone)]
+pub(crate) enum Text {
+    Claims(Span),
+    Own(Box<str>),
+}
+
+impl Text {
+    fn read<'a>(&'a self, claims: &'a JsonObject) -> &'a str {
+        match self {
+            Self::Claims(span) => span.read(claims.as_str()),
+            Self::Own(text) => text,
+        }
+    }
+}
+
+impl Principal {
+    /// Returns the issuer (`iss`), as it was configured.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.0.issuer
+    }
+
+    /// Returns the subject (`sub`), unique within its issuer only.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        self.0.subject.read(&self.0.claims)
+    }
+
+    /// Returns issuer and subject together: the key for maps, the name for logs.
+    #[must_use]
+    pub fn id(&self) -> SubjectId {
+        SubjectId { issuer: Arc::clone(&self.0.issuer), subject: self.subject().into() }
+    }
+
+    /// Returns the client that obtained the credential (`client_id`, else `azp`).
+    #[must_use]
+    pub fn client(&self) -> Option<&str> {
+        self.0.client.as_ref().map(|text| text.read(&self.0.claims))
+    }
+
+    /// Returns the audiences (`aud`).
+    #[must_use]
+    pub fn audiences(&self) -> Vec<Cow<'_, str>> {
+        self.0.claims.get("aud").and_then(|aud| aud.as_strings()).unwrap_or_default()
+    }
+
+    /// Returns the granted scopes, separated by one space, as a challenge would write them.
+    #[must_use]
+    pub fn scope(&self) -> &str {
+        self.0.scope.as_ref().map_or("", |text| text.read(&self.0.claims))
+    }
+
+    /// Lists the granted scopes.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        // RFC 6749 §3.3: separated by spaces; no other white space separates.
+        self.scope().split(' ').filter(|scope| !scope.is_empty())
+    }
+
+    /// Tells whether this very scope was granted; letter case counts.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        !scope.is_empty() && self.scopes().any(|granted| granted == scope)
+    }
+
+    /// Returns the roles, read from where the authenticator was told to look.
+    #[must_use]
+    pub fn roles(&self) -> &[Box<str>] {
+        &self.0.roles
+    }
+
+    /// Tells whether the principal has this very role; letter case counts.
+    #[must_use]
+    pub fn has_role(&self, role: &str) -> bool {
+        self.0.roles.iter().any(|held| &**held == role)
+    }
+
+    /// Returns the tenant, if the authenticator was told which claim names it.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        self.0.tenant.as_ref().map(|text| text.read(&self.0.claims))
+    }
+
+    /// Returns how strongly the subject authenticated (`acr`).
+    #[must_use]
+    pub fn authentication_context(&self) -> Option<Cow<'_, str>> {
+        self.0.claims.get("acr")?.as_str()
+    }
+
+    /// Returns by which methods the subject authenticated (`amr`).
+    #[must_use]
+    pub fn authentication_methods(&self) -> Vec<Cow<'_, str>> {
+        self.0.claims.get("amr").and_then(|amr| amr.as_strings()).unwrap_or_default()
+    }
+
+    /// Returns when the subject last authenticated (`auth_time`).
+    #[must_use]
+    pub fn authenticated_at(&self) -> Option<UnixSeconds> {
+        self.0.claims.get("auth_time")?.as_numeric_date().map(UnixSeconds::new)
+    }
+
+    /// Returns when the credential dies, without leeway; `None` if it has no end of its own.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<UnixSeconds> {
+        self.0.expires_at
+    }
+
+    /// Returns for how long the credential still lives at `now`, zero when it is dead.
+    #[must_use]
+    pub fn expires_in(&self, now: UnixSeconds) -> Option<Duration> {
+        self.0.expires_at.map(|at| at.since(now))
+    }
+
+    /// Returns the credential's own id (`jti`).
+    #[must_use]
+    pub fn token_id(&self) -> Option<Cow<'_, str>> {
+        self.0.claims.get("jti")?.as_str()
+    }
+
+    /// Returns the session at the provider (`sid`).
+    #[must_use]
+    pub fn session_id(&self) -> Option<Cow<'_, str>> {
+        self.0.claims.get("sid")?.as_str()
+    }
+
+    /// Returns what the credential is bound to (`cnf`), if it is sender-constrained.
+    #[must_use]
+    pub fn confirmation(&self) -> Option<&Confirmation> {
+        self.0.confirmation.as_ref()
+    }
+
+    /// Returns all claims, already checked, to be read one by one or as a type.
+    #[must_use]
+    pub fn claims(&self) -> &JsonObject {
+        &self.0.claims
+    }
+}
+
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        self.issuer() == other.issuer() && self.subject() == other.subject()
+    }
+}
+
+impl Eq for Principal {}
+
+impl Hash for Principal {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.issuer().hash(state);
+        self.subject().hash(state);
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Principal")
+            .field("issuer", &self.issuer())
+            .field("subject", &self.subject())
+            .field("client", &self.client())
+            .field("expires_at", &self.expires_at())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Names a subject uniquely: the issuer and the subject within it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubjectId {
+    issuer: Arc<str>,
+    subject: Box<str>,
+}
+
+impl SubjectId {
+    /// Puts an issuer and one of its subjects together.
+    #[must_use]
+    pub fn new(issuer: impl Into<Arc<str>>, subject: impl Into<Box<str>>) -> Self {
+        Self { issuer: issuer.into(), subject: subject.into() }
+    }
+
+    /// Returns the issuer.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Returns the subject.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+}
+
+impl fmt::Display for SubjectId {
+    /// Writes subject and issuer on one line, control characters escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.subject.escape_debug(), self.issuer.escape_debug())
+    }
+}
+
+/// Says what a sender-constrained credential is bound to ([RFC 7800](https://www.rfc-editor.org/rfc/rfc7800)).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Confirmation {
+    /// `jkt`: the RFC 7638 thumbprint of a DPoP key, base64url ([RFC 9449 §6](https://www.rfc-editor.org/rfc/rfc9449#section-6)).
+    KeyThumbprint(Box<str>),
+    /// `x5t#S256`: the SHA-256 thumbprint of a client certificate, base64url ([RFC 8705 §3.1](https://www.rfc-editor.org/rfc/rfc8705#section-3.1)).
+    CertificateThumbprint(Box<str>),
+}

@@ -1,0 +1,1 @@
+//! Programs that show one pattern each; see the files beside this one.
