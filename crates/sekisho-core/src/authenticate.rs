@@ -22,21 +22,13 @@ pub trait Authenticate: Send + Sync {
     fn recognizes(&self, credential: Credential<'_>) -> bool;
 
     /// Answers at once if that is possible without waiting, otherwise returns `None`.
-    fn authenticate_now(
-        &self,
-        credential: Credential<'_>,
-        now: UnixSeconds,
-    ) -> Option<Result<Principal, Refusal>>;
+    fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>>;
 
     /// Answers, waiting for the network where it must.
     ///
     /// # Errors
     /// [`Refusal::Reject`] when the credential is no good, [`Refusal::Failure`] when our side broke.
-    async fn authenticate(
-        &self,
-        credential: Credential<'_>,
-        now: UnixSeconds,
-    ) -> Result<Principal, Refusal>;
+    async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal>;
 }
 
 /// Becomes an [`Authenticate`]; implemented by every authenticator and by the builders of the family.

@@ -409,6 +409,5 @@ impl<'de> Visitor<'de> for Checked<'_> {
     }
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -87,7 +87,11 @@ impl Requirement {
                 if granted { Ok(()) } else { Err(Denial::InsufficientScope { scope: Arc::clone(scope) }) }
             }
             Rule::Role(role) => {
-                if principal.has_role(role) { Ok(()) } else { Err(Denial::Forbidden { reason: "the principal lacks a role" }) }
+                if principal.has_role(role) {
+                    Ok(())
+                } else {
+                    Err(Denial::Forbidden { reason: "the principal lacks a role" })
+                }
             }
             Rule::AuthenticationContext(accepted) => {
                 let held = principal.authentication_context();
@@ -96,7 +100,9 @@ impl Requirement {
             }
             Rule::MaxAge(age) => {
                 // `auth_time` in the future is as bad as none: it must not count as fresh.
-                let fresh = principal.authenticated_at().is_some_and(|at| at <= now.saturating_add(CLOCK_SKEW) && now.since(at) <= *age);
+                let fresh = principal
+                    .authenticated_at()
+                    .is_some_and(|at| at <= now.saturating_add(CLOCK_SKEW) && now.since(at) <= *age);
                 if fresh { Ok(()) } else { Err(Denial::step_up(None, Some(*age))) }
             }
             Rule::Any(requirements) => {

@@ -21,7 +21,22 @@ fn reads_members_of_every_kind() {
 
 #[test]
 fn refuses_what_is_not_one_object() {
-    for text in ["", "[]", "1", "\"x\"", "null", "{}x", "{}{}", "{", "{\"a\":}", "\u{feff}{}", "{'a':1}", "{\"a\":01}", "{\"a\":+1}", "{\"a\":NaN}"] {
+    for text in [
+        "",
+        "[]",
+        "1",
+        "\"x\"",
+        "null",
+        "{}x",
+        "{}{}",
+        "{",
+        "{\"a\":}",
+        "\u{feff}{}",
+        "{'a':1}",
+        "{\"a\":01}",
+        "{\"a\":+1}",
+        "{\"a\":NaN}",
+    ] {
         assert_eq!(parse(text).unwrap_err(), JsonError::Malformed, "{text}");
     }
     assert_eq!(JsonObject::parse(b"{\"a\":\"\xff\"}".to_vec()).unwrap_err(), JsonError::Malformed);
@@ -29,12 +44,9 @@ fn refuses_what_is_not_one_object() {
 
 #[test]
 fn refuses_duplicates_at_every_depth_and_through_escapes() {
-    for text in [
-        r#"{"a":1,"a":2}"#,
-        r#"{"a":1,"\u0061":2}"#,
-        r#"{"o":{"a":1,"a":1}}"#,
-        r#"{"o":[{"x":{"a":1,"\u0061":1}}]}"#,
-    ] {
+    for text in
+        [r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#, r#"{"o":{"a":1,"a":1}}"#, r#"{"o":[{"x":{"a":1,"\u0061":1}}]}"#]
+    {
         assert_eq!(parse(text).unwrap_err(), JsonError::DuplicateMember, "{text}");
     }
     let many: Vec<String> = (0..100).map(|i| format!("\"m{i}\":1")).collect();

@@ -43,7 +43,9 @@ fn any_of_nothing_denies_and_all_of_nothing_permits() {
 #[test]
 fn step_up_asks_for_context_and_age() {
     assert!(check(&authentication_context(["gold", "silver"])).is_ok());
-    assert!(matches!(check(&authentication_context(["gold"])), Err(Denial::InsufficientAuthentication { acr_values: Some(a), .. }) if &*a == "gold"));
+    assert!(
+        matches!(check(&authentication_context(["gold"])), Err(Denial::InsufficientAuthentication { acr_values: Some(a), .. }) if &*a == "gold")
+    );
     assert!(check(&max_age(Duration::from_secs(100))).is_ok());
     assert!(check(&max_age(Duration::from_secs(99))).is_err());
     let future = caller().with_claim("auth_time", NOW.as_secs() + 3600).build().unwrap();
