@@ -160,3 +160,17 @@ impl fmt::Display for Algorithm {
         f.write_str(self.name())
     }
 }
+
+impl fmt::Display for KeyFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rsa => "RSA",
+            Self::P256 => "P-256",
+            Self::P384 => "P-384",
+            Self::P521 => "P-521",
+            Self::Secp256k1 => "secp256k1",
+            Self::Ed25519 => "Ed25519",
+            Self::Hmac => "HMAC",
+        })
+    }
+}

@@ -7,10 +7,17 @@ compile_error!(
 );
 
 mod algorithm;
+mod backend;
+mod jwk;
 mod key;
+mod key_set;
+mod signing;
 mod source;
 mod sync;
 
 pub use algorithm::{Algorithm, KeyFamily};
-pub use key::VerifyingKey;
+pub use backend::Backend;
+pub use key::{KeyError, VerifyingKey};
+pub use key_set::{KeySet, KeySetError, SkippedKey};
+pub use signing::SigningKey;
 pub use source::{Candidates, KeyHealth, KeyLife, KeyLookup, KeyQuery, KeySource, TrustedKey};

@@ -1,0 +1,217 @@
+use std::fmt;
+
+use sekisho_core::json::{JsonError, JsonObject};
+use serde::Deserialize;
+use serde::de::{self, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::jwk::{self, Place};
+use crate::{Backend, Candidates, KeyError, KeyLookup, KeyQuery, TrustedKey, VerifyingKey};
+
+/// Is a published set of keys ([RFC 7517 §5](https://www.rfc-editor.org/rfc/rfc7517#section-5)), as far as it can be used.
+///
+/// A key that cannot be used never spoils the others; [`skipped`](Self::skipped) says why it was left out.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// use sekisho_jwks::{Backend, KeySet};
+///
+/// let set = KeySet::parse(Backend::default(), br#"{"keys":[{"kty":"RSA","kid":"a","use":"enc"}]}"#)?;
+/// assert!(set.keys().is_empty());
+/// assert_eq!(set.skipped()[0].to_string(), "key 0 (kid `a`): not a key for signatures: `use` is not `sig`");
+/// # }
+/// # Ok::<(), sekisho_jwks::KeySetError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct KeySet {
+    keys: Vec<VerifyingKey>,
+    skipped: Vec<SkippedKey>,
+}
+
+impl KeySet {
+    /// Bounds the document in bytes.
+    pub const MAX_BYTES: usize = 150_000;
+    /// Bounds the number of keys in it, usable or not.
+    pub const MAX_KEYS: usize = 100;
+
+    /// Reads a document of at most [`MAX_BYTES`](Self::MAX_BYTES).
+    ///
+    /// A byte order mark is passed over ([RFC 8259 §8.1](https://www.rfc-editor.org/rfc/rfc8259#section-8.1)). An empty set is a set.
+    ///
+    /// # Errors
+    /// [`KeySetError`]: the document as a whole is no key set. Single keys never cause one.
+    pub fn parse(backend: Backend, bytes: &[u8]) -> Result<Self, KeySetError> {
+        if bytes.len() > Self::MAX_BYTES {
+            return Err(KeySetError::TooLarge);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| KeySetError::Malformed)?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let Document(jwks) = serde_json::from_str(text).map_err(|_| KeySetError::Malformed)?;
+        if jwks.len() > Self::MAX_KEYS {
+            return Err(KeySetError::TooManyKeys);
+        }
+        let mut set = Self::default();
+        for (index, jwk) in jwks.into_iter().enumerate() {
+            set.add(backend, index, jwk.get());
+        }
+        Ok(set)
+    }
+
+    fn add(&mut self, backend: Backend, index: usize, jwk: &str) {
+        let jwk = match JsonObject::parse(jwk.as_bytes().to_vec()) {
+            Ok(jwk) => jwk,
+            Err(error) => {
+                self.skipped.push(SkippedKey { index, kid: None, reason: error.into() });
+                return;
+            }
+        };
+        match jwk::read(backend, &jwk, Place::Published) {
+            Ok(key) => self.keys.push(key),
+            Err(reason) => {
+                let kid = jwk.get("kid").and_then(|kid| kid.as_str()).map(|kid| shown(&kid));
+                self.skipped.push(SkippedKey { index, kid, reason });
+            }
+        }
+    }
+
+    /// Makes a set of keys that were loaded one by one.
+    #[must_use]
+    pub fn from_keys(keys: impl IntoIterator<Item = VerifyingKey>) -> Self {
+        Self { keys: keys.into_iter().collect(), skipped: Vec::new() }
+    }
+
+    /// Lists the usable keys in the order of the document.
+    #[must_use]
+    pub fn keys(&self) -> &[VerifyingKey] {
+        &self.keys
+    }
+
+    /// Lists the keys that were left out.
+    #[must_use]
+    pub fn skipped(&self) -> &[SkippedKey] {
+        &self.skipped
+    }
+}
+
+/// Says which key of a set was left out, and why; safe to log on one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkippedKey {
+    index: usize,
+    kid: Option<String>,
+    reason: KeyError,
+}
+
+impl SkippedKey {
+    /// Returns its place in the document, from 0.
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Returns its key id, escaped and cut to 64 characters.
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// Returns why it cannot be used.
+    #[must_use]
+    pub const fn reason(&self) -> KeyError {
+        self.reason
+    }
+}
+
+impl fmt::Display for SkippedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kid {
+            Some(kid) => write!(f, "key {} (kid `{kid}`): {}", self.index, self.reason),
+            None => write!(f, "key {}: {}", self.index, self.reason),
+        }
+    }
+}
+
+/// Says why a document is no key set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeySetError {
+    /// Above [`KeySet::MAX_BYTES`].
+    #[error("a key set above {} bytes", KeySet::MAX_BYTES)]
+    TooLarge,
+    /// Not a JSON object, a member twice, or no array `keys`.
+    #[error("not a JSON object with an array `keys`")]
+    Malformed,
+    /// Above [`KeySet::MAX_KEYS`].
+    #[error("a key set of more than {} keys", KeySet::MAX_KEYS)]
+    TooManyKeys,
+}
+
+impl From<JsonError> for KeyError {
+    fn from(error: JsonError) -> Self {
+        Self::Malformed(match error {
+            JsonError::DuplicateMember => "a member name stands twice in one object",
+            JsonError::TooDeep => "nested too deep",
+            _ => "not a JSON object",
+        })
+    }
+}
+
+/// Finds the keys to try for one token: those that fit the algorithm, and have the `kid` if the token names one.
+///
+/// A key without `kid` is no answer to a token with one. More than [`Candidates::MAX`] is
+/// [`KeyLookup::Ambiguous`], none [`KeyLookup::Unknown`]; a single one is found without allocating.
+pub(crate) fn candidates(keys: &[TrustedKey], query: KeyQuery<'_>) -> KeyLookup {
+    let fits = |trusted: &&TrustedKey| {
+        let key = trusted.key();
+        key.fits(query.algorithm) && (query.kid.is_none() || key.kid() == query.kid)
+    };
+    let mut fitting = keys.iter().filter(fits);
+    let Some(first) = fitting.next() else { return KeyLookup::Unknown };
+    let Some(second) = fitting.next() else { return KeyLookup::Found(Candidates::One(first.clone())) };
+    let few: Vec<TrustedKey> = [first, second].into_iter().chain(fitting).take(Candidates::MAX + 1).cloned().collect();
+    if few.len() > Candidates::MAX { KeyLookup::Ambiguous } else { KeyLookup::Found(Candidates::Few(few)) }
+}
+
+/// Escapes and cuts a foreign text for one line of a log.
+fn shown(text: &str) -> String {
+    const CHARACTERS: usize = 64;
+    let mut shown: String = text.chars().take(CHARACTERS).flat_map(char::escape_debug).collect();
+    if text.chars().nth(CHARACTERS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Is the text of each key. They are taken apart one by one, so that a fault in one, a duplicate
+/// member for example, stays with that one.
+struct Document<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Document<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct DocumentVisitor;
+        impl<'de> Visitor<'de> for DocumentVisitor {
+            type Value = Document<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with an array `keys`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut names = std::collections::HashSet::new();
+                let mut keys = None;
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "keys" {
+                        keys = Some(map.next_value()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                    if !names.insert(name) {
+                        return Err(de::Error::custom("duplicate"));
+                    }
+                }
+                keys.map(Document).ok_or_else(|| de::Error::missing_field("keys"))
+            }
+        }
+        deserializer.deserialize_map(DocumentVisitor)
+    }
+}
