@@ -1,0 +1,199 @@
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use sekisho_core::{ConfigError, Denial};
+
+/// Writes `WWW-Authenticate` values ([RFC 6750 §3](https://www.rfc-editor.org/rfc/rfc6750#section-3)).
+///
+/// The ones that do not depend on the request are written once, here.
+#[derive(Debug)]
+pub(crate) struct Challenges {
+    realm: Option<String>,
+    resource_metadata: Option<String>,
+    /// No credential came: no error code.
+    pub(crate) missing: Bytes,
+    pub(crate) invalid_token: Bytes,
+    pub(crate) invalid_request: Bytes,
+}
+
+impl Challenges {
+    pub(crate) fn new(realm: Option<String>, resource_metadata: Option<String>) -> Result<Self, ConfigError> {
+        if realm.as_deref().is_some_and(|realm| !realm.bytes().all(is_text)) {
+            return Err(ConfigError::new("the realm must be printable ASCII"));
+        }
+        if resource_metadata.as_deref().is_some_and(|url| !url.bytes().all(is_unquoted)) {
+            return Err(ConfigError::new("the URL of the resource metadata must be ASCII without spaces and quotes"));
+        }
+        let mut this = Self {
+            realm,
+            resource_metadata,
+            missing: Bytes::new(),
+            invalid_token: Bytes::new(),
+            invalid_request: Bytes::new(),
+        };
+        this.missing = this.write(&[]);
+        this.invalid_token = this.write(&error("invalid_token", "the credential is not accepted"));
+        this.invalid_request =
+            this.write(&error("invalid_request", "the request must hold one well-formed credential"));
+        Ok(this)
+    }
+
+    /// Writes the challenge for an authenticated caller who lacks something.
+    pub(crate) fn denial(&self, denial: &Denial) -> Bytes {
+        match denial {
+            Denial::InsufficientScope { scope } => {
+                let [code, text] = error("insufficient_scope", "more scope is needed");
+                // RFC 6749 §3.3 leaves quotes and backslashes out of scopes. Better no `scope` than a broken header.
+                if scope.is_empty() || !scope.bytes().all(|b| b == b' ' || is_unquoted(b)) {
+                    tracing::warn!(target: "sekisho", "a required scope is empty or cannot be written into a challenge");
+                    return self.write(&[code, text]);
+                }
+                self.write(&[code, text, ("scope", scope)])
+            }
+            // RFC 9470 §3
+            Denial::InsufficientAuthentication { acr_values, max_age } => {
+                let age = max_age.map(|age| age.as_secs().to_string());
+                let mut parameters = Vec::from(error("insufficient_user_authentication", "log in again"));
+                if let Some(acr) = acr_values.as_deref().filter(|acr| acr.bytes().all(is_text)) {
+                    parameters.push(("acr_values", acr));
+                }
+                if let Some(age) = age.as_deref() {
+                    parameters.push(("max_age", age));
+                }
+                self.write(&parameters)
+            }
+            _ => self.write(&error("insufficient_scope", "not allowed")),
+        }
+    }
+
+    fn write(&self, parameters: &[(&str, &str)]) -> Bytes {
+        let mut value = String::from("Bearer");
+        let mut separator = ' ';
+        let fixed = [("realm", self.realm.as_deref()), ("resource_metadata", self.resource_metadata.as_deref())];
+        let fixed = fixed.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        for (name, held) in fixed.chain(parameters.iter().copied()) {
+            value.push(separator);
+            separator = ',';
+            if value.ends_with(',') {
+                value.push(' ');
+            }
+            // Writing to a `String` does not fail.
+            let _ = write!(value, "{name}=\"");
+            for c in held.chars() {
+                if matches!(c, '"' | '\\') {
+                    value.push('\\');
+                }
+                value.push(c);
+            }
+            value.push('"');
+        }
+        if separator == ' ' {
+            // RFC 6750 §3: the scheme MUST be followed by at least one parameter.
+            value.push_str(" realm=\"protected\"");
+        }
+        value.into()
+    }
+}
+
+const fn error(code: &'static str, description: &'static str) -> [(&'static str, &'static str); 2] {
+    [("error", code), ("error_description", description)]
+}
+
+const fn is_text(b: u8) -> bool {
+    b == b' ' || b.is_ascii_graphic()
+}
+
+const fn is_unquoted(b: u8) -> bool {
+    b.is_ascii_graphic() && !matches!(b, b'"' | b'\\')
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    fn plain() -> Challenges {
+        Challenges::new(None, None).unwrap()
+    }
+
+    #[test]
+    fn names_no_error_when_no_credential_came() {
+        assert_eq!(plain().missing, r#"Bearer realm="protected""#);
+        let named = Challenges::new(Some("orders".into()), None).unwrap();
+        assert_eq!(named.missing, r#"Bearer realm="orders""#);
+        let url = "https://api.example/.well-known/oauth-protected-resource";
+        let pointed = Challenges::new(None, Some(url.into())).unwrap();
+        assert_eq!(pointed.missing, format!(r#"Bearer resource_metadata="{url}""#));
+    }
+
+    #[test]
+    fn names_the_error_of_rfc_6750() {
+        assert_eq!(
+            plain().invalid_token,
+            r#"Bearer error="invalid_token", error_description="the credential is not accepted""#
+        );
+        assert_eq!(
+            Challenges::new(Some("a".into()), Some("https://b.example/c".into())).unwrap().invalid_request,
+            r#"Bearer realm="a", resource_metadata="https://b.example/c", error="invalid_request", error_description="the request must hold one well-formed credential""#
+        );
+    }
+
+    #[test]
+    fn names_all_the_scope_that_is_needed() {
+        let denial = Denial::InsufficientScope { scope: "orders:read orders:write".into() };
+        assert_eq!(
+            plain().denial(&denial),
+            r#"Bearer error="insufficient_scope", error_description="more scope is needed", scope="orders:read orders:write""#
+        );
+    }
+
+    #[test]
+    fn asks_to_step_up_as_rfc_9470_does() {
+        let denial = Denial::InsufficientAuthentication {
+            acr_values: Some("gold silver".into()),
+            max_age: Some(Duration::from_secs(5)),
+        };
+        assert_eq!(
+            plain().denial(&denial),
+            r#"Bearer error="insufficient_user_authentication", error_description="log in again", acr_values="gold silver", max_age="5""#
+        );
+    }
+
+    #[test]
+    fn does_not_say_which_role_is_lacking() {
+        let denial = Denial::Forbidden { reason: "the principal lacks a role" };
+        assert_eq!(plain().denial(&denial), r#"Bearer error="insufficient_scope", error_description="not allowed""#);
+    }
+
+    #[test]
+    fn escapes_quotes_and_backslashes_of_the_realm() {
+        let challenges = Challenges::new(Some(r#"a "b" \c"#.into()), None).unwrap();
+        assert_eq!(challenges.missing, r#"Bearer realm="a \"b\" \\c""#);
+    }
+
+    #[test]
+    fn refuses_what_would_break_the_header() {
+        for realm in ["a\r\nSet-Cookie: x=y", "a\nb", "tab\t", "ü", "\0", "\u{7f}"] {
+            assert!(Challenges::new(Some(realm.into()), None).is_err(), "{realm:?}");
+        }
+        for url in ["https://a.example/\r\nx", "https://a.example/\" b=\"c", "https://a.example/ü", "a b"] {
+            assert!(Challenges::new(None, Some(url.into())).is_err(), "{url:?}");
+        }
+    }
+
+    #[test]
+    fn leaves_out_scopes_and_contexts_that_would_break_the_header() {
+        for hostile in ["a\r\nx: y", "a\"b", "a\\b", "ü", ""] {
+            let scope = plain().denial(&Denial::InsufficientScope { scope: hostile.into() });
+            assert_eq!(scope, r#"Bearer error="insufficient_scope", error_description="more scope is needed""#);
+        }
+        let step_up = Denial::InsufficientAuthentication { acr_values: Some("a\r\nx: y".into()), max_age: None };
+        assert_eq!(
+            plain().denial(&step_up),
+            r#"Bearer error="insufficient_user_authentication", error_description="log in again""#
+        );
+    }
+}

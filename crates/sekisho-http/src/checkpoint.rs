@@ -1,0 +1,297 @@
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Arc;
+
+use sekisho_core::{
+    Authenticate, Clock, Credential, CredentialKind, Denial, Failure, FailureKind, Principal, Refusal, Reject,
+    Requirement, Secret,
+};
+
+use crate::answer::{Answer, RefusalBody, Status};
+use crate::challenge::Challenges;
+use crate::extract::CredentialSources;
+use crate::head::{RequestHead, is_grpc, is_preflight};
+use crate::metadata::MetadataDocument;
+use crate::passage::{Bearer, Passage, unguarded};
+use crate::public_routes::PublicRoutes;
+
+mod builder;
+
+pub use builder::{CheckpointBuilder, NeedsAuthenticator, Ready};
+
+/// Stands before a service: takes the credential out of each request, has it authenticated, and lets the request pass
+/// or says how to refuse it.
+///
+/// It knows no framework; the adapters turn it into layers, middleware and extractors. A clone costs one counter and
+/// is the same checkpoint.
+///
+/// A request passes without a principal in three cases only: its route is public, it is a CORS preflight, or the
+/// checkpoint was asked optionally and no credential came.
+///
+/// A credential in a cookie is sent by browsers from any page: guard routes that change something against
+/// cross-site requests too (`SameSite`, an `Origin` check, or a token of your own).
+///
+/// # Examples
+/// ```
+/// # use sekisho_core::*;
+/// # struct Fake;
+/// # #[async_trait::async_trait]
+/// # impl Authenticate for Fake {
+/// #     fn recognizes(&self, _: Credential<'_>) -> bool { true }
+/// #     fn authenticate_now(&self, _: Credential<'_>, _: UnixSeconds) -> Option<Result<Principal, Refusal>> { Some(Err(Reject::Signature.into())) }
+/// #     async fn authenticate(&self, _: Credential<'_>, _: UnixSeconds) -> Result<Principal, Refusal> { Err(Reject::Signature.into()) }
+/// # }
+/// # let jwt = Fake;
+/// use sekisho_http::{Checkpoint, HeadParts, Inspection, Presence};
+///
+/// let checkpoint = Checkpoint::builder().accept(jwt).with_public_routes(["/health"]).build()?;
+/// let head = HeadParts { method: "GET", path: "/orders", headers: &[] };
+/// let Inspection::Refuse(answer) = checkpoint.inspect(&head, Presence::Required) else { panic!("passed") };
+/// assert_eq!(answer.status(), 401);
+/// # Ok::<(), ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Checkpoint(Arc<Inner>);
+
+struct Inner {
+    authenticators: Box<[Arc<dyn Authenticate>]>,
+    sources: CredentialSources,
+    challenges: Challenges,
+    metadata: Option<MetadataDocument>,
+    public_routes: PublicRoutes,
+    lets_preflight_pass: bool,
+    clock: Arc<dyn Clock>,
+    body: Arc<RefusalBody>,
+}
+
+/// Tells whether a request without any credential passes. A bad credential never does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no third way")]
+pub enum Presence {
+    /// It is refused with 401.
+    Required,
+    /// It passes, and there is no principal.
+    Optional,
+}
+
+/// Is what a checkpoint found at once.
+#[expect(clippy::exhaustive_enums, reason = "every adapter must handle each case")]
+#[derive(Debug)]
+pub enum Inspection {
+    /// The request passes with this in its extensions, over any other.
+    Pass(Passage),
+    /// The request is refused with this answer.
+    Refuse(Answer),
+    /// The answer needs waiting.
+    Wait(Pending),
+}
+
+impl Checkpoint {
+    /// Starts a checkpoint; at least one [`accept`](CheckpointBuilder::accept) is needed.
+    pub fn builder() -> CheckpointBuilder<NeedsAuthenticator> {
+        CheckpointBuilder::new()
+    }
+
+    /// Inspects a request, without waiting.
+    ///
+    /// When the authenticator answers from memory, this is all there is to it: nothing is copied from the request.
+    ///
+    /// A refused request whose content type is gRPC's is answered in gRPC's terms.
+    pub fn inspect(&self, head: &impl RequestHead, presence: Presence) -> Inspection {
+        match self.try_inspect(head, presence) {
+            Ok(inspection) => inspection,
+            Err(answer) => Inspection::Refuse(in_terms_of(head, answer)),
+        }
+    }
+
+    fn try_inspect(&self, head: &impl RequestHead, presence: Presence) -> Result<Inspection, Answer> {
+        let inner = &*self.0;
+        let pass = |bearer| Ok(Inspection::Pass(Passage::new(self.clone(), bearer)));
+        if inner.lets_preflight_pass && is_preflight(head) {
+            return pass(Bearer::Preflight);
+        }
+        if inner.public_routes.contains(head.path()) {
+            return pass(Bearer::Public);
+        }
+        let credential = match (inner.sources.extract(head).map_err(|reject| self.refuse(&reject.into()))?, presence) {
+            (Some(credential), _) => credential,
+            (None, Presence::Optional) => return pass(Bearer::Nobody),
+            (None, Presence::Required) => return Err(self.ask()),
+        };
+        let authenticator = self.authenticator_for(credential).map_err(|reject| self.refuse(&reject.into()))?;
+        match authenticator.authenticate_now(credential, inner.clock.now()) {
+            Some(Ok(principal)) => pass(Bearer::Principal(principal)),
+            Some(Err(refusal)) => Err(self.refuse(&refusal)),
+            None => Ok(Inspection::Wait(Pending {
+                checkpoint: self.clone(),
+                authenticator: Arc::clone(authenticator),
+                kind: credential.kind(),
+                value: credential.expose().into(),
+                grpc: is_grpc(head),
+            })),
+        }
+    }
+
+    /// Asks the first authenticator that recognizes the credential, and no other: a second opinion on a refused
+    /// credential would be a way around the first.
+    fn authenticator_for(&self, credential: Credential<'_>) -> Result<&Arc<dyn Authenticate>, Reject> {
+        self.0.authenticators.iter().find(|a| a.recognizes(credential)).ok_or(Reject::Unrecognized)
+    }
+
+    /// Checks, for a `require` before a route, that the request passed this checkpoint with a principal that satisfies
+    /// `rule`. `found` is what the request's extensions hold.
+    ///
+    /// A preflight that the checkpoint let pass passes here too.
+    ///
+    /// # Errors
+    /// - 500, with a clear line in the log, when no checkpoint stands before, or another one: a principal of one
+    ///   checkpoint says nothing to the next.
+    /// - 401 without an error code when there is no principal.
+    /// - What [`check`](Self::check) answers.
+    pub fn require(&self, found: Option<&Passage>, rule: &Requirement, head: &impl RequestHead) -> Result<(), Answer> {
+        let decide = || match found {
+            None => Err(unguarded()),
+            Some(passage) if !self.is_same(passage.checkpoint()) => Err(self.refuse(&Refusal::Failure(Failure::new(
+                FailureKind::Misconfigured,
+                "the request passed another checkpoint than the one whose `require` guards this route",
+            )))),
+            Some(passage) => match passage.bearer() {
+                Bearer::Principal(principal) => self.check(principal, rule),
+                Bearer::Preflight => Ok(()),
+                Bearer::Nobody | Bearer::Public => Err(self.ask()),
+            },
+        };
+        decide().map_err(|answer| in_terms_of(head, answer))
+    }
+
+    /// Checks that a principal satisfies `rule` now.
+    ///
+    /// # Errors
+    /// 403, or 401 when the caller must step up, each with its challenge.
+    pub fn check(&self, principal: &Principal, rule: &Requirement) -> Result<(), Answer> {
+        rule.check(principal, self.0.clock.now()).map_err(|denial| self.deny(principal, &denial))
+    }
+
+    /// Answers, and logs, that an authenticated principal lacks something.
+    #[must_use]
+    pub fn deny(&self, principal: &Principal, denial: &Denial) -> Answer {
+        tracing::info!(target: "sekisho", subject = %principal.id(), ?denial, "request denied");
+        let (status, error) = match denial {
+            // RFC 9470 §3: 401, because a better token would do.
+            Denial::InsufficientAuthentication { .. } => (Status::Unauthorized, "insufficient_user_authentication"),
+            _ => (Status::Forbidden, "insufficient_scope"),
+        };
+        Answer::challenge(status, self.0.challenges.denial(denial), &*self.0.body, Some(error))
+    }
+
+    /// Answers, and logs, that a credential is no good or that our side broke.
+    ///
+    /// All refused credentials look alike to the caller: 401 `invalid_token`, save requests that cannot be read, which
+    /// are 400 `invalid_request` ([RFC 6750 §3.1](https://www.rfc-editor.org/rfc/rfc6750#section-3.1)).
+    #[must_use]
+    pub fn refuse(&self, refusal: &Refusal) -> Answer {
+        let Inner { challenges, body, .. } = &*self.0;
+        match refusal {
+            Refusal::Reject(reject) => {
+                tracing::info!(target: "sekisho", reason = reject.code(), detail = %reject, "credential refused");
+                let (status, challenge, error) = match reject {
+                    Reject::SeveralCredentials | Reject::MalformedRequest => {
+                        (Status::BadRequest, &challenges.invalid_request, "invalid_request")
+                    }
+                    _ => (Status::Unauthorized, &challenges.invalid_token, "invalid_token"),
+                };
+                Answer::challenge(status, challenge.clone(), &**body, Some(error))
+            }
+            Refusal::Failure(failure) => {
+                log_failure(failure);
+                Answer::failure(failure, &**body)
+            }
+        }
+    }
+
+    /// Answers a request that brought no credential: 401, and a challenge without an error code.
+    #[must_use]
+    pub fn ask(&self) -> Answer {
+        tracing::debug!(target: "sekisho", "no credential");
+        Answer::challenge(Status::Unauthorized, self.0.challenges.missing.clone(), &*self.0.body, None)
+    }
+
+    /// Returns the metadata document to serve, if one was configured.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&MetadataDocument> {
+        self.0.metadata.as_ref()
+    }
+
+    /// Tells whether the other is a clone of this one.
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { authenticators, sources, public_routes, lets_preflight_pass, clock, .. } = &*self.0;
+        f.debug_struct("Checkpoint")
+            .field("authenticators", &authenticators.len())
+            .field("sources", sources)
+            .field("public_routes", public_routes)
+            .field("lets_preflight_pass", lets_preflight_pass)
+            .field("clock", clock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Is an inspection that has to wait. It holds a copy of the credential, wiped when it is done.
+pub struct Pending {
+    checkpoint: Checkpoint,
+    authenticator: Arc<dyn Authenticate>,
+    kind: CredentialKind,
+    value: Secret,
+    grpc: bool,
+}
+
+impl Pending {
+    /// Waits for the authenticator. Dropping the future is safe: nothing has passed.
+    ///
+    /// # Errors
+    /// The answer to refuse the request with.
+    pub async fn resolve(self) -> Result<Passage, Answer> {
+        let Self { checkpoint, authenticator, kind, value, grpc } = self;
+        // It was text when it was copied; an empty credential would be refused.
+        let credential = Credential::new(kind, value.expose_str().unwrap_or_default());
+        let now = checkpoint.0.clock.now();
+        match authenticator.authenticate(credential, now).await {
+            Ok(principal) => Ok(Passage::new(checkpoint, Bearer::Principal(principal))),
+            Err(refusal) => {
+                let answer = checkpoint.refuse(&refusal);
+                Err(if grpc { answer.into_grpc() } else { answer })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+fn in_terms_of(head: &impl RequestHead, answer: Answer) -> Answer {
+    if is_grpc(head) { answer.into_grpc() } else { answer }
+}
+
+pub(crate) fn log_failure(failure: &Failure) {
+    let mut causes = String::new();
+    let mut source = failure.source();
+    // A chain of errors can be made to loop; nobody reads more than a few.
+    for _ in 0..8 {
+        let Some(error) = source else { break };
+        causes.push_str(": ");
+        causes.push_str(&error.to_string());
+        source = error.source();
+    }
+    tracing::error!(target: "sekisho", kind = ?failure.kind(), "{failure}{causes}");
+}
+
+#[cfg(test)]
+mod tests;

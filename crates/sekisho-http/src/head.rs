@@ -1,0 +1,99 @@
+/// Is the part of a request that a checkpoint looks at: method, path, headers.
+///
+/// A framework adapter implements it over its own request type, so that the rules of this crate need neither
+/// version of the `http` crate. Implementers copy nothing.
+pub trait RequestHead {
+    /// Returns the method, in the letter case of the wire.
+    fn method(&self) -> &str;
+
+    /// Returns the path as it came, percent-encoding and all, without the query.
+    fn path(&self) -> &str;
+
+    /// Lists the values of the header `name` (given in lower case), one item per header line, as raw bytes.
+    fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
+}
+
+/// Is a request head made of plain slices: for tests, fuzzing, and frameworks without an adapter.
+///
+/// # Examples
+/// ```
+/// use sekisho_http::{HeadParts, RequestHead};
+/// let head = HeadParts { method: "GET", path: "/me", headers: &[("Accept", b"*/*")] };
+/// assert_eq!(head.header("accept").next(), Some(&b"*/*"[..]));
+/// ```
+#[derive(Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "callers build it by its fields")]
+pub struct HeadParts<'h> {
+    /// The method.
+    pub method: &'h str,
+    /// The path without the query.
+    pub path: &'h str,
+    /// Names in any letter case, and raw values.
+    pub headers: &'h [(&'h str, &'h [u8])],
+}
+
+impl RequestHead for HeadParts<'_> {
+    fn method(&self) -> &str {
+        self.method
+    }
+
+    fn path(&self) -> &str {
+        self.path
+    }
+
+    fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+    }
+}
+
+/// Tells whether this is a CORS preflight, by the three marks that the Fetch standard gives it
+/// ([§4.8](https://fetch.spec.whatwg.org/#cors-preflight-request)).
+///
+/// A browser sends it by itself, and never with credentials.
+pub(crate) fn is_preflight(head: &impl RequestHead) -> bool {
+    head.method() == "OPTIONS"
+        && head.header("origin").next().is_some()
+        && head.header("access-control-request-method").next().is_some()
+}
+
+/// Tells whether the caller speaks gRPC and would not understand an HTTP status.
+pub(crate) fn is_grpc(head: &impl RequestHead) -> bool {
+    // gRPC over HTTP/2: "application/grpc" [("+proto" / "+json" / {custom})]. gRPC-Web is another protocol.
+    head.header("content-type").next().is_some_and(|value| {
+        let (kind, rest) = value.split_at_checked(GRPC.len()).unwrap_or((value, b""));
+        kind.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+    })
+}
+
+const GRPC: &[u8] = b"application/grpc";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with<'h>(method: &'h str, headers: &'h [(&'h str, &'h [u8])]) -> HeadParts<'h> {
+        HeadParts { method, path: "/", headers }
+    }
+
+    #[test]
+    fn knows_a_preflight_by_all_three_marks() {
+        let (origin, asks) = (("Origin", &b"https://a.example"[..]), ("Access-Control-Request-Method", &b"POST"[..]));
+        assert!(is_preflight(&with("OPTIONS", &[origin, asks])));
+        assert!(!is_preflight(&with("OPTIONS", &[origin])));
+        assert!(!is_preflight(&with("OPTIONS", &[asks])));
+        assert!(!is_preflight(&with("OPTIONS", &[])));
+        assert!(!is_preflight(&with("POST", &[origin, asks])));
+        assert!(!is_preflight(&with("options", &[origin, asks])), "methods are case-sensitive");
+    }
+
+    #[test]
+    fn knows_grpc_by_its_content_type() {
+        for yes in ["application/grpc", "application/grpc+proto", "Application/gRPC;charset=x"] {
+            assert!(is_grpc(&with("POST", &[("content-type", yes.as_bytes())])), "{yes}");
+        }
+        for no in ["application/grpc-web", "application/grpc-web+proto", "application/json", "", "application/grp"] {
+            assert!(!is_grpc(&with("POST", &[("content-type", no.as_bytes())])), "{no}");
+        }
+        assert!(!is_grpc(&with("POST", &[])));
+    }
+}

@@ -1,0 +1,145 @@
+use std::fmt;
+use std::ops::Deref;
+
+use sekisho_core::{Failure, FailureKind, Principal, Reject, Requirement};
+use serde::de::DeserializeOwned;
+
+use crate::answer::{Answer, problem_json};
+use crate::checkpoint::{Checkpoint, log_failure};
+
+/// Is the leave to pass that a checkpoint gave one request: with a principal, or without one for a stated reason.
+///
+/// The adapters put it into the request's extensions, over whatever stood there; nothing but a checkpoint makes one.
+/// A clone costs two counters.
+#[derive(Clone)]
+pub struct Passage {
+    checkpoint: Checkpoint,
+    bearer: Bearer,
+}
+
+#[derive(Clone)]
+pub(crate) enum Bearer {
+    Principal(Principal),
+    /// The checkpoint was optional, and no credential came.
+    Nobody,
+    /// The route is public: nobody was asked.
+    Public,
+    /// A CORS preflight: it has no credential by its nature.
+    Preflight,
+}
+
+impl Passage {
+    pub(crate) const fn new(checkpoint: Checkpoint, bearer: Bearer) -> Self {
+        Self { checkpoint, bearer }
+    }
+
+    /// Returns who calls, or `None` for a public route, a preflight, or an optional checkpoint without a credential.
+    #[must_use]
+    pub const fn principal(&self) -> Option<&Principal> {
+        match &self.bearer {
+            Bearer::Principal(principal) => Some(principal),
+            Bearer::Nobody | Bearer::Public | Bearer::Preflight => None,
+        }
+    }
+
+    /// Returns the checkpoint that let the request pass.
+    #[must_use]
+    pub const fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    pub(crate) const fn bearer(&self) -> &Bearer {
+        &self.bearer
+    }
+
+    /// Returns the caller for a handler that needs one; `found` is what the request's extensions hold.
+    ///
+    /// # Errors
+    /// - 500, with a clear line in the log, when no checkpoint guards the route.
+    /// - 401 without an error code when the checkpoint let the request pass without a principal.
+    pub fn caller(found: Option<&Self>) -> Result<Caller, Answer> {
+        let optional = Self::optional_caller(found)?;
+        match (optional, found) {
+            (Some(caller), _) => Ok(caller),
+            (None, Some(passage)) => Err(passage.checkpoint.ask()),
+            (None, None) => Err(unguarded()),
+        }
+    }
+
+    /// Returns the caller for a handler that can do without one.
+    ///
+    /// # Errors
+    /// 500, with a clear line in the log, when no checkpoint guards the route.
+    pub fn optional_caller(found: Option<&Self>) -> Result<Option<Caller>, Answer> {
+        let Self { checkpoint, bearer } = found.ok_or_else(unguarded)?;
+        Ok(match bearer {
+            Bearer::Principal(principal) => {
+                Some(Caller { principal: principal.clone(), checkpoint: checkpoint.clone() })
+            }
+            Bearer::Nobody | Bearer::Public | Bearer::Preflight => None,
+        })
+    }
+}
+
+impl fmt::Debug for Passage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passage").field("principal", &self.principal()).finish_non_exhaustive()
+    }
+}
+
+/// Is a principal together with the checkpoint that it passed, so that a handler can ask more of it and refuse in the
+/// checkpoint's own words. A clone costs two counters.
+#[derive(Clone)]
+pub struct Caller {
+    principal: Principal,
+    checkpoint: Checkpoint,
+}
+
+impl Caller {
+    /// Checks that the principal satisfies `rule` now.
+    ///
+    /// # Errors
+    /// The response to send: 403, or 401 when the caller must step up, each with its challenge.
+    pub fn require(&self, rule: &Requirement) -> Result<(), Answer> {
+        self.checkpoint.check(&self.principal, rule)
+    }
+
+    /// Reads the claims as `T`.
+    ///
+    /// # Errors
+    /// 401 `invalid_token`, with [`Reject::ClaimsType`] in the log, when they do not have the shape of `T`: for this
+    /// service, it is not a usable token.
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, Answer> {
+        self.principal.claims().deserialize().map_err(|_| self.checkpoint.refuse(&Reject::ClaimsType.into()))
+    }
+
+    /// Returns the principal.
+    #[must_use]
+    pub fn into_principal(self) -> Principal {
+        self.principal
+    }
+}
+
+impl Deref for Caller {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.principal.fmt(f)
+    }
+}
+
+/// Answers a handler or a `require` that no checkpoint stands before.
+pub(crate) fn unguarded() -> Answer {
+    let failure = Failure::new(
+        FailureKind::Misconfigured,
+        "no checkpoint guards this route: put the checkpoint's layer around it, outside of `require` and the handler",
+    );
+    log_failure(&failure);
+    Answer::failure(&failure, &problem_json)
+}
