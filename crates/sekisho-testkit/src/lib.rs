@@ -1,2 +1,14 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod clock;
+mod crypto;
+mod forge;
+mod issuer;
+mod served;
+mod token;
+
+pub use clock::FixedClock;
+pub use issuer::Issuer;
+pub use served::{Endpoint, Fault, ServedIssuer};
+pub use token::TokenBuilder;
