@@ -92,7 +92,8 @@ pub(crate) trait Driver: Send + Sync {
     /// `pinned` tells for which algorithm alone the key will be used; others are then never asked.
     fn load_public(&self, key: &PublicMaterial, pinned: Option<Algorithm>) -> Result<Box<dyn Verify>, KeyError>;
     fn load_secret(&self, algorithm: Algorithm, secret: &[u8]) -> Result<Box<dyn Mac>, KeyError>;
-    fn load_pkcs8(&self, algorithm: Algorithm, pkcs8: &[u8]) -> Result<Box<dyn Sign>, KeyError>;
+    /// `inner` is the `privateKey` of the document.
+    fn load_pkcs8(&self, algorithm: Algorithm, pkcs8: &[u8], inner: &[u8]) -> Result<Box<dyn Sign>, KeyError>;
     fn load_private(&self, algorithm: Algorithm, key: &PrivateMaterial<'_>) -> Result<Box<dyn Sign>, KeyError>;
     fn generate(&self, algorithm: Algorithm, rsa_bits: usize) -> Result<Box<dyn Sign>, KeyError>;
     fn sha256(&self, bytes: &[u8]) -> [u8; 32];

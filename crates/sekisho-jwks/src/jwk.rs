@@ -143,7 +143,9 @@ pub(crate) fn key_id(jwk: &JsonObject) -> Result<Option<Cow<'_, str>>, KeyError>
 /// Reads `alg`; an algorithm for something else than signatures is an error.
 pub(crate) fn algorithm(jwk: &JsonObject) -> Result<Option<Algorithm>, KeyError> {
     let Some(name) = string(jwk, "alg")? else { return Ok(None) };
-    if name == "dir" || ["RSA1_5", "RSA-OAEP", "ECDH-ES", "A128", "A192", "A256", "PBES2"].iter().any(|p| name.starts_with(p)) {
+    if name == "dir"
+        || ["RSA1_5", "RSA-OAEP", "ECDH-ES", "A128", "A192", "A256", "PBES2"].iter().any(|p| name.starts_with(p))
+    {
         return Err(KeyError::NotForSignatures("`alg` is one of encryption"));
     }
     Algorithm::from_name(&name).map(Some).ok_or(KeyError::Algorithm)
@@ -179,13 +181,17 @@ pub(crate) fn check_use(jwk: &JsonObject, operation: &str) -> Result<(), KeyErro
 
 /// Reads a member that must be a string if it is there.
 pub(crate) fn string<'a>(jwk: &'a JsonObject, name: &str) -> Result<Option<Cow<'a, str>>, KeyError> {
-    jwk.get(name).map(|value| value.as_str().ok_or(KeyError::Malformed("a member that must be a string is not"))).transpose()
+    jwk.get(name)
+        .map(|value| value.as_str().ok_or(KeyError::Malformed("a member that must be a string is not")))
+        .transpose()
 }
 
 /// Reads a member of unpadded base64url.
 pub(crate) fn base64url(jwk: &JsonObject, name: &str) -> Result<Vec<u8>, KeyError> {
     let text = string(jwk, name)?.ok_or(KeyError::Malformed("a required member is missing"))?;
-    URL_SAFE_NO_PAD.decode_to_vec(text.as_bytes()).map_err(|_| KeyError::Malformed("a member is not unpadded base64url"))
+    URL_SAFE_NO_PAD
+        .decode_to_vec(text.as_bytes())
+        .map_err(|_| KeyError::Malformed("a member is not unpadded base64url"))
 }
 
 fn curve(jwk: &JsonObject) -> Result<Cow<'_, str>, KeyError> {

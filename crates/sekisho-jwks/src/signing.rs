@@ -110,7 +110,11 @@ impl SigningKey {
             return Err(KeyError::Algorithm);
         }
         backend.check_family(family)?;
-        Self::from_signer(backend, algorithm, backend.driver().load_pkcs8(algorithm, pkcs8)?)
+        Self::from_signer(
+            backend,
+            algorithm,
+            backend.driver().load_pkcs8(algorithm, pkcs8, info.private_key.as_bytes())?,
+        )
     }
 
     /// Reads a private JWK ([RFC 7517](https://www.rfc-editor.org/rfc/rfc7517)), or an `oct` one. `alg` may be absent if `algorithm` fits the key; if it is there, it must be the same.

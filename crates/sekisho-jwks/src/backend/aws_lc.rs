@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{Driver, Mac, PrivateMaterial, Sign, Verify};
 use crate::key::{PublicMaterial, pkcs1_public};
-use crate::{Algorithm, KeyError};
+use crate::{Algorithm, KeyError, KeyFamily};
 
 pub(super) struct AwsLc;
 
@@ -50,10 +50,10 @@ impl Driver for AwsLc {
         Ok(Box::new(Hmac(hmac::Key::new(hash, secret))))
     }
 
-    fn load_pkcs8(&self, algorithm: Algorithm, pkcs8: &[u8]) -> Result<Box<dyn Sign>, KeyError> {
+    fn load_pkcs8(&self, algorithm: Algorithm, pkcs8: &[u8], inner: &[u8]) -> Result<Box<dyn Sign>, KeyError> {
         let refused = |_| KeyError::Refused;
         if let Some(encoding) = rsa_encoding(algorithm) {
-            return Ok(Box::new(RsaSigner { key: sig::RsaKeyPair::from_pkcs8(pkcs8).map_err(refused)?, encoding }));
+            return Ok(Box::new(RsaSigner { key: sig::RsaKeyPair::from_der(inner).map_err(refused)?, encoding }));
         }
         if let Some(ecdsa) = ecdsa(algorithm.family()) {
             return Ok(Box::new(EcSigner(sig::EcdsaKeyPair::from_pkcs8(ecdsa.signing, pkcs8).map_err(refused)?)));
@@ -172,8 +172,7 @@ struct Ecdsa {
     signing: &'static sig::EcdsaSigningAlgorithm,
 }
 
-fn ecdsa(family: crate::KeyFamily) -> Option<Ecdsa> {
-    use crate::KeyFamily;
+fn ecdsa(family: KeyFamily) -> Option<Ecdsa> {
     Some(match family {
         KeyFamily::P256 => {
             Ecdsa { verifying: &sig::ECDSA_P256_SHA256_FIXED, signing: &sig::ECDSA_P256_SHA256_FIXED_SIGNING }
@@ -211,9 +210,7 @@ struct RsaSigner {
 impl Sign for RsaSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let mut signature = vec![0; self.key.public_modulus_len()];
-        self.key
-            .sign(self.encoding, &SystemRandom::new(), message, &mut signature)
-            .map_err(|_| KeyError::Signing)?;
+        self.key.sign(self.encoding, &SystemRandom::new(), message, &mut signature).map_err(|_| KeyError::Signing)?;
         Ok(signature)
     }
 
