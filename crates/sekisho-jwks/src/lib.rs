@@ -22,4 +22,7 @@ pub use key::{KeyError, VerifyingKey};
 pub use key_ring::{KeyRing, KeyRingError};
 pub use key_set::{KeySet, KeySetError, SkippedKey};
 pub use signing::SigningKey;
-pub use source::{Candidates, KeyHealth, KeyLife, KeyLookup, KeyQuery, KeySource, TrustedKey};
+pub use source::{
+    Candidates, Discovery, FileKeys, IntoKeySource, KeyHealth, KeyLife, KeyLookup, KeyQuery, KeySource, RemoteKeys,
+    SourceContext, StaticKeys, TrustedKey,
+};

@@ -7,6 +7,30 @@ use sekisho_core::{Failure, UnixSeconds};
 use crate::sync::{AtomicU64, Ordering};
 use crate::{Algorithm, VerifyingKey};
 
+mod address;
+mod cache;
+mod context;
+mod discovery;
+mod discovery_load;
+mod file;
+mod flight;
+mod http_load;
+mod load;
+mod managed;
+mod options;
+mod policy;
+mod published;
+mod remote;
+mod snapshot;
+mod static_keys;
+mod unknown;
+
+pub use context::{IntoKeySource, SourceContext};
+pub use discovery::Discovery;
+pub use file::FileKeys;
+pub use remote::RemoteKeys;
+pub use static_keys::StaticKeys;
+
 /// Asks a [`KeySource`] for the key of one token.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyQuery<'a> {

@@ -1,0 +1,125 @@
+//! Which addresses may be asked for keys.
+
+use url::{Host, Url};
+
+/// Bounds an address in bytes.
+const MAX_URL: usize = 2048;
+
+/// Says why an address is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum UrlError {
+    #[error("longer than {MAX_URL} bytes")]
+    TooLong,
+    #[error("not an absolute URL of visible ASCII characters")]
+    Malformed,
+    #[error("not `https`; plain `http` is for 127.0.0.0/8, ::1 and localhost only")]
+    Insecure,
+    #[error("holds a user name or password")]
+    UserInfo,
+    #[error("holds a fragment")]
+    Fragment,
+    #[error("holds a query")]
+    Query,
+    #[error("points to this machine, though the issuer is elsewhere")]
+    Loopback,
+}
+
+/// Checks an address: `https`, or `http` to this machine; no user info, no fragment.
+///
+/// Parsed by the parser that the default client sends with, so both mean the same host.
+pub(super) fn check(text: &str) -> Result<Url, UrlError> {
+    if text.len() > MAX_URL {
+        return Err(UrlError::TooLong);
+    }
+    // The parser would drop tabs and line ends and turn `\` into `/`.
+    if !text.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'\\') {
+        return Err(UrlError::Malformed);
+    }
+    let url = Url::parse(text).map_err(|_| UrlError::Malformed)?;
+    let authority = text.split_once("://").ok_or(UrlError::Malformed)?.1.split(['/', '?', '#']).next();
+    if authority.is_none_or(|authority| authority.contains('@'))
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
+        return Err(UrlError::UserInfo);
+    }
+    if url.fragment().is_some() {
+        return Err(UrlError::Fragment);
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        _ => Err(UrlError::Insecure),
+    }
+}
+
+/// Checks an issuer: as [`check`], and no query ([RFC 8414 §2](https://www.rfc-editor.org/rfc/rfc8414#section-2)).
+pub(super) fn check_issuer(text: &str) -> Result<Url, UrlError> {
+    let url = check(text)?;
+    if url.query().is_some() { Err(UrlError::Query) } else { Ok(url) }
+}
+
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_https_and_plain_http_to_this_machine() {
+        for good in [
+            "https://id.example/keys",
+            "https://id.example:8443/a?b=c",
+            "http://127.0.0.1:8080/keys",
+            "http://127.9.9.9/",
+            "http://[::1]:1/",
+            "http://localhost/realms/a",
+        ] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn refuses_every_other_address() {
+        for (bad, why) in [
+            ("http://id.example/keys", UrlError::Insecure),
+            ("http://localhost.id.example/", UrlError::Insecure),
+            ("http://128.0.0.1/", UrlError::Insecure),
+            ("http://169.254.169.254/latest", UrlError::Insecure),
+            ("http://[::ffff:10.0.0.1]/", UrlError::Insecure),
+            ("http://0.0.0.0/", UrlError::Insecure),
+            ("file:///etc/passwd", UrlError::Insecure),
+            ("ftp://localhost/keys", UrlError::Insecure),
+            ("data://localhost/keys", UrlError::Insecure),
+            ("https://user@id.example/", UrlError::UserInfo),
+            ("https://user:word@id.example/", UrlError::UserInfo),
+            ("https://@id.example/", UrlError::UserInfo),
+            ("http://localhost@id.example/", UrlError::UserInfo),
+            ("https://id.example/#a", UrlError::Fragment),
+            ("https://id.example\\@evil.example/", UrlError::Malformed),
+            ("https://id.exa\tmple/", UrlError::Malformed),
+            ("https://id.example/\r\nhost: a", UrlError::Malformed),
+            ("https://idé.example/", UrlError::Malformed),
+            ("https://", UrlError::Malformed),
+            ("https:id.example", UrlError::Malformed),
+            ("/keys", UrlError::Malformed),
+            ("", UrlError::Malformed),
+        ] {
+            assert_eq!(check(bad).err(), Some(why), "{bad:?}");
+        }
+        assert_eq!(check(&format!("https://id.example/{}", "a".repeat(MAX_URL))), Err(UrlError::TooLong));
+    }
+
+    #[test]
+    fn refuses_an_issuer_with_a_query() {
+        assert_eq!(check_issuer("https://id.example/?a=b"), Err(UrlError::Query));
+        assert!(check_issuer("https://id.example/realms/a").is_ok());
+    }
+}

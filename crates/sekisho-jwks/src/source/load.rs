@@ -1,0 +1,70 @@
+//! What a load is, and how it can fail.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sekisho_core::Failure;
+use sekisho_http::HttpError;
+
+use super::address::UrlError;
+use super::cache::{Loaded, Tag};
+use crate::{KeyError, KeySetError};
+
+/// Loads the keys once. `tag` is of the version at hand.
+#[async_trait]
+pub(super) trait Load: Send + Sync + fmt::Debug {
+    async fn load(&self, tag: Option<Arc<Tag>>) -> Result<Loaded, LoadError>;
+
+    /// Returns where from, for logs: an address or path of the configuration.
+    fn origin(&self) -> &str;
+}
+
+/// Says why no keys were loaded. Holds nothing of a token, and of the provider's answer no more than a cut and escaped issuer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error("the provider cannot be asked")]
+    Http(#[from] HttpError),
+    #[error("the provider did not answer in time")]
+    Timeout,
+    #[error("the provider redirects, with status {0}; redirects are not followed")]
+    Redirect(u16),
+    #[error("the provider answered with status {0}")]
+    Status(u16),
+    #[error("the provider answered that nothing changed, without having been asked that")]
+    UnaskedUnchanged,
+    #[error("the answer is longer than {0} bytes")]
+    TooLarge(usize),
+    #[error("the key set cannot be read")]
+    Set(#[from] KeySetError),
+    #[error("the key set has no usable key among {0}")]
+    NoUsableKey(usize),
+    #[error("the discovery document is not a JSON object with the strings `issuer` and `jwks_uri`")]
+    Document,
+    #[error("the discovery document is of the issuer \"{0}\", which is not the one configured")]
+    OtherIssuer(String),
+    #[error("the `jwks_uri` of the discovery document cannot be used")]
+    JwksUri(#[source] UrlError),
+    #[error("the key file cannot be read")]
+    File(#[source] std::io::Error),
+    #[error("the key file is not a regular file")]
+    NotAFile,
+    #[error("the key file holds no key that can be used")]
+    Key(#[from] KeyError),
+}
+
+impl LoadError {
+    /// Tells whether the provider seems to be away or starting, rather than wrong.
+    pub(super) const fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Http(HttpError::Connect(_) | HttpError::Timeout | HttpError::Broken(_))
+                | Self::Timeout
+                | Self::Status(502..=504)
+        )
+    }
+
+    pub(super) fn into_failure(self) -> Failure {
+        Failure::unavailable("the keys of the issuer cannot be loaded").with_source(self)
+    }
+}

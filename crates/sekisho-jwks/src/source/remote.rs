@@ -1,0 +1,65 @@
+use std::sync::Arc;
+
+use sekisho_core::ConfigError;
+
+use super::address;
+use super::context::{IntoKeySource, SourceContext};
+use super::http_load::SetLoad;
+use super::managed::managed;
+use super::options::{HttpOptions, http_setters};
+use crate::KeySource;
+
+/// Loads a published key set from a fixed URL, and keeps it fresh.
+///
+/// Building it neither waits nor fails on the network: a service starts while its provider is down. Inside a tokio runtime (with
+/// time enabled) the first load begins at once, otherwise with the first question.
+///
+/// - A token whose key is at hand never waits for the provider, whatever a refresh is doing.
+/// - A token with an unknown `kid` waits for one load, shared by all who wait, if one is allowed; see
+///   [`with_unknown_kid_interval`](Self::with_unknown_kid_interval). However many such tokens come, the requests to the provider stay at a flat rate.
+/// - While the provider fails, the keys at hand go on within [`with_stale_bound`](Self::with_stale_bound), and an unknown `kid` is a
+///   [`Failure`](sekisho_core::Failure), not a refusal. The background goes on asking; see [`with_retry_pauses`](Self::with_retry_pauses).
+/// - A key that the provider has removed dies with the next refresh, in caches of verified tokens too. A set without any usable key counts as
+///   a failure of the provider, not as the removal of all keys.
+/// - Only `https`, save to 127.0.0.0/8, ::1 and `localhost`; no redirects; at most [`KeySet::MAX_BYTES`](crate::KeySet::MAX_BYTES) and
+///   [`KeySet::MAX_KEYS`](crate::KeySet::MAX_KEYS). Nothing of a token goes into a request.
+///
+/// # Examples
+/// ```
+/// # #[cfg(all(feature = "aws-lc-rs", feature = "reqwest"))] {
+/// use std::time::Duration;
+/// use sekisho_jwks::{Backend, IntoKeySource, RemoteKeys, SourceContext};
+///
+/// let keys = RemoteKeys::new("https://id.example/keys")
+///     .with_stale_bound(Duration::from_secs(600)) // optional, default 1 h
+///     .into_key_source(&SourceContext::new(Backend::default()))?;
+/// # }
+/// # Ok::<(), sekisho_core::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RemoteKeys {
+    url: String,
+    options: HttpOptions,
+}
+
+impl RemoteKeys {
+    /// Names the URL of the set: `https`, or `http` to this machine.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), options: HttpOptions::default() }
+    }
+
+    http_setters!();
+}
+
+impl IntoKeySource for RemoteKeys {
+    /// # Errors
+    /// [`ConfigError`]: the URL or a setting cannot be used, or there is no HTTP client.
+    fn into_key_source(self, context: &SourceContext) -> Result<Arc<dyn KeySource>, ConfigError> {
+        address::check(&self.url)
+            .map_err(|error| ConfigError::new("the URL of the key set cannot be used").with_source(error))?;
+        let (http, policy, budget) = self.options.into_http(context)?;
+        let loader = Arc::new(SetLoad { http, url: self.url });
+        Ok(managed(policy, loader, Arc::clone(&context.clock), budget))
+    }
+}
