@@ -1,2 +1,32 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod algorithms;
+mod base64;
+mod builder;
+mod cache;
+mod claims;
+mod header;
+#[cfg(feature = "interop-jsonwebtoken")]
+pub mod interop;
+mod issuer;
+#[cfg(feature = "jwe")]
+mod jwe;
+mod profile;
+mod signer;
+mod trace;
+mod verified;
+mod verifier;
+
+pub use builder::{Jwt, JwtBuilder, JwtIssuer, JwtStart};
+pub use cache::CacheLimits;
+#[cfg(feature = "jwe")]
+pub use jwe::{ContentEncryption, DecryptionKey, KeyManagement, encrypt};
+pub use profile::{CustomProfile, Profile};
+pub use sekisho_core::{Claim, ConfigError, Failure, Principal, Refusal, Reject, UnixSeconds};
+pub use sekisho_jwks as jwks;
+pub use sekisho_jwks::{Algorithm, Backend};
+pub use signer::{SignError, Signer};
+pub use trace::{Step, StepOutcome, Trace};
+pub use verified::{Claims, Verified};
+pub use verifier::Verifier;

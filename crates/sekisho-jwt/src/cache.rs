@@ -1,0 +1,148 @@
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{Equivalent, OptionsBuilder, Weighter};
+use sekisho_core::{ConfigError, Principal, UnixSeconds};
+use sekisho_jwks::KeyLife;
+
+use crate::claims::Accepted;
+
+/// Bounds the verified-token cache of one verifier.
+///
+/// Both bounds hold at once. When one is reached, tokens that were not asked for lately make room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    entries: usize,
+    bytes: u64,
+}
+
+impl CacheLimits {
+    /// Sets the bounds: tokens, and bytes of memory for tokens, their claims and the cache's own share.
+    #[must_use]
+    pub const fn new(entries: usize, bytes: u64) -> Self {
+        Self { entries, bytes }
+    }
+
+    pub(crate) fn check(self) -> Result<Self, ConfigError> {
+        if self.entries == 0 || self.bytes < 1024 {
+            return Err(ConfigError::new(
+                "a verified-token cache needs room for one token and 1,024 bytes; `without_cache` switches it off",
+            ));
+        }
+        Ok(self)
+    }
+}
+
+impl Default for CacheLimits {
+    /// Returns 10,000 tokens and 64 MiB.
+    fn default() -> Self {
+        Self::new(10_000, 64 << 20)
+    }
+}
+
+/// Remembers tokens that passed every check.
+///
+/// The place of a token is a hash, keyed anew for each cache, of its last bytes, which belong to the signature; what
+/// makes it the same token is the comparison of the whole. So a forged token with the tail of a good one is another token.
+pub(crate) struct TokenCache(Cache<Token, Entry, Weight, RandomState>);
+
+/// How many of a token's last bytes are hashed: 192 bits of signature.
+const HASHED_TAIL: usize = 32;
+/// What an entry costs beside token and claims: its slot, the table, two allocations' headers.
+const OVERHEAD: u64 = 100;
+
+impl TokenCache {
+    pub(crate) fn new(limits: CacheLimits) -> Option<Self> {
+        let CacheLimits { entries, bytes } = limits;
+        let weight = Weight { at_least: (bytes / entries as u64).max(1) };
+        let options = OptionsBuilder::new().estimated_items_capacity(entries).weight_capacity(bytes).build().ok()?;
+        Some(Self(Cache::with_options(options, weight, RandomState::default(), DefaultLifecycle::default())))
+    }
+
+    /// Returns the principal of a token that is known, within its time, and whose key is still trusted.
+    pub(crate) fn get(&self, token: &str, now: UnixSeconds) -> Option<Principal> {
+        let entry = self.0.get(&TokenRef(token))?;
+        if entry.from <= now && now < entry.until && entry.life.is_live(now) {
+            return Some(entry.principal);
+        }
+        // Dead, or the clock went backwards: the full verification says which.
+        self.0.remove(&TokenRef(token));
+        None
+    }
+
+    pub(crate) fn insert(&self, token: &str, accepted: &Accepted, life: &Arc<KeyLife>) {
+        let Accepted { principal, from, until } = accepted;
+        let entry = Entry { principal: principal.clone(), from: *from, until: *until, life: Arc::clone(life) };
+        self.0.insert(Token(token.into()), entry);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl fmt::Debug for TokenCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenCache({} tokens)", self.0.len())
+    }
+}
+
+#[derive(Clone)]
+struct Entry {
+    principal: Principal,
+    from: UnixSeconds,
+    until: UnixSeconds,
+    life: Arc<KeyLife>,
+}
+
+#[derive(Clone)]
+struct Token(Box<str>);
+
+impl Hash for Token {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        TokenRef(&self.0).hash(state);
+    }
+}
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Token {}
+
+struct TokenRef<'a>(&'a str);
+
+impl Hash for TokenRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let bytes = self.0.as_bytes();
+        state.write(bytes.get(bytes.len().saturating_sub(HASHED_TAIL)..).unwrap_or_default());
+    }
+}
+
+impl Equivalent<Token> for TokenRef<'_> {
+    fn equivalent(&self, key: &Token) -> bool {
+        // Plain comparison: whoever sends a token knows it already, and a wrong guess learns at most
+        // that some token with this signature exists.
+        *self.0 == *key.0
+    }
+}
+
+#[derive(Clone)]
+struct Weight {
+    /// An entry counts at least this much, which bounds their number.
+    at_least: u64,
+}
+
+impl Weighter<Token, Entry> for Weight {
+    fn weight(&self, token: &Token, entry: &Entry) -> u64 {
+        let claims = entry.principal.claims();
+        // Forty bytes index one claim.
+        let size = token.0.len() + claims.as_str().len() + claims.len() * 40;
+        (size as u64 + OVERHEAD).max(self.at_least)
+    }
+}

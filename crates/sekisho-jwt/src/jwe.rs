@@ -1,0 +1,295 @@
+//! Encrypted tokens: a signed token inside a JWE ([RFC 7516](https://www.rfc-editor.org/rfc/rfc7516), [RFC 7519 §11.2](https://www.rfc-editor.org/rfc/rfc7519#section-11.2)).
+//!
+//! The cryptography is `josekit`'s, on OpenSSL. What is decided here, before it is called: which algorithms, no compression, no password-based
+//! keys, no RSA1_5, exact lengths of key, nonce and tag, and that what comes out is a signed token, which is then verified like any other.
+
+use std::fmt;
+
+use josekit::jwe::{
+    Dir, ECDH_ES, ECDH_ES_A128KW, ECDH_ES_A192KW, ECDH_ES_A256KW, JweDecrypter, JweEncrypter, JweHeader, RSA_OAEP,
+    RSA_OAEP_256,
+};
+use sekisho_core::json::JsonObject;
+use sekisho_core::{ConfigError, Reject};
+
+use crate::base64;
+use crate::trace::{Recorder, Step};
+
+/// How many keys may be tried for one token.
+const MOST_TRIED: usize = 4;
+
+/// Names how the content key reaches us, `alg` ([RFC 7518 §4.1](https://www.rfc-editor.org/rfc/rfc7518#section-4.1)).
+///
+/// RSA1_5, PBES2 and the symmetric key wraps are absent on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyManagement {
+    /// `RSA-OAEP`
+    RsaOaep,
+    /// `RSA-OAEP-256`
+    RsaOaep256,
+    /// `ECDH-ES`
+    EcdhEs,
+    /// `ECDH-ES+A128KW`
+    EcdhEsA128Kw,
+    /// `ECDH-ES+A192KW`
+    EcdhEsA192Kw,
+    /// `ECDH-ES+A256KW`
+    EcdhEsA256Kw,
+    /// `dir`
+    Direct,
+}
+
+impl KeyManagement {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::RsaOaep => "RSA-OAEP",
+            Self::RsaOaep256 => "RSA-OAEP-256",
+            Self::EcdhEs => "ECDH-ES",
+            Self::EcdhEsA128Kw => "ECDH-ES+A128KW",
+            Self::EcdhEsA192Kw => "ECDH-ES+A192KW",
+            Self::EcdhEsA256Kw => "ECDH-ES+A256KW",
+            Self::Direct => "dir",
+        }
+    }
+
+    /// Tells whether the second part of the token must be empty.
+    const fn has_no_encrypted_key(self) -> bool {
+        matches!(self, Self::Direct | Self::EcdhEs)
+    }
+}
+
+/// Names how the content is encrypted, `enc` ([RFC 7518 §5.1](https://www.rfc-editor.org/rfc/rfc7518#section-5.1)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ContentEncryption {
+    /// `A128GCM`
+    A128Gcm,
+    /// `A192GCM`
+    A192Gcm,
+    /// `A256GCM`
+    A256Gcm,
+    /// `A128CBC-HS256`
+    A128CbcHs256,
+    /// `A192CBC-HS384`
+    A192CbcHs384,
+    /// `A256CBC-HS512`
+    A256CbcHs512,
+}
+
+impl ContentEncryption {
+    fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "A128GCM" => Self::A128Gcm,
+            "A192GCM" => Self::A192Gcm,
+            "A256GCM" => Self::A256Gcm,
+            "A128CBC-HS256" => Self::A128CbcHs256,
+            "A192CBC-HS384" => Self::A192CbcHs384,
+            "A256CBC-HS512" => Self::A256CbcHs512,
+            _ => return None,
+        })
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::A128Gcm => "A128GCM",
+            Self::A192Gcm => "A192GCM",
+            Self::A256Gcm => "A256GCM",
+            Self::A128CbcHs256 => "A128CBC-HS256",
+            Self::A192CbcHs384 => "A192CBC-HS384",
+            Self::A256CbcHs512 => "A256CBC-HS512",
+        }
+    }
+
+    /// Returns the lengths of nonce, tag and key in bytes (RFC 7518 §5.2, §5.3). OpenSSL would take a shorter GCM tag.
+    const fn lengths(self) -> (usize, usize, usize) {
+        match self {
+            Self::A128Gcm => (12, 16, 16),
+            Self::A192Gcm => (12, 16, 24),
+            Self::A256Gcm => (12, 16, 32),
+            Self::A128CbcHs256 => (16, 16, 32),
+            Self::A192CbcHs384 => (16, 24, 48),
+            Self::A256CbcHs512 => (16, 32, 64),
+        }
+    }
+}
+
+/// Opens encrypted tokens. `Debug` shows the algorithm and the `kid`.
+#[derive(Clone)]
+pub struct DecryptionKey {
+    management: KeyManagement,
+    kid: Option<String>,
+    decrypter: Box<dyn JweDecrypter>,
+}
+
+impl DecryptionKey {
+    /// Reads a private key, PKCS#8 PEM: RSA of at least 2048 bits, or EC.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the key is not of the kind that the algorithm needs; for [`KeyManagement::Direct`] use [`direct`](Self::direct).
+    pub fn from_pem(management: KeyManagement, pem: &[u8]) -> Result<Self, ConfigError> {
+        let ecdh = |alg: josekit::jwe::alg::ecdh_es::EcdhEsJweAlgorithm| {
+            alg.decrypter_from_pem(pem).map(|key| Box::new(key) as Box<dyn JweDecrypter>)
+        };
+        let rsa = |alg: josekit::jwe::alg::rsaes::RsaesJweAlgorithm| {
+            alg.decrypter_from_pem(pem).map(|key| Box::new(key) as Box<dyn JweDecrypter>)
+        };
+        let decrypter = match management {
+            KeyManagement::RsaOaep => rsa(RSA_OAEP),
+            KeyManagement::RsaOaep256 => rsa(RSA_OAEP_256),
+            KeyManagement::EcdhEs => ecdh(ECDH_ES),
+            KeyManagement::EcdhEsA128Kw => ecdh(ECDH_ES_A128KW),
+            KeyManagement::EcdhEsA192Kw => ecdh(ECDH_ES_A192KW),
+            KeyManagement::EcdhEsA256Kw => ecdh(ECDH_ES_A256KW),
+            KeyManagement::Direct => return Err(ConfigError::new("`dir` takes a shared secret, not a key pair")),
+        };
+        // The library's error may quote the key.
+        let decrypter = decrypter.map_err(|_| ConfigError::new("not a private key that this algorithm can use"))?;
+        Ok(Self { management, kid: None, decrypter })
+    }
+
+    /// Uses a shared secret as the content key itself. Its length must be the one that `encryption` needs.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the length is another.
+    pub fn direct(encryption: ContentEncryption, secret: &[u8]) -> Result<Self, ConfigError> {
+        check_direct(encryption, secret)?;
+        let decrypter = Dir.decrypter_from_bytes(secret).map_err(|_| ConfigError::new("not a usable secret"))?;
+        Ok(Self { management: KeyManagement::Direct, kid: None, decrypter: Box::new(decrypter) })
+    }
+
+    /// Names the key; tokens that name another are then not tried with it.
+    #[must_use]
+    pub fn with_kid(mut self, kid: impl Into<String>) -> Self {
+        self.kid = Some(kid.into());
+        self
+    }
+}
+
+impl fmt::Debug for DecryptionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DecryptionKey({}, kid {:?})", self.management.name(), self.kid)
+    }
+}
+
+fn check_direct(encryption: ContentEncryption, secret: &[u8]) -> Result<(), ConfigError> {
+    let (_, _, needed) = encryption.lengths();
+    if secret.len() == needed {
+        return Ok(());
+    }
+    Err(ConfigError::new(format!("{} needs a secret of exactly {needed} bytes", encryption.name())))
+}
+
+/// Opens `token` if it has the five parts of a JWE, and returns the signed token inside; `None` if it has not.
+pub(crate) fn decrypt_if_encrypted(
+    token: &str,
+    keys: &[DecryptionKey],
+    recorder: &mut impl Recorder,
+) -> Result<Option<String>, Reject> {
+    if keys.is_empty() || token.bytes().filter(|byte| *byte == b'.').take(5).count() != 4 {
+        return Ok(None);
+    }
+    recorder.begin(Step::Decryption);
+    let [header, encrypted_key, nonce, content, tag] = parts(token).ok_or(Reject::Malformed)?;
+    let header = Header::parse(header)?;
+    let (nonce_length, tag_length, _) = header.encryption.lengths();
+    let length = |part: &str| base64::decode(part).map(|bytes| bytes.len()).ok_or(Reject::Malformed);
+    if length(nonce)? != nonce_length || length(tag)? != tag_length || length(content)? == 0 {
+        return Err(Reject::Malformed);
+    }
+    let encrypted_key_length = length(encrypted_key)?;
+    let fits = |key: &&DecryptionKey| {
+        key.management.name() == header.algorithm
+            && (key.kid.is_none() || header.kid.is_none() || key.kid == header.kid)
+    };
+    let mut tried = false;
+    for key in keys.iter().filter(fits).take(MOST_TRIED) {
+        if key.management.has_no_encrypted_key() != (encrypted_key_length == 0) {
+            return Err(Reject::Malformed);
+        }
+        tried = true;
+        // All that can go wrong from here on looks the same from outside.
+        if let Ok((content, _)) = josekit::jwe::deserialize_compact(token, &*key.decrypter) {
+            let signed = String::from_utf8(content).map_err(|_| Reject::Malformed)?;
+            recorder.pass(|| format!("opened with {} and {}", key.management.name(), header.encryption.name()));
+            return Ok(Some(signed));
+        }
+    }
+    Err(if tried { Reject::Signature } else { Reject::UnknownKey })
+}
+
+fn parts(token: &str) -> Option<[&str; 5]> {
+    let mut parts = token.split('.');
+    Some([parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?])
+}
+
+struct Header {
+    algorithm: String,
+    encryption: ContentEncryption,
+    kid: Option<String>,
+}
+
+impl Header {
+    fn parse(encoded: &str) -> Result<Self, Reject> {
+        let members = JsonObject::parse(base64::decode(encoded).ok_or(Reject::Malformed)?)?;
+        if members.get("crit").is_some() {
+            return Err(Reject::Critical);
+        }
+        // A few bytes of compressed text can stand for gigabytes.
+        if members.get("zip").is_some() {
+            return Err(Reject::Malformed);
+        }
+        // Nested only (RFC 7519 §5.2): claims that were encrypted but not signed say nothing about who wrote them.
+        let nested = members.get("cty").and_then(|cty| cty.as_str()).is_some_and(|cty| cty.eq_ignore_ascii_case("jwt"));
+        if !nested {
+            return Err(Reject::Type);
+        }
+        let algorithm = members.get("alg").and_then(|alg| alg.as_str()).ok_or(Reject::Algorithm)?.into_owned();
+        let encryption = members.get("enc").and_then(|enc| enc.as_str()).ok_or(Reject::Algorithm)?;
+        let encryption = ContentEncryption::from_name(&encryption).ok_or(Reject::Algorithm)?;
+        let kid = match members.get("kid") {
+            None => None,
+            Some(kid) => Some(kid.as_str().ok_or(Reject::Malformed)?.into_owned()),
+        };
+        Ok(Self { algorithm, encryption, kid })
+    }
+}
+
+/// Encrypts a signed token for the holder of a key: the other half of [`DecryptionKey`].
+///
+/// `recipient` is a public key in PEM, or for [`KeyManagement::Direct`] the shared secret itself.
+///
+/// # Errors
+/// [`ConfigError`] when `token` has not the three parts of a signed token, or the key does not fit the algorithm.
+pub fn encrypt(
+    token: &str,
+    management: KeyManagement,
+    encryption: ContentEncryption,
+    kid: Option<&str>,
+    recipient: &[u8],
+) -> Result<String, ConfigError> {
+    if token.bytes().filter(|byte| *byte == b'.').count() != 2 {
+        return Err(ConfigError::new("only a signed token may be encrypted"));
+    }
+    let unusable = |_| ConfigError::new("not a public key that this algorithm can use");
+    let boxed: Box<dyn JweEncrypter> = match management {
+        KeyManagement::RsaOaep => Box::new(RSA_OAEP.encrypter_from_pem(recipient).map_err(unusable)?),
+        KeyManagement::RsaOaep256 => Box::new(RSA_OAEP_256.encrypter_from_pem(recipient).map_err(unusable)?),
+        KeyManagement::EcdhEs => Box::new(ECDH_ES.encrypter_from_pem(recipient).map_err(unusable)?),
+        KeyManagement::EcdhEsA128Kw => Box::new(ECDH_ES_A128KW.encrypter_from_pem(recipient).map_err(unusable)?),
+        KeyManagement::EcdhEsA192Kw => Box::new(ECDH_ES_A192KW.encrypter_from_pem(recipient).map_err(unusable)?),
+        KeyManagement::EcdhEsA256Kw => Box::new(ECDH_ES_A256KW.encrypter_from_pem(recipient).map_err(unusable)?),
+        KeyManagement::Direct => {
+            check_direct(encryption, recipient)?;
+            Box::new(Dir.encrypter_from_bytes(recipient).map_err(unusable)?)
+        }
+    };
+    let mut header = JweHeader::new();
+    header.set_content_encryption(encryption.name());
+    header.set_content_type("JWT");
+    if let Some(kid) = kid {
+        header.set_key_id(kid);
+    }
+    josekit::jwe::serialize_compact(token.as_bytes(), &header, &*boxed)
+        .map_err(|_| ConfigError::new("the token could not be encrypted"))
+}
