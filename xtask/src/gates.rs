@@ -1,0 +1,89 @@
+//! Rules about the workspace itself that no other tool checks.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::layout::Layout;
+use crate::process::{self, Invocation};
+use crate::progress::Line;
+
+/// Packages that the published crates must not pull in by their default features, with their bindings.
+const UNWANTED: [&str; 4] = ["rsa", "openssl", "openssl-sys", "native-tls"];
+
+/// The manifest, the toolchain file and the README name the same oldest compiler.
+pub(crate) fn oldest_compiler(layout: &Layout, _: &Path, _: &Line) -> Result<String> {
+    let read = |name: &str| fs::read_to_string(layout.root.join(name)).with_context(|| format!("cannot read {name}"));
+    agree(&read("Cargo.toml")?, &read("rust-toolchain.toml")?, &read("README.md")?)
+}
+
+fn agree(manifest: &str, toolchain: &str, readme: &str) -> Result<String> {
+    let version = value(manifest, "rust-version").context("Cargo.toml has no rust-version")?;
+    let channel = value(toolchain, "channel").context("rust-toolchain.toml has no channel")?;
+    ensure!(
+        channel == version || channel.strip_prefix(version).is_some_and(|rest| rest.starts_with('.')),
+        "Cargo.toml says {version}, rust-toolchain.toml says {channel}"
+    );
+    ensure!(readme.contains(&format!("Rust {version}")), "README.md does not mention Rust {version}");
+    Ok(format!("Rust {version}"))
+}
+
+/// Returns the string that `name = "…"` gives in a TOML file of ours.
+fn value<'a>(toml: &'a str, name: &str) -> Option<&'a str> {
+    toml.lines().find_map(|line| {
+        let rest = line.strip_prefix(name)?.trim_start().strip_prefix('=')?.trim();
+        rest.strip_prefix('"')?.split('"').next()
+    })
+}
+
+/// The default graph of the published crates is free of packages we promise to do without.
+pub(crate) fn default_graph(layout: &Layout, log: &Path, line: &Line) -> Result<String> {
+    let command = "cargo tree --locked --workspace --exclude xtask --exclude sekisho-tests --exclude sekisho-examples \
+                   --edges normal,build --prefix none";
+    let tree = process::must(&Invocation::parse(command).folder(&layout.root), log, line, &|| None)?;
+    let found = unwanted(&tree.stdout);
+    if !found.is_empty() {
+        bail!("the default features bring in {}", found.join(", "));
+    }
+    Ok(format!("none of {}", UNWANTED.join(", ")))
+}
+
+fn unwanted(tree: &str) -> Vec<&str> {
+    let mut found: Vec<&str> =
+        tree.lines().filter_map(|line| line.split(' ').next()).filter(|name| UNWANTED.contains(name)).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = "[workspace.package]\nversion = \"0.1.0\"\nrust-version = \"1.95\"\n";
+
+    #[test]
+    fn accepts_three_files_that_agree() {
+        assert!(agree(MANIFEST, "channel = \"1.95.0\"", "It needs Rust 1.95 or newer.").is_ok());
+        assert!(agree(MANIFEST, "channel = \"1.95\"", "Rust 1.95").is_ok());
+    }
+
+    #[test]
+    fn refuses_a_toolchain_or_readme_that_disagrees() {
+        assert!(agree(MANIFEST, "channel = \"1.96.0\"", "Rust 1.95").is_err());
+        assert!(agree(MANIFEST, "channel = \"1.950\"", "Rust 1.95").is_err());
+        assert!(agree(MANIFEST, "channel = \"stable\"", "Rust 1.95").is_err());
+        assert!(agree(MANIFEST, "channel = \"1.95.0\"", "Rust 1.90").is_err());
+        assert!(agree("", "channel = \"1.95.0\"", "Rust 1.95").is_err());
+        assert!(agree(MANIFEST, "", "Rust 1.95").is_err());
+    }
+
+    #[test]
+    fn finds_unwanted_packages_by_their_whole_name() {
+        let tree =
+            "sekisho v0.1.0 (crates/sekisho)\nopenssl-probe v0.1.6\nrsa v0.9.8\nparsable v1.0.0\nrsa v0.9.8 (*)\n";
+        assert_eq!(unwanted(tree), ["rsa"]);
+        assert!(unwanted("openssl-probe v0.1.6\nrustls v0.23.0\n").is_empty());
+    }
+}

@@ -1,0 +1,170 @@
+//! The recipes that run a program and let it speak: fuzz targets, benches, the comparison.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::layout::Layout;
+use crate::process::{self, Invocation};
+use crate::progress::Screen;
+use crate::tools::FUZZ;
+
+/// Names the fuzz targets, in alphabetical order; none when there is no fuzz folder.
+pub(crate) fn fuzz_targets(layout: &Layout) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(layout.root.join("fuzz/fuzz_targets")) else { return Vec::new() };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".rs")?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Builds all fuzz targets.
+pub(crate) fn fuzz_build(layout: &Layout, program: &Path) -> Invocation {
+    fuzz_command(layout, program).args(["build", "--target-dir"]).arg(layout.target.join("fuzz"))
+}
+
+/// Runs one fuzz target: what it finds new goes below target/, the corpus in fuzz/ is only read.
+pub(crate) fn fuzz_run(layout: &Layout, program: &Path, target: &str, seconds: u32) -> Result<Invocation> {
+    let found = layout.target.join("fuzz/corpus").join(target);
+    fs::create_dir_all(&found)?;
+    let mut run = fuzz_command(layout, program)
+        .args(["run", "--target-dir"])
+        .arg(layout.target.join("fuzz"))
+        .arg(target)
+        .arg(found);
+    let kept = layout.root.join("fuzz/corpus").join(target);
+    if kept.exists() {
+        run = run.arg(kept);
+    }
+    Ok(run.args(["--", "-timeout=10"]).arg(format!("-max_total_time={seconds}")))
+}
+
+fn fuzz_command(layout: &Layout, program: &Path) -> Invocation {
+    Invocation::new(program).arg("fuzz").folder(&layout.root.join("fuzz")).env("RUSTUP_TOOLCHAIN", "nightly")
+}
+
+/// `cargo xtask fuzz`.
+pub(crate) fn fuzz(layout: &Layout, target: Option<&str>, seconds: u32) -> Result<ExitCode> {
+    let all = fuzz_targets(layout);
+    let chosen: Vec<&String> = all.iter().filter(|name| target.is_none_or(|wanted| wanted == *name)).collect();
+    ensure!(!chosen.is_empty(), "the fuzz targets are: {}", all.join(", "));
+    let screen = Screen::new();
+    let line = screen.line("cargo-fuzz");
+    let program = FUZZ.install(layout, &layout.log("cargo-fuzz"), &line)?;
+    line.finish("✓", "");
+    for name in chosen {
+        let code = show(&fuzz_run(layout, &program, name, seconds)?)?;
+        if code != ExitCode::SUCCESS {
+            return Ok(code);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Names the programs in benches/; none when there is no such folder.
+pub(crate) fn benches(layout: &Layout) -> Result<Vec<String>> {
+    let manifest = layout.root.join("benches/Cargo.toml");
+    if !manifest.exists() {
+        return Ok(Vec::new());
+    }
+    let output = Command::new("cargo")
+        .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
+        .arg(&manifest)
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(output.status.success(), "cargo metadata failed for {}", manifest.display());
+    bins(&output.stdout, &manifest)
+}
+
+fn bins(metadata: &[u8], manifest: &Path) -> Result<Vec<String>> {
+    let metadata: Value = serde_json::from_slice(metadata)?;
+    let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let package = list(&metadata, "packages")
+        .into_iter()
+        .find(|package| package.get("manifest_path").and_then(Value::as_str).map(Path::new) == Some(manifest))
+        .with_context(|| format!("{} has no package", manifest.display()))?;
+    let mut names: Vec<String> = list(&package, "targets")
+        .iter()
+        .filter(|target| list(target, "kind").iter().any(|kind| kind == "bin"))
+        .filter_map(|target| Some(target.get("name")?.as_str()?.to_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Builds and runs one bench, which writes its rows to `rows`.
+pub(crate) fn bench_run(layout: &Layout, name: &str, quick: bool, rows: &Path) -> Invocation {
+    let run = peers(layout, "benches/Cargo.toml").args(["--bin", name, "--"]).env("SEKISHO_BENCH_ROWS", rows);
+    if quick { run.arg("--quick") } else { run }
+}
+
+/// `cargo xtask bench`.
+pub(crate) fn bench(layout: &Layout, name: &str, quick: bool, arguments: &[String]) -> Result<ExitCode> {
+    let all = benches(layout)?;
+    ensure!(all.iter().any(|bench| bench == name), "the benches are: {}", all.join(", "));
+    let rows = bench_rows(layout, name)?;
+    let code = show(&bench_run(layout, name, quick, &rows).args(arguments))?;
+    if code == ExitCode::SUCCESS && !rows.exists() {
+        bail!("the bench wrote no {}", rows.display());
+    }
+    Ok(code)
+}
+
+/// Returns the file for a bench's rows, without those of an earlier run.
+pub(crate) fn bench_rows(layout: &Layout, name: &str) -> Result<PathBuf> {
+    let folder = layout.target.join("bench");
+    fs::create_dir_all(&folder)?;
+    let rows = folder.join(format!("{name}.jsonl"));
+    if rows.exists() {
+        fs::remove_file(&rows)?;
+    }
+    Ok(rows)
+}
+
+/// `cargo xtask compare`.
+pub(crate) fn compare(layout: &Layout, arguments: &[String]) -> Result<ExitCode> {
+    show(&peers(layout, "benches/compare/Cargo.toml").arg("--").args(arguments))
+}
+
+fn peers(layout: &Layout, manifest: &str) -> Invocation {
+    Invocation::parse("cargo run --release --manifest-path")
+        .arg(layout.root.join(manifest))
+        .arg("--target-dir")
+        .arg(layout.target.join("peers"))
+        .env("SEKISHO_VECTORS", &layout.vectors)
+        .folder(&layout.root)
+}
+
+/// Runs a command that prints for itself.
+fn show(invocation: &Invocation) -> Result<ExitCode> {
+    let status = process::show(invocation)?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    const METADATA: &[u8] = br#"{"packages":[
+        {"manifest_path":"/w/benches/compare/Cargo.toml","targets":[{"kind":["bin"],"name":"compare"}]},
+        {"manifest_path":"/w/benches/Cargo.toml","targets":[{"kind":["lib"],"name":"benches"},
+            {"kind":["bin"],"name":"verify"},{"kind":["bin"],"name":"cached"}]}]}"#;
+
+    #[test]
+    fn finds_the_programs_of_the_bench_package_alone() {
+        assert_eq!(bins(METADATA, Path::new("/w/benches/Cargo.toml")).unwrap(), ["cached", "verify"]);
+    }
+
+    #[test]
+    fn finds_no_programs_where_there_is_no_package() {
+        assert!(bins(METADATA, Path::new("/w/fuzz/Cargo.toml")).is_err());
+        assert!(bins(b"{}", Path::new("/w/benches/Cargo.toml")).is_err());
+        assert!(bins(b"not json", Path::new("/w/benches/Cargo.toml")).is_err());
+    }
+}

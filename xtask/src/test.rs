@@ -1,0 +1,196 @@
+//! `cargo xtask test`: the table of steps, from the cheap to the dear, with the servers beside the build.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+
+use anyhow::Result;
+
+use crate::gates;
+use crate::layout::Layout;
+use crate::perform;
+use crate::process::{self, Invocation};
+use crate::progress::Screen;
+use crate::servers::{self, Servers};
+use crate::steps::{Step, Verdict};
+use crate::summary::Summary;
+use crate::tools::{DENY, FUZZ};
+
+/// Seconds per fuzz target.
+const FUZZ_SECONDS: u32 = 10;
+
+pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
+    let scratch = layout.scratch()?;
+    let screen = Screen::new();
+    let mut summary = Summary::new(layout, &screen);
+    let skipped = scratch.path().join("skipped");
+    fs::write(&skipped, "")?;
+
+    let servers = thread::scope(|scope| {
+        let starting = (!fast).then(|| scope.spawn(|| Servers::start(layout, scratch.path(), &screen)));
+        for step in beside_the_servers(layout) {
+            summary.run(step);
+        }
+        starting.and_then(|thread| thread.join().ok())
+    });
+    judge_servers(&mut summary, servers.as_ref(), fast);
+    summary.run(Step::tests("tests", tests(layout, &skipped, servers.as_ref())));
+    // Keycloak takes half a gigabyte and a part of each core from what follows.
+    drop(servers);
+
+    for step in after_the_servers(layout) {
+        summary.run(step);
+    }
+    if fast {
+        summary.skip("fuzz targets: left out by --fast");
+        summary.skip("benches: left out by --fast");
+    } else {
+        for step in fuzz(layout).into_iter().chain(benches(layout, scratch.path())?) {
+            summary.run(step);
+        }
+    }
+    for line in fs::read_to_string(&skipped)?.lines().filter(|line| !line.trim().is_empty()) {
+        summary.skip(line);
+    }
+    Ok(summary.finish())
+}
+
+fn cargo(layout: &Layout, line: &str) -> Invocation {
+    Invocation::parse(line).folder(&layout.root)
+}
+
+fn beside_the_servers(layout: &Layout) -> Vec<Step> {
+    vec![
+        Step::passes("format", cargo(layout, "cargo fmt --all --check")),
+        Step::check("oldest compiler", gates::oldest_compiler),
+        Step::check("default graph", gates::default_graph),
+        Step::passes("build", cargo(layout, "cargo test --workspace --all-features --no-run")),
+    ]
+}
+
+fn judge_servers(summary: &mut Summary<'_>, servers: Option<&Servers>, fast: bool) {
+    if fast {
+        summary.skip("servers: left out by --fast");
+        return;
+    }
+    for name in servers::NAMES {
+        let reason = match servers {
+            None => Some("starting it panicked".to_owned()),
+            Some(servers) => servers.missing.iter().find(|(missing, _)| *missing == name).map(|(_, why)| why.clone()),
+        };
+        summary.run(Step::new(name, move |_, _, _| {
+            Ok(match reason {
+                None => Verdict::passed("answers"),
+                Some(reason) if servers::required() => Verdict::failed("does not run", reason),
+                Some(reason) => Verdict::skipped(format!("does not run: {}", reason.replace('\n', " "))),
+            })
+        }));
+    }
+}
+
+fn tests(layout: &Layout, skipped: &Path, servers: Option<&Servers>) -> Invocation {
+    let tests = cargo(layout, "cargo test --workspace --all-features --no-fail-fast")
+        .env("SEKISHO_VECTORS", &layout.vectors)
+        .env("SEKISHO_SKIPPED", skipped);
+    match servers {
+        Some(servers) => tests.envs(&servers.environment()),
+        // Left out on purpose, so no test may call their absence a failure.
+        None => tests.env("CI", "false"),
+    }
+}
+
+fn after_the_servers(layout: &Layout) -> Vec<Step> {
+    let keys = "-p sekisho-jwks -p sekisho-jwt";
+    vec![
+        Step::passes("quickstart", cargo(layout, "cargo run --example quickstart -- --once")),
+        Step::tests(
+            "ring alone",
+            cargo(layout, &format!("cargo test {keys} --no-default-features --features ring --lib --no-fail-fast")),
+        ),
+        Step::fails_with(
+            "no backend",
+            cargo(layout, "cargo check -p sekisho-jwks --no-default-features"),
+            "switch on at least one crypto backend",
+        ),
+        Step::passes("clippy", cargo(layout, "cargo clippy --workspace --all-targets --all-features -- -D warnings")),
+        Step::passes(
+            "docs",
+            cargo(layout, "cargo doc --workspace --no-deps --all-features").env("RUSTDOCFLAGS", "-D warnings"),
+        ),
+        Step::tests(
+            "interleavings",
+            cargo(layout, &format!("cargo test {keys} --lib --no-fail-fast shuttle"))
+                .env("RUSTFLAGS", "--cfg sekisho_shuttle")
+                .env("CARGO_TARGET_DIR", layout.target.join("shuttle")),
+        ),
+        Step::check("licences", |layout, log, line| {
+            let program = DENY.install(layout, log, line)?;
+            let deny = Invocation::new(program).args(["--all-features", "check", "bans", "licenses", "sources"]);
+            process::must(&deny.folder(&layout.root), log, line, &|| None)?;
+            Ok("bans, licences, sources".to_owned())
+        }),
+        Step::new("advisories", |layout, log, line| {
+            let program = DENY.install(layout, log, line)?;
+            let deny = Invocation::new(program).args(["--all-features", "check", "advisories"]).folder(&layout.root);
+            let limit = std::time::Duration::from_secs(180);
+            let finished = process::run(&deny, log, line, limit, &|| None)?;
+            Ok(if finished.success() {
+                Verdict::passed("none is known")
+            } else if finished.status.is_none() || is_unreachable(&finished.output) {
+                Verdict::skipped("the advisory database cannot be reached")
+            } else {
+                Verdict::failed("", finished.tail(80))
+            })
+        }),
+    ]
+}
+
+/// Says whether cargo-deny failed before it had a database to look into.
+fn is_unreachable(output: &str) -> bool {
+    output.contains("failed to fetch advisory database") || output.contains("failed to load advisory database")
+}
+
+fn fuzz(layout: &Layout) -> Vec<Step> {
+    let targets = perform::fuzz_targets(layout);
+    let mut steps = Vec::new();
+    if !targets.is_empty() {
+        steps.push(Step::check("fuzz: build", |layout, log, line| {
+            let program = FUZZ.install(layout, log, line)?;
+            process::must(&perform::fuzz_build(layout, &program), log, line, &|| None)?;
+            Ok(String::new())
+        }));
+    }
+    for target in targets {
+        steps.push(Step::new(format!("fuzz: {target}"), move |layout, log, line| {
+            let program = FUZZ.install(layout, log, line)?;
+            process::must(&perform::fuzz_run(layout, &program, &target, FUZZ_SECONDS)?, log, line, &|| None)?;
+            Ok(Verdict::passed(format!("{FUZZ_SECONDS} s without a crash")))
+        }));
+    }
+    steps
+}
+
+fn benches(layout: &Layout, scratch: &Path) -> Result<Vec<Step>> {
+    let benches = perform::benches(layout)?;
+    Ok(benches
+        .into_iter()
+        .map(|name| {
+            // A quick run's figures must not replace real ones.
+            let rows = scratch.join(format!("{name}.jsonl"));
+            Step::passes(format!("bench: {name}"), perform::bench_run(layout, &name, true, &rows))
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_a_missing_database_for_no_finding_and_nothing_else() {
+        assert!(is_unreachable("error: failed to fetch advisory database https://github.com/rustsec/advisory-db"));
+        assert!(!is_unreachable("error[vulnerability]: a flaw\n = ID: RUSTSEC-2023-0071"));
+        assert!(!is_unreachable(""));
+    }
+}
