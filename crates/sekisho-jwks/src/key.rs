@@ -278,3 +278,6 @@ pub(crate) fn load_secret(backend: Backend, algorithm: Algorithm, secret: &[u8])
 const fn bit(algorithm: Algorithm) -> u16 {
     1 << algorithm as u16
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

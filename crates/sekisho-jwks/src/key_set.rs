@@ -6,6 +6,7 @@ use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::jwk::{self, Place};
+use crate::key::MAX_KID;
 use crate::{Backend, Candidates, KeyError, KeyLookup, KeyQuery, TrustedKey, VerifyingKey};
 
 /// Is a published set of keys ([RFC 7517 §5](https://www.rfc-editor.org/rfc/rfc7517#section-5)), as far as it can be used.
@@ -54,6 +55,36 @@ impl KeySet {
         let mut set = Self::default();
         for (index, jwk) in jwks.into_iter().enumerate() {
             set.add(backend, index, jwk.get());
+        }
+        Ok(set)
+    }
+
+    /// Reads an object of key ids and PEM certificates, the older form of Google and Firebase
+    /// (`https://www.googleapis.com/oauth2/v1/certs`).
+    ///
+    /// Of each certificate only the key is read; see [`VerifyingKey::from_pem`]. The bounds are those of [`parse`](Self::parse).
+    ///
+    /// # Errors
+    /// [`KeySetError`]: the document as a whole is no such object. Single keys never cause one.
+    pub fn parse_x509_map(backend: Backend, bytes: &[u8]) -> Result<Self, KeySetError> {
+        if bytes.len() > Self::MAX_BYTES {
+            return Err(KeySetError::TooLarge);
+        }
+        let map = JsonObject::parse(bytes.to_vec()).map_err(|_| KeySetError::Malformed)?;
+        if map.len() > Self::MAX_KEYS {
+            return Err(KeySetError::TooManyKeys);
+        }
+        let mut set = Self::default();
+        for (index, (kid, certificate)) in map.iter().enumerate() {
+            let key = certificate
+                .as_str()
+                .ok_or(KeyError::Malformed("not a string"))
+                .and_then(|pem| VerifyingKey::from_pem(backend, pem.as_bytes()))
+                .and_then(|key| if kid.len() > MAX_KID { Err(KeyError::KeyIdTooLong) } else { Ok(key) });
+            match key {
+                Ok(key) => set.keys.push(key.with_kid(kid)),
+                Err(reason) => set.skipped.push(SkippedKey { index, kid: Some(shown(kid)), reason }),
+            }
         }
         Ok(set)
     }
@@ -138,8 +169,8 @@ pub enum KeySetError {
     /// Above [`KeySet::MAX_BYTES`].
     #[error("a key set above {} bytes", KeySet::MAX_BYTES)]
     TooLarge,
-    /// Not a JSON object, a member twice, or no array `keys`.
-    #[error("not a JSON object with an array `keys`")]
+    /// Not a JSON object, a member twice, or without the array `keys`.
+    #[error("not a JSON object of keys")]
     Malformed,
     /// Above [`KeySet::MAX_KEYS`].
     #[error("a key set of more than {} keys", KeySet::MAX_KEYS)]
@@ -215,3 +246,6 @@ impl<'de> Deserialize<'de> for Document<'de> {
         deserializer.deserialize_map(DocumentVisitor)
     }
 }
+
+#[cfg(test)]
+mod tests;
