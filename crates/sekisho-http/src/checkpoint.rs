@@ -148,7 +148,12 @@ impl Checkpoint {
     ///   checkpoint says nothing to the next.
     /// - 401 without an error code when there is no principal.
     /// - What [`check`](Self::check) answers.
-    pub fn require(&self, found: Option<&Passage>, rule: &Requirement, head: &impl RequestHead) -> Result<(), Answer> {
+    pub fn check_passage(
+        &self,
+        found: Option<&Passage>,
+        rule: &Requirement,
+        head: &impl RequestHead,
+    ) -> Result<(), Answer> {
         let decide = || match found {
             None => Err(unguarded()),
             Some(passage) if !self.is_same(passage.checkpoint()) => Err(self.refuse(&Refusal::Failure(Failure::new(

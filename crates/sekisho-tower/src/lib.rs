@@ -1,2 +1,14 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod body;
+mod error;
+mod future;
+mod layer;
+mod service;
+
+pub use body::{CheckpointBody, Kept, RefusalBody, Wrapped};
+pub use error::response;
+pub use future::ResponseFuture;
+pub use layer::{CheckpointExt, CheckpointLayer, RequireLayer};
+pub use service::{CheckpointService, RequireService};

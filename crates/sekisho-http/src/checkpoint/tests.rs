@@ -183,7 +183,7 @@ fn answers_grpc_in_its_own_terms() {
     assert_eq!(header(&answer, "grpc-status").as_deref(), Some("16"));
     assert_eq!(challenge(&answer), r#"Bearer realm="protected""#);
     let passage = pass(checkpoint().inspect(&get("/", &[GOOD, GRPC]), Presence::Required));
-    let denied = passage.checkpoint().require(Some(&passage), &scope("b"), &get("/", &[GRPC])).unwrap_err();
+    let denied = passage.checkpoint().check_passage(Some(&passage), &scope("b"), &get("/", &[GRPC])).unwrap_err();
     assert_eq!(header(&denied, "grpc-status").as_deref(), Some("7"));
 }
 
@@ -214,7 +214,7 @@ fn requires_a_principal_of_this_very_checkpoint() {
     let checkpoint = checkpoint();
     let head = get("/", &[GOOD]);
     let passage = pass(checkpoint.inspect(&head, Presence::Required));
-    let status = |found: Option<&Passage>| checkpoint.require(found, &scope("a"), &head).map_err(|a| a.status());
+    let status = |found: Option<&Passage>| checkpoint.check_passage(found, &scope("a"), &head).map_err(|a| a.status());
     assert_eq!(status(Some(&passage)), Ok(()));
     assert_eq!(status(None), Err(500));
     let other = pass(super::tests::checkpoint().inspect(&head, Presence::Required));

@@ -1,0 +1,91 @@
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use sekisho_http::{Answer, Passage, Pending};
+use tower_service::Service;
+
+use crate::body::RefusalBody;
+use crate::error::response;
+
+pin_project! {
+    /// Resolves to the response of the service behind, or to a refusal.
+    ///
+    /// Nothing is boxed unless the checkpoint has to wait.
+    pub struct ResponseFuture<S: Service<Request<ReqBody>>, ReqBody, Body> {
+        #[pin]
+        state: State<S, ReqBody, S::Future>,
+        body: PhantomData<fn() -> Body>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, ReqBody, Inner> {
+        Inner { #[pin] future: Inner },
+        Refused { answer: Option<Answer> },
+        Waiting { pending: Resolve, held: Option<(S, Request<ReqBody>)> },
+    }
+}
+
+type Resolve = Pin<Box<dyn Future<Output = Result<Passage, Answer>> + Send>>;
+
+impl<S: Service<Request<ReqBody>>, ReqBody, Body> ResponseFuture<S, ReqBody, Body> {
+    pub(crate) const fn inner(future: S::Future) -> Self {
+        Self { state: State::Inner { future }, body: PhantomData }
+    }
+
+    pub(crate) const fn refused(answer: Answer) -> Self {
+        Self { state: State::Refused { answer: Some(answer) }, body: PhantomData }
+    }
+
+    pub(crate) fn waiting(pending: Pending, service: S, request: Request<ReqBody>) -> Self {
+        let (pending, held) = (Box::pin(pending.resolve()), Some((service, request)));
+        Self { state: State::Waiting { pending, held }, body: PhantomData }
+    }
+}
+
+impl<S, ReqBody, ResBody, Body> Future for ResponseFuture<S, ReqBody, Body>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    Body: RefusalBody<ResBody>,
+{
+    type Output = Result<Response<Body::Body>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProjection::Inner { future } => {
+                    return future.poll(cx).map_ok(|response| response.map(Body::pass));
+                }
+                StateProjection::Refused { answer } => match answer.take() {
+                    Some(answer) => return Poll::Ready(Ok(response(&answer, Body::refuse))),
+                    // Polled after it was done, against the contract of futures.
+                    None => return Poll::Pending,
+                },
+                StateProjection::Waiting { pending, held } => {
+                    let resolved = ready!(pending.as_mut().poll(cx));
+                    match (resolved, held.take()) {
+                        (Ok(passage), Some((mut service, mut request))) => {
+                            request.extensions_mut().insert(passage);
+                            State::Inner { future: service.call(request) }
+                        }
+                        (Err(answer), _) => State::Refused { answer: Some(answer) },
+                        (Ok(_), None) => State::Refused { answer: None },
+                    }
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+impl<S: Service<Request<ReqBody>>, ReqBody, Body> fmt::Debug for ResponseFuture<S, ReqBody, Body> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

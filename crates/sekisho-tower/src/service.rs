@@ -1,0 +1,122 @@
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use sekisho_core::Requirement;
+use sekisho_http::{Checkpoint, Inspection, Passage, Presence, RequestHead};
+use tower_service::Service;
+
+use crate::body::RefusalBody;
+use crate::future::ResponseFuture;
+
+/// Lets requests pass to the service behind it, or refuses them; made by [`CheckpointLayer`](crate::CheckpointLayer).
+pub struct CheckpointService<S, Body> {
+    pub(crate) inner: S,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) presence: Presence,
+    pub(crate) body: PhantomData<fn() -> Body>,
+}
+
+impl<S, Body, ReqBody, ResBody> Service<Request<ReqBody>> for CheckpointService<S, Body>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    Body: RefusalBody<ResBody>,
+{
+    type Response = Response<Body::Body>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqBody, Body>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        match self.checkpoint.inspect(&Head(&request), self.presence) {
+            Inspection::Pass(passage) => {
+                request.extensions_mut().insert(passage);
+                ResponseFuture::inner(self.inner.call(request))
+            }
+            Inspection::Refuse(answer) => ResponseFuture::refused(answer),
+            Inspection::Wait(pending) => {
+                // The service that was polled ready goes along with the request; a fresh clone takes its place.
+                let fresh = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, fresh);
+                ResponseFuture::waiting(pending, ready, request)
+            }
+        }
+    }
+}
+
+impl<S: Clone, Body> Clone for CheckpointService<S, Body> {
+    fn clone(&self) -> Self {
+        let Self { inner, checkpoint, presence, body } = self;
+        Self { inner: inner.clone(), checkpoint: checkpoint.clone(), presence: *presence, body: *body }
+    }
+}
+
+impl<S: fmt::Debug, Body> fmt::Debug for CheckpointService<S, Body> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckpointService").field("inner", &self.inner).field("checkpoint", &self.checkpoint).finish()
+    }
+}
+
+/// Lets requests pass whose principal satisfies a rule; made by [`RequireLayer`](crate::RequireLayer).
+pub struct RequireService<S, Body> {
+    pub(crate) inner: S,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) rule: Requirement,
+    pub(crate) body: PhantomData<fn() -> Body>,
+}
+
+impl<S, Body, ReqBody, ResBody> Service<Request<ReqBody>> for RequireService<S, Body>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    Body: RefusalBody<ResBody>,
+{
+    type Response = Response<Body::Body>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqBody, Body>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        match self.checkpoint.check_passage(request.extensions().get::<Passage>(), &self.rule, &Head(&request)) {
+            Ok(()) => ResponseFuture::inner(self.inner.call(request)),
+            Err(answer) => ResponseFuture::refused(answer),
+        }
+    }
+}
+
+impl<S: Clone, Body> Clone for RequireService<S, Body> {
+    fn clone(&self) -> Self {
+        let Self { inner, checkpoint, rule, body } = self;
+        Self { inner: inner.clone(), checkpoint: checkpoint.clone(), rule: rule.clone(), body: *body }
+    }
+}
+
+impl<S: fmt::Debug, Body> fmt::Debug for RequireService<S, Body> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequireService").field("inner", &self.inner).field("rule", &self.rule).finish()
+    }
+}
+
+/// Reads a request of the `http` crate.
+struct Head<'r, B>(&'r Request<B>);
+
+impl<B> RequestHead for Head<'_, B> {
+    fn method(&self) -> &str {
+        self.0.method().as_str()
+    }
+
+    fn path(&self) -> &str {
+        self.0.uri().path()
+    }
+
+    fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.0.headers().get_all(name).iter().map(http::HeaderValue::as_bytes)
+    }
+}
