@@ -1,0 +1,50 @@
+use axum::Router;
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use sekisho_core::Requirement;
+use sekisho_http::{Checkpoint, Presence};
+use sekisho_tower::{CheckpointLayer, Kept, RequireLayer};
+
+/// Makes axum layers of a checkpoint.
+///
+/// They fit `Router::layer`, `Router::route_layer`, `MethodRouter::layer` and nested routers. axum runs the layer that
+/// was added last first, so the checkpoint's own layer is added after each `require`.
+pub trait CheckpointExt {
+    /// Lets only requests with a good credential pass, save public routes and CORS preflights.
+    ///
+    /// Of nested checkpoints the inner one decides anew.
+    fn layer(&self) -> CheckpointLayer<Kept>;
+
+    /// Lets requests without a credential pass as well, without a principal. A bad credential is still refused.
+    fn optional_layer(&self) -> CheckpointLayer<Kept>;
+
+    /// Lets only requests pass whose principal satisfies `rule`.
+    ///
+    /// Goes inside of [`layer`](Self::layer) or [`optional_layer`](Self::optional_layer) of this same checkpoint;
+    /// without it, every request is answered with 500 and a clear line in the log.
+    fn require(&self, rule: Requirement) -> RequireLayer<Kept>;
+
+    /// Serves the protected resource metadata at the path that
+    /// [RFC 9728 §3](https://www.rfc-editor.org/rfc/rfc9728#section-3) gives it, to be merged into the outermost router.
+    /// Without configured metadata, the router is empty.
+    fn metadata_route<S: Clone + Send + Sync + 'static>(&self) -> Router<S>;
+}
+
+impl CheckpointExt for Checkpoint {
+    fn layer(&self) -> CheckpointLayer<Kept> {
+        CheckpointLayer::new(self.clone(), Presence::Required).keeping_body()
+    }
+
+    fn optional_layer(&self) -> CheckpointLayer<Kept> {
+        CheckpointLayer::new(self.clone(), Presence::Optional).keeping_body()
+    }
+
+    fn require(&self, rule: Requirement) -> RequireLayer<Kept> {
+        RequireLayer::new(self.clone(), rule).keeping_body()
+    }
+
+    fn metadata_route<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        let Some(document) = self.metadata() else { return Router::new() };
+        Router::new().route(document.path(), get(([(CONTENT_TYPE, "application/json")], document.json().clone())))
+    }
+}
