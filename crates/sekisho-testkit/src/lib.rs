@@ -4,11 +4,13 @@
 mod clock;
 mod crypto;
 mod forge;
+mod hostile;
 mod issuer;
 mod served;
 mod token;
 
 pub use clock::FixedClock;
+pub use hostile::{HonestToken, HostileContext, HostileGroup, HostileToken, honest_tokens, hostile_tokens};
 pub use issuer::Issuer;
 pub use served::{Endpoint, Fault, ServedIssuer};
 pub use token::TokenBuilder;
