@@ -1,1 +1,3 @@
-//! Programs that show one pattern each; see the files beside this one.
+//! Programs that show one pattern each. Run one with `cargo run --example NAME`.
+//!
+//! - `quickstart`: an axum service behind a checkpoint, and a walk through what it accepts and refuses.

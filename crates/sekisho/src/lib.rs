@@ -1,2 +1,21 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "actix")]
+pub use sekisho_actix as actix;
+#[cfg(feature = "axum")]
+pub use sekisho_axum as axum;
+pub use sekisho_core::{
+    AccessRequest, Authenticate, Authorize, Claim, Clock, ConfigError, Confirmation, Credential, CredentialKind,
+    Decision, Denial, Effect, Failure, FailureKind, IntoAuthenticate, Obligation, Principal, Refusal, Reject,
+    Requirement, Resource, RevocationCheck, Secret, SubjectId, SystemClock, UnixSeconds, all_of, any_of,
+    authentication_context, dangerous, json, max_age, role, scope,
+};
+pub use sekisho_http::{self as http, Checkpoint, CheckpointBuilder, ProtectedResourceMetadata};
+#[cfg(feature = "jwt")]
+pub use sekisho_jwt::{
+    self as jwt, Algorithm, Backend, CacheLimits, Claims, CustomProfile, Jwt, JwtBuilder, Profile, Signer, Trace,
+    Verified, Verifier, jwks,
+};
+#[cfg(feature = "tower")]
+pub use sekisho_tower as tower;
