@@ -146,3 +146,79 @@ impl Weighter<Token, Entry> for Weight {
         (size as u64 + OVERHEAD).max(self.at_least)
     }
 }
+
+/// Interleavings of the real cache, `quick_cache` with shuttle's locks in place of its own, and of the real `KeyLife`.
+#[cfg(all(test, sekisho_shuttle))]
+mod interleavings {
+    use sekisho_core::dangerous::PrincipalBuilder;
+    use shuttle::thread;
+
+    use super::*;
+
+    const NOW: UnixSeconds = UnixSeconds::new(100);
+    const END: UnixSeconds = UnixSeconds::new(200);
+    const ROUNDS: usize = 2_000;
+
+    fn cache() -> Arc<TokenCache> {
+        Arc::new(TokenCache::new(CacheLimits::new(4, 4096)).expect("room"))
+    }
+
+    fn accepted(subject: &str) -> Accepted {
+        let principal = PrincipalBuilder::new("https://id.example", subject).build().expect("claims");
+        Accepted { principal, from: UnixSeconds::new(0), until: END }
+    }
+
+    #[test]
+    fn shuttle_no_token_of_a_removed_key_is_answered_after_the_removal() {
+        shuttle::check_random(
+            || {
+                let (cache, life) = (cache(), Arc::new(KeyLife::forever()));
+                // A verification that began before the removal, and puts its token in at any moment.
+                let late = thread::spawn({
+                    let (cache, life) = (Arc::clone(&cache), Arc::clone(&life));
+                    move || cache.insert("token", &accepted("alice"), &life)
+                });
+                let reader = thread::spawn({
+                    let cache = Arc::clone(&cache);
+                    move || cache.get("token", NOW).map(|principal| principal.subject().to_owned())
+                });
+                life.end();
+                assert!(cache.get("token", NOW).is_none());
+                late.join().expect("no panic");
+                assert!(cache.get("token", NOW).is_none());
+                assert!(matches!(reader.join().expect("no panic").as_deref(), None | Some("alice")));
+            },
+            ROUNDS,
+        );
+    }
+
+    #[test]
+    fn shuttle_each_token_is_answered_with_its_own_principal() {
+        shuttle::check_random(
+            || {
+                let (cache, life) = (cache(), Arc::new(KeyLife::forever()));
+                let threads: Vec<_> = (0..3)
+                    .map(|number| {
+                        let (cache, life) = (Arc::clone(&cache), Arc::clone(&life));
+                        thread::spawn(move || {
+                            // The same hashed tail: they meet in one place of the table.
+                            let token = format!("{number}{}", "t".repeat(HASHED_TAIL));
+                            cache.insert(&token, &accepted(&number.to_string()), &life);
+                            for other in 0..3 {
+                                let token = format!("{other}{}", "t".repeat(HASHED_TAIL));
+                                if let Some(principal) = cache.get(&token, NOW) {
+                                    assert_eq!(principal.subject(), other.to_string());
+                                }
+                            }
+                        })
+                    })
+                    .collect();
+                for thread in threads {
+                    thread.join().expect("no panic");
+                }
+                assert!(cache.get(&format!("0{}", "t".repeat(HASHED_TAIL)), END).is_none());
+            },
+            ROUNDS,
+        );
+    }
+}
