@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sekisho_core::{Clock, SystemClock, UnixSeconds};
-use sekisho_jwks::{Algorithm, Backend, KeySet, SigningKey};
+use sekisho_jwks::{Algorithm, Backend, KeySet, SigningKey, StaticKeys};
 use serde_json::{Value, json};
 
 use crate::TokenBuilder;
@@ -208,6 +208,12 @@ impl Issuer {
     )]
     pub fn keys(&self) -> KeySet {
         KeySet::parse(self.backend, self.key_set().as_bytes()).expect("our own key set is read")
+    }
+
+    /// Returns the keys as they are published now, as a source that never fetches. A later rotation does not reach it.
+    #[must_use]
+    pub fn static_keys(&self) -> StaticKeys {
+        StaticKeys::from_set(&self.keys())
     }
 
     pub(crate) fn now(&self) -> UnixSeconds {

@@ -5,12 +5,14 @@ mod clock;
 mod crypto;
 mod forge;
 mod hostile;
+mod http_suite;
 mod issuer;
 mod served;
 mod token;
 
 pub use clock::FixedClock;
 pub use hostile::{HonestToken, HostileContext, HostileGroup, HostileToken, honest_tokens, hostile_tokens};
+pub use http_suite::HttpSuite;
 pub use issuer::Issuer;
 pub use served::{Endpoint, Fault, ServedIssuer};
 pub use token::TokenBuilder;

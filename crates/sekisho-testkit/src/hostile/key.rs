@@ -24,7 +24,9 @@ fn brought_along(shop: &Workshop, bench: &mut Bench) {
     let jwk = shop.attacker_jwk();
     bench.add("A036", "jwk in the header", why, shop.by_attacker(&header.clone().with("jwk", jwk.to_string())));
     let mut renamed = jwk.clone();
-    renamed["kid"] = shop.key.kid().into();
+    if let Some(members) = renamed.as_object_mut() {
+        members.insert("kid".into(), shop.key.kid().into());
+    }
     let named = header.clone().with("jwk", renamed.to_string());
     bench.add("A036/b", "jwk in the header under the trusted kid", why, shop.by_attacker(&named));
     let alone = header.clone().without("kid").with("jwk", jwk.to_string());
