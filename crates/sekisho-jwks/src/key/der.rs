@@ -43,12 +43,15 @@ pub(crate) struct KeyKind {
 
 /// Reads any PEM document that holds one public key.
 pub(crate) fn public_from_pem(pem: &[u8]) -> Result<(PublicMaterial, Restriction), KeyError> {
+    // Before anything else, so that also a file of certificate and private key gets this answer.
+    if pem.windows(16).any(|window| window == b"PRIVATE KEY-----") {
+        return Err(KeyError::PrivateKey);
+    }
     let (label, der) = decode_pem(pem)?;
     match label {
         "PUBLIC KEY" => public_from_spki(&der),
         "RSA PUBLIC KEY" => Ok((rsa_from_pkcs1(&der)?, Restriction::None)),
         "CERTIFICATE" => public_from_certificate(&der),
-        label if label.ends_with("PRIVATE KEY") => Err(KeyError::PrivateKey),
         _ => Err(KeyError::Malformed("a PEM document of another kind")),
     }
 }
