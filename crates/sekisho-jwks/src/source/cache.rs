@@ -401,3 +401,8 @@ fn end(cache: &Cache, mut state: MutexGuard<'_, State>, due_at: UnixSeconds) {
     drop(state);
     waiting.into_iter().for_each(std::task::Waker::wake);
 }
+
+#[cfg(all(test, sekisho_shuttle))]
+mod interleavings;
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sekisho_core::{Clock, UnixSeconds};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::cache::{Cache, Permit};
 use super::load::{Load, LoadError};
@@ -36,11 +36,14 @@ struct Inner {
     /// Bounds a whole attempt.
     budget: Duration,
     is_kept_fresh: AtomicBool,
+    /// Tells the background task that an attempt ended, so that it sleeps no longer than its outcome allows.
+    ended: Arc<Notify>,
 }
 
 impl Managed {
     pub(super) fn new(cache: Arc<Cache>, loader: Arc<dyn Load>, clock: Arc<dyn Clock>, budget: Duration) -> Arc<Self> {
-        let inner = Arc::new(Inner { cache, loader, clock, budget, is_kept_fresh: AtomicBool::new(false) });
+        let (is_kept_fresh, ended) = (AtomicBool::new(false), Arc::new(Notify::new()));
+        let inner = Arc::new(Inner { cache, loader, clock, budget, is_kept_fresh, ended });
         let source = Arc::new(Self { inner, alive: watch::Sender::new(()) });
         source.keep_fresh();
         source
@@ -69,8 +72,7 @@ impl Managed {
     }
 
     fn spawn(&self, runtime: &Handle, permit: Permit) {
-        let attempt = attempt(permit, Arc::clone(&self.inner.loader), self.inner.budget);
-        drop(runtime.spawn(until_dropped(self.alive.subscribe(), attempt)));
+        drop(runtime.spawn(until_dropped(self.alive.subscribe(), self.inner.attempt(permit))));
     }
 }
 
@@ -92,7 +94,7 @@ impl KeySource for Managed {
             match Handle::try_current() {
                 // In a task of its own, so that a caller who goes away does not break off what others wait for.
                 Ok(runtime) => self.spawn(&runtime, permit),
-                Err(_) => attempt(permit, Arc::clone(&self.inner.loader), self.inner.budget).await,
+                Err(_) => self.inner.attempt(permit).await,
             }
         };
         self.inner.cache.fetch(query, now, start).await
@@ -118,6 +120,25 @@ impl fmt::Debug for Managed {
     }
 }
 
+impl Inner {
+    /// Makes an attempt that holds no source. When it ends, however it ends, the background task looks anew at what is due.
+    fn attempt(&self, permit: Permit) -> impl Future<Output = ()> + use<> {
+        let (loader, budget, ended) = (Arc::clone(&self.loader), self.budget, Ended(Arc::clone(&self.ended)));
+        async move {
+            let _ended = ended;
+            attempt(permit, loader, budget).await;
+        }
+    }
+}
+
+struct Ended(Arc<Notify>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
 /// Is the background task; it holds nothing while it sleeps.
 struct KeepFresh(Weak<Inner>);
 
@@ -126,9 +147,9 @@ impl KeepFresh {
         while let Some(inner) = self.0.upgrade() {
             let now = inner.clock.now();
             if let Some(permit) = inner.cache.begin_if_due(now) {
-                let (loader, budget) = (Arc::clone(&inner.loader), inner.budget);
+                let attempt = inner.attempt(permit);
                 drop(inner);
-                attempt(permit, loader, budget).await;
+                attempt.await;
                 continue;
             }
             match inner.cache.time_until_due(now) {
@@ -137,9 +158,13 @@ impl KeepFresh {
                     running.await;
                 }
                 Ok(wait) => {
+                    let ended = Arc::clone(&inner.ended);
                     drop(inner);
                     let spread = Duration::from_millis(random() % 250);
-                    tokio::time::sleep(wait.clamp(Duration::from_secs(1), LONGEST_SLEEP) + spread).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(wait.clamp(Duration::from_secs(1), LONGEST_SLEEP) + spread) => {}
+                        () = ended.notified() => {}
+                    }
                 }
             }
         }
