@@ -1,0 +1,104 @@
+use std::fmt;
+use std::future::{Ready, ready};
+use std::ops::Deref;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use sekisho_core::Requirement;
+use sekisho_http::{Caller, Passage};
+use serde::de::DeserializeOwned;
+
+use crate::RefusalError;
+
+/// Extracts who calls.
+///
+/// Reads as a [`sekisho_core::Principal`]. `Option<Principal>` works behind an optional middleware, but actix-web turns
+/// *every* refusal of an extractor into `None` there, a missing checkpoint included (which is still logged);
+/// [`MaybePrincipal`] does not.
+///
+/// # Errors
+/// - 500, with a clear line in the log, when no checkpoint stands before the route.
+/// - 401 when the checkpoint let the request pass without a principal.
+#[derive(Clone)]
+pub struct Principal(Caller);
+
+impl Principal {
+    /// Checks, in the middle of a handler, that the principal satisfies `rule` now.
+    ///
+    /// # Errors
+    /// The response to return: 403, or 401 when the caller must step up, each with its challenge.
+    pub fn require(&self, rule: &Requirement) -> Result<(), RefusalError> {
+        self.0.require(rule).map_err(RefusalError::from)
+    }
+
+    /// Returns the principal without its checkpoint.
+    #[must_use]
+    pub fn into_inner(self) -> sekisho_core::Principal {
+        self.0.into_principal()
+    }
+}
+
+impl FromRequest for Principal {
+    type Error = RefusalError;
+    type Future = Ready<Result<Self, RefusalError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(caller(request).map(Self))
+    }
+}
+
+impl Deref for Principal {
+    type Target = sekisho_core::Principal;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Extracts who calls, if anybody does.
+///
+/// # Errors
+/// 500, with a clear line in the log, when no checkpoint stands before the route.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "handlers take it apart")]
+pub struct MaybePrincipal(pub Option<Principal>);
+
+impl FromRequest for MaybePrincipal {
+    type Error = RefusalError;
+    type Future = Ready<Result<Self, RefusalError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let found = Passage::optional_caller(request.extensions().get());
+        ready(found.map(|caller| Self(caller.map(Principal))).map_err(RefusalError::from))
+    }
+}
+
+/// Extracts the caller's claims as a type of your own.
+///
+/// The claims are those of a principal, so they are proved.
+///
+/// # Errors
+/// Those of [`Principal`], and 401 `invalid_token` when the claims do not have the shape of `T`: a token that lacks
+/// what this service needs is not a usable one. The log then says `claims_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "handlers take it apart")]
+pub struct Claims<T>(pub T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Claims<T> {
+    type Error = RefusalError;
+    type Future = Ready<Result<Self, RefusalError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(caller(request).and_then(|caller| Ok(Self(caller.claims()?))))
+    }
+}
+
+fn caller(request: &HttpRequest) -> Result<Caller, RefusalError> {
+    Passage::caller(request.extensions().get()).map_err(RefusalError::from)
+}

@@ -1,0 +1,92 @@
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::{Error, HttpMessage as _, ResponseError as _};
+use pin_project_lite::pin_project;
+use sekisho_http::{Answer, Passage, Pending};
+
+use crate::RefusalError;
+
+pin_project! {
+    /// Resolves to the response of the service behind, or to a refusal.
+    ///
+    /// Nothing is boxed unless the checkpoint has to wait.
+    pub struct ResponseFuture<S: Service<ServiceRequest>> {
+        #[pin]
+        state: State<S, S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, Inner> {
+        Inner { #[pin] future: Inner },
+        Refused { held: Option<(Answer, ServiceRequest)> },
+        Waiting { pending: Resolve, held: Option<(Rc<S>, ServiceRequest)> },
+    }
+}
+
+type Resolve = Pin<Box<dyn Future<Output = Result<Passage, Answer>>>>;
+
+impl<S: Service<ServiceRequest>> ResponseFuture<S> {
+    pub(crate) const fn inner(future: S::Future) -> Self {
+        Self { state: State::Inner { future } }
+    }
+
+    pub(crate) const fn refused(answer: Answer, request: ServiceRequest) -> Self {
+        Self { state: State::Refused { held: Some((answer, request)) } }
+    }
+
+    pub(crate) fn waiting(pending: Pending, service: Rc<S>, request: ServiceRequest) -> Self {
+        Self { state: State::Waiting { pending: Box::pin(pending.resolve()), held: Some((service, request)) } }
+    }
+}
+
+impl<S, B> Future for ResponseFuture<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    type Output = Result<ServiceResponse<EitherBody<B, BoxBody>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProjection::Inner { future } => {
+                    return future.poll(cx).map_ok(ServiceResponse::map_into_left_body);
+                }
+                StateProjection::Refused { held } => match held.take() {
+                    Some((answer, request)) => {
+                        let response = RefusalError::from(answer).error_response();
+                        return Poll::Ready(Ok(request.into_response(response).map_into_right_body()));
+                    }
+                    // Polled after it was done, against the contract of futures.
+                    None => return Poll::Pending,
+                },
+                StateProjection::Waiting { pending, held } => {
+                    let resolved = ready!(pending.as_mut().poll(cx));
+                    match (resolved, held.take()) {
+                        (Ok(passage), Some((service, request))) => {
+                            request.extensions_mut().insert(passage);
+                            State::Inner { future: service.call(request) }
+                        }
+                        (Err(answer), Some((_, request))) => State::Refused { held: Some((answer, request)) },
+                        (_, None) => State::Refused { held: None },
+                    }
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+impl<S: Service<ServiceRequest>> fmt::Debug for ResponseFuture<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
