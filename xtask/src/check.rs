@@ -15,8 +15,11 @@ pub(crate) fn run(layout: &Layout) -> Result<ExitCode> {
     let screen = Screen::new();
     let mut summary = Summary::new(layout, &screen);
     let cargo = |line: &str| Invocation::parse(line).folder(&layout.root);
-    summary.run(Step::passes("format", cargo("cargo fmt --all --check")));
-    summary.run(Step::passes("clippy", cargo("cargo clippy --workspace --all-targets --all-features -- -D warnings")));
+    summary.run(Step::passes("format", cargo("cargo fmt --all --check -- -l")));
+    summary.run(Step::passes(
+        "clippy",
+        cargo("cargo clippy --workspace --all-targets --all-features --keep-going -- -D warnings"),
+    ));
     let touched = touched(layout)?;
     let mut tests = cargo("cargo test --all-features --lib --no-fail-fast");
     if touched.is_empty() {

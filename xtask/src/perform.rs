@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::layout::Layout;
@@ -97,9 +97,9 @@ fn bins(metadata: &[u8], manifest: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Builds and runs one bench, which writes its rows to `rows`.
-pub(crate) fn bench_run(layout: &Layout, name: &str, quick: bool, rows: &Path) -> Invocation {
-    let run = peers(layout, "benches/Cargo.toml").args(["--bin", name, "--"]).env("SEKISHO_BENCH_ROWS", rows);
+/// Builds and runs one bench, which leaves its rows in `bench_rows`.
+pub(crate) fn bench_run(layout: &Layout, name: &str, quick: bool) -> Invocation {
+    let run = peers(layout, "benches/Cargo.toml").args(["--bin", name, "--"]);
     if quick { run.arg("--quick") } else { run }
 }
 
@@ -107,23 +107,44 @@ pub(crate) fn bench_run(layout: &Layout, name: &str, quick: bool, rows: &Path) -
 pub(crate) fn bench(layout: &Layout, name: &str, quick: bool, arguments: &[String]) -> Result<ExitCode> {
     let all = benches(layout)?;
     ensure!(all.iter().any(|bench| bench == name), "the benches are: {}", all.join(", "));
-    let rows = bench_rows(layout, name)?;
-    let code = show(&bench_run(layout, name, quick, &rows).args(arguments))?;
-    if code == ExitCode::SUCCESS && !rows.exists() {
-        bail!("the bench wrote no {}", rows.display());
+    forget_rows(layout, name)?;
+    let code = show(&bench_run(layout, name, quick).args(arguments))?;
+    if code == ExitCode::SUCCESS {
+        read_rows(layout, name)?;
     }
     Ok(code)
 }
 
-/// Returns the file for a bench's rows, without those of an earlier run.
-pub(crate) fn bench_rows(layout: &Layout, name: &str) -> Result<PathBuf> {
-    let folder = layout.target.join("bench");
-    fs::create_dir_all(&folder)?;
-    let rows = folder.join(format!("{name}.jsonl"));
+/// Removes the rows of an earlier run, which must not pass for those of the next.
+pub(crate) fn forget_rows(layout: &Layout, name: &str) -> Result<()> {
+    let rows = rows(layout, name);
     if rows.exists() {
-        fs::remove_file(&rows)?;
+        fs::remove_file(rows)?;
     }
-    Ok(rows)
+    Ok(())
+}
+
+/// Checks the rows that a bench wrote and returns how many there are.
+pub(crate) fn read_rows(layout: &Layout, name: &str) -> Result<usize> {
+    let path = rows(layout, name);
+    let text = fs::read_to_string(&path).with_context(|| format!("the bench wrote no {}", path.display()))?;
+    count_rows(&text).with_context(|| format!("{} is not what it should be", path.display()))
+}
+
+fn rows(layout: &Layout, name: &str) -> PathBuf {
+    layout.target.join("bench").join(format!("{name}.jsonl"))
+}
+
+fn count_rows(text: &str) -> Result<usize> {
+    for (index, line) in text.lines().enumerate() {
+        let row: Value = serde_json::from_str(line).with_context(|| format!("line {}", index + 1))?;
+        for member in ["case", "median_ns", "baseline", "ratio", "allocations"] {
+            ensure!(row.get(member).is_some(), "line {} has no {member}", index + 1);
+        }
+    }
+    let count = text.lines().count();
+    ensure!(count > 0, "it has no rows");
+    Ok(count)
 }
 
 /// `cargo xtask compare`.
@@ -166,5 +187,18 @@ mod tests {
         assert!(bins(METADATA, Path::new("/w/fuzz/Cargo.toml")).is_err());
         assert!(bins(b"{}", Path::new("/w/benches/Cargo.toml")).is_err());
         assert!(bins(b"not json", Path::new("/w/benches/Cargo.toml")).is_err());
+    }
+
+    #[test]
+    fn counts_the_rows_of_a_bench() {
+        let row = r#"{"case":"a","median_ns":1.5,"baseline":"b","ratio":1.0,"allocations":2,"min_ns":1.2}"#;
+        assert_eq!(count_rows(&format!("{row}\n{row}\n")).unwrap(), 2);
+    }
+
+    #[test]
+    fn refuses_rows_that_say_too_little() {
+        for text in ["", "not json\n", "{}\n", r#"{"case":"a","median_ns":1.5,"baseline":"b","ratio":1.0}"#] {
+            assert!(count_rows(text).is_err(), "{text}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::gates;
 use crate::layout::Layout;
 use crate::perform;
 use crate::process::{self, Invocation};
-use crate::progress::Screen;
+use crate::progress::{Line, Screen};
 use crate::servers::{self, Servers};
 use crate::steps::{Step, Verdict};
 use crate::summary::Summary;
@@ -46,12 +46,12 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
         summary.skip("fuzz targets: left out by --fast");
         summary.skip("benches: left out by --fast");
     } else {
-        for step in fuzz(layout).into_iter().chain(benches(layout, scratch.path())?) {
+        for step in fuzz(layout).into_iter().chain(benches(layout)?) {
             summary.run(step);
         }
     }
     for line in fs::read_to_string(&skipped)?.lines().filter(|line| !line.trim().is_empty()) {
-        summary.skip(line);
+        summary.skip(line.trim_start_matches("skipped: "));
     }
     Ok(summary.finish())
 }
@@ -62,11 +62,24 @@ fn cargo(layout: &Layout, line: &str) -> Invocation {
 
 fn beside_the_servers(layout: &Layout) -> Vec<Step> {
     vec![
-        Step::passes("format", cargo(layout, "cargo fmt --all --check")),
+        Step::check("format", format),
         Step::check("oldest compiler", gates::oldest_compiler),
         Step::check("default graph", gates::default_graph),
         Step::passes("build", cargo(layout, "cargo test --workspace --all-features --no-run")),
     ]
+}
+
+/// Checks the format of the workspace and of the two that lie apart from it.
+fn format(layout: &Layout, log: &Path, line: &Line) -> Result<String> {
+    let mut done = 0;
+    for manifest in ["Cargo.toml", "benches/Cargo.toml", "fuzz/Cargo.toml"] {
+        if layout.root.join(manifest).exists() {
+            let format = cargo(layout, "cargo fmt --all --check --manifest-path").arg(manifest).args(["--", "-l"]);
+            process::must(&format, log, line, &|| None)?;
+            done += 1;
+        }
+    }
+    Ok(format!("{done} workspaces"))
 }
 
 fn judge_servers(summary: &mut Summary<'_>, servers: Option<&Servers>, fast: bool) {
@@ -113,10 +126,14 @@ fn after_the_servers(layout: &Layout) -> Vec<Step> {
             cargo(layout, "cargo check -p sekisho-jwks --no-default-features"),
             "switch on at least one crypto backend",
         ),
-        Step::passes("clippy", cargo(layout, "cargo clippy --workspace --all-targets --all-features -- -D warnings")),
+        Step::passes(
+            "clippy",
+            cargo(layout, "cargo clippy --workspace --all-targets --all-features --keep-going -- -D warnings"),
+        ),
         Step::passes(
             "docs",
-            cargo(layout, "cargo doc --workspace --no-deps --all-features").env("RUSTDOCFLAGS", "-D warnings"),
+            cargo(layout, "cargo doc --workspace --no-deps --all-features --keep-going")
+                .env("RUSTDOCFLAGS", "-D warnings"),
         ),
         Step::tests(
             "interleavings",
@@ -171,14 +188,16 @@ fn fuzz(layout: &Layout) -> Vec<Step> {
     steps
 }
 
-fn benches(layout: &Layout, scratch: &Path) -> Result<Vec<Step>> {
+fn benches(layout: &Layout) -> Result<Vec<Step>> {
     let benches = perform::benches(layout)?;
     Ok(benches
         .into_iter()
         .map(|name| {
-            // A quick run's figures must not replace real ones.
-            let rows = scratch.join(format!("{name}.jsonl"));
-            Step::passes(format!("bench: {name}"), perform::bench_run(layout, &name, true, &rows))
+            Step::new(format!("bench: {name}"), move |layout, log, line| {
+                perform::forget_rows(layout, &name)?;
+                process::must(&perform::bench_run(layout, &name, true), log, line, &|| None)?;
+                Ok(Verdict::passed(format!("{} rows", perform::read_rows(layout, &name)?)))
+            })
         })
         .collect())
 }
