@@ -209,3 +209,6 @@ const LATER: Duration = Duration::from_secs(600);
 fn instant(clock: &FixedClock) -> String {
     format!("at {}", clock.now())
 }
+
+#[cfg(test)]
+mod tests;

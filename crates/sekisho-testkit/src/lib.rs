@@ -7,6 +7,7 @@ mod forge;
 mod hostile;
 mod http_suite;
 mod issuer;
+mod key_source_suite;
 mod served;
 mod token;
 
@@ -14,5 +15,6 @@ pub use clock::FixedClock;
 pub use hostile::{HonestToken, HostileContext, HostileGroup, HostileToken, honest_tokens, hostile_tokens};
 pub use http_suite::HttpSuite;
 pub use issuer::Issuer;
+pub use key_source_suite::key_source_suite;
 pub use served::{Endpoint, Fault, ServedIssuer};
 pub use token::TokenBuilder;

@@ -9,7 +9,7 @@ use crate::forge::base64url;
 use crate::{Issuer, TokenBuilder, crypto};
 
 mod fault;
-mod server;
+pub(crate) mod server;
 
 pub use fault::{Endpoint, Fault};
 use server::{Delivery, Incoming, Reply, Server};

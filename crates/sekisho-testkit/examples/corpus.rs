@@ -1,0 +1,56 @@
+//! Writes the hostile and the honest tokens below a folder, whole and taken apart, a file each: seeds for fuzz targets.
+//!
+//! ```sh
+//! cargo run -p sekisho-testkit --example corpus -- target/seeds
+//! ```
+//!
+//! The folders are `token`, `authorization`, `cookie`, `header` and `claims` (decoded), `jwk_set` and `discovery`. Issuer
+//! `https://id.example`, audience `orders`, all at 1,800,000,000 s.
+#![expect(clippy::print_stdout, reason = "a program that people run")]
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use base64_simd::URL_SAFE_NO_PAD as BASE64;
+use sekisho_core::UnixSeconds;
+use sekisho_testkit::{HostileContext, Issuer, honest_tokens, hostile_tokens};
+
+/// Longer tokens only slow a fuzzer down.
+const LONGEST: usize = 16_384;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args().nth(1).ok_or("give the folder to write to")?;
+    let folder = Path::new(&folder);
+    let issuer = Issuer::with_url("https://id.example");
+    let context = HostileContext::new(&issuer, "orders").with_now(UnixSeconds::new(1_800_000_000));
+    let hostile = hostile_tokens(&context).map(|hostile| hostile.token);
+    let honest = honest_tokens(&context).map(|honest| honest.token);
+    let mut written = 0;
+    let mut put = |target: &str, name: &str, bytes: &[u8]| {
+        written += 1;
+        let target = folder.join(target);
+        fs::create_dir_all(&target)?;
+        fs::write(target.join(name), bytes)
+    };
+    for (number, token) in hostile.chain(honest).enumerate().filter(|(_, token)| token.len() <= LONGEST) {
+        let name = format!("seed-{number:03}");
+        put("token", &name, token.as_bytes())?;
+        put("authorization", &name, format!("Bearer {token}").as_bytes())?;
+        put("cookie", &name, format!("a=b; __Host-token={token}; c=d").as_bytes())?;
+        let mut parts = token.split('.').map(|part| BASE64.decode_to_vec(part).ok());
+        if let Some(Some(header)) = parts.next() {
+            put("header", &name, &header)?;
+        }
+        if let Some(Some(claims)) = parts.next() {
+            put("claims", &name, &claims)?;
+        }
+    }
+    let keys = issuer.key_set();
+    put("jwk_set", "seed-keys", keys.as_bytes())?;
+    put("discovery", "seed-keys", keys.as_bytes())?;
+    let document = r#"{"issuer":"https://id.example/a","jwks_uri":"https://id.example/keys","keys":[]}"#;
+    put("discovery", "seed-document", document.as_bytes())?;
+    println!("{written} files below {}", folder.display());
+    Ok(())
+}
