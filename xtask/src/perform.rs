@@ -28,7 +28,15 @@ pub(crate) fn fuzz_build(layout: &Layout, program: &Path) -> Invocation {
     fuzz_command(layout, program).args(["build", "--target-dir"]).arg(layout.target.join("fuzz"))
 }
 
-/// Runs one fuzz target: what it finds new goes below target/, the corpus in fuzz/ is only read.
+/// Writes the seeds of all fuzz targets, the testkit's hostile tokens taken apart, below target/.
+pub(crate) fn fuzz_seeds(layout: &Layout) -> Invocation {
+    Invocation::new(Path::new("cargo"))
+        .folder(&layout.root)
+        .args(["run", "--quiet", "-p", "sekisho-testkit", "--example", "corpus", "--"])
+        .arg(layout.target.join("fuzz/seeds"))
+}
+
+/// Runs one fuzz target: what it finds new goes below target/, seeds and the corpus in fuzz/ are only read.
 pub(crate) fn fuzz_run(layout: &Layout, program: &Path, target: &str, seconds: u32) -> Result<Invocation> {
     let found = layout.target.join("fuzz/corpus").join(target);
     fs::create_dir_all(&found)?;
@@ -37,9 +45,10 @@ pub(crate) fn fuzz_run(layout: &Layout, program: &Path, target: &str, seconds: u
         .arg(layout.target.join("fuzz"))
         .arg(target)
         .arg(found);
-    let kept = layout.root.join("fuzz/corpus").join(target);
-    if kept.exists() {
-        run = run.arg(kept);
+    for read in [layout.target.join("fuzz/seeds"), layout.root.join("fuzz/corpus")] {
+        if read.join(target).exists() {
+            run = run.arg(read.join(target));
+        }
     }
     Ok(run.args(["--", "-timeout=10"]).arg(format!("-max_total_time={seconds}")))
 }
@@ -57,6 +66,10 @@ pub(crate) fn fuzz(layout: &Layout, target: Option<&str>, seconds: u32) -> Resul
     let line = screen.line("cargo-fuzz");
     let program = FUZZ.install(layout, &layout.log("cargo-fuzz"), &line)?;
     line.finish("✓", "");
+    let seeded = show(&fuzz_seeds(layout))?;
+    if seeded != ExitCode::SUCCESS {
+        return Ok(seeded);
+    }
     for name in chosen {
         let code = show(&fuzz_run(layout, &program, name, seconds)?)?;
         if code != ExitCode::SUCCESS {

@@ -174,6 +174,7 @@ fn fuzz(layout: &Layout) -> Vec<Step> {
     if !targets.is_empty() {
         steps.push(Step::check("fuzz: build", |layout, log, line| {
             let program = FUZZ.install(layout, log, line)?;
+            process::must(&perform::fuzz_seeds(layout), log, line, &|| None)?;
             process::must(&perform::fuzz_build(layout, &program), log, line, &|| None)?;
             Ok(String::new())
         }));
