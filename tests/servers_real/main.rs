@@ -1,0 +1,15 @@
+//! Real servers: Keycloak's tokens, keys and outages, and moto's Cognito user pool.
+//!
+//! `cargo xtask test` and `cargo xtask servers` start them and say where they are. Without them each test says on one
+//! line that it is skipped; with `CI=true` it fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod cognito;
+mod discovery;
+mod keycloak;
+mod outage;
+mod rotation;
+mod rules;
+mod service;
+mod setup;
+mod tokens;
