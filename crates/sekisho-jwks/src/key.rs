@@ -13,7 +13,7 @@ mod error;
 mod material;
 mod roca;
 
-pub(crate) use der::{Restriction, pkcs1_public};
+pub(crate) use der::Restriction;
 pub use error::KeyError;
 pub(crate) use material::PublicMaterial;
 

@@ -8,7 +8,8 @@ use aws_lc_rs::{digest, hmac};
 use zeroize::Zeroizing;
 
 use super::{Driver, Mac, PrivateMaterial, Sign, Verify};
-use crate::key::{PublicMaterial, pkcs1_public};
+use crate::key::PublicMaterial;
+use crate::key::der::pkcs1_public;
 use crate::{Algorithm, KeyError, KeyFamily};
 
 pub(super) struct AwsLc;

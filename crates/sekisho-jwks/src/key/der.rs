@@ -189,7 +189,8 @@ fn rsa_from_pkcs1(der: &[u8]) -> Result<PublicMaterial, KeyError> {
     PublicMaterial::rsa(key.n.as_bytes(), key.e.as_bytes())
 }
 
-/// Writes `RSAPublicKey`.
+/// Writes `RSAPublicKey`, the form in which `aws-lc-rs` takes it.
+#[cfg(feature = "aws-lc-rs")]
 pub(crate) fn pkcs1_public(n: &[u8], e: &[u8]) -> Result<Vec<u8>, KeyError> {
     let encode = || RsaPublicKey { n: UintRef::new(n)?, e: UintRef::new(e)? }.to_der();
     encode().map_err(|_| KeyError::Malformed("RSAPublicKey"))
