@@ -1,5 +1,7 @@
 //! Which addresses may be asked for keys.
 
+use std::net::IpAddr;
+
 use url::{Host, Url};
 
 /// Bounds an address in bytes.
@@ -68,8 +70,24 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Tells whether an address leads to this machine by any of its spellings; wider than [`is_loopback`], for refusing.
+pub(super) fn points_here(url: &Url) -> bool {
+    let is_here = |address: IpAddr| address.is_loopback() || address.is_unspecified();
+    match url.host() {
+        Some(Host::Ipv4(address)) => is_here(address.into()),
+        Some(Host::Ipv6(address)) => is_here(address.to_canonical()),
+        Some(Host::Domain(name)) => {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        None => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     #[test]
@@ -115,6 +133,27 @@ mod tests {
             assert_eq!(check(bad).err(), Some(why), "{bad:?}");
         }
         assert_eq!(check(&format!("https://id.example/{}", "a".repeat(MAX_URL))), Err(UrlError::TooLong));
+    }
+
+    #[test]
+    fn knows_this_machine_by_every_spelling() {
+        for here in [
+            "127.1",
+            "0x7f.0.0.1",
+            "2130706433",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "0.0.0.0",
+            "[::]",
+            "LOCALHOST",
+            "localhost.",
+            "a.localhost",
+        ] {
+            assert!(points_here(&Url::parse(&format!("https://{here}/")).unwrap()), "{here}");
+        }
+        for elsewhere in ["id.example", "128.0.0.1", "localhost.example", "notlocalhost", "[fe80::1]"] {
+            assert!(!points_here(&Url::parse(&format!("https://{elsewhere}/")).unwrap()), "{elsewhere}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! So however many tokens with whatever `kid`s come in, the attempts stay at a flat rate. The interval does not count the first load and
 //! background refreshes, or else a key rotated right after one of those would be refused for the rest of the interval.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,10 @@ use super::unknown::UnknownKids;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::{KeyHealth, KeyLookup, KeyQuery, VerifyingKey};
 
-/// A clock that lies further back than the last attempt by more than this was set back; then no pause is waited out.
+/// A clock that lies further back than the last attempt by more than this was set back; then pauses by that clock are void.
 const SET_BACK: Duration = Duration::from_secs(60);
+/// Then an attempt is allowed when this has really passed, so that callers whose clocks differ do not drive one another.
+const SET_BACK_PAUSE: Duration = Duration::from_secs(30);
 
 pub(super) struct Cache {
     policy: Policy,
@@ -36,10 +39,13 @@ pub(super) struct Cache {
 }
 
 pub(super) struct State {
-    running: Option<Attempt>,
+    running: Option<Running>,
     /// How many attempts were begun; also the number of the newest.
     begun: Attempt,
+    /// The newest that ended and was not lost.
+    ended: Attempt,
     last_begun_at: UnixSeconds,
+    last_begun: Option<Instant>,
     /// Why the last attempt failed; `None` if it did not.
     failure: Option<Failure>,
     failures: u32,
@@ -53,12 +59,24 @@ pub(super) struct State {
     pub(super) waiters: Waiters,
 }
 
+#[derive(Clone, Copy)]
+struct Running {
+    attempt: Attempt,
+    /// From then on it is lost.
+    patience: Instant,
+}
+
 /// Identifies a version of what was loaded, for the next load to ask whether it changed.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tag {
     /// Where it was loaded from.
     pub(super) origin: String,
     pub(super) value: Vec<u8>,
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tag").field("origin", &self.origin).finish_non_exhaustive()
+    }
 }
 
 /// Is what a load brought, and for how long it is fresh.
@@ -87,7 +105,9 @@ impl Cache {
         let state = State {
             running: None,
             begun: 0,
+            ended: 0,
             last_begun_at: UnixSeconds::default(),
+            last_begun: None,
             failure: None,
             failures: 0,
             pause_until: UnixSeconds::default(),
@@ -118,31 +138,35 @@ impl Cache {
         }
     }
 
-    /// Looks a key up after the load that is running or allowed. `start` gets the permit when this caller is the one to load.
+    /// Looks a key up after the load that is running or allowed. `start` gets the permit when this caller is the one to load;
+    /// `wait` waits for the flight, or less long.
     ///
     /// Nobody who calls waits for more than two attempts: the one that was running already, which may have read the set
     /// before the key came into it, and one begun later.
-    pub(super) async fn fetch<F: Future<Output = ()> + Send>(
+    pub(super) async fn fetch<S: Future<Output = ()> + Send, W: Future<Output = ()> + Send>(
         self: &Arc<Self>,
         query: KeyQuery<'_>,
         now: UnixSeconds,
-        start: impl Fn(Permit) -> F + Send + Sync,
+        start: impl Fn(Permit) -> S + Send + Sync,
+        wait: impl Fn(Flight) -> W + Send + Sync,
     ) -> KeyLookup {
+        let mut attempt = 0;
         for _ in 0..2 {
             let (permit, flight) = match self.join_or_begin(query, now) {
                 Err(answer) => return answer,
                 Ok(joined) => joined,
             };
             let leads = permit.is_some();
+            attempt = flight.attempt();
             if let Some(permit) = permit {
                 start(permit).await;
             }
-            flight.await;
+            wait(flight).await;
             if leads {
                 break;
             }
         }
-        self.last_word(query, now)
+        self.last_word(query, now, attempt)
     }
 
     /// Begins a background attempt, if one is due.
@@ -150,7 +174,7 @@ impl Cache {
         let mut state = self.lock();
         let refresh_at = self.snapshot.load().times.map_or_else(UnixSeconds::default, |times| times.refresh_at);
         let due = state.failure.is_some() || now >= refresh_at || state.is_set_back(now);
-        let free = state.running.is_none() && !state.closed && state.has_rested(now);
+        let free = state.running().is_none() && !state.closed && state.has_rested(now);
         (due && free).then(|| self.begin(&mut state, Cause::Need, now))
     }
 
@@ -163,7 +187,7 @@ impl Cache {
     /// Returns how long the background may sleep, or the running attempt to wait for.
     pub(super) fn time_until_due(self: &Arc<Self>, now: UnixSeconds) -> Result<Duration, Flight> {
         let mut state = self.lock();
-        match state.running {
+        match state.running() {
             Some(attempt) => {
                 let ticket = state.waiters.take_seat();
                 drop(state);
@@ -171,6 +195,10 @@ impl Cache {
             }
             None => Ok(UnixSeconds::new(self.due_at.load(Ordering::Acquire)).since(now)),
         }
+    }
+
+    pub(super) const fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     pub(super) fn health(&self, now: UnixSeconds) -> KeyHealth {
@@ -219,7 +247,7 @@ impl Cache {
                 Failure::unavailable("too many requests wait for the keys").with_retry_after(Duration::from_secs(1)),
             ));
         }
-        if let Some(attempt) = state.running {
+        if let Some(attempt) = state.running() {
             return Decision::Join(attempt);
         }
         if state.failure.is_some() || !snapshot.is_trusted(now) {
@@ -256,15 +284,17 @@ impl Cache {
         Ok((permit, Flight::new(Arc::clone(self), attempt, ticket)))
     }
 
-    /// Answers after an attempt that began after the question: what is missing now is not to be had.
-    fn last_word(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup {
+    /// Answers after an attempt that began after the question: if it ended well, what is missing now is not to be had.
+    fn last_word(&self, query: KeyQuery<'_>, now: UnixSeconds, attempt: Attempt) -> KeyLookup {
         let mut state = self.lock();
         let snapshot = self.snapshot.load();
         match snapshot.look_up(query, self.policy.nameless, now) {
             Match::Found(candidates) => KeyLookup::Found(candidates),
             Match::Ambiguous => KeyLookup::Ambiguous,
             Match::Unfit => KeyLookup::Unknown,
-            Match::Missing if state.failure.is_none() && !state.closed && snapshot.is_trusted(now) => {
+            Match::Missing
+                if state.failure.is_none() && state.ended >= attempt && !state.closed && snapshot.is_trusted(now) =>
+            {
                 state.unknown.insert(query, now.saturating_add(self.policy.miss_memory));
                 KeyLookup::Unknown
             }
@@ -273,25 +303,36 @@ impl Cache {
     }
 
     fn begin(self: &Arc<Self>, state: &mut State, cause: Cause, now: UnixSeconds) -> Permit {
+        let clock = Instant::now();
+        let patience = self.policy.patience();
         state.begun += 1;
-        state.running = Some(state.begun);
+        // INVARIANT: a permit whose attempt is not the running one was given up for lost, and has no say any more.
+        state.running = Some(Running { attempt: state.begun, patience: clock + patience });
         if state.is_set_back(now) {
             state.pause_until = now;
             state.miss_pause_until = now;
         }
         state.last_begun_at = now;
+        state.last_begun = Some(clock);
         if cause == Cause::Miss {
             state.miss_pause_until = now.saturating_add(self.policy.miss_interval);
         }
-        self.due_at.store(u64::MAX, Ordering::Release);
+        // Whoever comes by when the attempt should long have ended looks whether it is lost.
+        let lost_at = now.saturating_add(patience).saturating_add(Duration::from_secs(1));
+        self.due_at.store(lost_at.as_secs(), Ordering::Release);
         let tag = state.tag.clone();
-        Permit { cache: Arc::clone(self), tag, begun_at: now, clock: Instant::now(), is_open: true }
+        Permit { cache: Arc::clone(self), attempt: state.begun, tag, begun_at: now, clock, is_open: true }
     }
 }
 
 impl State {
     pub(super) fn has_ended(&self, attempt: Attempt) -> bool {
-        self.closed || self.running.is_none_or(|running| running > attempt)
+        self.closed || self.running.is_none_or(|running| running.attempt > attempt)
+    }
+
+    /// Returns the attempt that runs and is not lost.
+    fn running(&self) -> Option<Attempt> {
+        self.running.filter(|running| Instant::now() < running.patience).map(|running| running.attempt)
     }
 
     fn has_rested(&self, now: UnixSeconds) -> bool {
@@ -300,6 +341,7 @@ impl State {
 
     fn is_set_back(&self, now: UnixSeconds) -> bool {
         now.saturating_add(SET_BACK) < self.last_begun_at
+            && self.last_begun.is_none_or(|begun| begun.elapsed() >= SET_BACK_PAUSE)
     }
 
     /// Answers that nothing can be said, and when to ask again.
@@ -313,6 +355,7 @@ impl State {
 /// Allows one attempt. Whoever drops it without a word has failed, so that nobody waits for ever.
 pub(super) struct Permit {
     cache: Arc<Cache>,
+    attempt: Attempt,
     tag: Option<Arc<Tag>>,
     begun_at: UnixSeconds,
     clock: Instant,
@@ -332,17 +375,16 @@ impl Permit {
     pub(super) fn succeed(mut self, loaded: Loaded, spread: u64) -> bool {
         self.is_open = false;
         let cache = &self.cache;
-        // Nobody else publishes while the permit is out.
-        let current = cache.snapshot.load();
-        let (ttl, next, tag) = match loaded {
-            Loaded::Keys { keys, tag, ttl } => {
-                let next = current.with_keys(keys, self.times(ttl, spread));
-                (ttl, next, tag.map(Arc::new))
-            }
-            Loaded::Unchanged { ttl } => (ttl, current.with_times(self.times(ttl, spread)), self.tag.clone()),
-        };
-        let times = self.times(ttl, spread);
         let mut state = cache.lock();
+        if !self.is_running(&state) {
+            return false;
+        }
+        let current = cache.snapshot.load();
+        let (next, tag) = match loaded {
+            Loaded::Keys { keys, tag, ttl } => (current.with_keys(keys, self.times(ttl, spread)), tag.map(Arc::new)),
+            Loaded::Unchanged { ttl } => (current.with_times(self.times(ttl, spread)), self.tag.clone()),
+        };
+        let refresh_at = next.times.map_or_else(UnixSeconds::default, |times| times.refresh_at);
         let recovered = state.failure.take().is_some();
         state.failures = 0;
         state.pause_until = self.begun_at;
@@ -351,8 +393,13 @@ impl Permit {
         // INVARIANT: lives end before the attempt does, so no later look-up and no cache trusts a removed key.
         current.hand_over(&next);
         cache.snapshot.store(next);
-        end(cache, state, times.refresh_at);
+        end(cache, state, refresh_at);
         recovered
+    }
+
+    /// Tells whether this attempt has not been given up for lost.
+    fn is_running(&self, state: &State) -> bool {
+        state.running.is_some_and(|running| running.attempt == self.attempt)
     }
 
     /// Keeps what is at hand, and pauses. Returns how many attempts have failed in a row.
@@ -363,6 +410,9 @@ impl Permit {
 
     fn give_up(&self, failure: Failure, is_transient: bool) -> u32 {
         let mut state = self.cache.lock();
+        if !self.is_running(&state) {
+            return state.failures;
+        }
         state.failures = state.failures.saturating_add(1);
         state.failure = Some(failure);
         let ended_at = self.begun_at.saturating_add(self.clock.elapsed());
@@ -393,7 +443,9 @@ impl Drop for Permit {
 
 /// Ends the running attempt and wakes who waits for it, the lock being free by then.
 fn end(cache: &Cache, mut state: MutexGuard<'_, State>, due_at: UnixSeconds) {
-    state.running = None;
+    if let Some(running) = state.running.take() {
+        state.ended = running.attempt;
+    }
     if !state.closed {
         cache.due_at.store(due_at.as_secs(), Ordering::Release);
     }

@@ -102,11 +102,11 @@ impl IntoKeySource for Discovery {
         let Self { issuer, form, takes_tenant_template, document_lifetime, options } = self;
         let parsed = address::check_issuer(&issuer)
             .map_err(|error| ConfigError::new("the issuer cannot be used for discovery").with_source(error))?;
-        let (http, policy, budget) = options.into_http(context)?;
+        let (http, policy) = options.into_http(context)?;
         let documents = well_known(&issuer, &parsed, form);
         let is_local = address::is_loopback(&parsed);
         let loader = DiscoveryLoad::new(http, issuer, documents, is_local, takes_tenant_template, document_lifetime);
-        Ok(managed(policy, Arc::new(loader), Arc::clone(&context.clock), budget))
+        Ok(managed(policy, Arc::new(loader), Arc::clone(&context.clock)))
     }
 }
 
@@ -135,6 +135,8 @@ fn well_known(issuer: &str, parsed: &Url, form: Form) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn places(issuer: &str, form: Form) -> Vec<String> {

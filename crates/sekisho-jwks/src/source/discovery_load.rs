@@ -90,7 +90,7 @@ impl DiscoveryLoad {
         }
         let jwks_uri = member("jwks_uri")?;
         let parsed = address::check(&jwks_uri).map_err(LoadError::JwksUri)?;
-        if address::is_loopback(&parsed) && !self.is_local {
+        if address::points_here(&parsed) && !self.is_local {
             return Err(LoadError::JwksUri(address::UrlError::Loopback));
         }
         Ok(Arc::from(&*jwks_uri))

@@ -72,6 +72,7 @@ impl IntoKeySource for FileKeys {
             miss_memory: Duration::ZERO,
             retry_first: interval,
             retry_longest: interval,
+            budget: READ_BUDGET,
             nameless: Nameless::Use,
         };
         let reader = Reader { shown: path.display().to_string(), path, interval, backend: context.backend };
@@ -82,12 +83,17 @@ impl IntoKeySource for FileKeys {
         if let Some(permit) = cache.begin_if_due(context.clock.now()) {
             permit.succeed(loaded, 0);
         }
-        Ok(Managed::new(cache, Arc::new(FileLoad(Arc::new(reader))), Arc::clone(&context.clock), READ_BUDGET))
+        let loader = FileLoad { reader: Arc::new(reader), reading: Arc::default() };
+        Ok(Managed::new(cache, Arc::new(loader), Arc::clone(&context.clock)))
     }
 }
 
 #[derive(Debug)]
-struct FileLoad(Arc<Reader>);
+struct FileLoad {
+    reader: Arc<Reader>,
+    /// Held by a read that runs, so that reads of a file system that hangs do not pile up.
+    reading: Arc<tokio::sync::Mutex<()>>,
+}
 
 #[derive(Debug)]
 struct Reader {
@@ -100,18 +106,23 @@ struct Reader {
 #[async_trait]
 impl Load for FileLoad {
     async fn load(&self, tag: Option<Arc<Tag>>) -> Result<Loaded, LoadError> {
-        let reader = Arc::clone(&self.0);
+        let reading = Arc::clone(&self.reading).try_lock_owned().map_err(|_| LoadError::Timeout)?;
+        let reader = Arc::clone(&self.reader);
+        let read = move || {
+            let _reading = reading;
+            reader.read(tag.as_deref())
+        };
         match Handle::try_current() {
-            Ok(runtime) => match runtime.spawn_blocking(move || reader.read(tag.as_deref())).await {
+            Ok(runtime) => match runtime.spawn_blocking(read).await {
                 Ok(loaded) => loaded,
                 Err(ended) => Err(LoadError::File(std::io::Error::other(ended))),
             },
-            Err(_) => reader.read(tag.as_deref()),
+            Err(_) => read(),
         }
     }
 
     fn origin(&self) -> &str {
-        &self.0.shown
+        &self.reader.shown
     }
 }
 

@@ -49,6 +49,10 @@ impl Flight {
     pub(super) const fn new(cache: Arc<Cache>, attempt: Attempt, ticket: u64) -> Self {
         Self { cache, attempt, ticket }
     }
+
+    pub(super) const fn attempt(&self) -> Attempt {
+        self.attempt
+    }
 }
 
 impl Future for Flight {

@@ -12,7 +12,8 @@ use sekisho_core::{Clock, UnixSeconds};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use super::cache::{Cache, Permit};
+use super::cache::{Cache, Loaded, Permit};
+use super::flight::Flight;
 use super::load::{Load, LoadError};
 use super::policy::Policy;
 use crate::{KeyHealth, KeyLookup, KeyQuery, KeySource};
@@ -33,17 +34,15 @@ struct Inner {
     cache: Arc<Cache>,
     loader: Arc<dyn Load>,
     clock: Arc<dyn Clock>,
-    /// Bounds a whole attempt.
-    budget: Duration,
     is_kept_fresh: AtomicBool,
     /// Tells the background task that an attempt ended, so that it sleeps no longer than its outcome allows.
     ended: Arc<Notify>,
 }
 
 impl Managed {
-    pub(super) fn new(cache: Arc<Cache>, loader: Arc<dyn Load>, clock: Arc<dyn Clock>, budget: Duration) -> Arc<Self> {
+    pub(super) fn new(cache: Arc<Cache>, loader: Arc<dyn Load>, clock: Arc<dyn Clock>) -> Arc<Self> {
         let (is_kept_fresh, ended) = (AtomicBool::new(false), Arc::new(Notify::new()));
-        let inner = Arc::new(Inner { cache, loader, clock, budget, is_kept_fresh, ended });
+        let inner = Arc::new(Inner { cache, loader, clock, is_kept_fresh, ended });
         let source = Arc::new(Self { inner, alive: watch::Sender::new(()) });
         source.keep_fresh();
         source
@@ -97,7 +96,7 @@ impl KeySource for Managed {
                 Err(_) => self.inner.attempt(permit).await,
             }
         };
-        self.inner.cache.fetch(query, now, start).await
+        self.inner.cache.fetch(query, now, start, |flight| self.inner.wait(flight)).await
     }
 
     fn health(&self, now: UnixSeconds) -> KeyHealth {
@@ -123,10 +122,19 @@ impl fmt::Debug for Managed {
 impl Inner {
     /// Makes an attempt that holds no source. When it ends, however it ends, the background task looks anew at what is due.
     fn attempt(&self, permit: Permit) -> impl Future<Output = ()> + use<> {
-        let (loader, budget, ended) = (Arc::clone(&self.loader), self.budget, Ended(Arc::clone(&self.ended)));
+        let (loader, budget, ended) =
+            (Arc::clone(&self.loader), self.cache.policy().budget, Ended(Arc::clone(&self.ended)));
         async move {
             let _ended = ended;
             attempt(permit, loader, budget).await;
+        }
+    }
+
+    /// Waits for an attempt, but no longer than until it is lost.
+    async fn wait(&self, flight: Flight) {
+        match Handle::try_current() {
+            Ok(_) => drop(tokio::time::timeout(self.cache.policy().patience(), flight).await),
+            Err(_) => flight.await,
         }
     }
 }
@@ -154,8 +162,7 @@ impl KeepFresh {
             }
             match inner.cache.time_until_due(now) {
                 Err(running) => {
-                    drop(inner);
-                    running.await;
+                    inner.wait(running).await;
                 }
                 Ok(wait) => {
                     let ended = Arc::clone(&inner.ended);
@@ -199,7 +206,10 @@ async fn attempt(permit: Permit, loader: Arc<dyn Load>, budget: Duration) {
     let origin = loader.origin();
     match result {
         Ok(loaded) => {
-            tracing::debug!(origin, ?loaded, "keys loaded");
+            match &loaded {
+                Loaded::Keys { keys, ttl, .. } => tracing::debug!(origin, keys = keys.len(), ?ttl, "keys loaded"),
+                Loaded::Unchanged { ttl } => tracing::debug!(origin, ?ttl, "keys are unchanged"),
+            }
             if permit.succeed(loaded, random()) {
                 tracing::info!(origin, "keys can be loaded again");
             }
@@ -224,11 +234,6 @@ fn random() -> u64 {
 }
 
 /// Makes a source of a loader.
-pub(super) fn managed(
-    policy: Policy,
-    loader: Arc<dyn Load>,
-    clock: Arc<dyn Clock>,
-    budget: Duration,
-) -> Arc<dyn KeySource> {
-    Managed::new(Cache::new(policy), loader, clock, budget)
+pub(super) fn managed(policy: Policy, loader: Arc<dyn Load>, clock: Arc<dyn Clock>) -> Arc<dyn KeySource> {
+    Managed::new(Cache::new(policy), loader, clock)
 }

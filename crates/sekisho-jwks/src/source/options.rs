@@ -18,7 +18,6 @@ pub(super) struct HttpOptions {
     pub(super) freshness: Freshness,
     pub(super) policy: Policy,
     pub(super) connect_timeout: Duration,
-    pub(super) total_timeout: Duration,
 }
 
 impl Default for HttpOptions {
@@ -37,18 +36,19 @@ impl Default for HttpOptions {
                 miss_memory: Duration::from_secs(120),
                 retry_first: Duration::from_secs(1),
                 retry_longest: Duration::from_secs(5),
+                budget: Duration::from_secs(5),
                 nameless: Nameless::Skip,
             },
             connect_timeout: Duration::from_secs(1),
-            total_timeout: Duration::from_secs(5),
         }
     }
 }
 
 impl HttpOptions {
     /// Checks the settings and finds the client.
-    pub(super) fn into_http(self, context: &SourceContext) -> Result<(Http, Policy, Duration), ConfigError> {
-        let Self { client, freshness, policy, connect_timeout, total_timeout } = self;
+    pub(super) fn into_http(self, context: &SourceContext) -> Result<(Http, Policy), ConfigError> {
+        let Self { client, freshness, policy, connect_timeout } = self;
+        let total_timeout = policy.budget;
         let Freshness { default: _, least, most } = freshness;
         for (what, duration) in [
             ("the shortest time that keys are fresh", least),
@@ -74,7 +74,7 @@ impl HttpOptions {
             Some(client) => client,
             None => default_client(connect_timeout)?,
         };
-        Ok((Http { client, limits, backend: context.backend, freshness }, policy, total_timeout))
+        Ok((Http { client, limits, backend: context.backend, freshness }, policy))
     }
 }
 
@@ -92,7 +92,6 @@ fn default_client(_connect_timeout: Duration) -> Result<Arc<dyn HttpClient>, Con
 macro_rules! http_setters {
     () => {
         /// Sets the HTTP client. Default: the checkpoint's, or else one on `reqwest` with rustls.
-        #[must_use]
         pub fn with_http_client(mut self, client: std::sync::Arc<dyn sekisho_http::HttpClient>) -> Self {
             self.options.client = Some(client);
             self
@@ -101,7 +100,6 @@ macro_rules! http_setters {
         /// Sets how long keys are fresh when the provider does not say so by `Cache-Control`, default 10 min.
         ///
         /// Cut to the bounds of [`with_freshness_bounds`](Self::with_freshness_bounds).
-        #[must_use]
         pub fn with_default_freshness(mut self, freshness: std::time::Duration) -> Self {
             self.options.freshness.default = freshness;
             self
@@ -111,7 +109,6 @@ macro_rules! http_setters {
         ///
         /// The upper bound is also how long a key that the provider has removed can go on being trusted, unless
         /// an unknown key brings a refresh earlier.
-        #[must_use]
         pub fn with_freshness_bounds(mut self, least: std::time::Duration, most: std::time::Duration) -> Self {
             self.options.freshness.least = least;
             self.options.freshness.most = most;
@@ -121,14 +118,12 @@ macro_rules! http_setters {
         /// Sets how long before they get stale keys are refreshed in the background, default 30 s.
         ///
         /// Up to 5 % of the time that they are fresh is added at random; never more than half of it in all.
-        #[must_use]
         pub fn with_refresh_ahead(mut self, ahead: std::time::Duration) -> Self {
             self.options.policy.refresh_ahead = ahead;
             self
         }
 
         /// Sets how long stale keys are trusted while they cannot be refreshed, default 1 h.
-        #[must_use]
         pub fn with_stale_bound(mut self, bound: std::time::Duration) -> Self {
             self.options.policy.stale_bound = bound;
             self
@@ -137,7 +132,6 @@ macro_rules! http_setters {
         /// Sets how often a token with an unknown `kid` may make the source ask the provider, default once in 30 s; at least 1 s.
         ///
         /// The first load and background refreshes do not count. In between, such a token is refused without asking.
-        #[must_use]
         pub fn with_unknown_kid_interval(mut self, interval: std::time::Duration) -> Self {
             self.options.policy.miss_interval = interval;
             self
@@ -146,7 +140,6 @@ macro_rules! http_setters {
         /// Sets how long a `kid` that the provider did not have is refused without asking again, default 2 min.
         ///
         /// Any refresh of the set ends it earlier.
-        #[must_use]
         pub fn with_unknown_kid_memory(mut self, memory: std::time::Duration) -> Self {
             self.options.policy.miss_memory = memory;
             self
@@ -156,7 +149,6 @@ macro_rules! http_setters {
         ///
         /// They hold for a provider that cannot be reached, answers 502 to 504, or not in time. After any other bad answer (another
         /// status, a redirect, no key set, no usable key) the pause is at least the interval for unknown `kid`s.
-        #[must_use]
         pub fn with_retry_pauses(mut self, first: std::time::Duration, longest: std::time::Duration) -> Self {
             self.options.policy.retry_first = first;
             self.options.policy.retry_longest = longest;
@@ -164,16 +156,14 @@ macro_rules! http_setters {
         }
 
         /// Sets how long connecting may take, default 1 s. A client that was given may know better.
-        #[must_use]
         pub fn with_connect_timeout(mut self, timeout: std::time::Duration) -> Self {
             self.options.connect_timeout = timeout;
             self
         }
 
         /// Sets how long a whole load may take, discovery included, default 5 s.
-        #[must_use]
         pub fn with_total_timeout(mut self, timeout: std::time::Duration) -> Self {
-            self.options.total_timeout = timeout;
+            self.options.policy.budget = timeout;
             self
         }
     };

@@ -16,10 +16,17 @@ pub(super) struct Policy {
     pub(super) miss_memory: Duration,
     pub(super) retry_first: Duration,
     pub(super) retry_longest: Duration,
+    /// How long an attempt may take.
+    pub(super) budget: Duration,
     pub(super) nameless: Nameless,
 }
 
 impl Policy {
+    /// Returns after how long an attempt that has not ended is given up for lost: its runtime stands still or is gone.
+    pub(super) fn patience(&self) -> Duration {
+        self.budget.saturating_add(Duration::from_secs(1))
+    }
+
     /// Returns how long to let the provider alone after so many failures in a row.
     ///
     /// A provider that is away is asked again soon, so that it is back within seconds of its return. One that
@@ -53,6 +60,7 @@ mod tests {
             miss_memory: Duration::from_secs(120),
             retry_first: Duration::from_secs(1),
             retry_longest: Duration::from_secs(5),
+            budget: Duration::from_secs(5),
             nameless: Nameless::Skip,
         }
     }

@@ -58,8 +58,8 @@ impl IntoKeySource for RemoteKeys {
     fn into_key_source(self, context: &SourceContext) -> Result<Arc<dyn KeySource>, ConfigError> {
         address::check(&self.url)
             .map_err(|error| ConfigError::new("the URL of the key set cannot be used").with_source(error))?;
-        let (http, policy, budget) = self.options.into_http(context)?;
+        let (http, policy) = self.options.into_http(context)?;
         let loader = Arc::new(SetLoad { http, url: self.url });
-        Ok(managed(policy, loader, Arc::clone(&context.clock), budget))
+        Ok(managed(policy, loader, Arc::clone(&context.clock)))
     }
 }

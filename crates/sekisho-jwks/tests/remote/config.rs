@@ -11,7 +11,7 @@ use sekisho_jwks::{
 use crate::support::{found, kid, told};
 
 fn error(source: impl IntoKeySource) -> String {
-    told(&source.into_key_source(&SourceContext::new(Backend::aws_lc())).err().expect("refused"))
+    told(&source.into_key_source(&SourceContext::new(Backend::aws_lc())).unwrap_err())
 }
 
 #[test]

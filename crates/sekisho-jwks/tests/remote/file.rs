@@ -100,7 +100,7 @@ async fn a_broken_or_missing_file_leaves_the_keys_at_hand() {
 #[test]
 fn a_file_that_cannot_be_used_is_refused_when_the_source_is_built() {
     let (path, clock) = (path("refused"), TestClock::new());
-    let refused = |path: &Path| told(&FileKeys::new(path).into_key_source(&context(&clock)).err().expect("refused"));
+    let refused = |path: &Path| told(&FileKeys::new(path).into_key_source(&context(&clock)).unwrap_err());
     drop(fs::remove_file(&path));
     assert!(refused(&path).contains("keys.json cannot be used: the key file cannot be read"));
     assert!(refused(path.parent().unwrap()).contains("not a regular file"));

@@ -49,11 +49,16 @@ fn ask(
     kids: &'static [&'static str],
 ) -> KeyLookup {
     match cache.find(kid(name), now) {
-        KeyLookup::FetchNeeded => block_on(cache.fetch(kid(name), now, |permit| {
-            let provider = Arc::clone(provider);
-            // A thread of its own, as the driver takes a task of its own.
-            async move { drop(thread::spawn(move || provider.load(permit, kids))) }
-        })),
+        KeyLookup::FetchNeeded => block_on(cache.fetch(
+            kid(name),
+            now,
+            |permit| {
+                let provider = Arc::clone(provider);
+                // A thread of its own, as the driver takes a task of its own.
+                async move { drop(thread::spawn(move || provider.load(permit, kids))) }
+            },
+            |flight| flight,
+        )),
         answer => answer,
     }
 }
@@ -154,7 +159,7 @@ fn shuttle_a_load_that_breaks_off_wakes_everybody() {
         let callers: Vec<_> = (0..2)
             .map(|_| {
                 let cache = Arc::clone(&cache);
-                thread::spawn(move || block_on(cache.fetch(kid("a"), NOW, |_| async {})))
+                thread::spawn(move || block_on(cache.fetch(kid("a"), NOW, |_| async {}, |flight| flight)))
             })
             .collect();
         drop(permit);
@@ -196,12 +201,12 @@ fn shuttle_a_caller_that_goes_away_takes_nobody_with_it() {
         let permit = cache.begin_if_due(NOW).unwrap();
         let stays = {
             let cache = Arc::clone(&cache);
-            thread::spawn(move || block_on(cache.fetch(kid("a"), NOW, |_| async {})))
+            thread::spawn(move || block_on(cache.fetch(kid("a"), NOW, |_| async {}, |flight| flight)))
         };
         let goes = {
             let cache = Arc::clone(&cache);
             thread::spawn(move || {
-                let asking = cache.fetch(kid("a"), NOW, |_| async {});
+                let asking = cache.fetch(kid("a"), NOW, |_| async {}, |flight| flight);
                 let mut asking = std::pin::pin!(asking);
                 let mut context = std::task::Context::from_waker(std::task::Waker::noop());
                 drop(asking.as_mut().poll(&mut context));

@@ -78,7 +78,7 @@ async fn ask(cache: &Arc<Cache>, name: &str, now: UnixSeconds, provider: &[&str]
                 attempts.fetch_add(1, Ordering::SeqCst);
                 permit.succeed(loaded(provider), 0);
             };
-            cache.fetch(kid(name), now, start).await
+            cache.fetch(kid(name), now, start, |flight| flight).await
         }
         answer => answer,
     }
@@ -89,7 +89,7 @@ fn a_second_attempt_never_runs_beside_the_first() {
     let cache = cache();
     let first = cache.begin_if_due(at(0)).unwrap();
     assert!(cache.begin_if_due(at(10_000)).is_none());
-    assert!(!cache.is_due(at(10_000)));
+    assert!(!cache.is_due(at(5)));
     first.succeed(loaded(&["a"]), 0);
     assert!(cache.begin_if_due(at(1)).is_none());
     assert!(cache.begin_if_due(at(TTL)).is_some());
@@ -174,7 +174,7 @@ async fn the_same_unknown_kid_is_not_asked_for_again_until_forgotten_or_a_new_se
 async fn the_memory_of_unknown_kids_is_bounded() {
     let cache = cache_with(&["a"]);
     for n in 0..10 * MAX_UNKNOWN {
-        cache.last_word(kid(&n.to_string()), at(1));
+        cache.last_word(kid(&n.to_string()), at(1), 1);
     }
     assert_eq!(cache.lock().unknown.len(), MAX_UNKNOWN);
 }
@@ -195,7 +195,7 @@ async fn who_joins_an_attempt_that_began_before_may_have_one_more() {
         let start = |permit: Permit| async move {
             permit.succeed(loaded(&["a", "b"]), 0);
         };
-        asking.fetch(kid("b"), at(TTL), start).await
+        asking.fetch(kid("b"), at(TTL), start, |flight| flight).await
     });
     tokio::task::yield_now().await;
     running.succeed(loaded(&["a"]), 0);
@@ -268,18 +268,77 @@ fn a_refresh_is_due_ahead_and_spread() {
     }
 }
 
+/// Lets real time pass.
+fn pass(cache: &Cache, time: Duration) {
+    let mut state = cache.lock();
+    state.last_begun = state.last_begun.map(|begun| begun.checked_sub(time).unwrap());
+    if let Some(running) = &mut state.running {
+        running.patience = running.patience.checked_sub(time).unwrap();
+    }
+}
+
 #[test]
 fn a_clock_that_was_set_back_does_not_stop_refreshes() {
     let cache = cache();
-    cache.begin_if_due(UnixSeconds::new(u64::MAX / 2)).unwrap().succeed(loaded(&["a"]), 0);
+    let future = UnixSeconds::new(u64::MAX / 2);
+    cache.begin_if_due(future).unwrap().succeed(loaded(&["a"]), 0);
     assert!(cache.is_due(at(0)));
+    pass(&cache, SET_BACK_PAUSE);
     cache.begin_if_due(at(0)).unwrap().succeed(loaded(&["b"]), 0);
     assert!(!cache.is_due(at(1)));
     assert!(!found(cache.find(kid("b"), at(1))).life().is_live(at(TTL + STALE)));
-    cache.begin_if_due(UnixSeconds::new(u64::MAX / 2)).unwrap().fail(down(), false);
+    cache.begin_if_due(future).unwrap().fail(down(), false);
+    pass(&cache, SET_BACK_PAUSE);
     cache.begin_if_due(at(2)).unwrap().fail(down(), false);
     assert!(cache.begin_if_due(at(3)).is_none());
     assert_eq!(retry_after(&cache.find(kid("x"), at(3))), 29);
+}
+
+#[tokio::test]
+async fn callers_whose_clocks_differ_do_not_drive_one_another() {
+    let (cache, attempts) = (cache(), AtomicUsize::new(0));
+    for n in 0..100 {
+        for now in [at(0), at(1_000_000_000)] {
+            ask(&cache, &format!("x{n}"), now, &["a"], &attempts).await;
+            if let Some(permit) = cache.begin_if_due(now) {
+                attempts.fetch_add(1, Ordering::SeqCst);
+                permit.succeed(loaded(&["a"]), 0);
+            }
+        }
+    }
+    // The first load, and by each of both clocks at most one for an unknown kid and one for keys that look too old.
+    assert!(attempts.load(Ordering::SeqCst) <= 5, "{attempts:?}");
+}
+
+#[test]
+fn an_attempt_whose_runtime_stands_still_is_given_up() {
+    let cache = cache_with(&["a"]);
+    let lost = cache.begin_if_due(at(TTL)).unwrap();
+    pass(&cache, cache.policy().budget);
+    assert!(cache.begin_if_due(at(TTL + 5)).is_none());
+    pass(&cache, Duration::from_secs(1));
+    assert!(cache.is_due(at(TTL + 7)));
+    let next = cache.begin_if_due(at(TTL + 7)).unwrap();
+    // It comes back after all, with a set that is old by now.
+    lost.succeed(loaded(&["a"]), 0);
+    assert!(cache.begin_if_due(at(TTL + 7)).is_none());
+    next.succeed(loaded(&["b"]), 0);
+    assert!(is_found(&cache.find(kid("b"), at(TTL + 7))));
+    assert!(!is_found(&cache.find(kid("a"), at(TTL + 7))));
+}
+
+#[test]
+fn who_waits_for_a_lost_attempt_is_not_refused() {
+    let cache = cache_with(&["a"]);
+    let lost = cache.begin_if_due(at(TTL)).unwrap();
+    let patience = cache.policy().patience();
+    for passed in [Duration::ZERO, patience] {
+        pass(&cache, passed);
+        let begun = cache.lock().begun;
+        assert_eq!(retry_after(&cache.last_word(kid("b"), at(TTL), begun)), 1);
+    }
+    lost.succeed(loaded(&["a", "b"]), 0);
+    assert!(is_found(&cache.find(kid("b"), at(TTL))));
 }
 
 #[tokio::test]
@@ -287,7 +346,7 @@ async fn a_permit_that_is_dropped_answers_those_who_wait() {
     let cache = cache();
     let permit = cache.begin_if_due(at(0)).unwrap();
     let asking = Arc::clone(&cache);
-    let asked = tokio::spawn(async move { asking.fetch(kid("a"), at(0), |_| async {}).await });
+    let asked = tokio::spawn(async move { asking.fetch(kid("a"), at(0), |_| async {}, |flight| flight).await });
     tokio::task::yield_now().await;
     drop(permit);
     assert_eq!(retry_after(&asked.await.unwrap()), 1);
@@ -297,7 +356,7 @@ async fn a_permit_that_is_dropped_answers_those_who_wait() {
 async fn who_starts_nothing_gets_an_answer_too() {
     let cache = cache();
     // The start drops the permit: the next attempt is for later.
-    assert_eq!(retry_after(&cache.fetch(kid("a"), at(0), |_| async {}).await), 1);
+    assert_eq!(retry_after(&cache.fetch(kid("a"), at(0), |_| async {}, |flight| flight).await), 1);
     assert_eq!(cache.lock().begun, 1);
 }
 
@@ -324,7 +383,7 @@ async fn a_caller_that_goes_away_leaves_nothing_behind() {
     let cache = cache();
     let permit = cache.begin_if_due(at(0)).unwrap();
     for _ in 0..3 * MAX_WAITING {
-        let asking = cache.fetch(kid("a"), at(0), |_| async {});
+        let asking = cache.fetch(kid("a"), at(0), |_| async {}, |flight| flight);
         let gone = tokio::time::timeout(Duration::ZERO, asking).await;
         assert!(gone.is_err());
     }
@@ -338,7 +397,7 @@ async fn a_closed_source_begins_nothing_and_keeps_nobody() {
     let cache = cache_with(&["a"]);
     let permit = cache.begin_if_due(at(TTL)).unwrap();
     let asking = Arc::clone(&cache);
-    let asked = tokio::spawn(async move { asking.fetch(kid("b"), at(TTL), |_| async {}).await });
+    let asked = tokio::spawn(async move { asking.fetch(kid("b"), at(TTL), |_| async {}, |flight| flight).await });
     tokio::task::yield_now().await;
     cache.close();
     assert!(matches!(asked.await.unwrap(), KeyLookup::Failed(_)));
