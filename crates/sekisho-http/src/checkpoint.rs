@@ -292,11 +292,14 @@ pub(crate) fn log_failure(failure: &Failure) {
     for _ in 0..8 {
         let Some(error) = source else { break };
         causes.push_str(": ");
-        causes.push_str(&error.to_string());
+        // A remote server may have had a word in it; it must stay on its line.
+        causes.extend(error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }));
         source = error.source();
     }
     tracing::error!(target: "sekisho", kind = ?failure.kind(), "{failure}{causes}");
 }
 
+#[cfg(test)]
+mod log_tests;
 #[cfg(test)]
 mod tests;

@@ -179,12 +179,15 @@ fn text(bytes: &[u8], sound: bool) -> Result<&str, Reject> {
 fn is_b64token(bytes: &[u8]) -> bool {
     let padding = bytes.iter().rev().take_while(|b| **b == b'=').count();
     let body = bytes.get(..bytes.len() - padding).unwrap_or_default();
-    // No early exit inside a chunk: the compiler then tests many bytes at once, which matters for tokens of a kilobyte.
-    !body.is_empty() && body.chunks(64).all(|chunk| chunk.iter().fold(true, |sound, b| sound & is_b64token_byte(*b)))
+    // No early exit: the compiler then tests many bytes at once, which matters for tokens of a kilobyte.
+    !body.is_empty() && body.iter().fold(true, |sound, b| sound & is_b64token_byte(*b))
 }
 
+/// Written for the compiler to turn into vector code: few comparisons, no branches.
 const fn is_b64token_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() | (b == b'-') | (b == b'.') | (b == b'_') | (b == b'~') | (b == b'+') | (b == b'/')
+    // The bytes from `-` to `9` are `-`, `.`, `/` and the digits.
+    let letter = (b | 0x20).wrapping_sub(b'a') < 26;
+    letter | (b.wrapping_sub(b'-') <= b'9' - b'-') | (b == b'+') | (b == b'_') | (b == b'~')
 }
 
 const fn is_cookie_octet(b: u8) -> bool {

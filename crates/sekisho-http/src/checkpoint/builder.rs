@@ -25,6 +25,10 @@ pub struct CheckpointBuilder<State> {
 }
 
 /// Marks a builder that accepts nothing yet, and so cannot build.
+///
+/// ```compile_fail,E0599
+/// let checkpoint = sekisho_http::Checkpoint::builder().with_realm("orders").build();
+/// ```
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "has no values")]
 pub enum NeedsAuthenticator {}

@@ -53,7 +53,7 @@ impl Authenticate for Fake {
     }
 }
 
-fn checkpoint() -> Checkpoint {
+pub(super) fn checkpoint() -> Checkpoint {
     Checkpoint::builder()
         .accept(Fake::new("t"))
         .with_cookie("sid")
@@ -66,7 +66,7 @@ const GOOD: (&str, &[u8]) = ("Authorization", b"Bearer t-good");
 const BAD: (&str, &[u8]) = ("Authorization", b"Bearer t-bad");
 const GRPC: (&str, &[u8]) = ("content-type", b"application/grpc");
 
-fn get<'h>(path: &'h str, headers: &'h [(&'h str, &'h [u8])]) -> HeadParts<'h> {
+pub(super) fn get<'h>(path: &'h str, headers: &'h [(&'h str, &'h [u8])]) -> HeadParts<'h> {
     HeadParts { method: "GET", path, headers }
 }
 

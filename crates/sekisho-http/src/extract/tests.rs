@@ -69,6 +69,14 @@ fn refuses_every_other_form_of_a_bearer_token() {
 }
 
 #[test]
+fn knows_the_bytes_of_a_bearer_token() {
+    let listed = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/";
+    for byte in 0..=u8::MAX {
+        assert_eq!(is_b64token_byte(byte), listed.contains(&byte), "{byte}");
+    }
+}
+
+#[test]
 fn takes_other_schemes_for_no_credential() {
     for other in [
         "Basic dXNlcjpwYXNz",
