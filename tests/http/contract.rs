@@ -1,0 +1,66 @@
+//! What the services for the suite have in common: the checkpoint, the rules and the answers.
+
+use std::time::Duration;
+
+use sekisho_core::{Requirement, all_of, any_of, authentication_context, max_age, role, scope};
+use sekisho_http::{Checkpoint, ProtectedResourceMetadata};
+use sekisho_jwt::{Jwt, JwtBuilder, Profile};
+use sekisho_testkit::{HttpSuite, Issuer};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Is what a handler wants to know of a caller's claims.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Employee {
+    department: String,
+}
+
+/// Begins the verifier that the suite asks for. Keys come by discovery.
+pub(crate) fn jwt(issuer: &Issuer) -> JwtBuilder {
+    Jwt::issuer(issuer.url())
+        .audience(HttpSuite::AUDIENCE)
+        .with_profile(Profile::rfc9068())
+        .with_roles_at(HttpSuite::ROLES)
+        .with_clock(issuer.clock())
+}
+
+/// Builds the checkpoint that the suite asks for.
+pub(crate) fn checkpoint(issuer: &Issuer, jwt: JwtBuilder) -> Checkpoint {
+    Checkpoint::builder()
+        .accept(jwt)
+        .with_realm(HttpSuite::REALM)
+        .with_cookie(HttpSuite::COOKIE)
+        .with_header(HttpSuite::HEADER)
+        .with_public_routes(HttpSuite::PUBLIC_ROUTES)
+        .with_resource_metadata(
+            ProtectedResourceMetadata::new(HttpSuite::RESOURCE).with_authorization_server(issuer.url()),
+        )
+        .with_clock(issuer.clock())
+        .build()
+        .expect("a checkpoint")
+}
+
+pub(crate) fn write() -> Requirement {
+    scope("orders:write")
+}
+
+pub(crate) fn both() -> Requirement {
+    scope("orders:read orders:write")
+}
+
+pub(crate) fn any() -> Requirement {
+    any_of([scope("orders:write"), role("admin")])
+}
+
+pub(crate) fn admin() -> Requirement {
+    role("admin")
+}
+
+pub(crate) fn step_up() -> Requirement {
+    all_of([authentication_context(["gold", "silver"]), max_age(Duration::from_secs(300))])
+}
+
+/// Says who called.
+pub(crate) fn named(caller: &sekisho_core::Principal) -> Value {
+    json!({ "issuer": caller.issuer(), "subject": caller.subject() })
+}
