@@ -110,6 +110,20 @@ pub struct HostileToken {
     pub token: String,
 }
 
+impl HostileToken {
+    /// Returns the value of an `Authorization` header that carries the token, or `None` where no header can: it has
+    /// control characters, or white space around it that HTTP takes away.
+    ///
+    /// Not every value is a well-formed one ([RFC 6750 §2.1](https://www.rfc-editor.org/rfc/rfc6750#section-2.1)): a service
+    /// answers 401 to those that are and 400 to the others.
+    #[must_use]
+    pub fn authorization(&self) -> Option<String> {
+        let Self { token, .. } = self;
+        let carried = token.trim() == token && !token.bytes().any(|b| b.is_ascii_control());
+        carried.then(|| format!("Bearer {token}"))
+    }
+}
+
 impl fmt::Debug for HostileToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HostileToken({} {}, {} bytes)", self.id, self.name, self.token.len())

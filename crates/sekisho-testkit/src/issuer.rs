@@ -72,11 +72,23 @@ impl Issuer {
     /// Signs by another algorithm, with a new key. An RSA key takes a second to find, when it is first needed.
     ///
     /// # Panics
-    /// For HMAC: its key could not be published.
+    /// For HMAC: its key could not be published. When the key is needed and the backend cannot make it, as `ring` cannot
+    /// make RSA keys: see [`with_signing_key`](Self::with_signing_key).
     #[must_use]
     pub fn with_algorithm(self, algorithm: Algorithm) -> Self {
         assert!(!algorithm.is_symmetric(), "an issuer publishes its keys, so it cannot sign by {algorithm}");
         Self { algorithm, keys: Arc::default(), ..self }
+    }
+
+    /// Signs with this key, by its algorithm, until the next rotation.
+    ///
+    /// # Panics
+    /// For HMAC: its key could not be published.
+    #[must_use]
+    pub fn with_signing_key(self, key: SigningKey) -> Self {
+        let this = self.with_algorithm(key.algorithm());
+        this.lock().current.push(key);
+        this
     }
 
     /// Reads another clock for `iat` and `exp`.

@@ -13,7 +13,12 @@ fn context(algorithm: Algorithm) -> HostileContext {
     HostileContext::new(&issuer, "orders").with_second_issuer(&Issuer::with_url("https://second.example"))
 }
 
-const ALGORITHMS: [Algorithm; 3] = [Algorithm::Es256, Algorithm::Rs256, Algorithm::Ed25519];
+/// One of each family of keys; `ring` cannot make RSA keys.
+const ALGORITHMS: &[Algorithm] = if cfg!(feature = "aws-lc-rs") {
+    &[Algorithm::Es256, Algorithm::Rs256, Algorithm::Ed25519]
+} else {
+    &[Algorithm::Es256, Algorithm::Ed25519]
+};
 
 fn published_key_holds(issuer: &Issuer, token: &str) -> bool {
     let Some((input, signature)) = token.rsplit_once('.') else { return false };
@@ -23,7 +28,7 @@ fn published_key_holds(issuer: &Issuer, token: &str) -> bool {
 
 #[test]
 fn ids_are_unique_and_stay_in_their_shape() {
-    for algorithm in ALGORITHMS {
+    for algorithm in ALGORITHMS.iter().copied() {
         let context = context(algorithm);
         let mut seen = HashSet::new();
         let ids = hostile_tokens(&context).map(|t| t.id).chain(honest_tokens(&context).map(|t| t.id));
@@ -37,7 +42,7 @@ fn ids_are_unique_and_stay_in_their_shape() {
 
 #[test]
 fn no_hostile_token_is_an_honest_one() {
-    for algorithm in ALGORITHMS {
+    for algorithm in ALGORITHMS.iter().copied() {
         let context = context(algorithm);
         let honest: HashSet<String> = honest_tokens(&context).map(|t| t.token).collect();
         let mut seen = HashSet::new();
@@ -50,8 +55,16 @@ fn no_hostile_token_is_an_honest_one() {
 }
 
 #[test]
+fn nearly_every_token_fits_into_a_header_and_none_breaks_out_of_it() {
+    let context = context(Algorithm::Es256);
+    let (with, without): (Vec<_>, Vec<_>) = hostile_tokens(&context).partition(|t| t.authorization().is_some());
+    assert!(with.iter().all(|t| !t.authorization().unwrap().contains(['\r', '\n', '\0'])));
+    assert!(without.len() < 12, "{without:?}");
+}
+
+#[test]
 fn there_are_enough_of_both_for_every_family_of_keys() {
-    for algorithm in ALGORITHMS {
+    for algorithm in ALGORITHMS.iter().copied() {
         let context = context(algorithm);
         let (hostile, honest) = (hostile_tokens(&context).count(), honest_tokens(&context).count());
         assert!(hostile >= 300, "{algorithm}: {hostile}");
@@ -61,7 +74,7 @@ fn there_are_enough_of_both_for_every_family_of_keys() {
 
 #[test]
 fn honest_tokens_are_signed_by_the_issuer() {
-    for algorithm in ALGORITHMS {
+    for algorithm in ALGORITHMS.iter().copied() {
         let context = context(algorithm);
         for honest in honest_tokens(&context) {
             assert!(published_key_holds(context.issuer(), &honest.token), "{honest:?}");
@@ -72,7 +85,7 @@ fn honest_tokens_are_signed_by_the_issuer() {
 
 #[test]
 fn claims_and_kinds_are_signed_well_so_that_the_signature_hides_nothing() {
-    for algorithm in ALGORITHMS {
+    for algorithm in ALGORITHMS.iter().copied() {
         let context = context(algorithm);
         let wrong: Vec<_> = hostile_tokens(&context)
             .filter(|t| matches!(t.group, HostileGroup::Claims | HostileGroup::Kind))
@@ -85,7 +98,7 @@ fn claims_and_kinds_are_signed_well_so_that_the_signature_hides_nothing() {
 
 #[test]
 fn no_forged_signature_holds() {
-    for algorithm in ALGORITHMS {
+    for algorithm in ALGORITHMS.iter().copied() {
         let context = context(algorithm);
         for hostile in hostile_tokens(&context).filter(|t| t.group == HostileGroup::Signature) {
             assert!(!published_key_holds(context.issuer(), &hostile.token), "{hostile:?}");
@@ -93,10 +106,12 @@ fn no_forged_signature_holds() {
     }
 }
 
+#[cfg(feature = "aws-lc-rs")]
 #[test]
 fn every_attack_case_that_fits_into_a_compact_token_is_here() {
     let ids: HashSet<String> = ALGORITHMS
-        .into_iter()
+        .iter()
+        .copied()
         .flat_map(|algorithm| hostile_tokens(&context(algorithm)).map(|t| t.id.split('/').next().unwrap().to_owned()))
         .collect();
     let honest: HashSet<String> =
@@ -113,5 +128,6 @@ fn every_attack_case_that_fits_into_a_compact_token_is_here() {
 
 /// Numbers that the list of attack cases does not have in these groups, and cases that are about keys, key sets,
 /// secrets, roles or state rather than about one token.
+#[cfg(feature = "aws-lc-rs")]
 const ELSEWHERE: [u32; 26] =
     [4, 8, 12, 17, 29, 30, 35, 37, 43, 51, 53, 54, 56, 57, 58, 59, 60, 61, 62, 69, 70, 86, 88, 102, 105, 108];

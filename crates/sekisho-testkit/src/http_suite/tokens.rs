@@ -16,7 +16,8 @@ pub(super) async fn check(trial: &mut Trial<'_>) {
     let (refused, malformed) = (Expected::invalid_token(), Expected::invalid_request());
     for hostile in hostile_tokens(&context) {
         let rule = format!("hostile token {} ({}) is refused", hostile.id, hostile.name);
-        let request = Request::get("/orders").bearer(&hostile.token);
+        let Some(value) = hostile.authorization() else { continue };
+        let request = Request::get("/orders").header("Authorization", value);
         match shape(&hostile.token) {
             Shape::Bearer => drop(trial.expect(&rule, request, &refused).await),
             Shape::NotBearer => drop(trial.expect(&rule, request, &malformed).await),
@@ -25,7 +26,6 @@ pub(super) async fn check(trial: &mut Trial<'_>) {
                 let status = send(&trial.suite.base_url, &request).await.map_or(431, |answer| answer.status);
                 trial.check(&format!("{rule}: status {status}"), matches!(status, 400 | 401 | 413 | 431));
             }
-            Shape::NoHeader => {}
         }
     }
 }
@@ -52,16 +52,12 @@ enum Shape {
     NotBearer,
     /// Longer than many servers take.
     TooLong,
-    /// No header can carry it, or the white space around it is lost on the way.
-    NoHeader,
 }
 
 fn shape(token: &str) -> Shape {
     let body = token.trim_end_matches('=');
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
-    if token.bytes().any(|b| b.is_ascii_control()) || token.trim() != token {
-        Shape::NoHeader
-    } else if token.len() > 8_000 {
+    if token.len() > 8_000 {
         Shape::TooLong
     } else if !body.is_empty() && body.bytes().all(plain) {
         Shape::Bearer
