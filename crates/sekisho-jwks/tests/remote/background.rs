@@ -1,10 +1,13 @@
 //! What the source does by itself, and when it stops.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sekisho_core::{Clock, SystemClock};
+use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse};
 use sekisho_jwks::{Backend, IntoKeySource, KeyHealth, KeyLookup, KeySource, RemoteKeys, SourceContext};
 
 use crate::server::{Reply, Server};
@@ -81,6 +84,39 @@ fn a_source_made_outside_of_a_runtime_wakes_up_in_the_first_that_asks_and_outliv
         clock.advance(601);
     }
     drop(serving);
+}
+
+#[test]
+fn a_load_stuck_in_a_runtime_that_stands_still_is_begun_anew_elsewhere() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (still, clock) = (runtime(), TestClock::new());
+    let client = Arc::new(FirstNever(AtomicUsize::new(0)));
+    let keys = RemoteKeys::new("https://id.example/keys").with_http_client(client.clone());
+    let keys = keys.with_total_timeout(Duration::from_millis(500));
+    let source = still.block_on(async {
+        let source = keys.into_key_source(&context(&clock)).unwrap();
+        tokio::task::yield_now().await;
+        source
+    });
+    // The load has begun, and nobody drives even its timeout.
+    assert_eq!(client.0.load(Ordering::SeqCst), 1);
+    found(runtime().block_on(ask(&source, "a", clock.now())));
+    assert_eq!(client.0.load(Ordering::SeqCst), 2);
+    drop(still);
+}
+
+/// Leaves the first request without an answer and counts them.
+#[derive(Debug)]
+struct FirstNever(AtomicUsize);
+
+#[async_trait]
+impl HttpClient for FirstNever {
+    async fn send(&self, _request: HttpRequest, _limits: HttpLimits) -> Result<HttpResponse, HttpError> {
+        if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+            std::future::pending::<()>().await;
+        }
+        ok(set(&["a"]))
+    }
 }
 
 #[tokio::test]

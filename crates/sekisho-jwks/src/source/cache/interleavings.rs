@@ -152,6 +152,30 @@ fn shuttle_a_removed_key_is_never_found_after_its_removal() {
 }
 
 #[test]
+fn shuttle_who_waited_for_a_removal_sees_the_removed_key_dead() {
+    explore(|| {
+        let (cache, provider) = (cache(), Arc::new(Provider::default()));
+        provider.load(cache.begin_if_due(NOW).unwrap(), &["a", "b"]);
+        let life = match cache.find(kid("b"), NOW) {
+            KeyLookup::Found(found) => Arc::clone(found.as_slice().first().unwrap().life()),
+            other => panic!("{other:?}"),
+        };
+        let refresh = {
+            let (cache, provider) = (Arc::clone(&cache), Arc::clone(&provider));
+            thread::spawn(move || {
+                if let Some(permit) = cache.begin_if_due(DUE) {
+                    provider.load(permit, &["a"]);
+                }
+            })
+        };
+        // Whichever load it waits for, the refresh or its own, brings a set without the key.
+        assert!(matches!(ask(&cache, &provider, "x", DUE, &["a"]), KeyLookup::Unknown));
+        assert!(!life.is_live(DUE));
+        refresh.join().unwrap();
+    });
+}
+
+#[test]
 fn shuttle_a_load_that_breaks_off_wakes_everybody() {
     explore(|| {
         let cache = cache();
