@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::Reject;
 
+mod plain;
 mod value;
 
 pub use value::{JsonKind, JsonValue};
@@ -87,6 +88,10 @@ impl Span {
         Some(Self { start: u32::try_from(start).ok()?, end: u32::try_from(end).ok()? })
     }
 
+    const fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
     pub(crate) fn read(self, text: &str) -> &str {
         text.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
@@ -136,7 +141,7 @@ impl JsonObject {
     /// Looks a member up by its name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<JsonValue<'_>> {
-        self.members.iter().find(|m| m.name(&self.text) == name).map(|m| m.value(&self.text))
+        self.members.iter().find(|m| m.is_named(name, &self.text)).map(|m| m.value(&self.text))
     }
 
     /// Lists the members in the order of the text.
@@ -180,6 +185,14 @@ impl Member {
         match &self.name {
             Name::Plain(span) => span.read(text),
             Name::Unescaped(name) => name,
+        }
+    }
+
+    fn is_named(&self, name: &str, text: &str) -> bool {
+        match &self.name {
+            // The length rules out nearly all, without a look at the text.
+            Name::Plain(span) => span.len() == name.len() && span.read(text) == name,
+            Name::Unescaped(own) => **own == *name,
         }
     }
 
@@ -244,16 +257,18 @@ impl<'de> Visitor<'de> for IndexVisitor<'de, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members: Vec<Member> = Vec::with_capacity(20);
+        let plain = !self.text.contains('\\');
+        let mut members: Vec<Member> = Vec::with_capacity(LINEAR_NAMES);
         let mut names = Names::default();
         while let Some(BorrowedName(name)) = map.next_key()? {
-            if !names.insert(&name) {
+            let is_new = names.insert_after(&name, &members, |member, name| member.is_named(name, self.text));
+            if !is_new {
                 *self.problem = Some(JsonError::DuplicateMember);
                 return Err(de::Error::custom("duplicate"));
             }
             let raw: &RawValue = map.next_value()?;
             let raw = raw.get();
-            if let Err(problem) = check_value(raw) {
+            if let Err(problem) = check_value(raw, plain) {
                 *self.problem = Some(problem);
                 return Err(de::Error::custom("value"));
             }
@@ -268,12 +283,19 @@ impl<'de> Visitor<'de> for IndexVisitor<'de, '_> {
     }
 }
 
-/// Checks inside a value what `RawValue` passed over: nested duplicates, depth, and escapes.
-/// Numbers, literals and strings without escapes were checked completely.
-fn check_value(raw: &str) -> Result<(), JsonError> {
-    let nested = matches!(raw.as_bytes().first(), Some(b'{' | b'['));
-    if !nested && !raw.contains('\\') {
-        return Ok(());
+/// Checks inside a value what `RawValue` passed over: nested duplicates, depth, escapes, and numbers that no double holds.
+/// `plain` tells that there is no escape in the whole text.
+fn check_value(raw: &str, plain: bool) -> Result<(), JsonError> {
+    match raw.as_bytes().first() {
+        Some(b'{' | b'[') => {}
+        Some(b'"') if plain || !raw.contains('\\') => return Ok(()),
+        Some(b'"') => {}
+        Some(b't' | b'f' | b'n') => return Ok(()),
+        _ if is_short_number(raw.as_bytes()) => return Ok(()),
+        _ => {}
+    }
+    if plain && let Some(checked) = plain::check(raw) {
+        return checked;
     }
     let mut problem = None;
     let mut parser = serde_json::Deserializer::from_str(raw);
@@ -285,31 +307,45 @@ fn check_value(raw: &str) -> Result<(), JsonError> {
     }
 }
 
+/// Tells whether a number has so few digits, and no exponent, that any reader can hold it.
+fn is_short_number(number: &[u8]) -> bool {
+    number.len() <= 20 && !number.iter().any(|byte| matches!(byte, b'e' | b'E'))
+}
+
 /// Remembers the names of one object.
 #[derive(Default)]
 struct Names<'a> {
-    few: Vec<Cow<'a, str>>,
+    /// One bit for each fingerprint: while it is not set, the name is new and nothing is compared.
+    seen: u64,
+    /// Used from [`LINEAR_NAMES`] on.
     many: HashSet<Cow<'a, str>>,
+    count: usize,
 }
 
 impl<'a> Names<'a> {
-    /// Returns false if the name was there already.
-    fn insert(&mut self, name: &Cow<'a, str>) -> bool {
-        if self.many.is_empty() {
-            if self.few.contains(name) {
-                return false;
-            }
-            if self.few.len() < LINEAR_NAMES {
-                if self.few.is_empty() {
-                    self.few.reserve(LINEAR_NAMES);
-                }
-                self.few.push(name.clone());
-                return true;
-            }
-            self.many.extend(self.few.drain(..));
+    /// Returns false if the name was there already. `few` holds the names so far, as long as they are few.
+    #[expect(clippy::ptr_arg, reason = "a name that is kept stays borrowed if it was")]
+    fn insert_after<K>(&mut self, name: &Cow<'a, str>, few: &[K], is_named: impl Fn(&K, &str) -> bool) -> bool {
+        let bit = fingerprint(name);
+        let may_be_known = self.seen & bit != 0;
+        self.seen |= bit;
+        self.count += 1;
+        if self.count <= LINEAR_NAMES {
+            return !(may_be_known && few.iter().any(|known| is_named(known, name)));
         }
-        self.many.insert(name.clone())
+        // The few from before are not in the set: they are compared one by one, a bounded number.
+        let among_the_few = few.iter().take(LINEAR_NAMES).any(|known| is_named(known, name));
+        !among_the_few && self.many.insert(name.clone())
     }
+}
+
+/// Maps a name to one of 64 bits, from its length, its first and its last byte.
+fn fingerprint(name: &str) -> u64 {
+    let bytes = name.as_bytes();
+    let end = |byte: Option<&u8>| byte.map_or(0, |byte| u32::from(*byte));
+    let mixed =
+        (bytes.len() as u32).wrapping_mul(7) ^ end(bytes.first()).wrapping_mul(13) ^ end(bytes.last()).wrapping_mul(29);
+    1 << (mixed % 64)
 }
 
 struct BorrowedName<'a>(Cow<'a, str>);
@@ -398,10 +434,13 @@ impl<'de> Visitor<'de> for Checked<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let mut names = Names::default();
+        let (mut names, mut few) = (Names::default(), Vec::new());
         while let Some(BorrowedName(name)) = map.next_key()? {
-            if !names.insert(&name) {
+            if !names.insert_after(&name, &few, |known: &Cow<'_, str>, name| known == name) {
                 return Err(self.fail(JsonError::DuplicateMember));
+            }
+            if few.len() < LINEAR_NAMES {
+                few.push(name);
             }
             map.next_value_seed(self.deeper()?)?;
         }

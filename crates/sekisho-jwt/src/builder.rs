@@ -310,7 +310,7 @@ impl JwtBuilder {
 }
 
 impl Rules {
-    fn build(self, context: impl Fn(Backend) -> SourceContext) -> Result<Issuer, ConfigError> {
+    fn build(self, context: &impl Fn(Backend) -> SourceContext) -> Result<Issuer, ConfigError> {
         let Self { backend, issuer, audiences, keys, algorithms, leeway, profile, mut roles_at, tenant_claim } = self;
         check_name("issuer", &issuer)?;
         for audience in &audiences {

@@ -65,7 +65,7 @@ impl TokenCache {
     /// Returns the principal of a token that is known, within its time, and whose key is still trusted.
     pub(crate) fn get(&self, token: &str, now: UnixSeconds) -> Option<Principal> {
         let entry = self.0.get(&TokenRef(token))?;
-        if entry.from <= now && now < entry.until && entry.life.is_live(now) {
+        if entry.is_accepted_at(now) {
             return Some(entry.principal);
         }
         // Dead, or the clock went backwards: the full verification says which.
@@ -75,7 +75,10 @@ impl TokenCache {
 
     pub(crate) fn insert(&self, token: &str, accepted: &Accepted, life: &Arc<KeyLife>) {
         let Accepted { principal, from, until } = accepted;
-        let entry = Entry { principal: principal.clone(), from: *from, until: *until, life: Arc::clone(life) };
+        // Too late to begin is never: such a token is verified each time.
+        let Ok(from) = u32::try_from(from.as_secs()) else { return };
+        let until = u32::try_from(until.as_secs()).unwrap_or(u32::MAX);
+        let entry = Entry { principal: principal.clone(), life: Arc::clone(life), from, until };
         self.0.insert(Token(token.into()), entry);
     }
 
@@ -93,9 +96,16 @@ impl fmt::Debug for TokenCache {
 #[derive(Clone)]
 struct Entry {
     principal: Principal,
-    from: UnixSeconds,
-    until: UnixSeconds,
     life: Arc<KeyLife>,
+    /// Seconds since 1970 in half the room, which lasts until the year 2106; what lies beyond is rounded to the safe side.
+    from: u32,
+    until: u32,
+}
+
+impl Entry {
+    fn is_accepted_at(&self, now: UnixSeconds) -> bool {
+        u64::from(self.from) <= now.as_secs() && now.as_secs() < u64::from(self.until) && self.life.is_live(now)
+    }
 }
 
 #[derive(Clone)]

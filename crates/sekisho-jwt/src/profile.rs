@@ -76,7 +76,6 @@ impl Profile {
     }
 
     /// Starts a profile of one's own, which takes no `typ` at all until it is told which.
-    #[must_use]
     pub fn custom() -> CustomProfile {
         CustomProfile(Self::new("custom", &[], false, &[], Flavour::Common, SubjectRule::Required))
     }

@@ -100,7 +100,8 @@ impl<'a> JsonValue<'a> {
             clippy::cast_precision_loss,
             reason = "checked to lie between 0 and 2^38, where a double holds every whole number"
         )]
-        (value.is_finite() && value >= 0.0 && value <= LAST as f64 && !self.raw.starts_with('-')).then(|| value as u64)
+        (value.is_finite() && value >= 0.0 && value <= LAST as f64 && !self.raw.starts_with('-'))
+            .then_some(value as u64)
     }
 
     /// Looks up a member of an object; `None` if it is not an object or has no such member.
