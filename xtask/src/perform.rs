@@ -181,7 +181,6 @@ fn show(invocation: &Invocation) -> Result<ExitCode> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

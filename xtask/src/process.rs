@@ -248,7 +248,6 @@ fn read(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::progress::Screen;

@@ -116,7 +116,6 @@ fn judge_tests(finished: &process::Finished) -> Verdict {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::progress::Screen;

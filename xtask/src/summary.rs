@@ -81,7 +81,6 @@ impl std::fmt::Display for Summary<'_> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -36,7 +36,6 @@ pub(crate) fn once(destination: &Path, line: &Line, work: impl FnOnce() -> Resul
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::progress::Screen;
