@@ -1,1 +1,16 @@
-//! What attackers send.
+//! What attackers send: one test for each known attack, named by its id in `attack-cases/cases.json` or by what the
+//! peers of this family got wrong; the hostile tokens of the testkit; and random changes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod alg;
+mod claims;
+mod complete;
+mod corpus;
+mod forge;
+mod jwe;
+mod jwks;
+mod key;
+mod parse;
+mod peers;
+mod random;
+mod sig;
