@@ -170,3 +170,19 @@ macro_rules! http_setters {
 }
 
 pub(super) use http_setters;
+
+#[cfg(all(test, not(feature = "reqwest")))]
+mod tests {
+    use super::*;
+    use crate::{Backend, IntoKeySource, RemoteKeys};
+
+    #[test]
+    fn without_any_http_client_the_source_is_refused() {
+        #[cfg(feature = "aws-lc-rs")]
+        let backend = Backend::aws_lc();
+        #[cfg(not(feature = "aws-lc-rs"))]
+        let backend = Backend::ring();
+        let refused = RemoteKeys::new("https://id.example/keys").into_key_source(&SourceContext::new(backend));
+        assert!(refused.is_err_and(|error| error.to_string().contains("no HTTP client")));
+    }
+}

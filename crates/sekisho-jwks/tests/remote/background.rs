@@ -43,7 +43,7 @@ async fn a_dropped_source_breaks_off_its_load_and_asks_no_more() {
     let keys =
         RemoteKeys::new(server.url("/keys")).with_default_freshness(SECOND).with_freshness_bounds(SECOND, SECOND);
     let source = with_system_clock(keys);
-    eventually(|| server.count("/keys") == 3).await;
+    eventually(|| server.count("/keys") >= 3).await;
     drop(source);
     let seen = server.count("/keys");
     tokio::time::sleep(SECOND * 3).await;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 /// Says what to do with a request.
@@ -50,13 +50,15 @@ pub(crate) struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
+    /// Holds the port of a killed server, without listening.
+    reserved: Option<TcpSocket>,
 }
 
 impl Server {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut server =
-            Self { address: listener.local_addr().unwrap(), shared: Arc::new(Shared::default()), accepting: None };
+        let (address, shared) = (listener.local_addr().unwrap(), Arc::new(Shared::default()));
+        let mut server = Self { address, shared, accepting: None, reserved: None };
         server.accept(listener);
         server
     }
@@ -67,11 +69,15 @@ impl Server {
             accepting.abort();
             drop(accepting.await);
         }
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(self.address).unwrap();
+        self.reserved = Some(socket);
     }
 
     /// Brings it back on the same address.
-    pub(crate) async fn revive(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+    pub(crate) fn revive(&mut self) {
+        let listener = self.reserved.take().unwrap().listen(64).unwrap();
         self.accept(listener);
     }
 
