@@ -1,3 +1,8 @@
 //! Programs that show one pattern each. Run one with `cargo run --example NAME`.
 //!
 //! - `quickstart`: an axum service behind a checkpoint, and a walk through what it accepts and refuses.
+
+/// The snippets of the front page, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod front_page {}

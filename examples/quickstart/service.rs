@@ -36,7 +36,7 @@ impl Service {
         let url = format!("http://{}", listener.local_addr()?);
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
-                eprintln!("the service ended: {error}");
+                println!("the service ended: {error}");
             }
         });
         Ok(Self { url, verifier, explains, task })

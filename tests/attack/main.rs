@@ -7,6 +7,7 @@ mod claims;
 mod complete;
 mod corpus;
 mod forge;
+mod found;
 mod jwe;
 mod jwks;
 mod key;

@@ -54,7 +54,12 @@ pub(crate) fn fuzz_run(layout: &Layout, program: &Path, target: &str, seconds: u
 }
 
 fn fuzz_command(layout: &Layout, program: &Path) -> Invocation {
-    Invocation::new(program).arg("fuzz").folder(&layout.root.join("fuzz")).env("RUSTUP_TOOLCHAIN", "nightly")
+    // The fuzzer prints its own stack; a second and a third one would bury the message of a failed target.
+    Invocation::new(program)
+        .arg("fuzz")
+        .folder(&layout.root.join("fuzz"))
+        .env("RUSTUP_TOOLCHAIN", "nightly")
+        .env("RUST_BACKTRACE", "0")
 }
 
 /// `cargo xtask fuzz`.

@@ -205,7 +205,7 @@ pub(crate) fn must(
     let finished = run(invocation, log, line, Duration::from_secs(40 * 60), watch)?;
     if !finished.success() {
         let words: Vec<_> = invocation.words.iter().map(|word| word.to_string_lossy()).collect();
-        bail!("`{}` failed:\n{}", words.join(" "), finished.tail(25));
+        bail!("`{}` failed:\n{}", words.join(" "), finished.tail(60));
     }
     Ok(finished)
 }
