@@ -69,13 +69,19 @@ fn a089_exp_float_nan() {
         // Beyond what a number can be, or no number at all: not even JSON to us.
         for value in ["1e400", "-1e400", "NaN", "Infinity", "-Infinity", "0x7fffffff", "01", "1.", ".5", "+1"] {
             let reject = refused(&house.verifier(), &raw(house, name, value));
-            assert!(matches!(reject, Reject::Malformed) || reject == Reject::Invalid(claim), "{name} {value}: {reject}");
+            assert!(
+                matches!(reject, Reject::Malformed) || reject == Reject::Invalid(claim),
+                "{name} {value}: {reject}"
+            );
         }
     }
     // A fraction is a NumericDate (RFC 7519 §2); what is left of the second does not count.
     accepted(&house.verifier(), &raw(house, "exp", &format!("{}.5", now(10))));
     accepted(&house.verifier(), &raw(house, "exp", &format!("{}.5", now(-59))));
-    assert!(matches!(refused(&house.verifier(), &raw(house, "exp", &format!("{}.5", now(-61)))), Reject::Expired { .. }));
+    assert!(matches!(
+        refused(&house.verifier(), &raw(house, "exp", &format!("{}.5", now(-61)))),
+        Reject::Expired { .. }
+    ));
     assert!(matches!(refused(&house.verifier(), &raw(house, "exp", "1.5")), Reject::Expired { .. }));
     accepted(&house.verifier(), &raw(house, "exp", "1.8e9"));
 }
@@ -174,9 +180,21 @@ fn a097_aud_substring() {
     let keys = sekisho_jwks::StaticKeys::new([house.key.verifying_key()]);
     let verifier = Jwt::issuer(ISSUER).audience("api").with_keys(keys).build().unwrap();
     accepted(&verifier, &house.saying(json!({ "aud": "api" })));
-    for aud in
-        ["api2", "my-api", "API", "api ", " api", "ap", "api\0", "api,other", "api other", "\u{430}pi", "*", "https://api", "api/"]
-    {
+    for aud in [
+        "api2",
+        "my-api",
+        "API",
+        "api ",
+        " api",
+        "ap",
+        "api\0",
+        "api,other",
+        "api other",
+        "\u{430}pi",
+        "*",
+        "https://api",
+        "api/",
+    ] {
         assert_eq!(refused(&verifier, &house.saying(json!({ "aud": aud }))), Reject::Audience, "{aud:?}");
         assert_eq!(refused(&verifier, &house.saying(json!({ "aud": [aud, "x"] }))), Reject::Audience, "{aud:?}");
     }
@@ -349,18 +367,22 @@ fn a105_role_confusion() {
         "resource_access": { AUDIENCE: { "roles": ["writer"] }, "other": { "roles": ["admin"] }, "realm-management": { "roles": ["manage-users"] } },
         "roles": ["root"], "groups": ["/root"]
     }));
-    let roles = |verifier: &Verifier| accepted(verifier, &token).roles().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let roles =
+        |verifier: &Verifier| accepted(verifier, &token).roles().iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(roles(&own), ["writer"]);
     assert_eq!(roles(&realm), ["clerk"]);
     assert_eq!(roles(&house.verifier()), Vec::<String>::new());
     // A client whose name holds the separator of pointers is another client.
     let slash = house.builder().with_profile(Profile::keycloak()).with_client_roles("other/roles").build().unwrap();
     assert_eq!(roles(&slash), Vec::<String>::new());
-    for wrong in [json!({ "roles": "admin" }), json!({ "roles": { "admin": 1 } }), json!({ "roles": [1] }), json!(["admin"])] {
+    for wrong in
+        [json!({ "roles": "admin" }), json!({ "roles": { "admin": 1 } }), json!({ "roles": [1] }), json!(["admin"])]
+    {
         let token = house.saying(json!({ "resource_access": { AUDIENCE: wrong } }));
         let result = answer(&own, &token);
         let harmless = result.as_ref().is_ok_and(|principal| !wrong.is_object() && principal.roles().is_empty());
-        let one_string = result.as_ref().is_ok_and(|principal| wrong["roles"] == "admin" && principal.roles().len() == 1);
+        let one_string =
+            result.as_ref().is_ok_and(|principal| wrong["roles"] == "admin" && principal.roles().len() == 1);
         assert!(harmless || one_string || result == Err(Reject::Invalid(Claim::Custom)), "{wrong}: {result:?}");
     }
 }

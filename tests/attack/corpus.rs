@@ -83,7 +83,11 @@ fn every_honest_token_is_accepted_by_every_kind_of_verifier() {
         for (_, _, verifier) in scene.verifiers() {
             let mut seen = 0;
             for honest in honest_tokens(&scene.context()) {
-                assert!(answer(&verifier, &honest.token).is_ok(), "{algorithm}: {honest:?}: {:?}", answer(&verifier, &honest.token));
+                assert!(
+                    answer(&verifier, &honest.token).is_ok(),
+                    "{algorithm}: {honest:?}: {:?}",
+                    answer(&verifier, &honest.token)
+                );
                 seen += 1;
             }
             assert!(seen >= 20, "{seen}");

@@ -25,7 +25,8 @@ struct Recipient {
 impl Recipient {
     fn new() -> Self {
         let rsa = PKey::from_rsa(rsa(2048, 65_537)).unwrap();
-        let ec = PKey::from_ec_key(EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap()).unwrap();
+        let ec = PKey::from_ec_key(EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap())
+            .unwrap();
         let (rsa_pem, ec_pem) = (rsa.private_key_to_pem_pkcs8().unwrap(), ec.private_key_to_pem_pkcs8().unwrap());
         let mut builder = House::ed25519().builder().with_max_token_bytes(65_536);
         for management in [KeyManagement::RsaOaep, KeyManagement::RsaOaep256] {
@@ -136,7 +137,8 @@ fn a109_zip_bomb() {
     assert!(time < Duration::from_millis(200), "{time:?}");
     let honest = seal(&[zip], House::ed25519().token().as_bytes(), &encrypter);
     assert_eq!(recipient.refuses(&honest), Reject::Malformed);
-    let large = format!("{}.x.x.{}.x", encode(r#"{"alg":"RSA-OAEP","enc":"A256GCM","zip":"DEF"}"#), "A".repeat(1 << 20));
+    let large =
+        format!("{}.x.x.{}.x", encode(r#"{"alg":"RSA-OAEP","enc":"A256GCM","zip":"DEF"}"#), "A".repeat(1 << 20));
     assert_eq!(recipient.refuses(&large), Reject::TooLarge);
 }
 

@@ -109,7 +109,8 @@ fn a139_jwks_redirect() {
                 continue;
             }
             let script = Script::new();
-            script.on(DOCUMENT_URL, answer(200, json!({ "issuer": ISSUER, "jwks_uri": target }).to_string().as_bytes()));
+            script
+                .on(DOCUMENT_URL, answer(200, json!({ "issuer": ISSUER, "jwks_uri": target }).to_string().as_bytes()));
             script.on(target, answer(200, set_of(&[house]).as_bytes()));
             assert!(fails(&script.build(discovered()), &token).await, "{target}");
             assert!(script.asked().iter().all(|url| url == DOCUMENT_URL), "{:?}", script.asked());
@@ -200,7 +201,8 @@ fn a141_jwks_junk() {
         json!({ "kty": "OKP", "crv": "X25519", "x": encode([9; 32]) }),
         json!({ "kty": "RSA", "x5c": ["AA"], "kid": "b" }),
     ] {
-        let set = json!({ "keys": [good.key.public_jwk().unwrap(), broken, other.key.public_jwk().unwrap()] }).to_string();
+        let set =
+            json!({ "keys": [good.key.public_jwk().unwrap(), broken, other.key.public_jwk().unwrap()] }).to_string();
         let set = KeySet::parse(Backend::default(), set.as_bytes()).unwrap();
         assert_eq!((set.keys().len(), set.skipped().len(), set.skipped()[0].index()), (2, 1, 1), "{broken}");
         let verifier = trusting(set.keys().to_vec()).build().unwrap();

@@ -276,7 +276,9 @@ fn a048_kid_control() {
 fn a049_kid_not_string() {
     for house in House::all() {
         let own = house.key.kid();
-        for kid in [json!(1), json!(null), json!([]), json!([own]), json!({ "$ne": null }), json!(true), json!({ "kid": own })] {
+        for kid in
+            [json!(1), json!(null), json!([]), json!([own]), json!({ "$ne": null }), json!(true), json!({ "kid": own })]
+        {
             assert_eq!(refused(&house.verifier(), &house.under(json!({ "kid": kid }))), Reject::Malformed, "{kid}");
         }
     }
@@ -377,7 +379,8 @@ fn a053_kid_missing_many() {
 #[test]
 fn a054_kid_duplicate() {
     // Documented: both are tried if they fit the algorithm.
-    let (first, second, stranger) = (House::new(Algorithm::Es256), House::new(Algorithm::Es256), House::new(Algorithm::Es256));
+    let (first, second, stranger) =
+        (House::new(Algorithm::Es256), House::new(Algorithm::Es256), House::new(Algorithm::Es256));
     let verifier = trusting([&first, &second].map(|house| house.key.verifying_key().with_kid("same"))).build().unwrap();
     let named = |house: &House| house.under(json!({ "kid": "same" }));
     accepted(&verifier, &named(&first));
@@ -527,7 +530,11 @@ fn a061_point_off_curve() {
     jwk["x"] = json!(encode(prime.to_vec()));
     assert_eq!(load(&jwk).err(), Some(KeyError::Point));
     // Points of low order, and encodings of no point, on the Edwards curve.
-    for x in [[0; 32], [0xff; 32], { let mut one = [0; 32]; one[0] = 1; one }] {
+    for x in [[0; 32], [0xff; 32], {
+        let mut one = [0; 32];
+        one[0] = 1;
+        one
+    }] {
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "x": encode(x) });
         assert_eq!(load(&jwk).err(), Some(KeyError::Point), "{x:?}");
     }

@@ -152,9 +152,20 @@ fn a068_dup_alg() {
 fn a071_header_not_object() {
     for house in House::all() {
         let own = text(&house.header());
-        for header in
-            ["[]", "\"x\"", "1", "null", "true", "", "{", "}", "{}{}", "not json", &format!("[{own}]"), &format!("{own},")]
-        {
+        for header in [
+            "[]",
+            "\"x\"",
+            "1",
+            "null",
+            "true",
+            "",
+            "{",
+            "}",
+            "{}{}",
+            "not json",
+            &format!("[{own}]"),
+            &format!("{own},"),
+        ] {
             assert_eq!(refused(&house.verifier(), &house.sign(header, payload(0))), Reject::Malformed, "{header}");
         }
         assert_eq!(refused(&house.verifier(), &house.sign("{}", payload(0))), Reject::Algorithm);
@@ -497,9 +508,17 @@ fn a086_bearer_prefix() {
     for other in ["Basic x", "DPoP x", "Bearerx", "Negotiate x"] {
         assert_eq!(one(other.as_bytes()), Ok(None), "{other}: no bearer token");
     }
-    for bad in
-        ["Bearer", "Bearer ", "Bearer x,y", "Bearer x y", "Bearer x ", "Bearer\tx", "Bearer x\r\ny", "Bearer \u{e9}", "Bearer ="]
-    {
+    for bad in [
+        "Bearer",
+        "Bearer ",
+        "Bearer x,y",
+        "Bearer x y",
+        "Bearer x ",
+        "Bearer\tx",
+        "Bearer x\r\ny",
+        "Bearer \u{e9}",
+        "Bearer =",
+    ] {
         assert_eq!(one(bad.as_bytes()), Err(Reject::MalformedRequest), "{bad:?}");
     }
     for second in [&b"Bearer x"[..], b"Bearer y", b"Basic x", b""] {

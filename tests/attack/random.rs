@@ -38,7 +38,8 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 24, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            prop::collection::hash_map(".{0,6}", inner, 0..5).prop_map(|members| Value::Object(members.into_iter().collect())),
+            prop::collection::hash_map(".{0,6}", inner, 0..5)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
 }
@@ -47,8 +48,29 @@ fn value() -> impl Strategy<Value = Value> {
 fn random_claims() -> impl Strategy<Value = Map<String, Value>> {
     let name = prop_oneof![
         prop::sample::select(vec![
-            "iss", "aud", "exp", "sub", "nbf", "iat", "jti", "scope", "scp", "cnf", "typ", "azp", "client_id", "nonce",
-            "events", "token_use", "realm_access", "resource_access", "roles", "tid", "acr", "amr", "auth_time",
+            "iss",
+            "aud",
+            "exp",
+            "sub",
+            "nbf",
+            "iat",
+            "jti",
+            "scope",
+            "scp",
+            "cnf",
+            "typ",
+            "azp",
+            "client_id",
+            "nonce",
+            "events",
+            "token_use",
+            "realm_access",
+            "resource_access",
+            "roles",
+            "tid",
+            "acr",
+            "amr",
+            "auth_time",
         ])
         .prop_map(str::to_owned),
         ".{0,8}",
