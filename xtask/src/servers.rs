@@ -27,12 +27,9 @@ pub(crate) struct Servers {
     keycloak: Option<Arc<Mutex<Keycloak>>>,
     moto: Option<Moto>,
     control: Option<Control>,
-    /// Each server's name and why it does not run.
-    pub(crate) missing: Vec<(&'static str, String)>,
+    /// How each server fared: its name, and how long it took or why it does not run.
+    pub(crate) fates: Vec<(&'static str, Result<Duration, String>)>,
 }
-
-/// The names under which the servers appear in the summary.
-pub(crate) const NAMES: [&str; 2] = ["keycloak", "moto"];
 
 impl Servers {
     /// Installs what is missing, starts all servers and waits until each answers; one that does not run spoils no other.
@@ -42,28 +39,24 @@ impl Servers {
             let keycloak = attempt(screen, "keycloak", |line| Keycloak::start(layout, scratch, line));
             (keycloak, moto.join().unwrap_or_else(|_| Err("panicked".to_owned())))
         });
-        let mut servers = Self { keycloak: None, moto: None, control: None, missing: Vec::new() };
-        match keycloak {
-            Ok(keycloak) => {
-                let keycloak = Arc::new(Mutex::new(keycloak));
-                match Control::open(Arc::clone(&keycloak)) {
-                    Ok(control) => servers.control = Some(control),
-                    Err(error) => servers.missing.push(("keycloak", format!("{error:#}"))),
-                }
-                servers.keycloak = Some(keycloak);
-            }
-            Err(reason) => servers.missing.push(("keycloak", reason)),
-        }
-        match moto {
-            Ok(moto) => servers.moto = Some(moto),
-            Err(reason) => servers.missing.push(("moto", reason)),
-        }
+        let mut servers = Self { keycloak: None, moto: None, control: None, fates: Vec::new() };
+        let keycloak = keycloak.and_then(|(keycloak, took)| {
+            let keycloak = Arc::new(Mutex::new(keycloak));
+            servers.control = Some(Control::open(Arc::clone(&keycloak)).map_err(|error| format!("{error:#}"))?);
+            servers.keycloak = Some(keycloak);
+            Ok(took)
+        });
+        let moto = moto.map(|(moto, took)| {
+            servers.moto = Some(moto);
+            took
+        });
+        servers.fates = vec![("keycloak", keycloak), ("moto", moto)];
         servers
     }
 
     /// Returns the variables that tell tests where the servers are; those of a missing server are absent.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
-        let Self { keycloak, moto, control, missing: _ } = self;
+        let Self { keycloak, moto, control, fates: _ } = self;
         let mut pairs = Vec::new();
         if let Some(keycloak) = keycloak {
             let keycloak = keycloak.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,13 +74,12 @@ impl Servers {
     }
 }
 
-fn attempt<T>(screen: &Screen, name: &str, start: impl FnOnce(&Line) -> Result<T>) -> Result<T, String> {
+type Started<T> = Result<(T, Duration), String>;
+
+fn attempt<T>(screen: &Screen, name: &str, start: impl FnOnce(&Line) -> Result<T>) -> Started<T> {
     let line = screen.line(name);
     match start(&line) {
-        Ok(server) => {
-            line.finish("✓", "answers");
-            Ok(server)
-        }
+        Ok(server) => Ok((server, line.finish("✓", "answers"))),
         Err(error) => {
             line.finish("✗", "does not run");
             Err(format!("{error:#}"))
@@ -100,13 +92,15 @@ pub(crate) fn stay(layout: &Layout) -> Result<ExitCode> {
     let scratch = layout.scratch()?;
     let screen = Screen::new();
     let servers = Servers::start(layout, scratch.path(), &screen);
-    for (name, reason) in &servers.missing {
-        eprintln!("{name} does not run: {reason}");
+    for (name, fate) in &servers.fates {
+        if let Err(reason) = fate {
+            eprintln!("{name} does not run: {reason}");
+        }
     }
     for (name, value) in servers.environment() {
         println!("export {name}={value}");
     }
-    if servers.missing.len() == NAMES.len() {
+    if servers.fates.iter().all(|(_, fate)| fate.is_err()) {
         return Ok(ExitCode::FAILURE);
     }
     eprintln!("Ctrl-C stops them");
