@@ -1,6 +1,6 @@
 //! What only an authenticator may do: declare somebody to be a principal.
 //!
-//! A [`Principal`](crate::Principal) is the proof that a credential was checked. Whoever calls
+//! A [`Principal`] is the proof that a credential was checked. Whoever calls
 //! [`PrincipalBuilder`] says that they have checked it. Services never need this module;
 //! implementers of [`Authenticate`](crate::Authenticate) do.
 

@@ -57,10 +57,15 @@ impl From<JsonError> for Reject {
 pub struct JsonObject {
     text: Box<str>,
     members: Vec<Member>,
+    /// One bit for the fingerprint of each member's name; most look-ups are for names that are not there.
+    seen: u64,
+    /// There is no escape in the whole text, so that no string needs to be looked through for one.
+    plain: bool,
 }
 
 #[derive(Clone)]
 struct Member {
+    fingerprint: u8,
     name: Name,
     value: Span,
 }
@@ -108,8 +113,10 @@ impl JsonObject {
     /// - [`JsonError::DuplicateMember`]: a name stands twice in one object, at any depth.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, JsonError> {
         let text = String::from_utf8(bytes).map_err(|_| JsonError::Malformed)?.into_boxed_str();
-        let members = index(&text)?;
-        Ok(Self { text, members })
+        let plain = !text.contains('\\');
+        let members = index(&text, plain)?;
+        let seen = members.iter().fold(0, |seen, member| seen | 1 << member.fingerprint);
+        Ok(Self { text, members, seen, plain })
     }
 
     /// Writes a value as JSON and indexes it.
@@ -141,12 +148,17 @@ impl JsonObject {
     /// Looks a member up by its name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<JsonValue<'_>> {
-        self.members.iter().find(|m| m.is_named(name, &self.text)).map(|m| m.value(&self.text))
+        let fingerprint = fingerprint(name);
+        if self.seen & (1 << fingerprint) == 0 {
+            return None;
+        }
+        let named = |m: &&Member| m.fingerprint == fingerprint && m.is_named(name, &self.text);
+        self.members.iter().find(named).map(|m| self.value(m))
     }
 
     /// Lists the members in the order of the text.
     pub fn iter(&self) -> impl Iterator<Item = (&str, JsonValue<'_>)> {
-        self.members.iter().map(|m| (m.name(&self.text), m.value(&self.text)))
+        self.members.iter().map(|m| (m.name(&self.text), self.value(m)))
     }
 
     /// Follows a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)) such as `/realm_access/roles`.
@@ -164,6 +176,10 @@ impl JsonObject {
     /// it is for a developer's eyes.
     pub fn deserialize<'de, T: Deserialize<'de>>(&'de self) -> Result<T, serde_json::Error> {
         T::deserialize(de::value::MapAccessDeserializer::new(Members { object: self, next: 0 }))
+    }
+
+    fn value(&self, member: &Member) -> JsonValue<'_> {
+        JsonValue::from_checked(member.value.read(&self.text), self.plain)
     }
 
     /// Returns the slice of the text at which `value`, taken from this object, lies, as a string
@@ -194,10 +210,6 @@ impl Member {
             Name::Plain(span) => span.len() == name.len() && span.read(text) == name,
             Name::Unescaped(own) => **own == *name,
         }
-    }
-
-    fn value<'a>(&self, text: &'a str) -> JsonValue<'a> {
-        JsonValue::from_checked(self.value.read(text))
     }
 }
 
@@ -233,10 +245,10 @@ impl<'de> MapAccess<'de> for Members<'de> {
     }
 }
 
-fn index(text: &str) -> Result<Vec<Member>, JsonError> {
+fn index(text: &str, plain: bool) -> Result<Vec<Member>, JsonError> {
     let mut problem = None;
     let mut parser = serde_json::Deserializer::from_str(text);
-    let members = parser.deserialize_map(IndexVisitor { text, problem: &mut problem });
+    let members = parser.deserialize_map(IndexVisitor { text, plain, problem: &mut problem });
     match (members, problem) {
         (_, Some(problem)) => Err(problem),
         (Ok(members), None) if parser.end().is_ok() => Ok(members),
@@ -246,6 +258,7 @@ fn index(text: &str) -> Result<Vec<Member>, JsonError> {
 
 struct IndexVisitor<'a, 'p> {
     text: &'a str,
+    plain: bool,
     problem: &'p mut Option<JsonError>,
 }
 
@@ -257,10 +270,9 @@ impl<'de> Visitor<'de> for IndexVisitor<'de, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let plain = !self.text.contains('\\');
         let mut members: Vec<Member> = Vec::with_capacity(LINEAR_NAMES);
         let mut names = Names::default();
-        while let Some(BorrowedName(name)) = map.next_key()? {
+        while let Some(Text(name)) = map.next_key()? {
             let is_new = names.insert_after(&name, &members, |member, name| member.is_named(name, self.text));
             if !is_new {
                 *self.problem = Some(JsonError::DuplicateMember);
@@ -268,16 +280,17 @@ impl<'de> Visitor<'de> for IndexVisitor<'de, '_> {
             }
             let raw: &RawValue = map.next_value()?;
             let raw = raw.get();
-            if let Err(problem) = check_value(raw, plain) {
+            if let Err(problem) = check_value(raw, self.plain) {
                 *self.problem = Some(problem);
                 return Err(de::Error::custom("value"));
             }
             let too_long = || de::Error::custom("too long");
+            let fingerprint = fingerprint(&name);
             let name = match name {
                 Cow::Borrowed(plain) => Name::Plain(Span::of(plain, self.text).ok_or_else(too_long)?),
                 Cow::Owned(unescaped) => Name::Unescaped(unescaped.into()),
             };
-            members.push(Member { name, value: Span::of(raw, self.text).ok_or_else(too_long)? });
+            members.push(Member { fingerprint, name, value: Span::of(raw, self.text).ok_or_else(too_long)? });
         }
         Ok(members)
     }
@@ -326,7 +339,7 @@ impl<'a> Names<'a> {
     /// Returns false if the name was there already. `few` holds the names so far, as long as they are few.
     #[expect(clippy::ptr_arg, reason = "a name that is kept stays borrowed if it was")]
     fn insert_after<K>(&mut self, name: &Cow<'a, str>, few: &[K], is_named: impl Fn(&K, &str) -> bool) -> bool {
-        let bit = fingerprint(name);
+        let bit = 1 << fingerprint(name);
         let may_be_known = self.seen & bit != 0;
         self.seen |= bit;
         self.count += 1;
@@ -339,33 +352,34 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Maps a name to one of 64 bits, from its length, its first and its last byte.
-fn fingerprint(name: &str) -> u64 {
+/// Maps a name to a number below 64, from its length, its first and its last byte.
+#[expect(clippy::cast_possible_truncation, reason = "below 64")]
+fn fingerprint(name: &str) -> u8 {
     let bytes = name.as_bytes();
-    let end = |byte: Option<&u8>| byte.map_or(0, |byte| u32::from(*byte));
-    let mixed =
-        (bytes.len() as u32).wrapping_mul(7) ^ end(bytes.first()).wrapping_mul(13) ^ end(bytes.last()).wrapping_mul(29);
-    1 << (mixed % 64)
+    let end = |byte: Option<&u8>| byte.map_or(0, |byte| usize::from(*byte));
+    let mixed = bytes.len().wrapping_mul(7) ^ end(bytes.first()).wrapping_mul(13) ^ end(bytes.last()).wrapping_mul(29);
+    (mixed % 64) as u8
 }
 
-struct BorrowedName<'a>(Cow<'a, str>);
+/// Is a string, of a name or a value, that borrows unless it has escapes.
+struct Text<'a>(Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for BorrowedName<'de> {
+impl<'de> Deserialize<'de> for Text<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-        impl<'de> Visitor<'de> for NameVisitor {
-            type Value = BorrowedName<'de>;
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a member name")
+                f.write_str("a string")
             }
             fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-                Ok(BorrowedName(Cow::Borrowed(name)))
+                Ok(Text(Cow::Borrowed(name)))
             }
             fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-                Ok(BorrowedName(Cow::Owned(name.to_owned())))
+                Ok(Text(Cow::Owned(name.to_owned())))
             }
         }
-        deserializer.deserialize_str(NameVisitor)
+        deserializer.deserialize_str(TextVisitor)
     }
 }
 
@@ -435,7 +449,7 @@ impl<'de> Visitor<'de> for Checked<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         let (mut names, mut few) = (Names::default(), Vec::new());
-        while let Some(BorrowedName(name)) = map.next_key()? {
+        while let Some(Text(name)) = map.next_key()? {
             if !names.insert_after(&name, &few, |known: &Cow<'_, str>, name| known == name) {
                 return Err(self.fail(JsonError::DuplicateMember));
             }

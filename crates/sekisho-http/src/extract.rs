@@ -131,9 +131,9 @@ pub fn named_cookie<'a>(values: impl Iterator<Item = &'a [u8]>, name: &str) -> R
                 return Err(Reject::MalformedRequest);
             }
             let mut halves = pair.splitn(2, |b| *b == b'=');
-            let this = halves.next().unwrap_or_default().trim_ascii();
+            let this = trim(halves.next().unwrap_or_default());
             let Some(held) = halves.next() else { continue };
-            if this == name.as_bytes() && found.replace(held.trim_ascii()).is_some() {
+            if this == name.as_bytes() && found.replace(trim(held)).is_some() {
                 return Err(Reject::SeveralCredentials);
             }
         }
@@ -160,6 +160,14 @@ pub fn named_header<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Op
     }
     let sound = value.len() <= MAX_BYTES && value.iter().all(|b| b.is_ascii_graphic() && *b != b',');
     text(value, sound).map(|value| Some(Credential::new(CredentialKind::Header, value)))
+}
+
+/// Takes spaces and tabs away at both ends ([RFC 9110 §5.6.3](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.3)); a line feed is no white space here.
+fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
 }
 
 fn one_of<'a>(first: Option<Credential<'a>>, second: Option<Credential<'a>>) -> Result<Option<Credential<'a>>, Reject> {

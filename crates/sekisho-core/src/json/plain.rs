@@ -49,7 +49,7 @@ pub(super) fn check(raw: &str) -> Option<Result<(), JsonError>> {
                     if known.len() == LINEAR_NAMES {
                         return None;
                     }
-                    let bit = fingerprint(text);
+                    let bit = 1 << fingerprint(text);
                     if object.seen & bit != 0 && known.contains(&text) {
                         return Some(Err(JsonError::DuplicateMember));
                     }

@@ -27,12 +27,14 @@ pub enum JsonKind {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct JsonValue<'a> {
     raw: &'a str,
+    /// There is no escape in it.
+    plain: bool,
 }
 
 impl<'a> JsonValue<'a> {
     /// Wraps a slice of a text that has been checked.
-    pub(super) const fn from_checked(raw: &'a str) -> Self {
-        Self { raw }
+    pub(super) const fn from_checked(raw: &'a str, plain: bool) -> Self {
+        Self { raw, plain }
     }
 
     /// Returns the kind.
@@ -66,7 +68,7 @@ impl<'a> JsonValue<'a> {
     /// Reads a string that is written without escapes, or `None`.
     pub(crate) fn plain_str(self) -> Option<&'a str> {
         let inner = self.raw.strip_prefix('"')?.strip_suffix('"')?;
-        (!inner.contains('\\')).then_some(inner)
+        (self.plain || !inner.contains('\\')).then_some(inner)
     }
 
     /// Reads `true` or `false`, or `None` if it is neither.
@@ -110,7 +112,7 @@ impl<'a> JsonValue<'a> {
         if self.kind() != JsonKind::Object {
             return None;
         }
-        find_member(self.raw, name).map(|raw| Self { raw })
+        find_member(self.raw, name).map(|raw| Self { raw, plain: self.plain })
     }
 
     /// Lists the elements of an array; nothing if it is not an array.
@@ -120,7 +122,7 @@ impl<'a> JsonValue<'a> {
             return Vec::new();
         }
         let raw: Vec<&'a RawValue> = serde_json::from_str(self.raw).unwrap_or_default();
-        raw.into_iter().map(|v| Self { raw: v.get() }).collect()
+        raw.into_iter().map(|v| Self { raw: v.get(), plain: self.plain }).collect()
     }
 
     /// Reads a string or an array of strings; `None` if it is anything else, also when one element is not a string.
@@ -128,7 +130,10 @@ impl<'a> JsonValue<'a> {
     pub fn as_strings(self) -> Option<Vec<Cow<'a, str>>> {
         match self.kind() {
             JsonKind::String => Some(vec![self.as_str()?]),
-            JsonKind::Array => self.elements().into_iter().map(Self::as_str).collect(),
+            JsonKind::Array => {
+                let texts: Vec<super::Text<'a>> = serde_json::from_str(self.raw).ok()?;
+                Some(texts.into_iter().map(|text| text.0).collect())
+            }
             _ => None,
         }
     }
@@ -157,7 +162,7 @@ fn find_member<'a>(raw: &'a str, name: &str) -> Option<&'a str> {
         }
         fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut found = None;
-            while let Some(super::BorrowedName(key)) = map.next_key()? {
+            while let Some(super::Text(key)) = map.next_key()? {
                 let value: &RawValue = map.next_value()?;
                 if key == self.0 {
                     found = Some(value.get());

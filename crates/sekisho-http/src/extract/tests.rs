@@ -239,3 +239,16 @@ proptest! {
         prop_assert_eq!(auth(&value), Err(Reject::MalformedRequest));
     }
 }
+
+#[test]
+fn a_line_feed_or_form_feed_does_not_belong_to_the_space_around_a_cookies_name() {
+    for cookie in ["token\n=x", "\x0ctoken=x", "token\r=x"] {
+        assert_eq!(
+            named_cookie([cookie.as_bytes()].into_iter(), "token").map(|found| found.is_some()),
+            Ok(false),
+            "{cookie:?}"
+        );
+    }
+    let found = named_cookie([b" \ttoken \t= x\t".as_slice()].into_iter(), "token").unwrap().unwrap();
+    assert_eq!(found.expose(), "x");
+}

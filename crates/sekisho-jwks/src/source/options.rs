@@ -132,6 +132,9 @@ macro_rules! http_setters {
         /// Sets how often a token with an unknown `kid` may make the source ask the provider, default once in 30 s; at least 1 s.
         ///
         /// The first load and background refreshes do not count. In between, such a token is refused without asking.
+        ///
+        /// So whoever sends tokens with invented `kid`s can delay the discovery of a key that the provider signs with the moment it
+        /// publishes it, by this interval or until the next refresh. Providers that publish a key some time before are not affected.
         pub fn with_unknown_kid_interval(mut self, interval: std::time::Duration) -> Self {
             self.options.policy.miss_interval = interval;
             self
