@@ -139,13 +139,13 @@ impl House {
     /// Signs honest claims with `changes` laid over them; `"REMOVE"` takes a claim out.
     #[must_use]
     pub fn saying(&self, changes: Value) -> String {
-        self.sign(&text(&self.header()), &text(&changed(claims(), changes)))
+        self.sign(text(&self.header()), text(&changed(claims(), changes)))
     }
 
     /// Signs honest claims under the honest header with `changes` laid over it; `"REMOVE"` takes a member out.
     #[must_use]
     pub fn under(&self, changes: Value) -> String {
-        self.sign(&text(&changed(self.header(), changes)), &text(&claims()))
+        self.sign(text(&changed(self.header(), changes)), text(&claims()))
     }
 
     /// Signs a header and a payload as they stand.

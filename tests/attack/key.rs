@@ -429,7 +429,7 @@ fn a055_use_enc() {
 fn a056_roca() {
     // A product of primes of the form k·M + (65537^a mod M) is 65537^c modulo each prime that divides M; so is k·M + 1.
     let mut product = BigNum::from_u32(1).unwrap();
-    let is_prime = |n: &u32| (2..*n).all(|d| n % d != 0);
+    let is_prime = |n: &u32| (2..*n).all(|d| !n.is_multiple_of(d));
     for prime in (2..=167).filter(is_prime) {
         product.mul_word(prime).unwrap();
     }

@@ -109,10 +109,8 @@ fn private_keys_raw_forms_and_kinds_without_a_signature_are_refused_as_public_ke
     for folder in ["pem", "der"] {
         for entry in std::fs::read_dir(root.join(DATA).join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            let usable = name.contains("public")
-                && !name.contains("448")
-                && !name.contains("X25519")
-                && !(folder == "der" && name.contains("raw"));
+            let unusable = ["private", "448", "X25519"].iter().any(|mark| name.contains(mark));
+            let usable = !unusable && (folder == "pem" || !name.contains("raw"));
             let data = bytes(&format!("{folder}/{name}"));
             let read = if folder == "pem" { VerifyingKey::from_pem } else { VerifyingKey::from_der };
             let result = read(Backend::default(), &data);
