@@ -243,10 +243,8 @@ fn regorus_deep_json_overflows_no_stack_in_header_claims_and_key_sets() {
             format!("{{\"x\":{},\"keys\":[]}}", nest(50_000)),
             nest(70_000),
         ] {
-            assert!(
-                KeySet::parse(Backend::default(), set.as_bytes()).is_ok_and(|set| set.keys().is_empty())
-                    || set.len() > 100_000
-            );
+            let usable = KeySet::parse(Backend::default(), set.as_bytes()).map_or(0, |set| set.keys().len());
+            assert_eq!(usable, 0);
         }
     };
     std::thread::Builder::new().stack_size(512 * 1024).spawn(run).unwrap().join().unwrap();
