@@ -1,6 +1,7 @@
 //! The testkit's hostile and honest tokens, before verifiers of each kind.
 
-use sekisho_jwt::{Algorithm, Jwt, Profile, Verifier};
+use sekisho_jwks::{KeySet, StaticKeys};
+use sekisho_jwt::{Algorithm, Backend, Jwt, Profile, Verifier};
 use sekisho_testkit::{FixedClock, HostileContext, HostileToken, Issuer, honest_tokens, hostile_tokens};
 use sekisho_tests::{AUDIENCE, NOW, accepted, answer, refused, shown};
 
@@ -24,7 +25,8 @@ impl Scene {
         HostileContext::new(&self.first, AUDIENCE).with_second_issuer(&self.second)
     }
 
-    /// Lists verifiers by RFC 9068 and by the compatible profile, of one issuer and of two, with a cache and without.
+    /// Lists verifiers by RFC 9068 and by the compatible profile, of one issuer and of two, with a cache and without,
+    /// with either backend.
     fn verifiers(&self) -> Vec<(String, Profile, Verifier)> {
         let mut verifiers = Vec::new();
         for profile in [Profile::rfc9068(), Profile::compatible()] {
@@ -34,6 +36,7 @@ impl Scene {
             };
             for (kind, builder) in [
                 ("one issuer", of(&self.first)),
+                ("one issuer, by ring", of(&self.first).with_keys(by_ring(&self.first))),
                 ("one issuer, no cache", of(&self.first).without_cache()),
                 ("two issuers", of(&self.first).also(of(&self.second))),
                 ("two issuers, no cache", of(&self.first).also(of(&self.second)).without_cache()),
@@ -43,6 +46,11 @@ impl Scene {
         }
         verifiers
     }
+}
+
+/// Reads the published keys by the other backend.
+fn by_ring(issuer: &Issuer) -> StaticKeys {
+    StaticKeys::from_set(&KeySet::parse(Backend::ring(), issuer.key_set().as_bytes()).unwrap())
 }
 
 /// What the compatible profile takes, and RFC 9068 does not: access tokens of providers that know no `at+jwt`.

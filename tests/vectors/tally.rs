@@ -71,30 +71,30 @@ impl Tally {
 /// Private members are taken out first: vectors come with the whole key pair. A shared secret without `alg` is taken
 /// for `algorithm`.
 pub(crate) fn key(jwk: &Value, algorithm: Option<Algorithm>) -> Result<VerifyingKey, KeyError> {
+    key_by(Backend::default(), jwk, algorithm)
+}
+
+fn key_by(backend: Backend, jwk: &Value, algorithm: Option<Algorithm>) -> Result<VerifyingKey, KeyError> {
     let mut members = jwk.as_object().expect("an object").clone();
     for private in ["d", "p", "q", "dp", "dq", "qi"] {
         members.remove(private);
     }
     if members["kty"] == "oct" && !members.contains_key("alg") {
         let algorithm = algorithm.expect("an algorithm for the secret");
-        return VerifyingKey::hmac(
-            Backend::default(),
-            algorithm,
-            &sekisho_tests::decode(members["k"].as_str().unwrap()),
-        );
+        return VerifyingKey::hmac(backend, algorithm, &sekisho_tests::decode(members["k"].as_str().unwrap()));
     }
-    VerifyingKey::from_jwk(Backend::default(), &JsonObject::from_serialize(&members).expect("a JSON object"))
+    VerifyingKey::from_jwk(backend, &JsonObject::from_serialize(&members).expect("a JSON object"))
 }
 
 /// Reads a JWK or a set of them, public or shared, as one issuer's keys; unusable ones are left out.
-pub(crate) fn keys(value: &Value) -> Vec<VerifyingKey> {
+pub(crate) fn keys(backend: Backend, value: &Value) -> Vec<VerifyingKey> {
     let one = std::slice::from_ref(value);
     let jwks = value.get("keys").map_or(one, |keys| keys.as_array().expect("an array"));
-    let found: Vec<VerifyingKey> = jwks.iter().filter_map(|jwk| key(jwk, None).ok()).collect();
+    let found: Vec<VerifyingKey> = jwks.iter().filter_map(|jwk| key_by(backend, jwk, None).ok()).collect();
     // The same through the door by which a provider's set comes, where shared secrets stay outside.
     let published: Vec<Value> = jwks.iter().filter(|jwk| jwk.get("d").is_none()).cloned().collect();
     let document = serde_json::json!({ "keys": published }).to_string();
-    let set = KeySet::parse(Backend::default(), document.as_bytes()).expect("a set");
+    let set = KeySet::parse(backend, document.as_bytes()).expect("a set");
     let public = found.iter().filter(|key| key.thumbprint().is_some());
     assert_eq!(
         set.keys().iter().map(VerifyingKey::thumbprint).collect::<Vec<_>>(),

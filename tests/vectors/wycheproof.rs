@@ -1,5 +1,6 @@
 //! Project Wycheproof, `json_web_*_test.json` (C2SP/wycheproof, Apache-2.0).
 
+use sekisho_jwt::Backend;
 use sekisho_tests::{SignatureCheck, vector_json};
 use serde_json::Value;
 
@@ -45,7 +46,7 @@ fn json_web_encryption_is_never_taken_for_a_signed_token() {
     let Some(file) = vector_json("wycheproof/json_web_encryption_test.json") else { return };
     let mut seen = 0;
     for group in file["testGroups"].as_array().unwrap() {
-        let signatures = SignatureCheck::new(keys(&jws_key()));
+        let signatures = SignatureCheck::new(keys(Backend::default(), &jws_key()));
         for case in group["tests"].as_array().unwrap() {
             let token = case.get("jwe").or_else(|| case.get("jws")).and_then(Value::as_str).unwrap();
             assert!(signatures.check(token).is_err(), "{}", case["tcId"]);
@@ -57,9 +58,16 @@ fn json_web_encryption_is_never_taken_for_a_signed_token() {
 
 fn run(file: &str, table: &[Differs], expected: &Counts) {
     let Some(file) = vector_json(&format!("wycheproof/{file}")) else { return };
+    // What ring lacks, ES512 and ES256K, no case needs.
+    for backend in [Backend::aws_lc(), Backend::ring()] {
+        judge(backend, &file, table, expected);
+    }
+}
+
+fn judge(backend: Backend, file: &Value, table: &[Differs], expected: &Counts) {
     let mut tally = Tally::default();
     for group in file["testGroups"].as_array().unwrap() {
-        let check = SignatureCheck::new(keys(group.get("public").unwrap_or(&group["private"])));
+        let check = SignatureCheck::new(keys(backend, group.get("public").unwrap_or(&group["private"])));
         for case in group["tests"].as_array().unwrap() {
             // The older file holds encrypted tokens too.
             let Some(token) = case.get("jws") else { continue };
