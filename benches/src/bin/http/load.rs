@@ -1,0 +1,145 @@
+//! The load: `wrk` where it is installed, else a loop of our own, which costs more of the machine.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::server::Server;
+
+pub(crate) const CONNECTIONS: usize = 16;
+
+/// Is what one run on one server showed.
+#[derive(Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) rate: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) cpu_us: f64,
+}
+
+pub(crate) struct Load {
+    tokens: Arc<Vec<String>>,
+    script: Option<PathBuf>,
+}
+
+impl Load {
+    pub(crate) fn new(tokens: &[String]) -> Self {
+        let is_installed = Command::new("wrk").arg("--version").output().is_ok();
+        let script = is_installed.then(|| write_script(tokens));
+        if script.is_none() {
+            println!("wrk is not installed (`apt-get install wrk`); a loop of our own asks instead\n");
+        }
+        Self { tokens: Arc::new(tokens.to_vec()), script }
+    }
+
+    /// Asks one server for some seconds.
+    ///
+    /// # Panics
+    /// When a single answer is not a success: what is measured would be something else.
+    pub(crate) fn run(&self, server: &Server, seconds: u64) -> Sample {
+        let before = server.cpu();
+        let (requests, elapsed, p50_us, p99_us) = match &self.script {
+            Some(script) => with_wrk(script, server.port, seconds),
+            None => by_ourselves(&self.tokens, server.port, seconds),
+        };
+        let cpu = server.cpu().saturating_sub(before);
+        Sample { rate: requests / elapsed, p50_us, p99_us, cpu_us: cpu.as_secs_f64() * 1e6 / requests }
+    }
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.script.is_some() { "wrk, 1 thread" } else { "our own loop" })
+    }
+}
+
+/// Writes a script that sends the tokens in turn and prints one line: requests, microseconds, failures, p50, p99.
+fn write_script(tokens: &[String]) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
+    fs::create_dir_all(&folder).unwrap();
+    let script = folder.join("http.lua");
+    let list: String = tokens.iter().map(|token| format!("  \"{token}\",\n")).collect();
+    let text = format!(
+        "local tokens = {{\n{list}}}\n\
+         local requests, at = {{}}, 0\n\
+         function init(args)\n\
+         \x20 for i, token in ipairs(tokens) do\n\
+         \x20   requests[i] = wrk.format('GET', '/orders', {{ Host = 'localhost', Authorization = 'Bearer ' .. token }})\n\
+         \x20 end\n\
+         end\n\
+         function request()\n\
+         \x20 at = at % #requests + 1\n\
+         \x20 return requests[at]\n\
+         end\n\
+         function done(summary, latency)\n\
+         \x20 local errors = summary.errors\n\
+         \x20 local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout\n\
+         \x20 print('@', summary.requests, summary.duration, failed, latency:percentile(50), latency:percentile(99))\n\
+         end\n"
+    );
+    fs::write(&script, text).unwrap();
+    script
+}
+
+fn with_wrk(script: &PathBuf, port: u16, seconds: u64) -> (f64, f64, f64, f64) {
+    let output = Command::new("wrk")
+        .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), "-s"])
+        .arg(script)
+        .arg(format!("http://127.0.0.1:{port}/orders"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find(|line| line.starts_with('@')).unwrap_or_else(|| panic!("wrk said:\n{text}"));
+    let numbers: Vec<f64> = line.split_whitespace().skip(1).map(|number| number.parse().unwrap()).collect();
+    let &[requests, micros, failed, p50, p99] = numbers.as_slice() else { panic!("wrk said: {line}") };
+    assert!(failed == 0.0 && requests > 0.0, "{failed} of {requests} requests failed");
+    (requests, micros / 1e6, p50, p99)
+}
+
+fn by_ourselves(tokens: &Arc<Vec<String>>, port: u16, seconds: u64) -> (f64, f64, f64, f64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let next = Arc::new(AtomicUsize::new(0));
+    let start = Instant::now();
+    let end = start + Duration::from_secs(seconds);
+    let mut latencies: Vec<u64> = runtime.block_on(async {
+        let connections: Vec<_> = (0..CONNECTIONS)
+            .map(|_| tokio::spawn(connection(Arc::clone(tokens), Arc::clone(&next), port, end)))
+            .collect();
+        let mut all = Vec::new();
+        for connection in connections {
+            all.extend(connection.await.unwrap());
+        }
+        all
+    });
+    latencies.sort_unstable();
+    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize] as f64;
+    (latencies.len() as f64, start.elapsed().as_secs_f64(), at(0.50), at(0.99))
+}
+
+/// Asks over one connection until the time is over; returns each answer's microseconds.
+async fn connection(tokens: Arc<Vec<String>>, next: Arc<AtomicUsize>, port: u16, end: Instant) -> Vec<u64> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut latencies = Vec::new();
+    let mut answer = Vec::with_capacity(1024);
+    while Instant::now() < end {
+        let token = &tokens[next.fetch_add(1, Ordering::Relaxed) % tokens.len()];
+        let request = format!("GET /orders HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+        let begin = Instant::now();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        answer.clear();
+        // All cases answer two bytes: the head ends, and two bytes later the answer.
+        while !answer.ends_with(b"\r\n\r\nok") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0 && answer.len() < 1024, "not the answer awaited");
+        }
+        latencies.push(begin.elapsed().as_micros() as u64);
+    }
+    latencies
+}
