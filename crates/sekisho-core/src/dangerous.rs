@@ -119,11 +119,19 @@ impl CheckedClaims {
 
     /// Like [`new`](Self::new), for issuers whose machine tokens have no `sub`: the client stands in for it.
     ///
+    /// A client whose id is also the `sub` of a user then is that user, so the issuer must keep the two apart
+    /// ([RFC 9068 §5](https://www.rfc-editor.org/rfc/rfc9068#section-5)). A token that speaks of a user's login is never a
+    /// machine's: without `sub` it is refused, or all users of a client would be one.
+    ///
     /// # Errors
-    /// As for [`new`](Self::new); [`Reject::Missing`] when there is no client either.
+    /// As for [`new`](Self::new); [`Reject::Missing`] when there is no client either, or the token is a user's.
     pub fn new_or_client(issuer: Arc<str>, claims: JsonObject) -> Result<Self, Reject> {
+        const OF_USERS: [&str; 6] = ["sid", "session_state", "auth_time", "preferred_username", "username", "email"];
         if claims.get("sub").is_some() {
             return Self::new(issuer, claims);
+        }
+        if OF_USERS.iter().any(|name| claims.get(name).is_some()) {
+            return Err(Reject::Missing(Claim::Subject));
         }
         let client = client(&claims)?.ok_or(Reject::Missing(Claim::Subject))?;
         Self::with_subject(issuer, claims, client)
@@ -147,6 +155,19 @@ impl CheckedClaims {
     #[must_use]
     pub fn claims(&self) -> &JsonObject {
         &self.0.claims
+    }
+
+    /// Takes the client from the claim of this name, if `client_id` and `azp` are absent and it is there.
+    ///
+    /// # Errors
+    /// [`Reject::Invalid`] when it is not a string, or empty.
+    pub fn with_client_at(mut self, claim: &str) -> Result<Self, Reject> {
+        if self.0.client.is_none()
+            && let Some(value) = self.0.claims.get(claim)
+        {
+            self.0.client = Some(text(&self.0.claims, value).ok_or(Reject::Invalid(Claim::Client))?);
+        }
+        Ok(self)
     }
 
     /// Sets the roles.

@@ -22,6 +22,12 @@ pub use value::{JsonKind, JsonValue};
 /// Bounds the nesting of objects and arrays; the object itself is depth 1.
 pub const MAX_DEPTH: usize = 32;
 
+/// `serde_json` takes an object whose first member is named like this for something else than an object: for JSON text to be parsed, or for a
+/// number. A user's own type would then see other claims than we do, so no member may be named so.
+const PRIVATE: &str = "$serde_json::private::";
+/// What numbers look like to a visitor when some crate in the graph has switched `arbitrary_precision` on.
+const PRIVATE_NUMBER: &str = "$serde_json::private::Number";
+
 /// From this many members on, names are compared by a hash set rather than one by one.
 const LINEAR_NAMES: usize = 24;
 
@@ -29,7 +35,7 @@ const LINEAR_NAMES: usize = 24;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonError {
-    /// Not UTF-8, not JSON, or not an object.
+    /// Not UTF-8, not JSON, or not an object; a number that no double holds; the text `$serde_json::private::`.
     #[error("not a JSON object")]
     Malformed,
     /// The same member name twice in one object.
@@ -77,6 +83,9 @@ enum Name {
     Unescaped(Box<str>),
 }
 
+/// What an allocation costs beside its bytes, about.
+pub(crate) const ALLOCATION: usize = 16;
+
 /// Start and end of a slice of the text, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
@@ -114,6 +123,9 @@ impl JsonObject {
     pub fn parse(bytes: Vec<u8>) -> Result<Self, JsonError> {
         let text = String::from_utf8(bytes).map_err(|_| JsonError::Malformed)?.into_boxed_str();
         let plain = !text.contains('\\');
+        if text.contains(PRIVATE) {
+            return Err(JsonError::Malformed);
+        }
         let members = index(&text, plain)?;
         let seen = members.iter().fold(0, |seen, member| seen | 1 << member.fingerprint);
         Ok(Self { text, members, seen, plain })
@@ -139,6 +151,17 @@ impl JsonObject {
         self.members.len()
     }
 
+    /// Estimates the bytes of memory behind it, for whoever has to bound what it keeps.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let unescaped = |member: &Member| match &member.name {
+            Name::Plain(_) => 0,
+            Name::Unescaped(name) => name.len() + ALLOCATION,
+        };
+        let names: usize = self.members.iter().map(unescaped).sum();
+        self.text.len() + self.members.capacity() * size_of::<Member>() + names + 2 * ALLOCATION
+    }
+
     /// Tells whether there is no member.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -161,7 +184,8 @@ impl JsonObject {
         self.members.iter().map(|m| (m.name(&self.text), self.value(m)))
     }
 
-    /// Follows a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)) such as `/realm_access/roles`.
+    /// Follows a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)) such as `/realm_access/roles`,
+    /// through objects; an array has no members here.
     #[must_use]
     pub fn pointer(&self, pointer: &str) -> Option<JsonValue<'_>> {
         let mut steps = pointer.strip_prefix('/')?.split('/').map(unescape_step);
@@ -230,7 +254,7 @@ impl<'de> MapAccess<'de> for Members<'de> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Self::Error> {
         let Some(member) = self.object.members.get(self.next) else { return Ok(None) };
         let name = member.name(&self.object.text);
-        seed.deserialize(de::value::BorrowedStrDeserializer::new(name)).map(Some)
+        seed.deserialize(value::MemberName(name)).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Self::Error> {
@@ -278,6 +302,7 @@ impl<'de> Visitor<'de> for IndexVisitor<'de, '_> {
                 *self.problem = Some(JsonError::DuplicateMember);
                 return Err(de::Error::custom("duplicate"));
             }
+            refuse_private(&name)?;
             let raw: &RawValue = map.next_value()?;
             let raw = raw.get();
             if let Err(problem) = check_value(raw, self.plain) {
@@ -383,6 +408,11 @@ impl<'de> Deserialize<'de> for Text<'de> {
     }
 }
 
+/// Refuses a private name that was written with escapes; written plainly, the text was refused before.
+fn refuse_private<E: de::Error>(name: &str) -> Result<(), E> {
+    if name.starts_with(PRIVATE) { Err(E::custom("private")) } else { Ok(()) }
+}
+
 /// Walks a value, keeps nothing, and refuses duplicates and depth.
 struct Checked<'p> {
     depth: usize,
@@ -395,11 +425,9 @@ impl Checked<'_> {
         E::custom("refused")
     }
 
-    fn deeper<E: de::Error>(&mut self) -> Result<Checked<'_>, E> {
-        if self.depth >= MAX_DEPTH {
-            return Err(self.fail(JsonError::TooDeep));
-        }
-        Ok(Checked { depth: self.depth + 1, problem: self.problem })
+    /// Enters an object or array, and returns the depth of what is in it.
+    fn enter<E: de::Error>(&mut self) -> Result<usize, E> {
+        if self.depth >= MAX_DEPTH { Err(self.fail(JsonError::TooDeep)) } else { Ok(self.depth + 1) }
     }
 }
 
@@ -443,20 +471,31 @@ impl<'de> Visitor<'de> for Checked<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(self.deeper()?)?.is_some() {}
+        let depth = self.enter()?;
+        while seq.next_element_seed(Checked { depth, problem: self.problem })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        let mut next = map.next_key()?;
+        // No text has this name in it, so it is `arbitrary_precision` that shows a number.
+        if let Some(Text(Cow::Borrowed(PRIVATE_NUMBER))) = next {
+            let number: String = map.next_value()?;
+            let fits = number.parse::<f64>().is_ok_and(f64::is_finite);
+            return if fits { Ok(()) } else { Err(self.fail(JsonError::Malformed)) };
+        }
+        let depth = self.enter()?;
         let (mut names, mut few) = (Names::default(), Vec::new());
-        while let Some(Text(name)) = map.next_key()? {
+        while let Some(Text(name)) = next {
+            refuse_private(&name)?;
             if !names.insert_after(&name, &few, |known: &Cow<'_, str>, name| known == name) {
                 return Err(self.fail(JsonError::DuplicateMember));
             }
             if few.len() < LINEAR_NAMES {
                 few.push(name);
             }
-            map.next_value_seed(self.deeper()?)?;
+            map.next_value_seed(Checked { depth, problem: self.problem })?;
+            next = map.next_key()?;
         }
         Ok(())
     }

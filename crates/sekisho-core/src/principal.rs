@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::UnixSeconds;
-use crate::json::{JsonObject, Span};
+use crate::json::{ALLOCATION, JsonObject, Span};
 
 /// Is who calls: an authenticated subject of an issuer, and what the issuer said of it.
 ///
@@ -78,7 +78,7 @@ impl Principal {
         self.0.claims.get("aud").and_then(|aud| aud.as_strings()).unwrap_or_default()
     }
 
-    /// Returns the granted scopes, separated by one space, as a challenge would write them.
+    /// Returns the granted scopes as the token writes them, separated by spaces.
     #[must_use]
     pub fn scope(&self) -> &str {
         self.0.scope.as_ref().map_or("", |text| text.read(&self.0.claims))
@@ -160,6 +160,22 @@ impl Principal {
     #[must_use]
     pub fn confirmation(&self) -> Option<&Confirmation> {
         self.0.confirmation.as_ref()
+    }
+
+    /// Estimates the bytes of memory behind it, for whoever has to bound what it keeps.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let own = |text: &Text| match text {
+            Text::Claims(_) => 0,
+            Text::Own(text) => text.len() + ALLOCATION,
+        };
+        let Inner { issuer: _, subject, client, scope, roles, tenant, expires_at: _, confirmation: _, claims } =
+            &*self.0;
+        let texts: usize =
+            [Some(subject), client.as_ref(), scope.as_ref(), tenant.as_ref()].into_iter().flatten().map(own).sum();
+        // The smallest allocation has room for 24 bytes with common allocators.
+        let roles: usize = roles.iter().map(|role| size_of::<Box<str>>() + role.len().max(24) + ALLOCATION).sum();
+        size_of::<Inner>() + ALLOCATION + texts + roles + claims.heap_bytes()
     }
 
     /// Returns all claims, already checked, to be read one by one or as a type.

@@ -177,3 +177,49 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn refuses_names_that_serde_json_takes_for_its_own() {
+    let inner = r#"{\"sub\":\"admin\",\"is_admin\":false,\"is_admin\":true}"#;
+    for name in
+        ["$serde_json::private::RawValue", "$serde_json::private::Number", r"\u0024serde_json::private::RawValue"]
+    {
+        for text in [
+            format!(r#"{{"{name}":"{inner}"}}"#),
+            format!(r#"{{"sub":"x","app":{{"{name}":"{inner}"}}}}"#),
+            format!(r#"{{"sub":"x","app":[{{"{name}":"1"}}]}}"#),
+        ] {
+            assert_eq!(parse(&text).unwrap_err(), JsonError::Malformed, "{text}");
+        }
+    }
+}
+
+#[test]
+fn both_checks_draw_the_line_at_the_same_depth() {
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        for (levels, expected) in
+            [(MAX_DEPTH - 1, Ok(())), (MAX_DEPTH, Err(JsonError::TooDeep)), (MAX_DEPTH + 1, Err(JsonError::TooDeep))]
+        {
+            for leaf in ["{}", "[]"] {
+                let value = format!("{}{leaf}{}", open.repeat(levels - 1), close.repeat(levels - 1));
+                assert_eq!(check_value(&value, true), expected, "quick, {levels}: {value}");
+                assert_eq!(check_value(&value, false), expected, "slow, {levels}: {value}");
+            }
+        }
+    }
+}
+
+#[test]
+fn values_are_equal_by_their_text_whatever_stands_beside_them() {
+    let (plain, escaped) = (parse(r#"{"a":"v"}"#).unwrap(), parse(r#"{"a":"v","b":"\n"}"#).unwrap());
+    assert_eq!(plain.get("a"), escaped.get("a"));
+}
+
+#[test]
+fn gives_names_to_types_that_wrap_a_string() {
+    #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+    struct Key(String);
+    let object = parse(r#"{"a":1,"b":2}"#).unwrap();
+    let map: std::collections::BTreeMap<Key, u8> = object.deserialize().unwrap();
+    assert_eq!(map.get(&Key("b".into())), Some(&2));
+}

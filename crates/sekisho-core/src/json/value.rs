@@ -24,7 +24,7 @@ pub enum JsonKind {
 }
 
 /// Is one value inside a checked [`JsonObject`](super::JsonObject), read when asked.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct JsonValue<'a> {
     raw: &'a str,
     /// There is no escape in it.
@@ -147,6 +147,15 @@ impl<'a> JsonValue<'a> {
     }
 }
 
+impl PartialEq for JsonValue<'_> {
+    /// Compares the JSON texts; `1` and `1.0`, or a letter and its escape, are different.
+    fn eq(&self, other: &Self) -> bool {
+        self.raw == other.raw
+    }
+}
+
+impl Eq for JsonValue<'_> {}
+
 impl fmt::Debug for JsonValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "JsonValue({:?}, {} bytes)", self.kind(), self.raw.len())
@@ -173,6 +182,39 @@ fn find_member<'a>(raw: &'a str, name: &str) -> Option<&'a str> {
     }
     let mut parser = serde_json::Deserializer::from_str(raw);
     serde::Deserializer::deserialize_map(&mut parser, Find(name)).ok().flatten()
+}
+
+/// Gives a member's name to serde, also to a type that wraps a string.
+pub(super) struct MemberName<'de>(pub(super) &'de str);
+
+impl<'de> serde::Deserializer<'de> for MemberName<'de> {
+    type Error = serde_json::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_borrowed_str(self.0)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        de::value::BorrowedStrDeserializer::new(self.0).deserialize_enum(name, variants, visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map struct identifier ignored_any
+    }
 }
 
 /// Gives a checked value to serde; a value that is not wanted costs nothing.
