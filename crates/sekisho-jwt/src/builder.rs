@@ -84,6 +84,7 @@ impl JwtIssuer {
                 leeway: DEFAULT_LEEWAY,
                 profile: Profile::default(),
                 roles_at: Vec::new(),
+                client_claim: None,
                 tenant_claim: None,
             },
             others: Vec::new(),
@@ -92,6 +93,7 @@ impl JwtIssuer {
             revocation: None,
             http_client: None,
             clock: None,
+            conflict: None,
             #[cfg(feature = "jwe")]
             decryption: Vec::new(),
         }
@@ -112,6 +114,7 @@ pub struct JwtBuilder {
     revocation: Option<Arc<dyn RevocationCheck>>,
     http_client: Option<Arc<dyn HttpClient>>,
     clock: Option<Arc<dyn Clock>>,
+    conflict: Option<&'static str>,
     #[cfg(feature = "jwe")]
     decryption: Vec<crate::jwe::DecryptionKey>,
 }
@@ -126,6 +129,7 @@ struct Rules {
     leeway: Duration,
     profile: Profile,
     roles_at: Vec<String>,
+    client_claim: Option<String>,
     tenant_claim: Option<String>,
 }
 
@@ -177,6 +181,12 @@ impl JwtBuilder {
         self.with_roles_at(format!("/resource_access/{step}/roles"))
     }
 
+    /// Sets which claim names the client when `client_id` and `azp` are absent, such as Okta's `cid`. Default: the profile's.
+    pub fn with_client_claim(mut self, claim: impl Into<String>) -> Self {
+        self.rules.client_claim = Some(claim.into());
+        self
+    }
+
     /// Sets which claim names the tenant; tokens without it are refused. Default: the profile's.
     pub fn with_tenant_claim(mut self, claim: impl Into<String>) -> Self {
         self.rules.tenant_claim = Some(claim.into());
@@ -185,8 +195,9 @@ impl JwtBuilder {
 
     /// Trusts the issuers of another builder too, each with its own rules.
     ///
-    /// `iss` is then looked up among the trusted names before any work with keys. What belongs to the verifier as a
-    /// whole (the settings below) is set on the first builder.
+    /// `iss` is then looked up among the trusted names before any work with keys. Of what belongs to the verifier as a
+    /// whole (the settings below) the stricter wins where both builders set it: the shorter token, the smaller cache or
+    /// none, both revocation checks. Two HTTP clients or two clocks are an error of [`build`](Self::build).
     pub fn also(mut self, other: Self) -> Self {
         let Self {
             rules,
@@ -196,17 +207,25 @@ impl JwtBuilder {
             revocation,
             http_client,
             clock,
+            conflict,
             #[cfg(feature = "jwe")]
             decryption,
         } = other;
-        // Dropping a setting in silence could drop a check, so all are kept; the stricter length wins.
+        // Dropping a setting in silence could drop a check: the stricter of two wins, and what has no stricter is an error.
         self.others.push(rules);
         self.others.extend(others);
         self.longest_token = match (self.longest_token, longest_token) {
             (Some(own), Some(other)) => Some(own.min(other)),
             (own, other) => own.or(other),
         };
-        self.cache = self.cache.or(cache);
+        self.cache = match (self.cache, cache) {
+            (Some(own), Some(other)) => Some(own.zip(other).map(|(own, other)| own.smaller(other))),
+            (own, other) => own.or(other),
+        };
+        self.conflict = self.conflict.or(conflict);
+        if self.http_client.is_some() && http_client.is_some() || self.clock.is_some() && clock.is_some() {
+            self.conflict = Some("two builders that were put together each set an HTTP client or a clock");
+        }
         self.revocation = match (self.revocation, revocation) {
             (Some(own), Some(other)) => Some(Arc::new(Both(own, other))),
             (own, other) => own.or(other),
@@ -271,6 +290,9 @@ impl JwtBuilder {
     /// or shared secrets together with public keys; a token length out of range; a roles place that is no JSON pointer; a cache without room;
     /// what the key source finds wrong.
     pub fn build(self) -> Result<Verifier, ConfigError> {
+        if let Some(conflict) = self.conflict {
+            return Err(ConfigError::new(conflict));
+        }
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let http_client = self.http_client;
         let context = |backend| SourceContext { backend, clock: Arc::clone(&clock), http_client: http_client.clone() };
@@ -311,7 +333,18 @@ impl JwtBuilder {
 
 impl Rules {
     fn build(self, context: &impl Fn(Backend) -> SourceContext) -> Result<Issuer, ConfigError> {
-        let Self { backend, issuer, audiences, keys, algorithms, leeway, profile, mut roles_at, tenant_claim } = self;
+        let Self {
+            backend,
+            issuer,
+            audiences,
+            keys,
+            algorithms,
+            leeway,
+            profile,
+            mut roles_at,
+            client_claim,
+            tenant_claim,
+        } = self;
         check_name("issuer", &issuer)?;
         for audience in &audiences {
             check_name("audience", audience)?;
@@ -324,9 +357,12 @@ impl Rules {
         if roles_at.is_empty() {
             roles_at.extend(profile.roles_at().map(str::to_owned));
         }
-        if let Some(bad) = roles_at.iter().find(|pointer| !pointer.starts_with('/')) {
-            return Err(ConfigError::new(format!("`{bad}` is not a JSON pointer; it would begin with a slash")));
+        if let Some(bad) = roles_at.iter().find(|pointer| !is_pointer(pointer)) {
+            return Err(ConfigError::new(format!(
+                "`{bad}` is not a JSON pointer: it begins with a slash, and a tilde is followed by 0 or 1"
+            )));
         }
+        let client_claim = client_claim.or_else(|| profile.client_claim().map(str::to_owned));
         let tenant_claim = tenant_claim.or_else(|| profile.tenant_claim().map(str::to_owned));
         let keys = match keys {
             Some(make) => make(&context(backend))?,
@@ -340,6 +376,7 @@ impl Rules {
             leeway_secs: leeway.as_secs(),
             profile,
             roles_at: roles_at.into_iter().map(Into::into).collect(),
+            client_claim: client_claim.map(Into::into),
             tenant_claim: tenant_claim.map(Into::into),
         })
     }
@@ -350,6 +387,11 @@ fn check_name(what: &str, name: &str) -> Result<(), ConfigError> {
         return Err(ConfigError::new(format!("the {what} must be 1 to 1,024 bytes without control characters")));
     }
     Ok(())
+}
+
+/// Checks the form of a JSON pointer ([RFC 6901 §3](https://www.rfc-editor.org/rfc/rfc6901#section-3)).
+fn is_pointer(text: &str) -> bool {
+    text.starts_with('/') && text.split('~').skip(1).all(|after| after.starts_with(['0', '1']))
 }
 
 fn check_algorithms(algorithms: AlgorithmSet) -> Result<(), ConfigError> {

@@ -26,6 +26,10 @@ impl CacheLimits {
         Self { entries, bytes }
     }
 
+    pub(crate) fn smaller(self, other: Self) -> Self {
+        Self::new(self.entries.min(other.entries), self.bytes.min(other.bytes))
+    }
+
     pub(crate) fn check(self) -> Result<Self, ConfigError> {
         if self.entries == 0 || self.bytes < 1024 {
             return Err(ConfigError::new(
@@ -45,6 +49,7 @@ impl Default for CacheLimits {
 
 /// Remembers tokens that passed every check.
 ///
+/// Signed tokens only: of an encrypted one the token inside is remembered, or whoever can encrypt could make many of one.
 /// The place of a token is a hash, keyed anew for each cache, of its last bytes, which belong to the signature; what
 /// makes it the same token is the comparison of the whole. So a forged token with the tail of a good one is another token.
 pub(crate) struct TokenCache(Cache<Token, Entry, Weight, RandomState>);
@@ -150,9 +155,7 @@ struct Weight {
 
 impl Weighter<Token, Entry> for Weight {
     fn weight(&self, token: &Token, entry: &Entry) -> u64 {
-        let claims = entry.principal.claims();
-        // Forty bytes index one claim.
-        let size = token.0.len() + claims.as_str().len() + claims.len() * 40;
+        let size = token.0.len() + entry.principal.heap_bytes();
         (size as u64 + OVERHEAD).max(self.at_least)
     }
 }

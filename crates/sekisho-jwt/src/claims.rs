@@ -49,6 +49,10 @@ pub(crate) fn check(
         SubjectRule::Required => CheckedClaims::new(Arc::clone(&issuer.name), claims),
         SubjectRule::OrClient => CheckedClaims::new_or_client(Arc::clone(&issuer.name), claims),
     }?;
+    let checked = match &issuer.client_claim {
+        Some(claim) => checked.with_client_at(claim)?,
+        None => checked,
+    };
     let checked = match &issuer.tenant_claim {
         Some(claim) => checked.with_tenant(claim)?,
         None => checked,

@@ -15,5 +15,6 @@ pub(crate) struct Issuer {
     pub(crate) leeway_secs: u64,
     pub(crate) profile: Profile,
     pub(crate) roles_at: Box<[Box<str>]>,
+    pub(crate) client_claim: Option<Box<str>>,
     pub(crate) tenant_claim: Option<Box<str>>,
 }

@@ -118,6 +118,8 @@ impl ContentEncryption {
 #[derive(Clone)]
 pub struct DecryptionKey {
     management: KeyManagement,
+    /// The only encryption of a secret that is the content key itself.
+    encryption: Option<ContentEncryption>,
     kid: Option<String>,
     decrypter: Box<dyn JweDecrypter>,
 }
@@ -145,7 +147,7 @@ impl DecryptionKey {
         };
         // The library's error may quote the key.
         let decrypter = decrypter.map_err(|_| ConfigError::new("not a private key that this algorithm can use"))?;
-        Ok(Self { management, kid: None, decrypter })
+        Ok(Self { management, encryption: None, kid: None, decrypter })
     }
 
     /// Uses a shared secret as the content key itself. Its length must be the one that `encryption` needs.
@@ -155,7 +157,12 @@ impl DecryptionKey {
     pub fn direct(encryption: ContentEncryption, secret: &[u8]) -> Result<Self, ConfigError> {
         check_direct(encryption, secret)?;
         let decrypter = Dir.decrypter_from_bytes(secret).map_err(|_| ConfigError::new("not a usable secret"))?;
-        Ok(Self { management: KeyManagement::Direct, kid: None, decrypter: Box::new(decrypter) })
+        Ok(Self {
+            management: KeyManagement::Direct,
+            encryption: Some(encryption),
+            kid: None,
+            decrypter: Box::new(decrypter),
+        })
     }
 
     /// Names the key; tokens that name another are then not tried with it.
@@ -189,6 +196,7 @@ pub(crate) fn decrypt_if_encrypted(
     if keys.is_empty() || token.bytes().filter(|byte| *byte == b'.').take(5).count() != 4 {
         return Ok(None);
     }
+    recorder.pass(|| format!("five parts, {} bytes", token.len()));
     recorder.begin(Step::Decryption);
     let [header, encrypted_key, nonce, content, tag] = parts(token).ok_or(Reject::Malformed)?;
     let header = Header::parse(header)?;
@@ -200,6 +208,7 @@ pub(crate) fn decrypt_if_encrypted(
     let encrypted_key_length = length(encrypted_key)?;
     let fits = |key: &&DecryptionKey| {
         key.management.name() == header.algorithm
+            && key.encryption.is_none_or(|encryption| encryption == header.encryption)
             && (key.kid.is_none() || header.kid.is_none() || key.kid == header.kid)
     };
     let mut tried = false;
@@ -212,6 +221,7 @@ pub(crate) fn decrypt_if_encrypted(
         if let Ok((content, _)) = josekit::jwe::deserialize_compact(token, &*key.decrypter) {
             let signed = String::from_utf8(content).map_err(|_| Reject::Malformed)?;
             recorder.pass(|| format!("opened with {} and {}", key.management.name(), header.encryption.name()));
+            recorder.begin(Step::Form);
             return Ok(Some(signed));
         }
     }

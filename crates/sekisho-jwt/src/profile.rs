@@ -1,20 +1,24 @@
-use sekisho_core::json::JsonObject;
+use sekisho_core::json::{JsonKind, JsonObject};
 use sekisho_core::{Claim, Reject};
 
 use crate::header::{Header, normal_type};
 
 /// Says what an issuer's access tokens look like, beyond signature, issuer, audience and time.
 ///
-/// Every profile refuses what is not an access token: a `typ` it does not take, and claims that only ID, refresh or
-/// logout tokens have. Which one to take:
+/// Every profile refuses what bears a mark of another use: a `typ` it does not take, or a claim that only ID, refresh or
+/// logout tokens of the known providers have. A token without any mark, with your audience in it, cannot be told from an access
+/// token; only [`rfc9068`](Self::rfc9068), or a claim required by [`custom`](Self::custom), rules that out. Which one to take:
 ///
-/// | | `typ` in the header | also required | subject | roles |
+/// | | `typ` in the header | also required, beside `sub` | client | roles |
 /// |---|---|---|---|---|
-/// | [`compatible`](Self::compatible), the default | absent, `JWT`, `at+jwt` | – | `sub` | – |
-/// | [`rfc9068`](Self::rfc9068) | `at+jwt` | `sub`, `client_id`, `iat`, `jti` | `sub` | – |
-/// | [`keycloak`](Self::keycloak) | absent, `JWT`, `at+jwt` | claim `typ` is `Bearer` if present | `sub`, else the client (lightweight tokens) | `/realm_access/roles` |
-/// | [`entra`](Self::entra) | absent, `JWT` | `azp` or `appid` | `sub` | `/roles`; tenant is `tid` |
-/// | [`cognito`](Self::cognito) | absent, `JWT` | `token_use` is `access` | `sub`, else the client | `/cognito:groups` |
+/// | [`compatible`](Self::compatible), the default | absent, `JWT`, `at+jwt` | – | `client_id`, `azp` | – |
+/// | [`rfc9068`](Self::rfc9068) | `at+jwt` | `client_id`, `iat`, `jti` | `client_id` | – |
+/// | [`keycloak`](Self::keycloak) | absent, `JWT`, `at+jwt` | claim `typ` is `Bearer` if present | `client_id`, `azp` | `/realm_access/roles` |
+/// | [`entra`](Self::entra) | absent, `JWT` | `azp` or `appid` | `azp`, `appid` | `/roles`; tenant is `tid` |
+/// | [`cognito`](Self::cognito) | absent, `JWT` | `token_use` is `access` | `client_id` | `/cognito:groups` |
+///
+/// A Keycloak token without `sub` is refused, or all users of a client would be one: give the client the scope `basic`, and for
+/// lightweight tokens let the mapper of `sub` add it to them.
 ///
 /// A Cognito access token has no `aud` unless a resource was asked for; its `client_id` stands in, so the configured audience is the app client's id.
 #[derive(Clone, Debug)]
@@ -60,7 +64,7 @@ impl Profile {
     /// Takes access tokens of Keycloak, lightweight ones too.
     #[must_use]
     pub fn keycloak() -> Self {
-        Self::new("keycloak", &["jwt", "at+jwt"], true, &[], Flavour::Keycloak, SubjectRule::OrClient)
+        Self::new("keycloak", &["jwt", "at+jwt"], true, &[], Flavour::Keycloak, SubjectRule::Required)
     }
 
     /// Takes access tokens of Microsoft Entra ID, versions 1.0 and 2.0.
@@ -72,7 +76,7 @@ impl Profile {
     /// Takes access tokens of Amazon Cognito user pools.
     #[must_use]
     pub fn cognito() -> Self {
-        Self::new("cognito", &["jwt"], true, &[], Flavour::Cognito, SubjectRule::OrClient)
+        Self::new("cognito", &["jwt"], true, &[], Flavour::Cognito, SubjectRule::Required)
     }
 
     /// Starts a profile of one's own, which takes no `typ` at all until it is told which.
@@ -118,6 +122,14 @@ impl Profile {
         }
     }
 
+    /// Tells which claim names the client when `client_id` and `azp` are absent.
+    pub(crate) const fn client_claim(&self) -> Option<&'static str> {
+        match self.flavour {
+            Flavour::Entra => Some("appid"),
+            Flavour::Common | Flavour::Keycloak | Flavour::Cognito => None,
+        }
+    }
+
     /// Tells whether `client_id` stands in for an absent `aud`.
     pub(crate) fn audience_may_be_client(&self) -> bool {
         self.flavour == Flavour::Cognito
@@ -135,16 +147,19 @@ impl Profile {
     /// Refuses tokens that were made for another use, by what their claims say.
     pub(crate) fn check_use(&self, claims: &JsonObject) -> Result<(), Reject> {
         refuse_other_uses(claims)?;
-        let has = |name: &str| claims.get(name).is_some();
+        let says = |name: &str| claims.get(name).and_then(|value| value.as_str()).filter(|text| !text.is_empty());
         match self.flavour {
-            Flavour::Common | Flavour::Keycloak => {}
+            Flavour::Keycloak if says("typ").is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) => {
+                return Err(Reject::TokenUse);
+            }
             // ID tokens of Entra carry neither.
-            Flavour::Entra if !has("azp") && !has("appid") => return Err(Reject::TokenUse),
-            Flavour::Cognito if !has("token_use") => return Err(Reject::TokenUse),
-            Flavour::Entra | Flavour::Cognito => {}
+            Flavour::Entra if says("azp").or_else(|| says("appid")).is_none() => return Err(Reject::TokenUse),
+            Flavour::Cognito if says("token_use").is_none() => return Err(Reject::TokenUse),
+            Flavour::Common | Flavour::Keycloak | Flavour::Entra | Flavour::Cognito => {}
         }
         for name in &self.required {
-            let value = claims.get(name).ok_or_else(|| Reject::Missing(claim_of(name)))?;
+            let value = claims.get(name).filter(|value| value.kind() != JsonKind::Null);
+            let value = value.ok_or_else(|| Reject::Missing(claim_of(name)))?;
             if matches!(name.as_str(), "jti" | "client_id") && value.as_str().is_none_or(|text| text.is_empty()) {
                 return Err(Reject::Invalid(claim_of(name)));
             }
@@ -167,23 +182,35 @@ fn refuse_other_uses(claims: &JsonObject) -> Result<(), Reject> {
     if has("at_hash") || has("c_hash") || has("s_hash") || has("events") {
         return Err(Reject::TokenUse);
     }
-    // `nonce` is the ID token's; issuers that repeat it in access tokens also write the scopes there.
-    if has("nonce") && !has("scope") && !has("scp") {
+    // Cognito's marker: `access` or `id`.
+    let token_use = claims.get("token_use").map(|token_use| token_use.as_str());
+    if token_use.as_ref().is_some_and(|text| text.as_deref() != Some("access")) {
         return Err(Reject::TokenUse);
     }
-    // Cognito's marker: `access` or `id`.
-    if let Some(token_use) = claims.get("token_use")
-        && token_use.as_str().as_deref() != Some("access")
-    {
+    // The markers of other servers, refresh tokens above all: PingAM, SimpleJWT, Casdoor, Descope.
+    const MARKERS: [&str; 5] = ["token_type", "tokenType", "tokenName", "tok_type", "purpose"];
+    let marked = |name: &str| claims.get(name).and_then(|value| value.as_str()).is_some_and(|text| is_other_use(&text));
+    if MARKERS.into_iter().any(marked) || claims.get("drn").and_then(|drn| drn.as_str()).as_deref() == Some("DSR") {
         return Err(Reject::TokenUse);
     }
     // Keycloak's marker, a claim beside the header parameter of the same name: `Bearer`, `DPoP`, `ID`, `Refresh`, `Offline`, `Logout` and more.
-    match claims.get("typ").map(|kind| kind.as_str().map(|text| text.to_ascii_lowercase())) {
-        None => Ok(()),
-        Some(Some(kind)) if matches!(kind.as_str(), "bearer" | "jwt" | "at+jwt" | "access") => Ok(()),
-        Some(Some(kind)) if kind == "dpop" => Err(Reject::ProofRequired),
-        Some(_) => Err(Reject::TokenUse),
+    let is_marked_access = match claims.get("typ").map(|kind| kind.as_str().map(|text| text.to_ascii_lowercase())) {
+        None => token_use.is_some(),
+        Some(Some(kind)) if matches!(kind.as_str(), "bearer" | "jwt" | "at+jwt" | "access") => true,
+        Some(Some(kind)) if kind == "dpop" => return Err(Reject::ProofRequired),
+        Some(_) => return Err(Reject::TokenUse),
+    };
+    // `nonce` is the ID token's; issuers that repeat it in access tokens also write the scopes there, or mark them.
+    if has("nonce") && !is_marked_access && !has("scope") && !has("scp") {
+        return Err(Reject::TokenUse);
     }
+    Ok(())
+}
+
+/// Tells whether a marker names another use than access.
+fn is_other_use(marker: &str) -> bool {
+    let marker = marker.to_ascii_lowercase();
+    marker == "id" || ["refresh", "id_token", "id-token", "idtoken", "logout"].iter().any(|use_| marker.contains(use_))
 }
 
 fn claim_of(name: &str) -> Claim {
@@ -241,7 +268,10 @@ impl CustomProfile {
         self
     }
 
-    /// Lets the client (`client_id`, else `azp`) stand in for an absent `sub`.
+    /// Lets the client (`client_id`, else `azp`) stand in for an absent `sub`, for issuers whose machine tokens have none.
+    ///
+    /// Only where the issuer never gives a client the id of a user ([RFC 9068 §5](https://www.rfc-editor.org/rfc/rfc9068#section-5)):
+    /// the two could not be told apart. A token that speaks of a login (`sid`, `auth_time`, `username` and the like) is refused without `sub`.
     pub fn with_client_as_subject(mut self) -> Self {
         self.0.subject = SubjectRule::OrClient;
         self
@@ -287,6 +317,10 @@ mod tests {
             r#"{"typ":"Logout"}"#,
             r#"{"typ":1}"#,
             r#"{"token_use":"id"}"#,
+            r#"{"tokenName":"refresh_token","token_type":"Bearer","scope":["x"]}"#,
+            r#"{"token_type":"refresh"}"#,
+            r#"{"tokenType":"refresh-token"}"#,
+            r#"{"drn":"DSR"}"#,
             r#"{"token_use":null}"#,
             r#"{"events":{"http://schemas.openid.net/event/backchannel-logout":{}}}"#,
         ] {
@@ -299,7 +333,23 @@ mod tests {
     #[test]
     fn entra_wants_a_mark_that_id_tokens_lack() {
         assert_eq!(Profile::entra().check_use(&claims(r#"{"roles":["a"]}"#)), Err(Reject::TokenUse));
+        assert_eq!(Profile::entra().check_use(&claims(r#"{"appid":null,"azp":""}"#)), Err(Reject::TokenUse));
         assert_eq!(Profile::entra().check_use(&claims(r#"{"azp":"c"}"#)), Ok(()));
+        assert_eq!(Profile::entra().check_use(&claims(r#"{"appid":"c"}"#)), Ok(()));
+    }
+
+    #[test]
+    fn a_nonce_is_no_mark_in_a_token_that_is_marked_as_access() {
+        assert_eq!(Profile::keycloak().check_use(&claims(r#"{"typ":"Bearer","nonce":"n"}"#)), Ok(()));
+        assert_eq!(Profile::compatible().check_use(&claims(r#"{"nonce":"n","scope":"openid"}"#)), Ok(()));
+        assert_eq!(Profile::keycloak().check_use(&claims(r#"{"typ":"access"}"#)), Err(Reject::TokenUse));
+    }
+
+    #[test]
+    fn a_required_claim_that_is_null_is_missing() {
+        let profile = Profile::custom().with_absent_type().with_required("dept").build();
+        assert_eq!(profile.check_use(&claims(r#"{"dept":null}"#)), Err(Reject::Missing(Claim::Custom)));
+        assert_eq!(profile.check_use(&claims(r#"{"dept":"x"}"#)), Ok(()));
     }
 
     #[test]

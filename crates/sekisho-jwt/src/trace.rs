@@ -100,8 +100,8 @@ impl StepOutcome {
 /// Safe to log for any token: what it shows of the token (`alg`, `typ`, `kid`, `iss`) is cut to 80 characters and
 /// escaped to one line; signature, subject and other claims stay out.
 ///
-/// `Display` writes one line a step.
-#[derive(Clone, Debug)]
+/// `Display` writes one line a step; `Debug` tells the steps and whether the token was accepted.
+#[derive(Clone)]
 pub struct Trace {
     steps: Vec<StepOutcome>,
     result: Result<Principal, Refusal>,
@@ -136,8 +136,18 @@ impl fmt::Display for Trace {
     }
 }
 
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trace").field("steps", &self.steps).field("accepted", &self.result.is_ok()).finish()
+    }
+}
+
 /// Listens to a verification. The silent one costs nothing.
 pub(crate) trait Recorder {
+    /// Whether what was verified goes into the cache.
+    const FILLS_CACHE: bool;
+    /// The token is gone through from the beginning.
+    fn restart(&mut self);
     /// A step begins; the one before it has passed.
     fn begin(&mut self, step: Step);
     /// The step that began has passed.
@@ -148,6 +158,9 @@ pub(crate) trait Recorder {
 pub(crate) struct Silent;
 
 impl Recorder for Silent {
+    const FILLS_CACHE: bool = true;
+
+    fn restart(&mut self) {}
     fn begin(&mut self, _: Step) {}
     fn pass(&mut self, _: impl FnOnce() -> String) {}
 }
@@ -169,11 +182,13 @@ impl Written {
 }
 
 impl Recorder for Written {
+    const FILLS_CACHE: bool = false;
+
+    fn restart(&mut self) {
+        self.steps.clear();
+    }
+
     fn begin(&mut self, step: Step) {
-        // After a fetch of keys the whole is gone through again.
-        if step == Step::Form {
-            self.steps.clear();
-        }
         self.current = Some(step);
     }
 

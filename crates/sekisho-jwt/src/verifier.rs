@@ -182,25 +182,34 @@ impl Verifier {
     }
 
     /// Takes all steps but revocation. The inner error is [`Pass::FetchNeeded`].
-    fn try_pass(
+    fn try_pass<R: Recorder>(
         &self,
         token: &str,
         now: UnixSeconds,
         fetched: Option<KeyLookup>,
-        recorder: &mut impl Recorder,
+        recorder: &mut R,
     ) -> Result<Result<Principal, Pass>, Refusal> {
         let parts = &*self.0;
+        recorder.restart();
         recorder.begin(Step::Form);
         if token.len() > parts.longest_token {
             return Err(Reject::TooLarge.into());
         }
         #[cfg(feature = "jwe")]
-        let decrypted = crate::jwe::decrypt_if_encrypted(token, &parts.decryption, recorder)?;
+        let opened = crate::jwe::decrypt_if_encrypted(token, &parts.decryption, recorder)?;
         #[cfg(feature = "jwe")]
-        let signed = decrypted.as_deref().unwrap_or(token);
-        #[cfg(not(feature = "jwe"))]
-        let signed = token;
-        let Compact { header: encoded_header, payload, signature, signing_input } = Compact::split(signed)?;
+        let token = match &opened {
+            Some(signed) => {
+                if R::FILLS_CACHE
+                    && let Some(principal) = self.cached(signed, now)
+                {
+                    return Ok(Ok(principal));
+                }
+                signed.as_str()
+            }
+            None => token,
+        };
+        let Compact { header: encoded_header, payload, signature, signing_input } = Compact::split(token)?;
         recorder.pass(|| format!("three parts, {} bytes of at most {}", token.len(), parts.longest_token));
 
         recorder.begin(Step::Header);
@@ -254,10 +263,11 @@ impl Verifier {
         let mut buffer = [0; LONGEST_SIGNATURE];
         let signature = base64::decode_into(signature, &mut buffer).ok_or(Reject::Malformed)?;
         // INVARIANT: the key decides whether it may be used with this algorithm; `verify` is false if not.
-        let signer = candidates
-            .as_slice()
-            .iter()
-            .filter(|candidate| candidate.life().is_live(now))
+        let mut live = candidates.as_slice().iter().filter(|candidate| candidate.life().is_live(now)).peekable();
+        if live.peek().is_none() {
+            return Err(Reject::UnknownKey.into());
+        }
+        let signer = live
             .find(|candidate| candidate.key().verify(header.algorithm, signing_input.as_bytes(), signature))
             .ok_or(Reject::Signature)?;
         recorder.pass(|| "the signature holds".to_owned());
@@ -273,7 +283,9 @@ impl Verifier {
         recorder.pass(|| format!("strict JSON with {} members", claims.len()));
 
         let accepted = claims::check(issuer, claims, now, recorder)?;
-        if let Some(cache) = &parts.cache {
+        if R::FILLS_CACHE
+            && let Some(cache) = &parts.cache
+        {
             cache.insert(token, &accepted, signer.life());
         }
         let Accepted { principal, .. } = accepted;
@@ -314,12 +326,13 @@ impl Authenticate for Verifier {
         // At most five dots are looked for, so a mile of dots costs nothing.
         let token = credential.expose();
         let dots = token.bytes().filter(|byte| *byte == b'.').take(5).count();
+        // Base64url of `{"` and of `{` with white space behind it: an opaque token of another issuer may hold two dots too.
+        let is_object = token.starts_with("ey") || token.starts_with("ew");
         #[cfg(feature = "jwe")]
         if dots == 4 && !self.0.decryption.is_empty() {
-            return token.starts_with("ey");
+            return is_object;
         }
-        // Base64url of `{"`: an opaque token of another issuer may hold two dots too.
-        dots == 2 && token.starts_with("ey")
+        dots == 2 && is_object
     }
 
     fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {

@@ -163,3 +163,31 @@ fn refuses_secrets_of_another_length_and_keys_of_another_kind() {
     let key = DecryptionKey::direct(ContentEncryption::A256Gcm, &SECRET).unwrap().with_kid("k");
     assert_eq!(format!("{key:?}"), "DecryptionKey(dir, kid Some(\"k\"))");
 }
+
+#[test]
+fn one_signed_token_in_many_envelopes_fills_one_place_of_the_cache() {
+    let (key, token) = signed();
+    let verifier = verifier(&key, [DecryptionKey::direct(ContentEncryption::A256Gcm, &SECRET).unwrap()]);
+    for _ in 0..10 {
+        let envelope = encrypt(&token, KeyManagement::Direct, ContentEncryption::A256Gcm, None, &SECRET).unwrap();
+        assert_eq!(answer(&verifier, &envelope).as_deref(), Ok("alice"));
+    }
+    assert_eq!(answer(&verifier, &token).as_deref(), Ok("alice"));
+    assert_eq!(verifier.cached_tokens(), 1);
+}
+
+#[test]
+fn a_shared_secret_is_for_the_one_encryption_it_was_given_for() {
+    let (key, token) = signed();
+    let other = encrypt(&token, KeyManagement::Direct, ContentEncryption::A128CbcHs256, None, &SECRET).unwrap();
+    let verifier = verifier(&key, [DecryptionKey::direct(ContentEncryption::A256Gcm, &SECRET).unwrap()]);
+    assert_eq!(answer(&verifier, &other), Err(Reject::UnknownKey));
+}
+
+#[tokio::test]
+async fn the_explanation_shows_envelope_and_letter() {
+    let (verifier, encrypted) = direct();
+    let trace = verifier.explain(&encrypted, NOW).await;
+    let names: Vec<_> = trace.steps().iter().take(3).map(|step| step.step().name()).collect();
+    assert_eq!(names, ["form", "decryption", "form"]);
+}

@@ -376,6 +376,7 @@ fn refuses_a_configuration_that_cannot_be_meant() {
         (fixture.builder().with_max_token_bytes(1 << 20), "between 256"),
         (fixture.builder().with_audience(""), "audience"),
         (fixture.builder().with_roles_at("roles"), "JSON pointer"),
+        (fixture.builder().with_roles_at("/a~2"), "JSON pointer"),
         (fixture.builder().with_cache(CacheLimits::new(0, 0)), "room"),
         (fixture.builder().also(fixture.builder()), "twice"),
         (Jwt::issuer("").audience("a").with_keys(Arc::clone(&fixture.source)), "issuer"),
@@ -385,6 +386,73 @@ fn refuses_a_configuration_that_cannot_be_meant() {
         assert!(message.contains(expected), "{expected}: {message}");
     }
     assert!(fails(Jwt::issuer("no url").audience("a")).is_some());
+}
+
+#[test]
+fn users_without_a_subject_are_nobody() {
+    let fixture = Fixture::new();
+    let token = |name: &str| {
+        fixture
+            .token(json!({"sub": "REMOVE", "azp": "webshop", "sid": "s", "preferred_username": name, "typ": "Bearer"}))
+    };
+    let lenient = Profile::custom().with_type("at+jwt").with_client_as_subject().build();
+    for profile in [Profile::keycloak(), Profile::compatible(), lenient.clone()] {
+        let verifier = fixture.builder().with_profile(profile).build().unwrap();
+        assert_eq!(answer(&verifier, &token("alice")).err(), Some(Reject::Missing(Claim::Subject)));
+    }
+    let machine = fixture.token(json!({"sub": "REMOVE", "client_id": "worker"}));
+    let verifier = fixture.builder().with_profile(lenient).build().unwrap();
+    assert_eq!(answer(&verifier, &machine).unwrap().subject(), "worker");
+}
+
+#[test]
+fn the_client_is_found_under_other_names_when_told() {
+    let fixture = Fixture::new();
+    let token = fixture.token(json!({"cid": "okta-app"}));
+    assert_eq!(answer(&fixture.verifier(), &token).unwrap().client(), None);
+    let verifier = fixture.builder().with_client_claim("cid").build().unwrap();
+    assert_eq!(answer(&verifier, &token).unwrap().client(), Some("okta-app"));
+    assert_eq!(answer(&verifier, &fixture.token(json!({"cid": 1}))).err(), Some(Reject::Invalid(Claim::Client)));
+}
+
+#[test]
+fn the_stricter_of_two_settings_wins_when_builders_are_put_together() {
+    let (one, two) = (Fixture::new(), Fixture::new());
+    let other = || Jwt::issuer("https://two.example").audience("two-api").with_keys(Arc::clone(&two.source));
+    let limits = CacheLimits::default();
+    for builder in [
+        one.builder().with_cache(limits).also(other().without_cache()),
+        one.builder().without_cache().also(other().with_cache(limits)),
+    ] {
+        let verifier = builder.build().unwrap();
+        answer(&verifier, &one.token(json!({}))).unwrap();
+        assert_eq!(verifier.cached_tokens(), 0);
+    }
+    let clock = || Arc::new(sekisho_core::SystemClock);
+    let conflict = one.builder().with_clock(clock()).also(other().with_clock(clock()));
+    assert!(conflict.build().unwrap_err().to_string().contains("clock"));
+}
+
+#[test]
+fn a_token_of_many_roles_weighs_what_it_costs() {
+    let fixture = Fixture::with_algorithm(Algorithm::Ed25519);
+    let roles = vec!["a"; 1_000];
+    let build = |limit| {
+        fixture
+            .builder()
+            .with_max_token_bytes(65_536)
+            .with_roles_at("/roles")
+            .with_roles_at("/more")
+            .with_cache(CacheLimits::new(1_000, limit))
+            .build()
+            .unwrap()
+    };
+    // Two thousand roles cost above 64 KiB in memory, however short the token is.
+    let (small, large) = (build(64 << 10), build(4 << 20));
+    let token = fixture.token(json!({"roles": roles, "more": roles}));
+    answer(&small, &token).unwrap();
+    answer(&large, &token).unwrap();
+    assert_eq!((small.cached_tokens(), large.cached_tokens()), (0, 1));
 }
 
 #[test]
@@ -418,7 +486,8 @@ async fn explains_where_a_token_fails_without_telling_its_secrets() {
     let good = fixture.token(json!({}));
     let trace = verifier.explain(&good, NOW).await;
     assert!(trace.result().is_ok() && trace.steps().iter().all(sekisho_jwt::StepOutcome::passed));
-    assert_eq!(verifier.cached_tokens(), 1);
+    assert_eq!(verifier.cached_tokens(), 0, "an explanation does not fill the cache");
+    assert!(!format!("{trace:?}").contains("alice"));
 
     let late = verifier.explain(&good, NOW.saturating_add(Duration::from_secs(1000))).await;
     let last = late.steps().last().unwrap();
@@ -437,6 +506,7 @@ async fn explains_where_a_token_fails_without_telling_its_secrets() {
 fn recognizes_what_looks_like_a_token_and_nothing_else() {
     let verifier = Fixture::new().verifier();
     assert!(verifier.recognizes(Credential::bearer("eyJh.eyJh.c2ln")));
+    assert!(verifier.recognizes(Credential::bearer("ewog.eyJh.c2ln")), "white space after the brace");
     for other in ["", "opaque", "a.b.c", "eyJh.eyJh", "eyJh.a.b.c.d", "eyJh....."] {
         assert!(!verifier.recognizes(Credential::bearer(other)), "{other}");
     }
