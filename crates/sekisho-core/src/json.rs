@@ -122,8 +122,9 @@ impl JsonObject {
     /// - [`JsonError::DuplicateMember`]: a name stands twice in one object, at any depth.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, JsonError> {
         let text = String::from_utf8(bytes).map_err(|_| JsonError::Malformed)?.into_boxed_str();
-        let plain = !text.contains('\\');
-        if text.contains(PRIVATE) {
+        let plain = memchr::memchr(b'\\', text.as_bytes()).is_none();
+        // Hardly any text has a dollar in it.
+        if memchr::memchr(b'$', text.as_bytes()).is_some() && text.contains(PRIVATE) {
             return Err(JsonError::Malformed);
         }
         let members = index(&text, plain)?;
@@ -295,7 +296,7 @@ impl<'de> Visitor<'de> for IndexVisitor<'de, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members: Vec<Member> = Vec::with_capacity(LINEAR_NAMES);
-        let mut names = Names::default();
+        let (mut names, mut quick) = (Names::default(), plain::Check::default());
         while let Some(Text(name)) = map.next_key()? {
             let is_new = names.insert_after(&name, &members, |member, name| member.is_named(name, self.text));
             if !is_new {
@@ -305,7 +306,7 @@ impl<'de> Visitor<'de> for IndexVisitor<'de, '_> {
             refuse_private(&name)?;
             let raw: &RawValue = map.next_value()?;
             let raw = raw.get();
-            if let Err(problem) = check_value(raw, self.plain) {
+            if let Err(problem) = check_value(raw, self.plain.then_some(&mut quick)) {
                 *self.problem = Some(problem);
                 return Err(de::Error::custom("value"));
             }
@@ -322,17 +323,17 @@ impl<'de> Visitor<'de> for IndexVisitor<'de, '_> {
 }
 
 /// Checks inside a value what `RawValue` passed over: nested duplicates, depth, escapes, and numbers that no double holds.
-/// `plain` tells that there is no escape in the whole text.
-fn check_value(raw: &str, plain: bool) -> Result<(), JsonError> {
+/// There is a quick check when there is no escape in the whole text.
+fn check_value<'a>(raw: &'a str, quick: Option<&mut plain::Check<'a>>) -> Result<(), JsonError> {
     match raw.as_bytes().first() {
         Some(b'{' | b'[') => {}
-        Some(b'"') if plain || !raw.contains('\\') => return Ok(()),
+        Some(b'"') if quick.is_some() || !raw.contains('\\') => return Ok(()),
         Some(b'"') => {}
         Some(b't' | b'f' | b'n') => return Ok(()),
         _ if is_short_number(raw.as_bytes()) => return Ok(()),
         _ => {}
     }
-    if plain && let Some(checked) = plain::check(raw) {
+    if let Some(checked) = quick.and_then(|quick| quick.run(raw)) {
         return checked;
     }
     let mut problem = None;
