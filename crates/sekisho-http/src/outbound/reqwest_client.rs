@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -6,11 +7,18 @@ use sekisho_core::ConfigError;
 
 use super::{HttpClient, HttpError, HttpLimits, HttpMethod, HttpRequest, HttpResponse};
 
-/// Sends with `reqwest`, TLS by rustls, no redirects, no cookies, proxies as the environment says.
+/// Sends with `reqwest`, TLS by rustls, no redirects, no cookies.
+///
+/// Proxies are those of the environment, save for this machine's own servers (`127.0.0.0/8`, `::1`, `localhost`): plain http
+/// is trusted there because it does not leave the machine, so no proxy is asked for them.
 ///
 /// Cloning shares its connections.
 #[derive(Clone)]
-pub struct ReqwestClient(reqwest::Client);
+pub struct ReqwestClient {
+    client: reqwest::Client,
+    /// For this machine's own servers: never by a proxy.
+    direct: reqwest::Client,
+}
 
 impl ReqwestClient {
     /// Builds a client with a connect timeout, 1 s in [`HttpLimits::default`].
@@ -18,22 +26,41 @@ impl ReqwestClient {
     /// # Errors
     /// [`ConfigError`] when TLS cannot be set up.
     pub fn new(connect_timeout: Duration) -> Result<Self, ConfigError> {
-        reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(connect_timeout)
-            .user_agent(concat!("sekisho/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map(Self)
-            .map_err(|e| ConfigError::new("the HTTP client cannot be set up").with_source(e))
+        Self::from_builder(|| {
+            reqwest::Client::builder()
+                .connect_timeout(connect_timeout)
+                .user_agent(concat!("sekisho/", env!("CARGO_PKG_VERSION")))
+        })
     }
 
-    /// Takes a client that the caller built, for a proxy, a private authority or a client certificate.
+    /// Builds a client from settings of your own: a proxy, a private authority, a client certificate, timeouts.
     ///
-    /// The caller must have switched redirects off (`redirect::Policy::none()`): a key set must
-    /// come from the host that was configured.
-    #[must_use]
-    pub const fn from_client(client: reqwest::Client) -> Self {
-        Self(client)
+    /// `builder` is called twice, because servers on this machine get a client without any proxy. Whatever it says of
+    /// redirects, they are off: a key set must come from the host that was configured.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the settings do not go together or TLS cannot be set up.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use sekisho_http::ReqwestClient;
+    /// let proxy = reqwest::Proxy::all("http://proxy.example:3128")?;
+    /// let client = ReqwestClient::from_builder(|| {
+    ///     reqwest::Client::builder().connect_timeout(Duration::from_secs(1)).proxy(proxy.clone())
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_builder(builder: impl Fn() -> reqwest::ClientBuilder) -> Result<Self, ConfigError> {
+        let build = |builder: reqwest::ClientBuilder| {
+            let built = builder.redirect(reqwest::redirect::Policy::none()).build();
+            built.map_err(|e| ConfigError::new("the HTTP client cannot be set up").with_source(e))
+        };
+        Ok(Self { client: build(builder())?, direct: build(builder().no_proxy())? })
+    }
+
+    fn client_for(&self, url: &reqwest::Url) -> &reqwest::Client {
+        if is_loopback(url) { &self.direct } else { &self.client }
     }
 }
 
@@ -45,7 +72,7 @@ impl HttpClient for ReqwestClient {
             HttpMethod::Post => reqwest::Method::POST,
         };
         let url = reqwest::Url::parse(&request.url).map_err(|_| HttpError::Url)?;
-        let mut outgoing = self.0.request(method, url).timeout(limits.total_timeout);
+        let mut outgoing = self.client_for(&url).request(method, url).timeout(limits.total_timeout);
         for (name, value) in &request.headers {
             outgoing = outgoing.header(*name, value);
         }
@@ -70,6 +97,13 @@ impl HttpClient for ReqwestClient {
     }
 }
 
+/// Tells whether plain http is trusted there: `127.0.0.0/8`, `::1`, `localhost`.
+fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 fn classify(error: reqwest::Error) -> HttpError {
     // The URL may hold a query that is nobody's business in a log.
     let error = error.without_url();
@@ -89,3 +123,6 @@ impl fmt::Debug for ReqwestClient {
         f.write_str("ReqwestClient")
     }
 }
+
+#[cfg(test)]
+mod tests;
