@@ -1,3 +1,4 @@
+use percent_encoding::percent_decode_str;
 use sekisho_core::ConfigError;
 
 /// Knows which paths need no credential.
@@ -43,8 +44,13 @@ impl PublicRoutes {
     pub(crate) fn contains(&self, path: &str) -> bool {
         let Self { exact, prefixes } = self;
         exact.iter().any(|route| **route == *path)
-            || (prefixes.iter().any(|prefix| path.starts_with(&**prefix)) && is_sound(path))
+            || (prefixes.iter().any(|prefix| is_below(path, prefix)) && is_sound(path))
     }
+}
+
+/// Tells whether the path goes on after the prefix. The prefix alone is the guarded path itself to whoever trims slashes.
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty())
 }
 
 /// Tells whether every server reads this path in the same way.
@@ -55,12 +61,23 @@ fn is_sound(path: &str) -> bool {
     if path.contains("//") || path.split('/').any(|segment| matches!(segment, "." | "..")) {
         return false;
     }
-    path.split('%').skip(1).all(|after| {
+    let is_encoding_sound = path.split('%').skip(1).all(|after| {
         let digits = after.get(..2).filter(|two| two.bytes().all(|b| b.is_ascii_hexdigit()));
         let byte = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
         byte.is_some_and(|b| !b.is_ascii_control() && !b".%/\\;?#".contains(&b))
-    })
+    });
+    // Not UTF-8: an overlong `%c0%ae` is a dot to a careless decoder.
+    let decoded = percent_decode_str(path).decode_utf8();
+    is_encoding_sound && decoded.is_ok_and(|text| !text.contains(|c: char| c.is_control() || LOOK_ALIKES.contains(c)))
 }
+
+/// Characters beyond ASCII whose compatibility form (NFKC) holds one of `/ \ ; % ? #` or is made of dots, and slashes that
+/// only look like one: a server may normalise before it routes.
+const LOOK_ALIKES: &str = concat!(
+    "\u{2100}\u{2101}\u{2105}\u{2106}\u{ff0f}\u{2044}\u{2215}\u{29f8}\u{fe68}\u{ff3c}\u{29f5}\u{2216}",
+    "\u{37e}\u{fe14}\u{fe54}\u{ff1b}\u{fe6a}\u{ff05}\u{2047}\u{2048}\u{2049}\u{fe16}\u{fe56}\u{ff1f}\u{fe5f}\u{ff03}",
+    "\u{2024}\u{2025}\u{2026}\u{fe19}\u{fe30}\u{fe52}\u{ff0e}",
+);
 
 #[cfg(test)]
 mod tests {
@@ -100,13 +117,21 @@ mod tests {
     fn matches_below_a_prefix_and_not_the_prefix_without_its_slash() {
         let routes = routes(&["/assets/*"]);
         for public in
-            ["/assets/", "/assets/a.css", "/assets/a/b/c", "/assets/caf%C3%A9.png", "/assets/..a", "/assets/%20"]
+            ["/assets/a/", "/assets/a.css", "/assets/a/b/c", "/assets/caf%C3%A9.png", "/assets/..a", "/assets/%20"]
         {
             assert!(routes.contains(public), "{public}");
         }
         for guarded in ["/assets", "/assetsx/a", "/x/assets/a", "/", "assets/a"] {
             assert!(!routes.contains(guarded), "{guarded}");
         }
+    }
+
+    #[test]
+    fn a_prefix_alone_is_public_only_when_it_is_named() {
+        // Behind a middleware that trims slashes, `/docs/` is `/docs`.
+        assert!(!routes(&["/docs/*"]).contains("/docs/"));
+        let both = routes(&["/docs/", "/docs/*"]);
+        assert!(both.contains("/docs/") && both.contains("/docs/a") && !both.contains("/docs"));
     }
 
     #[test]
@@ -130,6 +155,23 @@ mod tests {
             "/assets/%3b",
             "/assets/%00",
             "/assets/%0d%0a",
+            // Not UTF-8, overlong dots and slashes among it.
+            "/assets/%c0%ae%c0%ae/admin",
+            "/assets/..%c0%afadmin",
+            "/assets/%e0%80%af",
+            "/assets/%ff",
+            "/assets/%c3",
+            // Unicode that becomes dots, slashes and the like when it is normalised, and what only looks like them.
+            "/assets/%ef%bc%8e%ef%bc%8e/admin",
+            "/assets/..%ef%bc%8fadmin",
+            "/assets/%e2%80%a5/admin",
+            "/assets/%e2%84%80",
+            "/assets/..%e2%88%95admin",
+            "/assets/..%e2%81%84admin",
+            "/assets/..%ef%bc%bcadmin",
+            "/assets/%ef%bc%852e",
+            "/assets/a%ef%bc%9bx",
+            "/assets/%c2%85",
             "/assets/%zz",
             "/assets/%",
             "/assets/%2",
