@@ -26,7 +26,7 @@ impl Principal {
     /// Checks, in the middle of a handler, that the principal satisfies `rule` now.
     ///
     /// # Errors
-    /// The response to return: 403, or 401 when the caller must step up, each with its challenge.
+    /// The response to return, plain HTTP whoever calls: 403, or 401 when the caller must step up, each with its challenge.
     pub fn require(&self, rule: &Requirement) -> Result<(), RefusalError> {
         self.0.require(rule).map_err(RefusalError::from)
     }

@@ -14,7 +14,7 @@ use crate::service::{CheckpointService, RequireService};
 /// It fits `App::wrap`, `Scope::wrap` and `Resource::wrap`. actix-web runs the middleware that was added last first, so
 /// the checkpoint's own middleware is added after each `require`.
 pub trait CheckpointExt {
-    /// Lets only requests with a good credential pass, save public routes and CORS preflights.
+    /// Lets only requests with a good credential pass, save public routes.
     ///
     /// Of nested checkpoints the inner one decides anew.
     fn middleware(&self) -> CheckpointMiddleware;
@@ -22,7 +22,8 @@ pub trait CheckpointExt {
     /// Lets requests without a credential pass as well, without a principal. A bad credential is still refused.
     fn optional_middleware(&self) -> CheckpointMiddleware;
 
-    /// Lets only requests pass whose principal satisfies `rule`.
+    /// Lets only requests pass whose principal satisfies `rule`; besides CORS preflights, if the checkpoint was built
+    /// [with these passing](sekisho_http::CheckpointBuilder::with_preflight_passing).
     ///
     /// Goes inside of [`middleware`](Self::middleware) or [`optional_middleware`](Self::optional_middleware) of this
     /// same checkpoint; without it, every request is answered with 500 and a clear line in the log.

@@ -10,7 +10,7 @@ use sekisho_tower::{CheckpointLayer, Kept, RequireLayer};
 /// They fit `Router::layer`, `Router::route_layer`, `MethodRouter::layer` and nested routers. axum runs the layer that
 /// was added last first, so the checkpoint's own layer is added after each `require`.
 pub trait CheckpointExt {
-    /// Lets only requests with a good credential pass, save public routes and CORS preflights.
+    /// Lets only requests with a good credential pass, save public routes.
     ///
     /// Of nested checkpoints the inner one decides anew.
     fn layer(&self) -> CheckpointLayer<Kept>;
@@ -18,7 +18,8 @@ pub trait CheckpointExt {
     /// Lets requests without a credential pass as well, without a principal. A bad credential is still refused.
     fn optional_layer(&self) -> CheckpointLayer<Kept>;
 
-    /// Lets only requests pass whose principal satisfies `rule`.
+    /// Lets only requests pass whose principal satisfies `rule`; besides CORS preflights, if the checkpoint was built
+    /// [with these passing](sekisho_http::CheckpointBuilder::with_preflight_passing).
     ///
     /// Goes inside of [`layer`](Self::layer) or [`optional_layer`](Self::optional_layer) of this same checkpoint;
     /// without it, every request is answered with 500 and a clear line in the log.

@@ -40,6 +40,9 @@ impl Answer {
 
     /// Turns it into the answer that a gRPC caller understands: HTTP 200, the status in the headers, no body
     /// ("Trailers-Only" in the gRPC protocol over HTTP/2).
+    ///
+    /// To anybody else, 200 means that the request passed: only for services that serve nothing but gRPC, and for requests
+    /// that are [gRPC calls](crate::is_grpc_call).
     #[must_use]
     pub fn into_grpc(self) -> Self {
         Self { grpc: true, ..self }

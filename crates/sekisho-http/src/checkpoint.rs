@@ -10,7 +10,7 @@ use sekisho_core::{
 use crate::answer::{Answer, RefusalBody, Status};
 use crate::challenge::Challenges;
 use crate::extract::CredentialSources;
-use crate::head::{RequestHead, is_grpc, is_preflight};
+use crate::head::{RequestHead, is_preflight};
 use crate::metadata::MetadataDocument;
 use crate::passage::{Bearer, Passage, unguarded};
 use crate::public_routes::PublicRoutes;
@@ -25,8 +25,8 @@ pub use builder::{CheckpointBuilder, NeedsAuthenticator, Ready};
 /// It knows no framework; the adapters turn it into layers, middleware and extractors. A clone costs one counter and
 /// is the same checkpoint.
 ///
-/// A request passes without a principal in three cases only: its route is public, it is a CORS preflight, or the
-/// checkpoint was asked optionally and no credential came.
+/// A request passes without a principal in two cases only: its route is public, or the checkpoint was asked optionally and
+/// no credential came. An owner can add a third, [CORS preflights](CheckpointBuilder::with_preflight_passing).
 ///
 /// A credential in a cookie is sent by browsers from any page: guard routes that change something against
 /// cross-site requests too (`SameSite`, an `Origin` check, or a token of your own).
@@ -96,12 +96,10 @@ impl Checkpoint {
     ///
     /// When the authenticator answers from memory, this is all there is to it: nothing is copied from the request.
     ///
-    /// A refused request whose content type is gRPC's is answered in gRPC's terms.
+    /// Every refusal is a plain HTTP answer, whatever the request says of itself. An adapter for services that serve nothing
+    /// but gRPC turns it with [`Answer::into_grpc`].
     pub fn inspect(&self, head: &impl RequestHead, presence: Presence) -> Inspection {
-        match self.try_inspect(head, presence) {
-            Ok(inspection) => inspection,
-            Err(answer) => Inspection::Refuse(in_terms_of(head, answer)),
-        }
+        self.try_inspect(head, presence).unwrap_or_else(Inspection::Refuse)
     }
 
     fn try_inspect(&self, head: &impl RequestHead, presence: Presence) -> Result<Inspection, Answer> {
@@ -127,7 +125,6 @@ impl Checkpoint {
                 authenticator: Arc::clone(authenticator),
                 kind: credential.kind(),
                 value: credential.expose().into(),
-                grpc: is_grpc(head),
             })),
         }
     }
@@ -141,7 +138,8 @@ impl Checkpoint {
     /// Checks, for a `require` before a route, that the request passed this checkpoint with a principal that satisfies
     /// `rule`. `found` is what the request's extensions hold.
     ///
-    /// A preflight that the checkpoint let pass passes here too.
+    /// A preflight that the checkpoint was told to let pass passes here too, if it still is one: what another method has
+    /// been made of meanwhile must have a principal.
     ///
     /// # Errors
     /// - 500, with a clear line in the log, when no checkpoint stands before, or another one: a principal of one
@@ -154,7 +152,7 @@ impl Checkpoint {
         rule: &Requirement,
         head: &impl RequestHead,
     ) -> Result<(), Answer> {
-        let decide = || match found {
+        match found {
             None => Err(unguarded()),
             Some(passage) if !self.is_same(passage.checkpoint()) => Err(self.refuse(&Refusal::Failure(Failure::new(
                 FailureKind::Misconfigured,
@@ -162,11 +160,10 @@ impl Checkpoint {
             )))),
             Some(passage) => match passage.bearer() {
                 Bearer::Principal(principal) => self.check(principal, rule),
-                Bearer::Preflight => Ok(()),
-                Bearer::Nobody | Bearer::Public => Err(self.ask()),
+                Bearer::Preflight if is_preflight(head) => Ok(()),
+                Bearer::Preflight | Bearer::Nobody | Bearer::Public => Err(self.ask()),
             },
-        };
-        decide().map_err(|answer| in_terms_of(head, answer))
+        }
     }
 
     /// Checks that a principal satisfies `rule` now.
@@ -252,7 +249,6 @@ pub struct Pending {
     authenticator: Arc<dyn Authenticate>,
     kind: CredentialKind,
     value: Secret,
-    grpc: bool,
 }
 
 impl Pending {
@@ -261,16 +257,13 @@ impl Pending {
     /// # Errors
     /// The answer to refuse the request with.
     pub async fn resolve(self) -> Result<Passage, Answer> {
-        let Self { checkpoint, authenticator, kind, value, grpc } = self;
+        let Self { checkpoint, authenticator, kind, value } = self;
         // It was text when it was copied; an empty credential would be refused.
         let credential = Credential::new(kind, value.expose_str().unwrap_or_default());
         let now = checkpoint.0.clock.now();
         match authenticator.authenticate(credential, now).await {
             Ok(principal) => Ok(Passage::new(checkpoint, Bearer::Principal(principal))),
-            Err(refusal) => {
-                let answer = checkpoint.refuse(&refusal);
-                Err(if grpc { answer.into_grpc() } else { answer })
-            }
+            Err(refusal) => Err(checkpoint.refuse(&refusal)),
         }
     }
 }
@@ -279,10 +272,6 @@ impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pending").field("kind", &self.kind).finish_non_exhaustive()
     }
-}
-
-fn in_terms_of(head: &impl RequestHead, answer: Answer) -> Answer {
-    if is_grpc(head) { answer.into_grpc() } else { answer }
 }
 
 pub(crate) fn log_failure(failure: &Failure) {
@@ -296,7 +285,14 @@ pub(crate) fn log_failure(failure: &Failure) {
         causes.extend(error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }));
         source = error.source();
     }
-    tracing::error!(target: "sekisho", kind = ?failure.kind(), "{failure}{causes}");
+    let kind = failure.kind();
+    // One line for each refused request: what passes by itself must not wake anybody.
+    match kind {
+        FailureKind::Unavailable | FailureKind::BadGateway => {
+            tracing::warn!(target: "sekisho", ?kind, "{failure}{causes}");
+        }
+        _ => tracing::error!(target: "sekisho", ?kind, "{failure}{causes}"),
+    }
 }
 
 #[cfg(test)]

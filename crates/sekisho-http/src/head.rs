@@ -49,16 +49,26 @@ impl RequestHead for HeadParts<'_> {
 /// Tells whether this is a CORS preflight, by the three marks that the Fetch standard gives it
 /// ([§4.8](https://fetch.spec.whatwg.org/#cors-preflight-request)).
 ///
-/// A browser sends it by itself, and never with credentials.
+/// A browser sends it by itself, and never with credentials. It has no body, so no content type of gRPC either: tonic
+/// would take it for a call.
 pub(crate) fn is_preflight(head: &impl RequestHead) -> bool {
     head.method() == "OPTIONS"
+        && !has_grpc_type(head)
         && head.header("origin").next().is_some()
         && head.header("access-control-request-method").next().is_some()
 }
 
-/// Tells whether the caller speaks gRPC and would not understand an HTTP status.
-pub(crate) fn is_grpc(head: &impl RequestHead) -> bool {
-    // gRPC over HTTP/2: "application/grpc" [("+proto" / "+json" / {custom})]. gRPC-Web is another protocol.
+/// Tells whether this has the form of a gRPC call: a `POST` with gRPC's content type. gRPC-Web is another protocol.
+///
+/// Any caller can give any request this form. Only a service that serves nothing but gRPC may refuse by it with HTTP 200,
+/// as [`Answer::into_grpc`](crate::Answer::into_grpc) does: to everything else, a gateway that asks with the caller's own
+/// headers among it, 200 means that the request passed.
+pub fn is_grpc_call(head: &impl RequestHead) -> bool {
+    head.method() == "POST" && has_grpc_type(head)
+}
+
+fn has_grpc_type(head: &impl RequestHead) -> bool {
+    // gRPC over HTTP/2: "application/grpc" [("+proto" / "+json" / {custom})].
     head.header("content-type").next().is_some_and(|value| {
         let (kind, rest) = value.split_at_checked(GRPC.len()).unwrap_or((value, b""));
         kind.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
@@ -84,16 +94,21 @@ mod tests {
         assert!(!is_preflight(&with("OPTIONS", &[])));
         assert!(!is_preflight(&with("POST", &[origin, asks])));
         assert!(!is_preflight(&with("options", &[origin, asks])), "methods are case-sensitive");
+        let grpc = ("Content-Type", &b"application/grpc+proto"[..]);
+        assert!(!is_preflight(&with("OPTIONS", &[origin, asks, grpc])));
     }
 
     #[test]
-    fn knows_grpc_by_its_content_type() {
+    fn knows_a_grpc_call_by_method_and_content_type() {
         for yes in ["application/grpc", "application/grpc+proto", "Application/gRPC;charset=x"] {
-            assert!(is_grpc(&with("POST", &[("content-type", yes.as_bytes())])), "{yes}");
+            assert!(is_grpc_call(&with("POST", &[("content-type", yes.as_bytes())])), "{yes}");
         }
         for no in ["application/grpc-web", "application/grpc-web+proto", "application/json", "", "application/grp"] {
-            assert!(!is_grpc(&with("POST", &[("content-type", no.as_bytes())])), "{no}");
+            assert!(!is_grpc_call(&with("POST", &[("content-type", no.as_bytes())])), "{no}");
         }
-        assert!(!is_grpc(&with("POST", &[])));
+        assert!(!is_grpc_call(&with("POST", &[])));
+        for method in ["GET", "OPTIONS", "post", "PUT"] {
+            assert!(!is_grpc_call(&with(method, &[("content-type", GRPC)])), "{method}");
+        }
     }
 }

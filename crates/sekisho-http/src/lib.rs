@@ -14,7 +14,7 @@ mod public_routes;
 pub use answer::{Answer, RefusalContent, RefusalSummary};
 pub use checkpoint::{Checkpoint, CheckpointBuilder, Inspection, NeedsAuthenticator, Pending, Presence, Ready};
 pub use extract::{CredentialSources, authorization, named_cookie, named_header};
-pub use head::{HeadParts, RequestHead};
+pub use head::{HeadParts, RequestHead, is_grpc_call};
 pub use metadata::{MetadataDocument, ProtectedResourceMetadata};
 #[cfg(feature = "reqwest")]
 pub use outbound::ReqwestClient;

@@ -24,7 +24,7 @@ pub(crate) enum Bearer {
     Nobody,
     /// The route is public: nobody was asked.
     Public,
-    /// A CORS preflight: it has no credential by its nature.
+    /// A CORS preflight, where the owner lets them pass: it has no credential by its nature.
     Preflight,
 }
 
@@ -33,7 +33,8 @@ impl Passage {
         Self { checkpoint, bearer }
     }
 
-    /// Returns who calls, or `None` for a public route, a preflight, or an optional checkpoint without a credential.
+    /// Returns who calls, or `None` for a public route, an optional checkpoint without a credential, or a preflight where
+    /// the owner lets them pass.
     #[must_use]
     pub const fn principal(&self) -> Option<&Principal> {
         match &self.bearer {
@@ -99,7 +100,7 @@ impl Caller {
     /// Checks that the principal satisfies `rule` now.
     ///
     /// # Errors
-    /// The response to send: 403, or 401 when the caller must step up, each with its challenge.
+    /// The response to send, plain HTTP also for a gRPC call: 403, or 401 when the caller must step up, each with its challenge.
     pub fn require(&self, rule: &Requirement) -> Result<(), Answer> {
         self.checkpoint.check(&self.principal, rule)
     }

@@ -27,8 +27,12 @@ pin_project! {
     enum State<S, ReqBody, Inner> {
         Inner { #[pin] future: Inner },
         Refused { answer: Option<Answer> },
-        Waiting { pending: Resolve, held: Option<(S, Request<ReqBody>)> },
+        Waiting { pending: Resolve, is_grpc: bool, held: Option<(S, Request<ReqBody>)> },
     }
+}
+
+fn in_terms_of(answer: Answer, is_grpc: bool) -> Answer {
+    if is_grpc { answer.into_grpc() } else { answer }
 }
 
 type Resolve = Pin<Box<dyn Future<Output = Result<Passage, Answer>> + Send>>;
@@ -38,13 +42,13 @@ impl<S: Service<Request<ReqBody>>, ReqBody, Body> ResponseFuture<S, ReqBody, Bod
         Self { state: State::Inner { future }, body: PhantomData }
     }
 
-    pub(crate) const fn refused(answer: Answer) -> Self {
-        Self { state: State::Refused { answer: Some(answer) }, body: PhantomData }
+    pub(crate) fn refused(answer: Answer, is_grpc: bool) -> Self {
+        Self { state: State::Refused { answer: Some(in_terms_of(answer, is_grpc)) }, body: PhantomData }
     }
 
-    pub(crate) fn waiting(pending: Pending, service: S, request: Request<ReqBody>) -> Self {
+    pub(crate) fn waiting(pending: Pending, is_grpc: bool, service: S, request: Request<ReqBody>) -> Self {
         let (pending, held) = (Box::pin(pending.resolve()), Some((service, request)));
-        Self { state: State::Waiting { pending, held }, body: PhantomData }
+        Self { state: State::Waiting { pending, is_grpc, held }, body: PhantomData }
     }
 }
 
@@ -67,14 +71,14 @@ where
                     // Polled after it was done, against the contract of futures.
                     None => return Poll::Pending,
                 },
-                StateProjection::Waiting { pending, held } => {
+                StateProjection::Waiting { pending, is_grpc, held } => {
                     let resolved = ready!(pending.as_mut().poll(cx));
                     match (resolved, held.take()) {
                         (Ok(passage), Some((mut service, mut request))) => {
                             request.extensions_mut().insert(passage);
                             State::Inner { future: service.call(request) }
                         }
-                        (Err(answer), _) => State::Refused { answer: Some(answer) },
+                        (Err(answer), _) => State::Refused { answer: Some(in_terms_of(answer, *is_grpc)) },
                         (Ok(_), None) => State::Refused { answer: None },
                     }
                 }

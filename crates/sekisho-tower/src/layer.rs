@@ -10,7 +10,7 @@ use crate::service::{CheckpointService, RequireService};
 
 /// Makes tower layers of a checkpoint.
 pub trait CheckpointExt {
-    /// Lets only requests with a good credential pass, save public routes and CORS preflights.
+    /// Lets only requests with a good credential pass, save public routes.
     ///
     /// The leave to pass, a [`Passage`](sekisho_http::Passage), goes into the request's extensions over any other: of
     /// nested checkpoints the inner one decides anew.
@@ -19,7 +19,8 @@ pub trait CheckpointExt {
     /// Lets requests without a credential pass as well, without a principal. A bad credential is still refused.
     fn optional_layer(&self) -> CheckpointLayer;
 
-    /// Lets only requests pass whose principal satisfies `rule`.
+    /// Lets only requests pass whose principal satisfies `rule`; besides CORS preflights, if the checkpoint was built
+    /// [with these passing](sekisho_http::CheckpointBuilder::with_preflight_passing).
     ///
     /// Goes inside of [`layer`](Self::layer) or [`optional_layer`](Self::optional_layer) of this same checkpoint;
     /// without it, every request is answered with 500 and a clear line in the log.
@@ -46,6 +47,7 @@ impl CheckpointExt for Checkpoint {
 pub struct CheckpointLayer<Body = Wrapped> {
     checkpoint: Checkpoint,
     presence: Presence,
+    answers_grpc: bool,
     body: PhantomData<fn() -> Body>,
 }
 
@@ -53,13 +55,24 @@ impl CheckpointLayer {
     /// Makes the layer; [`CheckpointExt`] is shorter.
     #[must_use]
     pub const fn new(checkpoint: Checkpoint, presence: Presence) -> Self {
-        Self { checkpoint, presence, body: PhantomData }
+        Self { checkpoint, presence, answers_grpc: false, body: PhantomData }
     }
 
     /// Leaves the body type of the response as it is, for services whose body is `From<Bytes>`.
     #[must_use]
     pub fn keeping_body(self) -> CheckpointLayer<Kept> {
-        CheckpointLayer { checkpoint: self.checkpoint, presence: self.presence, body: PhantomData }
+        let Self { checkpoint, presence, answers_grpc, body: _ } = self;
+        CheckpointLayer { checkpoint, presence, answers_grpc, body: PhantomData }
+    }
+
+    /// Refuses gRPC calls in gRPC's terms: HTTP 200 with `grpc-status` in the headers, and no body. Default: every refusal
+    /// is a plain HTTP answer.
+    ///
+    /// Only for services that serve nothing but gRPC. Any caller can give a request the form of a gRPC call, a `POST` with
+    /// gRPC's content type, and to a gateway or a browser 200 means that it passed.
+    #[must_use]
+    pub fn answering_grpc(self) -> Self {
+        Self { answers_grpc: true, ..self }
     }
 }
 
@@ -67,13 +80,15 @@ impl<S, Body> Layer<S> for CheckpointLayer<Body> {
     type Service = CheckpointService<S, Body>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CheckpointService { inner, checkpoint: self.checkpoint.clone(), presence: self.presence, body: PhantomData }
+        let Self { checkpoint, presence, answers_grpc, body } = self.clone();
+        CheckpointService { inner, checkpoint, presence, answers_grpc, body }
     }
 }
 
 impl<Body> Clone for CheckpointLayer<Body> {
     fn clone(&self) -> Self {
-        Self { checkpoint: self.checkpoint.clone(), presence: self.presence, body: PhantomData }
+        let Self { checkpoint, presence, answers_grpc, body } = self;
+        Self { checkpoint: checkpoint.clone(), presence: *presence, answers_grpc: *answers_grpc, body: *body }
     }
 }
 
@@ -82,6 +97,7 @@ impl<Body> fmt::Debug for CheckpointLayer<Body> {
         f.debug_struct("CheckpointLayer")
             .field("checkpoint", &self.checkpoint)
             .field("presence", &self.presence)
+            .field("answers_grpc", &self.answers_grpc)
             .finish()
     }
 }
@@ -92,6 +108,7 @@ impl<Body> fmt::Debug for CheckpointLayer<Body> {
 pub struct RequireLayer<Body = Wrapped> {
     checkpoint: Checkpoint,
     rule: Requirement,
+    answers_grpc: bool,
     body: PhantomData<fn() -> Body>,
 }
 
@@ -99,13 +116,21 @@ impl RequireLayer {
     /// Makes the layer; [`CheckpointExt`] is shorter.
     #[must_use]
     pub const fn new(checkpoint: Checkpoint, rule: Requirement) -> Self {
-        Self { checkpoint, rule, body: PhantomData }
+        Self { checkpoint, rule, answers_grpc: false, body: PhantomData }
     }
 
     /// Leaves the body type of the response as it is, for services whose body is `From<Bytes>`.
     #[must_use]
     pub fn keeping_body(self) -> RequireLayer<Kept> {
-        RequireLayer { checkpoint: self.checkpoint, rule: self.rule, body: PhantomData }
+        let Self { checkpoint, rule, answers_grpc, body: _ } = self;
+        RequireLayer { checkpoint, rule, answers_grpc, body: PhantomData }
+    }
+
+    /// Refuses gRPC calls in gRPC's terms, as [`CheckpointLayer::answering_grpc`] does: only for services that serve nothing
+    /// but gRPC. Default: every refusal is a plain HTTP answer.
+    #[must_use]
+    pub fn answering_grpc(self) -> Self {
+        Self { answers_grpc: true, ..self }
     }
 }
 
@@ -113,18 +138,24 @@ impl<S, Body> Layer<S> for RequireLayer<Body> {
     type Service = RequireService<S, Body>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireService { inner, checkpoint: self.checkpoint.clone(), rule: self.rule.clone(), body: PhantomData }
+        let Self { checkpoint, rule, answers_grpc, body } = self.clone();
+        RequireService { inner, checkpoint, rule, answers_grpc, body }
     }
 }
 
 impl<Body> Clone for RequireLayer<Body> {
     fn clone(&self) -> Self {
-        Self { checkpoint: self.checkpoint.clone(), rule: self.rule.clone(), body: PhantomData }
+        let Self { checkpoint, rule, answers_grpc, body } = self;
+        Self { checkpoint: checkpoint.clone(), rule: rule.clone(), answers_grpc: *answers_grpc, body: *body }
     }
 }
 
 impl<Body> fmt::Debug for RequireLayer<Body> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequireLayer").field("checkpoint", &self.checkpoint).field("rule", &self.rule).finish()
+        f.debug_struct("RequireLayer")
+            .field("checkpoint", &self.checkpoint)
+            .field("rule", &self.rule)
+            .field("answers_grpc", &self.answers_grpc)
+            .finish()
     }
 }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use sekisho_core::Requirement;
-use sekisho_http::{Checkpoint, Inspection, Passage, Presence, RequestHead};
+use sekisho_http::{Checkpoint, Inspection, Passage, Presence, RequestHead, is_grpc_call};
 use tower_service::Service;
 
 use crate::body::RefusalBody;
@@ -16,6 +16,7 @@ pub struct CheckpointService<S, Body> {
     pub(crate) inner: S,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) presence: Presence,
+    pub(crate) answers_grpc: bool,
     pub(crate) body: PhantomData<fn() -> Body>,
 }
 
@@ -38,21 +39,30 @@ where
                 request.extensions_mut().insert(passage);
                 ResponseFuture::inner(self.inner.call(request))
             }
-            Inspection::Refuse(answer) => ResponseFuture::refused(answer),
+            Inspection::Refuse(answer) => ResponseFuture::refused(answer, self.is_grpc(&request)),
             Inspection::Wait(pending) => {
                 // The service that was polled ready goes along with the request; a fresh clone takes its place.
                 let fresh = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, fresh);
-                ResponseFuture::waiting(pending, ready, request)
+                let is_grpc = self.is_grpc(&request);
+                ResponseFuture::waiting(pending, is_grpc, ready, request)
             }
         }
     }
 }
 
+impl<S, Body> CheckpointService<S, Body> {
+    /// Tells whether this request is refused in gRPC's terms.
+    fn is_grpc<B>(&self, request: &Request<B>) -> bool {
+        self.answers_grpc && is_grpc_call(&Head(request))
+    }
+}
+
 impl<S: Clone, Body> Clone for CheckpointService<S, Body> {
     fn clone(&self) -> Self {
-        let Self { inner, checkpoint, presence, body } = self;
-        Self { inner: inner.clone(), checkpoint: checkpoint.clone(), presence: *presence, body: *body }
+        let Self { inner, checkpoint, presence, answers_grpc, body } = self;
+        let (inner, checkpoint) = (inner.clone(), checkpoint.clone());
+        Self { inner, checkpoint, presence: *presence, answers_grpc: *answers_grpc, body: *body }
     }
 }
 
@@ -67,6 +77,7 @@ pub struct RequireService<S, Body> {
     pub(crate) inner: S,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) rule: Requirement,
+    pub(crate) answers_grpc: bool,
     pub(crate) body: PhantomData<fn() -> Body>,
 }
 
@@ -84,17 +95,19 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        match self.checkpoint.check_passage(request.extensions().get::<Passage>(), &self.rule, &Head(&request)) {
+        let head = Head(&request);
+        match self.checkpoint.check_passage(request.extensions().get::<Passage>(), &self.rule, &head) {
             Ok(()) => ResponseFuture::inner(self.inner.call(request)),
-            Err(answer) => ResponseFuture::refused(answer),
+            Err(answer) => ResponseFuture::refused(answer, self.answers_grpc && is_grpc_call(&head)),
         }
     }
 }
 
 impl<S: Clone, Body> Clone for RequireService<S, Body> {
     fn clone(&self) -> Self {
-        let Self { inner, checkpoint, rule, body } = self;
-        Self { inner: inner.clone(), checkpoint: checkpoint.clone(), rule: rule.clone(), body: *body }
+        let Self { inner, checkpoint, rule, answers_grpc, body } = self;
+        let (inner, checkpoint, rule) = (inner.clone(), checkpoint.clone(), rule.clone());
+        Self { inner, checkpoint, rule, answers_grpc: *answers_grpc, body: *body }
     }
 }
 

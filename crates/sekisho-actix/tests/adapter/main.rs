@@ -6,9 +6,11 @@ mod fake;
 
 use actix_http::Request;
 use actix_web::body::MessageBody;
-use actix_web::dev::{Service, ServiceResponse};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue};
+use actix_web::middleware::{Next, from_fn};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
-use actix_web::{App, Error, HttpMessage as _, Scope, web};
+use actix_web::{App, Error, HttpMessage as _, HttpResponse, Scope, web};
 use sekisho_actix::{CheckpointExt as _, Claims, MaybePrincipal, Principal, RefusalError};
 use sekisho_core::{any_of, role, scope};
 use sekisho_http::{Checkpoint, ProtectedResourceMetadata};
@@ -102,6 +104,7 @@ struct Answered {
 const GOOD: (&str, &str) = ("authorization", "Bearer good");
 const SLOW: (&str, &str) = ("authorization", "Bearer good-slow");
 const BAD: (&str, &str) = ("authorization", "Bearer bad");
+const PREFLIGHT: [(&str, &str); 2] = [("origin", "https://a.example"), ("access-control-request-method", "POST")];
 
 #[actix_web::test]
 async fn handlers_get_the_principal_and_their_own_claims() {
@@ -225,14 +228,86 @@ async fn a_principal_that_somebody_else_planted_does_not_count() {
 }
 
 #[actix_web::test]
-async fn lets_preflights_pass_and_no_other_options() {
+async fn a_preflight_reaches_no_handler_without_a_credential() {
     let checkpoint = checkpoint();
-    let guarded = web::resource("/x").wrap(checkpoint.require(scope("a"))).to(async || "reached");
-    let app = init_service(App::new().wrap(checkpoint.middleware()).service(guarded)).await;
-    let marks = [("origin", "https://a.example"), ("access-control-request-method", "POST")];
-    assert_eq!(send(&app, "OPTIONS", "/x", &marks).await.status, 200);
-    assert_eq!(send(&app, "OPTIONS", "/x", &marks[..1]).await.status, 401);
-    assert_eq!(send(&app, "POST", "/x", &marks).await.status, 401);
+    let app = App::new()
+        .service(web::resource("/to").to(async || "reached"))
+        .service(web::resource("/ruled").wrap(checkpoint.require(scope("a"))).to(async || "reached"))
+        .default_service(web::to(async || "reached"))
+        .wrap(checkpoint.middleware());
+    let app = init_service(app).await;
+    for path in ["/to", "/ruled", "/nowhere"] {
+        assert_eq!(send(&app, "OPTIONS", path, &PREFLIGHT).await.status, 401, "{path}");
+    }
+    let [origin, asks] = PREFLIGHT;
+    assert_eq!(send(&app, "OPTIONS", "/ruled", &[origin, asks, GOOD]).await.status, 200);
+}
+
+/// Stands for the crate `actix-cors`: it answers preflights itself and marks the other answers.
+async fn cors(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let is_preflight = request.method() == "OPTIONS" && request.headers().contains_key("access-control-request-method");
+    let mut response = if is_preflight {
+        request.into_response(HttpResponse::Ok()).map_into_left_body()
+    } else {
+        next.call(request).await?.map_into_right_body()
+    };
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    Ok(response)
+}
+
+#[actix_web::test]
+async fn a_cors_middleware_outside_answers_preflights_and_marks_refusals() {
+    let checkpoint = checkpoint();
+    let app = App::new().service(routes(&checkpoint)).wrap(checkpoint.middleware()).wrap(from_fn(cors));
+    let app = init_service(app).await;
+    for (method, headers, status) in
+        [("OPTIONS", &PREFLIGHT[..], 200), ("GET", &PREFLIGHT[..1], 401), ("OPTIONS", &PREFLIGHT[..1], 401)]
+    {
+        let response = call_service(&app, request(method, "/a", headers)).await;
+        assert_eq!(response.status(), status, "{method}");
+        assert_eq!(response.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), "*");
+        assert_ne!(read_body(response).await, "alice");
+    }
+}
+
+/// Takes the method from a header, as some services do for old clients.
+async fn override_method(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let method = request.headers().get("x-http-method-override").map(|v| v.to_str().unwrap().parse().unwrap());
+    if let Some(method) = method {
+        request.head_mut().method = method;
+    }
+    next.call(request).await
+}
+
+#[actix_web::test]
+async fn where_preflights_pass_one_that_becomes_another_method_is_asked_by_the_rule() {
+    let checkpoint = Checkpoint::builder().accept(Fake).with_preflight_passing().build().unwrap();
+    let ruled = web::resource("/x").wrap(checkpoint.require(scope("a"))).to(async || "reached");
+    // Between the rule and the checkpoint, where it has no business.
+    let app = App::new().service(ruled).wrap(from_fn(override_method)).wrap(checkpoint.middleware());
+    let app = init_service(app).await;
+    let [origin, asks] = PREFLIGHT;
+    assert_eq!(send(&app, "OPTIONS", "/x", &PREFLIGHT).await.status, 200);
+    let changed = [origin, asks, ("x-http-method-override", "DELETE")];
+    assert_eq!(send(&app, "OPTIONS", "/x", &changed).await.status, 401);
+}
+
+#[actix_web::test]
+async fn a_grpc_content_type_turns_no_refusal_into_a_200() {
+    let checkpoint = checkpoint();
+    let app = init_service(App::new().wrap(checkpoint.middleware()).service(routes(&checkpoint))).await;
+    const GRPC: (&str, &str) = ("content-type", "application/grpc");
+    for (method, path) in [("GET", "/me"), ("POST", "/refund")] {
+        assert_eq!(send(&app, method, path, &[GRPC]).await.status, 401);
+        assert_eq!(send(&app, method, path, &[GRPC, ("authorization", "Bearer bad-slow")]).await.status, 401);
+    }
+    assert_eq!(send(&app, "GET", "/b", &[GRPC, GOOD]).await.status, 403);
 }
 
 #[actix_web::test]

@@ -85,6 +85,7 @@ fn challenge(response: &Response<Body>) -> &str {
 const GOOD: (&str, &str) = ("authorization", "Bearer good");
 const SLOW: (&str, &str) = ("authorization", "Bearer good-slow");
 const BAD: (&str, &str) = ("authorization", "Bearer bad");
+const PREFLIGHT: [(&str, &str); 2] = [("origin", "https://a.example"), ("access-control-request-method", "POST")];
 
 #[tokio::test]
 async fn handlers_get_the_principal_and_their_own_claims() {
@@ -216,14 +217,79 @@ async fn a_principal_that_somebody_else_planted_does_not_count() {
 }
 
 #[tokio::test]
-async fn lets_preflights_pass_and_no_other_options() {
+async fn a_preflight_reaches_no_handler_without_a_credential() {
     let checkpoint = checkpoint();
-    let guarded = any(|| async { "reached" }).layer(checkpoint.require(scope("a")));
-    let router = Router::new().route("/x", guarded).layer(checkpoint.layer());
-    let marks = [("origin", "https://a.example"), ("access-control-request-method", "POST")];
-    assert_eq!(send(&router, "OPTIONS", "/x", &marks).await.status(), 200);
-    assert_eq!(send(&router, "OPTIONS", "/x", &marks[..1]).await.status(), 401);
-    assert_eq!(send(&router, "POST", "/x", &marks).await.status(), 401);
+    let reached = || async { "reached" };
+    let router = Router::new()
+        .route("/any", any(reached))
+        .route("/ruled", any(reached).layer(checkpoint.require(scope("a"))))
+        .route("/get", get(reached))
+        .nest_service("/service", any(reached))
+        .fallback(reached)
+        .layer(checkpoint.layer());
+    for path in ["/any", "/ruled", "/get", "/service/x", "/nowhere"] {
+        assert_eq!(send(&router, "OPTIONS", path, &PREFLIGHT).await.status(), 401, "{path}");
+    }
+    let [origin, asks] = PREFLIGHT;
+    assert_eq!(send(&router, "OPTIONS", "/ruled", &[origin, asks, GOOD]).await.status(), 200);
+}
+
+/// Stands for `tower_http::cors::CorsLayer`: it answers preflights itself and marks the other answers.
+async fn cors(request: axum::extract::Request, next: middleware::Next) -> Response<Body> {
+    if request.method() == "OPTIONS" && request.headers().contains_key("access-control-request-method") {
+        return Response::builder().header("access-control-allow-origin", "*").body(Body::empty()).unwrap();
+    }
+    let mut response = next.run(request).await;
+    response.headers_mut().insert("access-control-allow-origin", http::HeaderValue::from_static("*"));
+    response
+}
+
+#[tokio::test]
+async fn a_cors_layer_outside_answers_preflights_and_marks_refusals() {
+    let checkpoint = checkpoint();
+    let router = router(&checkpoint).layer(checkpoint.layer()).layer(middleware::from_fn(cors));
+    for (method, headers, status) in
+        [("OPTIONS", &PREFLIGHT[..], 200), ("GET", &PREFLIGHT[..1], 401), ("OPTIONS", &PREFLIGHT[..1], 401)]
+    {
+        let response = send(&router, method, "/a", headers).await;
+        assert_eq!(response.status(), status, "{method}");
+        assert_eq!(response.headers().get("access-control-allow-origin").unwrap(), "*");
+        assert_ne!(text(response).await, "alice");
+    }
+}
+
+/// Takes the method from a header, as some services do for old clients.
+async fn override_method(mut request: axum::extract::Request, next: middleware::Next) -> Response<Body> {
+    if let Some(method) = request.headers().get("x-http-method-override") {
+        *request.method_mut() = method.to_str().unwrap().parse().unwrap();
+    }
+    next.run(request).await
+}
+
+#[tokio::test]
+async fn where_preflights_pass_one_that_becomes_another_method_is_asked_by_the_rule() {
+    let checkpoint = Checkpoint::builder().accept(Fake).with_preflight_passing().build().unwrap();
+    let ruled = any(|| async { "reached" }).layer(checkpoint.require(scope("a")));
+    // Between the rule and the checkpoint, where it has no business.
+    let router = Router::new().route("/x", ruled).layer(middleware::from_fn(override_method)).layer(checkpoint.layer());
+    let [origin, asks] = PREFLIGHT;
+    assert_eq!(send(&router, "OPTIONS", "/x", &PREFLIGHT).await.status(), 200);
+    let changed = [origin, asks, ("x-http-method-override", "DELETE")];
+    assert_eq!(send(&router, "OPTIONS", "/x", &changed).await.status(), 401);
+    let grpc = [origin, asks, ("content-type", "application/grpc")];
+    assert_eq!(send(&router, "OPTIONS", "/x", &grpc).await.status(), 401);
+}
+
+#[tokio::test]
+async fn a_grpc_content_type_turns_no_refusal_into_a_200() {
+    let checkpoint = checkpoint();
+    let router = router(&checkpoint).layer(checkpoint.layer());
+    const GRPC: (&str, &str) = ("content-type", "application/grpc");
+    for (method, path) in [("GET", "/me"), ("POST", "/refund")] {
+        assert_eq!(send(&router, method, path, &[GRPC]).await.status(), 401);
+        assert_eq!(send(&router, method, path, &[GRPC, ("authorization", "Bearer bad-slow")]).await.status(), 401);
+    }
+    assert_eq!(send(&router, "GET", "/b", &[GRPC, GOOD]).await.status(), 403);
 }
 
 #[tokio::test]

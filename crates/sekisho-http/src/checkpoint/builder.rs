@@ -46,7 +46,7 @@ impl CheckpointBuilder<NeedsAuthenticator> {
             realm: None,
             metadata: None,
             public_routes: PublicRoutes::default(),
-            lets_preflight_pass: true,
+            lets_preflight_pass: false,
             clock: Arc::new(SystemClock),
             body: Arc::new(problem_json),
             first_error: None,
@@ -95,6 +95,10 @@ impl<State> CheckpointBuilder<State> {
     ///
     /// Browsers send cookies along from any page, so routes that change something then need protection against
     /// cross-site requests.
+    ///
+    /// Shared caches know by `Authorization` that an answer is one caller's own
+    /// ([RFC 9111 §3.5](https://www.rfc-editor.org/rfc/rfc9111#section-3.5)), and not by a cookie: what guarded
+    /// handlers answer must say `Cache-Control: private` or `no-store` itself.
     pub fn with_cookie(mut self, name: &str) -> Self {
         let sources = std::mem::take(&mut self.sources).with_cookie(name);
         self.sources = self.keep(sources).unwrap_or_default();
@@ -102,6 +106,9 @@ impl<State> CheckpointBuilder<State> {
     }
 
     /// Takes credentials from the whole value of the header of this name too. Default: none.
+    ///
+    /// Shared caches do not know this header for a credential: what guarded handlers answer must say `Cache-Control:
+    /// private` or `no-store` itself, or be marked `Vary` by this header.
     pub fn with_header(mut self, name: &str) -> Self {
         let sources = std::mem::take(&mut self.sources).with_header(name);
         self.sources = self.keep(sources).unwrap_or_default();
@@ -121,12 +128,16 @@ impl<State> CheckpointBuilder<State> {
         self
     }
 
-    /// Lets these paths pass without a look at any credential: exact ones, such as `/health`, and all below one, such
-    /// as `/assets/*`. Default: none.
+    /// Lets these paths pass without a look at any credential, whatever the method: exact ones, such as `/health`, and
+    /// all below one, such as `/assets/*`. Default: none.
     ///
-    /// The path is the one that the layer sees, as it came on the wire: inside of a nested router, what is left of it.
-    /// One that could be read in two ways (`//`, dots as segments, encoded slashes or dots, `\`, `;`) is never public
-    /// by a `/*`.
+    /// `/assets/*` opens neither `/assets` nor `/assets/`; name them beside it if they are public too. A path that could
+    /// be read in two ways (`//`, dots as segments, encoded slashes or dots or what Unicode makes of them, text that is
+    /// not UTF-8, `\`, `;`) is never public by a `/*`.
+    ///
+    /// The path is the one that the layer sees. In a nested router of axum, that is what is left of it; actix-web shows
+    /// the whole path in every scope. Middleware that rewrites the path, such as one that trims slashes, belongs outside
+    /// of the checkpoint: inside, a path that was found public could become a guarded one.
     pub fn with_public_routes<I: IntoIterator<Item = S>, S: AsRef<str>>(mut self, patterns: I) -> Self {
         for pattern in patterns {
             let added = self.public_routes.add(pattern.as_ref());
@@ -135,12 +146,17 @@ impl<State> CheckpointBuilder<State> {
         self
     }
 
-    /// Holds CORS preflights to the same rules as any request. Default: they pass, because a browser sends them
-    /// without credentials.
+    /// Lets CORS preflights pass without a credential, the checkpoint and each of its `require`s. Default: they are
+    /// refused with 401 like any request without one.
     ///
-    /// A preflight that passes reaches the handler if the route takes `OPTIONS`.
-    pub fn without_preflight(mut self) -> Self {
-        self.lets_preflight_pass = false;
+    /// Better leave this alone and put the CORS layer outside of the checkpoint: it answers preflights itself, so they
+    /// never get here, and refusals carry its headers too. This is for services that answer preflights further inside.
+    ///
+    /// Anybody can send what looks like a preflight: `OPTIONS` with `Origin` and `Access-Control-Request-Method`, to any
+    /// path. So this opens every handler that takes `OPTIONS`, handlers for any method and fallbacks among them, and
+    /// whatever routes by the path alone, as tonic does. With a content type of gRPC, it is no preflight.
+    pub fn with_preflight_passing(mut self) -> Self {
+        self.lets_preflight_pass = true;
         self
     }
 

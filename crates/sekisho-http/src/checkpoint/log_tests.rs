@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex};
 
 use sekisho_core::dangerous::PrincipalBuilder;
-use sekisho_core::{Failure, Reject, scope};
+use sekisho_core::{Failure, FailureKind, Reject, scope};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -80,7 +80,17 @@ fn logs_the_subject_that_is_denied_on_one_line() {
 fn logs_a_failure_with_its_causes() {
     let failure = Failure::unavailable("keys never loaded").with_source("connection\nrefused");
     let log = logged(|| assert_eq!(checkpoint().refuse(&failure.into()).status(), 503));
-    assert!(log.starts_with("ERROR sekisho ") && log.contains("keys never loaded: connection refused"), "{log}");
+    assert!(log.starts_with("WARN sekisho ") && log.contains("keys never loaded: connection refused"), "{log}");
+}
+
+#[test]
+fn calls_it_an_error_when_somebody_here_must_mend_it_and_a_warning_when_it_may_pass() {
+    for (kind, level) in
+        [(FailureKind::Misconfigured, "ERROR"), (FailureKind::Unavailable, "WARN"), (FailureKind::BadGateway, "WARN")]
+    {
+        let log = logged(|| drop(checkpoint().refuse(&Failure::new(kind, "x").into())));
+        assert!(log.starts_with(&format!("{level} sekisho ")) && log.lines().count() == 1, "{log}");
+    }
 }
 
 #[test]

@@ -18,8 +18,6 @@ pub(super) enum Expected {
     Refused(u16, String),
     /// A failure of the service's own side.
     Failed(u16),
-    /// A refusal in gRPC's terms, with this gRPC status.
-    Grpc(u8),
 }
 
 impl Expected {
@@ -91,14 +89,6 @@ impl Expected {
                 let retry = answer.one("retry-after").and_then(|seconds| seconds.parse::<u32>().ok());
                 check(*status != 503 || retry.is_some_and(|s| s >= 1), "no Retry-After in whole seconds".to_owned());
                 wrong.extend(problem(answer, *status));
-            }
-            Self::Grpc(code) => {
-                check(answer.status == 200, format!("status {} in place of 200", answer.status));
-                let status = answer.one("grpc-status");
-                check(status == Some(&*code.to_string()), format!("grpc-status {status:?} in place of {code}"));
-                let kind = answer.one("content-type");
-                check(kind == Some("application/grpc"), format!("content type {kind:?}"));
-                check(answer.body.is_empty(), "a body in place of none".to_owned());
             }
         }
         wrong

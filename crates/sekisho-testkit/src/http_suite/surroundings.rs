@@ -1,4 +1,5 @@
-//! What is around a guarded route: public and optional ones, preflights, missing layers, gRPC, keys that never came.
+//! What is around a guarded route: public and optional ones, preflights, missing layers, gRPC's content type, keys that
+//! never came.
 
 use serde_json::{Value, json};
 
@@ -41,6 +42,8 @@ async fn public(trial: &mut Trial<'_>) {
     trial
         .expect("public: nobody was asked, so a handler that needs a caller has none", caller, &Expected::asked())
         .await;
+    let closed = Expected::OneOf(&[401, 404]);
+    trial.expect("a public prefix alone is not public", Request::get("/public/"), &closed).await;
     // A server may normalise such paths, route them nowhere or refuse them; it must not open the orders.
     for path in [
         "/public/../orders",
@@ -49,6 +52,8 @@ async fn public(trial: &mut Trial<'_>) {
         "/public/%2e%2e/orders",
         "/public/%2E%2E%2Forders",
         "/public/..%2forders",
+        "/public/%c0%ae%c0%ae/orders",
+        "/public/%ef%bc%8e%ef%bc%8e/orders",
         "/public\\..\\orders",
         "/public/..;/orders",
         "//orders",
@@ -66,22 +71,29 @@ async fn public(trial: &mut Trial<'_>) {
     trial.expect("a public path in a header opens nothing", rewritten, &Expected::asked()).await;
 }
 
-/// [Fetch §4.8](https://fetch.spec.whatwg.org/#cors-preflight-request): a browser sends it without credentials.
+/// A browser sends a preflight without credentials ([Fetch §4.8](https://fetch.spec.whatwg.org/#cors-preflight-request)), and
+/// so can anybody else. It is for a CORS layer outside of the checkpoint; without one, it is refused.
 async fn preflight(trial: &mut Trial<'_>) {
     let origin = ("Origin", "https://app.example");
     let asks = ("Access-Control-Request-Method", "POST");
     let request = |method, headers: &[(&'static str, &str)]| {
         headers.iter().fold(Request::new(method, "/orders"), |request, (name, value)| request.header(name, value))
     };
-    trial.expect("a preflight passes", request("OPTIONS", &[origin, asks]), &Expected::Status(204)).await;
-    let (none, rules) = (Expected::asked(), [origin, asks]);
-    trial.expect("OPTIONS without an origin is no preflight", request("OPTIONS", &rules[1..]), &none).await;
-    trial.expect("OPTIONS that asks for nothing is no preflight", request("OPTIONS", &rules[..1]), &none).await;
-    trial.expect("plain OPTIONS is no preflight", request("OPTIONS", &[]), &none).await;
-    trial.expect("GET is no preflight, whatever its headers say", request("GET", &rules), &none).await;
-    trial.expect("POST is no preflight, whatever its headers say", request("POST", &rules), &none).await;
-    let overridden = request("GET", &rules).header("X-HTTP-Method-Override", "OPTIONS");
-    trial.expect("a header does not make a preflight", overridden, &none).await;
+    let (none, marks) = (Expected::asked(), [origin, asks]);
+    trial.expect("a preflight does not pass without a credential", request("OPTIONS", &marks), &none).await;
+    let grpc = request("OPTIONS", &marks).header("Content-Type", "application/grpc");
+    trial.expect("a preflight with gRPC's content type does not pass", grpc, &none).await;
+    trial.expect("plain OPTIONS does not pass", request("OPTIONS", &[]), &none).await;
+    let with = request("OPTIONS", &marks).bearer(&trial.good());
+    trial.expect("OPTIONS with a credential passes", with, &Expected::Status(204)).await;
+    for method in ["GET", "POST"] {
+        let rule = format!("{method} with the marks of a preflight does not pass");
+        trial.expect(&rule, request(method, &marks), &none).await;
+        let overridden = request(method, &marks).header("X-HTTP-Method-Override", "OPTIONS");
+        trial.expect(&format!("{rule}, with another method in a header"), overridden, &none).await;
+    }
+    let ruled = Request::new("OPTIONS", "/admin").header(origin.0, origin.1).header(asks.0, asks.1);
+    trial.expect("a preflight of a route with a rule does not pass", ruled, &none).await;
 }
 
 async fn layers(trial: &mut Trial<'_>) {
@@ -113,15 +125,22 @@ async fn metadata(trial: &mut Trial<'_>) {
     trial.check("the metadata document names the issuer", servers);
 }
 
+/// Whoever asks by HTTP, as gateways do with the headers of their caller, must not be told 200.
 async fn grpc(trial: &mut Trial<'_>) {
-    let get = |path: &str| Request::get(path).header("Content-Type", "application/grpc");
-    let unauthenticated = Expected::Grpc(16);
-    trial.expect("gRPC: no credential", get("/orders"), &unauthenticated).await;
-    trial.expect("gRPC: a bad one", get("/orders").bearer("a.b.c"), &unauthenticated).await;
-    let denied = get("/admin").bearer(&trial.good());
-    trial.expect("gRPC: not allowed", denied, &Expected::Grpc(7)).await;
-    let web = Request::get("/orders").header("Content-Type", "application/grpc-web");
-    trial.expect("gRPC-Web is another protocol", web, &Expected::asked()).await;
+    let good = trial.good();
+    for kind in ["application/grpc", "application/grpc+proto", "application/grpc-web"] {
+        for method in ["GET", "POST"] {
+            let send = |path: &str| Request::new(method, path).header("Content-Type", kind);
+            let rule = format!("{kind} does not change a refused {method}");
+            trial.expect(&format!("{rule}: no credential"), send("/orders"), &Expected::asked()).await;
+            let bad = send("/orders").bearer("a.b.c");
+            trial.expect(&format!("{rule}: a bad one"), bad, &Expected::invalid_token()).await;
+        }
+        let denied = Request::get("/admin").header("Content-Type", kind).bearer(&good);
+        trial
+            .expect(&format!("{kind} does not change a refused GET: not allowed"), denied, &Expected::forbidden())
+            .await;
+    }
 }
 
 /// A service whose issuer never answered knows nothing about tokens, and says so.

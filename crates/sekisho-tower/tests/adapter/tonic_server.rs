@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use sekisho_core::scope;
-use sekisho_http::Passage;
-use sekisho_tower::CheckpointExt as _;
+use sekisho_http::{Checkpoint, Passage, RefusalContent};
+use sekisho_tower::{CheckpointExt as _, CheckpointLayer, RequireLayer};
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::{BoxFuture, Service, http};
@@ -14,9 +14,9 @@ use tonic::metadata::MetadataValue;
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::transport::{Channel, Server};
 use tonic::{Code, Request, Response, Status};
-use tower::Layer as _;
+use tower::{Layer as _, ServiceExt as _};
 
-use crate::fake::checkpoint;
+use crate::fake::{Fake, checkpoint};
 
 /// Carries bytes as they are.
 #[derive(Default)]
@@ -111,15 +111,25 @@ impl<S> NamedService for Admin<S> {
     const NAME: &'static str = "test.Admin";
 }
 
-async fn serve() -> Channel {
+async fn serve(layer: CheckpointLayer, require: RequireLayer) -> Channel {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let checkpoint = checkpoint();
-    let admin = Admin(checkpoint.require(scope("admin")).layer(Who));
-    let server = Server::builder().layer(checkpoint.layer()).add_service(Who).add_service(admin);
+    let admin = Admin(require.layer(Who));
+    let server = Server::builder().layer(layer).add_service(Who).add_service(admin);
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
     tokio::spawn(server.serve_with_incoming(incoming));
     Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+/// Layers that answer in gRPC's terms.
+async fn serve_grpc() -> Channel {
+    let checkpoint = checkpoint();
+    serve(checkpoint.layer().answering_grpc(), checkpoint.require(scope("admin")).answering_grpc()).await
+}
+
+/// Layers that answer with HTTP statuses, and no body.
+async fn serve_plain(checkpoint: Checkpoint) -> Channel {
+    serve(checkpoint.layer(), checkpoint.require(scope("admin"))).await
 }
 
 async fn call(channel: &Channel, path: &'static str, credential: Option<&str>) -> Result<Bytes, Status> {
@@ -135,7 +145,7 @@ async fn call(channel: &Channel, path: &'static str, credential: Option<&str>) -
 
 #[tokio::test]
 async fn a_tonic_client_gets_an_answer_or_a_status_that_it_understands() {
-    let channel = serve().await;
+    let channel = serve_grpc().await;
     for suffix in ["", "-slow"] {
         let call = async |path, credential: &str| call(&channel, path, Some(&format!("{credential}{suffix}"))).await;
         assert_eq!(call("/test.Who/Ask", "good").await.unwrap(), "alice");
@@ -155,4 +165,71 @@ async fn a_tonic_client_gets_an_answer_or_a_status_that_it_understands() {
     assert_eq!(asked.metadata().get("www-authenticate").unwrap(), r#"Bearer realm="protected""#);
     let malformed = call(&channel, "/test.Who/Ask", Some("a b")).await.unwrap_err();
     assert_eq!(malformed.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_tonic_client_reads_http_statuses_of_refusals_without_a_body() {
+    let empty = |_: &_| RefusalContent::new("text/plain", "");
+    let channel = serve_plain(Checkpoint::builder().accept(Fake).with_refusal_body(empty).build().unwrap()).await;
+    for suffix in ["", "-slow"] {
+        let call = async |path, credential: &str| call(&channel, path, Some(&format!("{credential}{suffix}"))).await;
+        assert_eq!(call("/test.Who/Ask", "good").await.unwrap(), "alice");
+        assert_eq!(call("/test.Who/Ask", "bad").await.unwrap_err().code(), Code::Unauthenticated);
+        assert_eq!(call("/test.Who/Ask", "down").await.unwrap_err().code(), Code::Unavailable);
+        assert_eq!(call("/test.Admin/Ask", "good").await.unwrap_err().code(), Code::PermissionDenied);
+    }
+    assert_eq!(call(&channel, "/test.Who/Ask", None).await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_tonic_client_takes_a_refusal_with_a_body_for_an_internal_error() {
+    let channel = serve_plain(checkpoint()).await;
+    for credential in [None, Some("bad"), Some("bad-slow")] {
+        let refused = call(&channel, "/test.Who/Ask", credential).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Internal, "{refused:?}");
+        assert!(refused.message().contains("401"), "{refused:?}");
+    }
+}
+
+/// Sends any HTTP/2 request, past the client's own notion of a call; returns status and gRPC status.
+async fn raw(channel: &Channel, method: &str, headers: &[(&str, &str)]) -> (u16, Option<String>) {
+    let mut request = http::Request::builder().method(method).uri("/test.Admin/Ask");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = channel.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let grpc = response.headers().get("grpc-status").map(|value| value.to_str().unwrap().to_owned());
+    (response.status().as_u16(), grpc)
+}
+
+const GRPC: (&str, &str) = ("content-type", "application/grpc");
+const GOOD: (&str, &str) = ("authorization", "Bearer good");
+const ORIGIN: (&str, &str) = ("origin", "https://a.example");
+const ASKS: (&str, &str) = ("access-control-request-method", "POST");
+
+#[tokio::test]
+async fn a_preflight_reaches_no_tonic_service_which_routes_by_the_path_alone() {
+    let channel = serve_grpc().await;
+    assert_eq!(raw(&channel, "OPTIONS", &[ORIGIN, ASKS]).await, (401, None));
+    assert_eq!(raw(&channel, "OPTIONS", &[ORIGIN, ASKS, GRPC]).await, (401, None));
+    let open = Checkpoint::builder().accept(Fake).with_preflight_passing().build().unwrap();
+    let channel = serve_plain(open).await;
+    assert_eq!(raw(&channel, "OPTIONS", &[ORIGIN, ASKS, GRPC]).await, (401, None));
+    // This is what the option opens: a passing preflight is in the service.
+    assert_eq!(raw(&channel, "OPTIONS", &[ORIGIN, ASKS]).await.0, 200);
+}
+
+#[tokio::test]
+async fn only_a_post_with_grpcs_content_type_is_refused_in_grpcs_terms_and_only_when_asked_for() {
+    let channel = serve_grpc().await;
+    assert_eq!(raw(&channel, "POST", &[GRPC]).await, (200, Some("16".to_owned())));
+    assert_eq!(raw(&channel, "POST", &[GRPC, GOOD]).await, (200, Some("7".to_owned())));
+    assert_eq!(raw(&channel, "GET", &[GRPC]).await, (401, None));
+    assert_eq!(raw(&channel, "GET", &[GRPC, GOOD]).await, (403, None));
+    assert_eq!(raw(&channel, "POST", &[]).await, (401, None));
+    assert_eq!(raw(&channel, "POST", &[("content-type", "application/grpc-web")]).await, (401, None));
+    let channel = serve_plain(checkpoint()).await;
+    assert_eq!(raw(&channel, "POST", &[GRPC]).await, (401, None));
+    assert_eq!(raw(&channel, "POST", &[GRPC, GOOD]).await, (403, None));
+    assert_eq!(raw(&channel, "POST", &[GRPC, ("authorization", "Bearer bad-slow")]).await, (401, None));
 }
