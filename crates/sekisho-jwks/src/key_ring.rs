@@ -17,7 +17,8 @@ use crate::{KeySet, SigningKey, VerifyingKey};
 /// A key is published before it signs by at least the [lead](Self::with_lead), so that a consumer that keeps the document no
 /// longer than that knows every key whose signatures it meets; and it stays published after it signed, so that tokens live to their end.
 /// Therefore: whatever [`current`](Self::current) signs is verified by every document of [`publish`](Self::publish) that is
-/// less than one lead older than the signature, and by every later one until the retention has passed after the rotation.
+/// less than one lead older than the signature, and by every later one until the retention has passed after the rotation,
+/// unless the key is [withdrawn](Self::withdraw) or [replaced as stolen](Self::replace_stolen).
 ///
 /// Reads take a shared lock for the time of a copy of two counters. All methods take `&self`; share it by `Arc`.
 ///
@@ -147,6 +148,29 @@ impl KeyRing {
         Ok(())
     }
 
+    /// Withdraws a stolen key that does not sign: a retired one, or the announced one. It is published no more.
+    ///
+    /// Its tokens die as consumers refresh. After the announced one is withdrawn, announce another before the next rotation. The ring
+    /// does not remember the key: never bring it back.
+    ///
+    /// # Errors
+    /// Nothing changes then:
+    /// - [`KeyRingError::Current`]: it signs; [`replace_stolen`](Self::replace_stolen) is for that.
+    /// - [`KeyRingError::UnknownKeyId`]: no key published at `now` has this id.
+    pub fn withdraw(&self, kid: &str, now: UnixSeconds) -> Result<(), KeyRingError> {
+        let mut state = write(&self.state);
+        state.forget(now);
+        if state.current.kid() == kid {
+            return Err(KeyRingError::Current);
+        }
+        if state.next.take_if(|next| next.key.kid() == kid).is_some() {
+            return Ok(());
+        }
+        let place = state.retired.iter().position(|retired| retired.key.kid() == Some(kid));
+        state.retired.remove(place.ok_or(KeyRingError::UnknownKeyId)?);
+        Ok(())
+    }
+
     /// Lists what is published at `now`: the current key, the next, the retired ones.
     #[must_use]
     pub fn verifying_keys(&self, now: UnixSeconds) -> Vec<VerifyingKey> {
@@ -204,6 +228,12 @@ pub enum KeyRingError {
     /// Another key of the ring has the same id.
     #[error("another key of the ring has this id")]
     KeyIdTaken,
+    /// The key signs.
+    #[error("the current key cannot be withdrawn, only replaced")]
+    Current,
+    /// No key of the ring has the id.
+    #[error("no key of the ring has this id")]
+    UnknownKeyId,
     /// More keys than consumers read.
     #[error("more than {} keys would be published", KeySet::MAX_KEYS)]
     Full,

@@ -94,6 +94,48 @@ fn a_stolen_key_is_published_no_more_and_signs_no_more() {
 }
 
 #[test]
+fn a_stolen_key_that_does_not_sign_is_withdrawn_alone() {
+    let ring = ring();
+    for (next, time) in [("b", 0), ("c", 100), ("d", 200)] {
+        ring.announce(key(next), at(time)).unwrap();
+        if next != "d" {
+            ring.rotate(at(time + 100)).unwrap();
+        }
+    }
+    assert_eq!(published(&ring, at(200)), ["c", "d", "a", "b"]);
+    ring.withdraw("a", at(200)).unwrap();
+    assert_eq!(published(&ring, at(200)), ["c", "d", "b"]);
+    ring.withdraw("d", at(200)).unwrap();
+    assert_eq!(published(&ring, at(200)), ["c", "b"]);
+    assert_eq!(ring.rotate(at(10_000)).unwrap_err(), KeyRingError::NothingAnnounced);
+    assert_eq!(ring.current().kid(), "c");
+}
+
+#[test]
+fn neither_the_current_key_nor_an_unknown_one_is_withdrawn() {
+    let ring = ring();
+    ring.announce(key("b"), START).unwrap();
+    assert_eq!(ring.withdraw("a", START).unwrap_err(), KeyRingError::Current);
+    for unknown in ["c", "", "A"] {
+        assert_eq!(ring.withdraw(unknown, START).unwrap_err(), KeyRingError::UnknownKeyId);
+    }
+    ring.rotate(at(100)).unwrap();
+    assert_eq!(ring.withdraw("a", at(1100)).unwrap_err(), KeyRingError::UnknownKeyId, "published no more");
+    assert_eq!(published(&ring, at(1100)), ["b"]);
+}
+
+#[test]
+fn no_time_is_too_long_to_be_counted() {
+    let ring = KeyRing::new(key("a")).with_lead(Duration::ZERO).with_retention(Duration::MAX);
+    ring.announce(key("b"), START).unwrap();
+    ring.rotate(START).unwrap();
+    assert_eq!(published(&ring, UnixSeconds::MAX.saturating_sub(Duration::from_secs(1))), ["b", "a"]);
+    let ring = KeyRing::new(key("a")).with_lead(Duration::MAX);
+    ring.announce(key("b"), START).unwrap();
+    assert!(matches!(ring.rotate(at(1_000_000)), Err(KeyRingError::TooEarly { ready_at: UnixSeconds::MAX })));
+}
+
+#[test]
 fn never_publishes_more_keys_than_a_consumer_reads() {
     let ring = KeyRing::new(key("first")).with_lead(Duration::ZERO).with_retention(RETENTION);
     let full = (0..200).find(|round| match ring.announce(key(&format!("{round}")), START) {
