@@ -110,7 +110,7 @@ impl VerifyingKey {
 
     /// Takes a shared secret of at least the hash's length: 32, 48 or 64 bytes ([RFC 7518 §3.2](https://www.rfc-editor.org/rfc/rfc7518#section-3.2)).
     ///
-    /// Whoever can verify with it can also sign.
+    /// Whoever can verify with it can also sign. The copy that the backend keeps is wiped on drop by `aws-lc-rs`, but not by `ring`.
     ///
     /// # Errors
     /// - [`KeyError::Algorithm`]: not an HMAC algorithm.
@@ -233,6 +233,14 @@ impl VerifyingKey {
         match &self.0.loaded {
             Loaded::Public(public) => Some(jwk::write(&public.material, self.kid(), self.algorithm())),
             Loaded::Shared(_) => None,
+        }
+    }
+
+    /// Tells whether its private half is that of one of these keys, under whatever id.
+    pub(crate) fn is_one_of(&self, keys: &[PublicMaterial]) -> bool {
+        match &self.0.loaded {
+            Loaded::Public(public) => keys.iter().any(|key| key.shares_secret(&public.material)),
+            Loaded::Shared(_) => false,
         }
     }
 

@@ -6,7 +6,7 @@ use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::jwk::{self, Place};
-use crate::key::MAX_KID;
+use crate::key::{MAX_KID, PublicMaterial};
 use crate::{Backend, Candidates, KeyError, KeyLookup, KeyQuery, TrustedKey, VerifyingKey};
 
 /// Is a published set of keys ([RFC 7517 §5](https://www.rfc-editor.org/rfc/rfc7517#section-5)), as far as it can be used.
@@ -28,6 +28,8 @@ use crate::{Backend, Candidates, KeyError, KeyLookup, KeyQuery, TrustedKey, Veri
 pub struct KeySet {
     keys: Vec<VerifyingKey>,
     skipped: Vec<SkippedKey>,
+    /// Keys whose private half stood in the document.
+    leaked: Vec<PublicMaterial>,
 }
 
 impl KeySet {
@@ -40,9 +42,23 @@ impl KeySet {
     ///
     /// A byte order mark is passed over ([RFC 8259 §8.1](https://www.rfc-editor.org/rfc/rfc8259#section-8.1)). An empty set is a set.
     ///
+    /// If one entry holds the private half of a key, all entries of that key are left out, the public ones too.
+    ///
+    /// A member `issuer` of a key, as in sets that several tenants of Microsoft Entra share, is not looked at here: the set
+    /// alone does not say who asks. [`Discovery`](crate::Discovery) knows, and leaves out keys of other issuers.
+    ///
     /// # Errors
     /// [`KeySetError`]: the document as a whole is no key set. Single keys never cause one.
     pub fn parse(backend: Backend, bytes: &[u8]) -> Result<Self, KeySetError> {
+        Self::parse_where(backend, bytes, &|_| true)
+    }
+
+    /// Reads a document as [`parse`](Self::parse) does, and leaves out keys whose `issuer` is not taken.
+    pub(crate) fn parse_where(
+        backend: Backend,
+        bytes: &[u8],
+        takes_issuer: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, KeySetError> {
         if bytes.len() > Self::MAX_BYTES {
             return Err(KeySetError::TooLarge);
         }
@@ -53,9 +69,21 @@ impl KeySet {
             return Err(KeySetError::TooManyKeys);
         }
         let mut set = Self::default();
+        let mut usable = Vec::new();
         for (index, jwk) in jwks.into_iter().enumerate() {
-            set.add(backend, index, jwk.get());
+            match read_entry(backend, jwk.get(), takes_issuer, &mut set.leaked) {
+                Ok(key) => usable.push((index, key)),
+                Err((kid, reason)) => set.skipped.push(SkippedKey { index, kid, reason }),
+            }
         }
+        for (index, key) in usable {
+            if key.is_one_of(&set.leaked) {
+                set.skipped.push(SkippedKey { index, kid: key.kid().map(shown), reason: KeyError::Leaked });
+            } else {
+                set.keys.push(key);
+            }
+        }
+        set.skipped.sort_by_key(SkippedKey::index);
         Ok(set)
     }
 
@@ -89,27 +117,10 @@ impl KeySet {
         Ok(set)
     }
 
-    fn add(&mut self, backend: Backend, index: usize, jwk: &str) {
-        let jwk = match JsonObject::parse(jwk.as_bytes().to_vec()) {
-            Ok(jwk) => jwk,
-            Err(error) => {
-                self.skipped.push(SkippedKey { index, kid: None, reason: error.into() });
-                return;
-            }
-        };
-        match jwk::read(backend, &jwk, Place::Published) {
-            Ok(key) => self.keys.push(key),
-            Err(reason) => {
-                let kid = jwk.get("kid").and_then(|kid| kid.as_str()).map(|kid| shown(&kid));
-                self.skipped.push(SkippedKey { index, kid, reason });
-            }
-        }
-    }
-
     /// Makes a set of keys that were loaded one by one.
     #[must_use]
     pub fn from_keys(keys: impl IntoIterator<Item = VerifyingKey>) -> Self {
-        Self { keys: keys.into_iter().collect(), skipped: Vec::new() }
+        Self { keys: keys.into_iter().collect(), skipped: Vec::new(), leaked: Vec::new() }
     }
 
     /// Lists the usable keys in the order of the document.
@@ -123,6 +134,30 @@ impl KeySet {
     pub fn skipped(&self) -> &[SkippedKey] {
         &self.skipped
     }
+
+    /// Lists the keys whose private half stood in the document.
+    pub(crate) fn leaked(&self) -> &[PublicMaterial] {
+        &self.leaked
+    }
+}
+
+/// Reads one key of a document, or says what id it has and why it cannot be used. Adds the public half of a private key to `leaked`.
+fn read_entry(
+    backend: Backend,
+    jwk: &str,
+    takes_issuer: &dyn Fn(&str) -> bool,
+    leaked: &mut Vec<PublicMaterial>,
+) -> Result<VerifyingKey, (Option<String>, KeyError)> {
+    let jwk = JsonObject::parse(jwk.as_bytes().to_vec()).map_err(|error| (None, error.into()))?;
+    let member = |name| jwk.get(name).and_then(|value| value.as_str());
+    let key = jwk::read(backend, &jwk, Place::Published).and_then(|key| match member("issuer") {
+        Some(issuer) if !takes_issuer(&issuer) => Err(KeyError::OtherIssuer),
+        _ => Ok(key),
+    });
+    if key.as_ref().is_err_and(|reason| *reason == KeyError::PrivateKey) {
+        leaked.extend(member("kty").and_then(|kty| jwk::public_material(&jwk, &kty).ok()));
+    }
+    key.map_err(|reason| (member("kid").map(|kid| shown(&kid)), reason))
 }
 
 /// Says which key of a set was left out, and why; safe to log on one line.
@@ -150,6 +185,11 @@ impl SkippedKey {
     #[must_use]
     pub const fn reason(&self) -> KeyError {
         self.reason
+    }
+
+    /// Tells whether a secret stands in the set for everybody to read.
+    pub(crate) const fn is_leak(&self) -> bool {
+        matches!(self.reason, KeyError::PrivateKey | KeyError::PublishedSecret | KeyError::Leaked)
     }
 }
 

@@ -167,7 +167,7 @@ impl SigningKey {
         })
     }
 
-    /// Takes a shared secret of at least the hash's length: 32, 48 or 64 bytes.
+    /// Takes a shared secret of at least the hash's length: 32, 48 or 64 bytes. `ring` does not wipe its copy on drop.
     ///
     /// # Errors
     /// As for [`VerifyingKey::hmac`].

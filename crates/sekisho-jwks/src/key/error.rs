@@ -30,6 +30,13 @@ pub enum KeyError {
     /// A shared secret in a place that others can read.
     #[error("a shared secret stands in a published set; replace it, it is no longer secret")]
     PublishedSecret,
+    /// A public key whose private half stands in the same set. Whoever read the set can sign with it.
+    #[error("the private half of this key stands in the same set; replace it, it is no longer secret")]
+    Leaked,
+    /// The key's member `issuer` names another issuer than the one whose keys were asked for; only from
+    /// [`Discovery`](crate::Discovery), which knows the issuer.
+    #[error("the key is of another issuer")]
+    OtherIssuer,
     /// RSA below 2048 or above 8192 bits ([RFC 7518 §3.3](https://www.rfc-editor.org/rfc/rfc7518#section-3.3)).
     #[error("an RSA key of {bits} bits; 2048 to 8192 are allowed")]
     RsaSize {
@@ -42,7 +49,9 @@ pub enum KeyError {
     /// Even, or made by a generator known to be broken.
     #[error("a weak RSA modulus: {0}")]
     RsaModulus(&'static str),
-    /// The point is not on the curve, or of low order.
+    /// The point is not on its NIST curve or secp256k1; or for Ed25519 not canonical, or of low order.
+    ///
+    /// An Ed25519 point off the curve is not noticed when the key is loaded; no signature verifies with it.
     #[error("the public point is not a valid one of its curve")]
     Point,
     /// Shorter than the hash ([RFC 7518 §3.2](https://www.rfc-editor.org/rfc/rfc7518#section-3.2)).

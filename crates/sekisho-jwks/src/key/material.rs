@@ -81,6 +81,15 @@ impl PublicMaterial {
         }
     }
 
+    /// Tells whether who knows the private half of one knows that of the other.
+    pub(crate) fn shares_secret(&self, other: &Self) -> bool {
+        match (self, other) {
+            // Any private exponent gives away the factors, and with them those for every other public exponent.
+            (Self::Rsa { n, e: _ }, Self::Rsa { n: other, e: _ }) => n == other,
+            _ => self == other,
+        }
+    }
+
     /// Both coordinates, or `None` if it is not an EC key.
     pub(crate) fn coordinates(&self) -> Option<(&[u8], &[u8])> {
         let Self::Ec { point, .. } = self else { return None };

@@ -66,6 +66,63 @@ fn a_private_key_in_a_published_set_is_left_out_and_not_stripped() {
 }
 
 #[test]
+fn a_key_whose_private_half_stands_in_the_set_is_left_out_under_every_id() {
+    let leaked = public("a");
+    let mut private = leaked.clone();
+    private["kid"] = "p".into();
+    private["d"] = "A".repeat(43).into();
+    let mut renamed = leaked.clone();
+    renamed.as_object_mut().unwrap().remove("kid");
+    for entries in [
+        [&leaked, &private, &renamed, &public("b")],
+        [&leaked, &renamed, &private, &public("b")],
+        [&private, &renamed, &leaked, &public("b")],
+    ] {
+        let set = parse(json!({"keys": entries}).to_string()).unwrap();
+        assert_eq!(set.keys().iter().map(|key| key.kid().unwrap()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(set.skipped().iter().map(SkippedKey::index).collect::<Vec<_>>(), [0, 1, 2]);
+        for (skipped, entry) in set.skipped().iter().zip(entries) {
+            let reason = if entry == &private { KeyError::PrivateKey } else { KeyError::Leaked };
+            assert_eq!((skipped.kid(), skipped.reason()), (entry["kid"].as_str(), reason));
+            assert!(skipped.reason().to_string().contains("no longer secret") && skipped.is_leak());
+        }
+    }
+}
+
+#[test]
+fn an_rsa_modulus_whose_factors_are_known_is_left_out_with_every_exponent() {
+    let n = format!("{}w", "w".repeat(341));
+    let leaked = json!({"kty": "RSA", "n": n, "e": "AQAB", "d": "AQ"});
+    let other = json!({"kty": "RSA", "n": n, "e": "Aw", "kid": "three"});
+    let set = parse(json!({"keys": [other]}).to_string()).unwrap();
+    assert_eq!(set.keys().len(), 1, "{:?}", set.skipped());
+    let set = parse(json!({"keys": [other, leaked]}).to_string()).unwrap();
+    assert_eq!((set.keys().len(), set.skipped()[0].reason()), (0, KeyError::Leaked));
+}
+
+#[test]
+fn a_key_of_another_issuer_is_left_out_when_the_issuer_is_known() {
+    let of = |kid: &str, issuer: Value| {
+        let mut key = public(kid);
+        key["issuer"] = issuer;
+        key
+    };
+    let mut private = of("private", "https://evil.example".into());
+    private["d"] = "A".repeat(43).into();
+    let document = json!({"keys": [
+        public("none"), of("own", "https://id.example".into()), of("other", "https://evil.example".into()),
+        of("empty", "".into()), of("number", 7.into()), private,
+    ]});
+    let bytes = document.to_string().into_bytes();
+    let set = KeySet::parse_where(backends()[0], &bytes, &|issuer| issuer == "https://id.example").unwrap();
+    assert_eq!(set.keys().iter().map(|key| key.kid().unwrap()).collect::<Vec<_>>(), ["none", "own", "number"]);
+    let skipped: Vec<_> = set.skipped().iter().map(|key| (key.kid().unwrap(), key.reason())).collect();
+    let other = KeyError::OtherIssuer;
+    assert_eq!(skipped, [("other", other), ("empty", other), ("private", KeyError::PrivateKey)]);
+    assert_eq!(parse(bytes).unwrap().keys().len(), 5, "without a known issuer the member says nothing");
+}
+
+#[test]
 fn refuses_documents_that_are_no_key_set() {
     for document in [
         "",
