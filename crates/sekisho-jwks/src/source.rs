@@ -23,6 +23,7 @@ mod published;
 mod remote;
 mod snapshot;
 mod static_keys;
+mod told;
 mod unknown;
 
 pub use context::{IntoKeySource, SourceContext};

@@ -6,8 +6,13 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use sekisho_jwks::{Backend, KeySet};
+use sekisho_core::{Clock, SystemClock};
+use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse};
+use sekisho_jwks::{
+    Algorithm, Backend, Discovery, IntoKeySource, KeyHealth, KeyLookup, KeyQuery, KeySet, SourceContext,
+};
 
 #[path = "providers/keys.rs"]
 mod keys;
@@ -140,6 +145,44 @@ fn every_published_document_loads_with_the_counted_keys() {
                 assert!(skipped.starts_with(reason), "{path}: {skipped}");
             }
             assert!(set.keys().iter().all(|key| key.kid().is_some()), "{path}");
+        }
+    }
+}
+
+/// Serves the discovery document and the key set of Entra, as published for all tenants.
+#[derive(Debug)]
+struct Entra(PathBuf);
+
+#[async_trait::async_trait]
+impl HttpClient for Entra {
+    async fn send(&self, request: HttpRequest, _limits: HttpLimits) -> Result<HttpResponse, HttpError> {
+        let name = if request.url.contains("well-known") { "metadata.json" } else { "jwks.json" };
+        Ok(HttpResponse { status: 200, headers: Vec::new(), body: std::fs::read(self.0.join(name)).unwrap() })
+    }
+}
+
+#[tokio::test]
+async fn entra_keys_for_personal_accounts_are_no_keys_of_an_enterprise_tenant() {
+    let Some(folder) = vectors("entra_keys_for_personal_accounts_are_no_keys_of_an_enterprise_tenant") else { return };
+    let folder = folder.join("providers/openid_connect/azure");
+    let consumers = "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0";
+    for backend in backends() {
+        for (issuer, usable) in [
+            ("https://login.microsoftonline.com/organizations/v2.0", 8),
+            ("https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0", 8),
+            (consumers, 10),
+        ] {
+            let context = SourceContext::new(backend).with_http_client(Arc::new(Entra(folder.clone())));
+            let source = Discovery::oidc(issuer).with_tenant_template().into_key_source(&context).unwrap();
+            let now = SystemClock.now();
+            for (kid, is_taken) in
+                [("nOo3ZDrODXEK1jKWhXslHR_KXEg", true), ("1LTMzakihiRla_8z2BEJVXeWMqo", issuer == consumers)]
+            {
+                let query = KeyQuery { kid: Some(kid), algorithm: Algorithm::Rs256 };
+                let answer = source.fetch(query, now).await;
+                assert_eq!(matches!(answer, KeyLookup::Found(_)), is_taken, "{issuer} {kid}: {answer:?}");
+            }
+            assert_eq!(source.health(now), KeyHealth::Fresh { keys: usable }, "{issuer}");
         }
     }
 }

@@ -61,6 +61,20 @@ pub(super) fn check_issuer(text: &str) -> Result<Url, UrlError> {
     if url.query().is_some() { Err(UrlError::Query) } else { Ok(url) }
 }
 
+/// Cuts the query off, in which there may be a secret.
+pub(super) fn without_query(url: &str) -> &str {
+    url.split('?').next().unwrap_or_default()
+}
+
+/// Writes an address that may be unchecked without query, fragment, user name and password.
+pub(super) fn shown(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |colon| colon + 3));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}{host}{path}")
+}
+
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -153,6 +167,20 @@ mod tests {
         }
         for elsewhere in ["id.example", "128.0.0.1", "localhost.example", "notlocalhost", "[fe80::1]"] {
             assert!(!points_here(&Url::parse(&format!("https://{elsewhere}/")).unwrap()), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn shows_nothing_that_may_be_secret() {
+        for (url, expected) in [
+            ("https://id.example:1/keys?key=hush#hush", "https://id.example:1/keys"),
+            ("https://user:hush@id.example/keys", "https://id.example/keys"),
+            ("https://hush@hush@id.example", "https://id.example"),
+            ("https://id.example/@a/b#hush?hush", "https://id.example/@a/b"),
+            ("user:hush@id.example/a", "id.example/a"),
+            ("?hush", ""),
+        ] {
+            assert_eq!(shown(url), expected);
         }
     }
 

@@ -22,6 +22,7 @@ use super::policy::Policy;
 use super::published::Published;
 use super::snapshot::{Match, Snapshot, Times};
 use super::unknown::UnknownKids;
+use crate::key::PublicMaterial;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::{KeyHealth, KeyLookup, KeyQuery, VerifyingKey};
 
@@ -62,8 +63,8 @@ pub(super) struct State {
 #[derive(Clone, Copy)]
 struct Running {
     attempt: Attempt,
-    /// From then on it is lost.
-    patience: Instant,
+    /// From then on it is lost; `None` if that is too far away to be told.
+    patience: Option<Instant>,
 }
 
 /// Identifies a version of what was loaded, for the next load to ask whether it changed.
@@ -75,7 +76,8 @@ pub(super) struct Tag {
 
 impl fmt::Debug for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tag").field("origin", &self.origin).finish_non_exhaustive()
+        // The origin may have a query with a secret in it.
+        f.write_str("Tag(..)")
     }
 }
 
@@ -204,7 +206,7 @@ impl Cache {
     pub(super) fn health(&self, now: UnixSeconds) -> KeyHealth {
         let failing = self.lock().failure.is_some();
         self.snapshot.read(|snapshot| match snapshot.times {
-            Some(times) if now < times.stale_until => {
+            Some(times) if now < times.stale_until && !snapshot.keys.is_empty() => {
                 let keys = snapshot.keys.len();
                 if failing || now >= times.fresh_until {
                     KeyHealth::Stale { keys, until: times.stale_until }
@@ -307,7 +309,7 @@ impl Cache {
         let patience = self.policy.patience();
         state.begun += 1;
         // INVARIANT: a permit whose attempt is not the running one was given up for lost, and has no say any more.
-        state.running = Some(Running { attempt: state.begun, patience: clock + patience });
+        state.running = Some(Running { attempt: state.begun, patience: clock.checked_add(patience) });
         if state.is_set_back(now) {
             state.pause_until = now;
             state.miss_pause_until = now;
@@ -332,7 +334,9 @@ impl State {
 
     /// Returns the attempt that runs and is not lost.
     fn running(&self) -> Option<Attempt> {
-        self.running.filter(|running| Instant::now() < running.patience).map(|running| running.attempt)
+        self.running
+            .filter(|running| running.patience.is_none_or(|patience| Instant::now() < patience))
+            .map(|running| running.attempt)
     }
 
     fn has_rested(&self, now: UnixSeconds) -> bool {
@@ -400,6 +404,21 @@ impl Permit {
     /// Tells whether this attempt has not been given up for lost.
     fn is_running(&self, state: &State) -> bool {
         state.running.is_some_and(|running| running.attempt == self.attempt)
+    }
+
+    /// Ends the trust in keys at hand whose private half was published, before the attempt [fails](Self::fail).
+    pub(super) fn forget(&self, leaked: &[PublicMaterial]) {
+        let cache = &self.cache;
+        let mut state = cache.lock();
+        let current = cache.snapshot.load();
+        if leaked.is_empty() || !self.is_running(&state) {
+            return;
+        }
+        let next = current.without(leaked);
+        current.hand_over(&next);
+        cache.snapshot.store(next);
+        // What is at hand is no version of the provider's any more.
+        state.tag = None;
     }
 
     /// Keeps what is at hand, and pauses. Returns how many attempts have failed in a row.

@@ -7,20 +7,23 @@ use sekisho_http::HttpClient;
 
 use crate::{Backend, KeyHealth, KeyLookup, KeyQuery, KeySource};
 
-/// Is what a checkpoint lends to its key sources when it is built.
+/// Is what the builder of a verifier makes, and hands to its key sources when it builds them.
 #[derive(Clone)]
 #[expect(clippy::exhaustive_structs, reason = "a new part must be thought of wherever one is made")]
 pub struct SourceContext {
     /// Parses and checks the keys.
     pub backend: Backend,
-    /// Tells background refreshes the time; the same one that gives `now` to [`KeySource::find`].
+    /// Tells background refreshes the time.
+    ///
+    /// It must be the same kind of clock as the one that gives `now` to [`KeySource::find`], both the system's or both a test's.
+    /// Nothing ties the two together: if they differ, refreshes come early or late, and keys are trusted for too long or not at all.
     pub clock: Arc<dyn Clock>,
     /// Sends the requests; `None` for the default client.
     pub http_client: Option<Arc<dyn HttpClient>>,
 }
 
 impl SourceContext {
-    /// Lends a backend, with the clock of the operating system and the default HTTP client.
+    /// Takes a backend, with the clock of the operating system and the default HTTP client.
     #[must_use]
     pub fn new(backend: Backend) -> Self {
         Self { backend, clock: Arc::new(SystemClock), http_client: None }

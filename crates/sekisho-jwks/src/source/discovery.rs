@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,13 @@ use crate::KeySource;
 /// The document's `issuer` must equal the configured one byte for byte, a final `/` included
 /// ([OpenID Connect Discovery §4.3](https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderConfigurationValidation),
 /// [RFC 8414 §3.3](https://www.rfc-editor.org/rfc/rfc8414#section-3.3)). Its `jwks_uri` may lie on another host, as it does with large
-/// providers, but must be `https`; a plain `http` address on this machine is taken only from an issuer on this machine.
+/// providers, but must be `https`; a plain `http` address on this machine is taken only from an issuer on this machine. An `https` one
+/// may have any port and lead into a private network, since keys of an issuer inside lie there: whoever writes the document can make the
+/// service send a GET there, though nothing of the answer comes back. If that matters, give a client that connects to public addresses only.
+///
+/// A key with a member `issuer`, as in the sets that tenants of Microsoft Entra share, is taken only if that is the configured issuer, or
+/// the configured one with `{tenantid}` in the place of one path segment; other keys are left out as
+/// [`KeyError::OtherIssuer`](crate::KeyError::OtherIssuer). Otherwise a key for personal accounts could sign for an enterprise tenant.
 ///
 /// # Examples
 /// ```
@@ -27,7 +34,7 @@ use crate::KeySource;
 /// # }
 /// # Ok::<(), sekisho_core::ConfigError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct Discovery {
     issuer: String,
@@ -110,6 +117,19 @@ impl IntoKeySource for Discovery {
     }
 }
 
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { issuer, form, takes_tenant_template, document_lifetime, options } = self;
+        f.debug_struct("Discovery")
+            .field("issuer", &address::shown(issuer))
+            .field("form", form)
+            .field("takes_tenant_template", takes_tenant_template)
+            .field("document_lifetime", document_lifetime)
+            .field("options", options)
+            .finish()
+    }
+}
+
 /// Lists where the document may be.
 fn well_known(issuer: &str, parsed: &Url, form: Form) -> Vec<String> {
     const OIDC: &str = "/.well-known/openid-configuration";
@@ -159,6 +179,12 @@ mod tests {
                 "https://id.example:8443/.well-known/openid-configuration/realms/a",
             ]
         );
+    }
+
+    #[test]
+    fn debug_shows_no_query() {
+        let debug = format!("{:?}", Discovery::oidc("https://user:hush@id.example/a?hush"));
+        assert!(debug.contains("https://id.example/a") && !debug.contains("hush"), "{debug}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Loading a key set by way of a discovery document.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ pub(super) struct DiscoveryLoad {
     found: Mutex<Option<Found>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Found {
     jwks_uri: Arc<str>,
     /// Which of the places had the document.
@@ -103,11 +104,23 @@ impl DiscoveryLoad {
     }
 }
 
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { jwks_uri, place, since: _, is_stale } = self;
+        f.debug_struct("Found")
+            .field("jwks_uri", &address::shown(jwks_uri))
+            .field("place", place)
+            .field("is_stale", is_stale)
+            .finish_non_exhaustive()
+    }
+}
+
 #[async_trait]
 impl Load for DiscoveryLoad {
     async fn load(&self, tag: Option<Arc<Tag>>) -> Result<Loaded, LoadError> {
         let jwks_uri = self.jwks_uri().await?;
-        let loaded = self.http.load_set(&jwks_uri, tag.as_deref()).await;
+        let takes_issuer = |issuer: &str| issuer == self.issuer || fits_template(issuer, &self.issuer);
+        let loaded = self.http.load_set(&jwks_uri, tag.as_deref(), &takes_issuer).await;
         if loaded.is_err() {
             self.forget_document();
         }
@@ -130,6 +143,13 @@ fn fits_template(template: &str, configured: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_shows_no_query() {
+        let jwks_uri = Arc::from("https://id.example/keys?hush");
+        let debug = format!("{:?}", Found { jwks_uri, place: 0, since: Instant::now(), is_stale: false });
+        assert!(debug.contains("https://id.example/keys") && !debug.contains("hush"), "{debug}");
+    }
 
     #[test]
     fn a_template_stands_for_one_path_segment_and_nothing_else() {

@@ -14,6 +14,7 @@ use super::load::{Load, LoadError};
 use super::managed::Managed;
 use super::policy::Policy;
 use super::snapshot::Nameless;
+use super::told::{Skips, escaped};
 use crate::{Backend, KeySet, KeySetError, KeySource, VerifyingKey};
 
 /// Bounds an attempt to read the file, for file systems that hang.
@@ -21,10 +22,12 @@ const READ_BUDGET: Duration = Duration::from_secs(5);
 
 /// Reads keys from a file and follows its changes.
 ///
-/// The file holds a JWK set, or one PEM public key or certificate; at most [`KeySet::MAX_BYTES`]. It must be there and good when the source is
+/// The file holds a JWK set, or one PEM public key or certificate (a member `issuer` of a key is not
+/// looked at); at most [`KeySet::MAX_BYTES`]. It must be there and good when the source is
 /// built. Later it is read again every 5 s in the background, and when a token's `kid` is not in it, at most once in that time; what is
 /// compared is its content, so every way of replacing it works. While it is missing or broken the keys of the last good one
-/// stay, with [`KeyHealth::Stale`](crate::KeyHealth::Stale), a warning, and 503 rather than a refusal for an unknown `kid`.
+/// stay, with [`KeyHealth::Stale`](crate::KeyHealth::Stale), a warning, and 503 rather than a refusal for an unknown `kid`. Keys whose
+/// private half stands in the file die all the same.
 ///
 /// A key that is no longer in the file dies when that is read. Without a tokio runtime the file is read again only for an unknown `kid`.
 ///
@@ -75,7 +78,8 @@ impl IntoKeySource for FileKeys {
             budget: READ_BUDGET,
             nameless: Nameless::Use,
         };
-        let reader = Reader { shown: path.display().to_string(), path, interval, backend: context.backend };
+        let shown = escaped(&path.display().to_string());
+        let reader = Reader { shown, path, interval, backend: context.backend, skips: Skips::default() };
         let cache = Cache::new(policy);
         let loaded = reader.read(None).map_err(|error| {
             ConfigError::new(format!("the key file {} cannot be used", reader.shown)).with_source(error)
@@ -101,6 +105,7 @@ struct Reader {
     shown: String,
     interval: Duration,
     backend: Backend,
+    skips: Skips,
 }
 
 #[async_trait]
@@ -142,11 +147,9 @@ impl Reader {
             return Ok(vec![VerifyingKey::from_pem(self.backend, content)?]);
         }
         let set = KeySet::parse(self.backend, content)?;
-        for skipped in set.skipped() {
-            tracing::debug!(origin = self.shown, %skipped, "a key of the set is left out");
-        }
+        self.skips.tell(&self.shown, set.skipped());
         match set.keys() {
-            [] => Err(LoadError::NoUsableKey(set.skipped().len())),
+            [] => Err(LoadError::no_usable_key(&set)),
             keys => Ok(keys.to_vec()),
         }
     }

@@ -1,13 +1,16 @@
 //! Loading a published key set over HTTP: the request, and what is made of the answer.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_http::{HttpClient, HttpLimits, HttpRequest, HttpResponse};
 
+use super::address;
 use super::cache::{Loaded, Tag};
 use super::load::{Load, LoadError};
+use super::told::Skips;
 use crate::{Backend, KeySet};
 
 /// Bounds a validator that is sent back.
@@ -20,7 +23,11 @@ pub(super) struct Http {
     pub(super) limits: HttpLimits,
     pub(super) backend: Backend,
     pub(super) freshness: Freshness,
+    pub(super) skips: Skips,
 }
+
+/// Tells whether the keys of an issuer named in a key set are asked for.
+pub(super) type TakesIssuer<'a> = &'a (dyn Fn(&str) -> bool + Sync);
 
 /// Bounds how long an answer is fresh.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +39,15 @@ pub(super) struct Freshness {
 
 impl Http {
     /// Loads the set at `url`, unless `tag` says that it is at hand already.
-    pub(super) async fn load_set(&self, url: &str, tag: Option<&Tag>) -> Result<Loaded, LoadError> {
+    pub(super) async fn load_set(
+        &self,
+        url: &str,
+        tag: Option<&Tag>,
+        takes_issuer: TakesIssuer<'_>,
+    ) -> Result<Loaded, LoadError> {
         let tag = tag.filter(|tag| tag.origin == url);
         let response = self.client.send(set_request(url, tag), self.limits).await?;
-        self.read_set(&response, url, tag)
+        self.read_set(&response, url, tag, takes_issuer)
     }
 
     /// Returns the body of an answer that is whole, direct and not too long.
@@ -50,18 +62,22 @@ impl Http {
         }
     }
 
-    fn read_set(&self, response: &HttpResponse, url: &str, tag: Option<&Tag>) -> Result<Loaded, LoadError> {
+    fn read_set(
+        &self,
+        response: &HttpResponse,
+        url: &str,
+        tag: Option<&Tag>,
+        takes_issuer: TakesIssuer<'_>,
+    ) -> Result<Loaded, LoadError> {
         let ttl = self.freshness.of(&response.headers);
         if response.status == 304 {
             return if tag.is_some() { Ok(Loaded::Unchanged { ttl }) } else { Err(LoadError::UnaskedUnchanged) };
         }
-        let set = KeySet::parse(self.backend, self.accepted(response)?)?;
-        for skipped in set.skipped() {
-            tracing::debug!(url, %skipped, "a key of the set is left out");
-        }
+        let set = KeySet::parse_where(self.backend, self.accepted(response)?, takes_issuer)?;
+        self.skips.tell(address::without_query(url), set.skipped());
         // A provider without any key is broken rather than without keys: what is at hand stays, within its bound.
         if set.keys().is_empty() {
-            return Err(LoadError::NoUsableKey(set.skipped().len()));
+            return Err(LoadError::no_usable_key(&set));
         }
         let etag = response.header("etag").filter(|etag| is_etag(etag));
         let tag = etag.map(|etag| Tag { origin: url.to_owned(), value: etag.as_bytes().to_vec() });
@@ -115,7 +131,6 @@ fn seconds(digits: &str) -> Option<u64> {
 }
 
 /// Loads the set of one fixed address.
-#[derive(Debug)]
 pub(super) struct SetLoad {
     pub(super) http: Http,
     pub(super) url: String,
@@ -124,11 +139,18 @@ pub(super) struct SetLoad {
 #[async_trait]
 impl Load for SetLoad {
     async fn load(&self, tag: Option<Arc<Tag>>) -> Result<Loaded, LoadError> {
-        self.http.load_set(&self.url, tag.as_deref()).await
+        self.http.load_set(&self.url, tag.as_deref(), &|_| true).await
     }
 
     fn origin(&self) -> &str {
-        self.url.split('?').next().unwrap_or_default()
+        address::without_query(&self.url)
+    }
+}
+
+impl fmt::Debug for SetLoad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { http, url } = self;
+        f.debug_struct("SetLoad").field("http", http).field("url", &address::shown(url)).finish()
     }
 }
 
@@ -171,6 +193,13 @@ mod tests {
         }
         assert_eq!(fresh(&[]), 600);
         assert_eq!(fresh(&[("cache-control", "public"), ("cache-control", "max-age=120")]), 120);
+    }
+
+    #[test]
+    fn debug_shows_no_query() {
+        let tag = Tag { origin: "https://id.example/?hush".to_owned(), value: b"hush".to_vec() };
+        let loaded = Loaded::Keys { keys: Vec::new(), tag: Some(tag), ttl: Duration::ZERO };
+        assert!(!format!("{loaded:?}").contains("hush"));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use sekisho_http::HttpError;
 
 use super::address::UrlError;
 use super::cache::{Loaded, Tag};
-use crate::{KeyError, KeySetError};
+use crate::key::PublicMaterial;
+use crate::{KeyError, KeySet, KeySetError, SkippedKey};
 
 /// Loads the keys once. `tag` is of the version at hand.
 #[async_trait]
@@ -20,7 +21,8 @@ pub(super) trait Load: Send + Sync + fmt::Debug {
     fn origin(&self) -> &str;
 }
 
-/// Says why no keys were loaded. Holds nothing of a token, and of the provider's answer no more than a cut and escaped issuer.
+/// Says why no keys were loaded. Holds nothing of a token, and of the provider's answer no more than a
+/// cut and escaped issuer or key id.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LoadError {
     #[error("the provider cannot be asked")]
@@ -37,8 +39,8 @@ pub(super) enum LoadError {
     TooLarge(usize),
     #[error("the key set cannot be read")]
     Set(#[from] KeySetError),
-    #[error("the key set has no usable key among {0}")]
-    NoUsableKey(usize),
+    #[error("the key set has no usable key among {among}{}", first_reason(first.as_ref()))]
+    NoUsableKey { among: usize, first: Option<SkippedKey>, leaked: Vec<PublicMaterial> },
     #[error("the discovery document is not a JSON object with the strings `issuer` and `jwks_uri`")]
     Document,
     #[error("the discovery document is of the issuer \"{0}\", which is not the one configured")]
@@ -53,7 +55,25 @@ pub(super) enum LoadError {
     Key(#[from] KeyError),
 }
 
+fn first_reason(first: Option<&SkippedKey>) -> String {
+    first.map(|skipped| format!("; {skipped}")).unwrap_or_default()
+}
+
 impl LoadError {
+    /// Says that a set has no usable key, and why the first is none.
+    pub(super) fn no_usable_key(set: &KeySet) -> Self {
+        let (among, first, leaked) = (set.skipped().len(), set.skipped().first().cloned(), set.leaked().to_vec());
+        Self::NoUsableKey { among, first, leaked }
+    }
+
+    /// Lists keys that must not be trusted any more although nothing was loaded.
+    pub(super) fn leaked(&self) -> &[PublicMaterial] {
+        match self {
+            Self::NoUsableKey { leaked, .. } => leaked,
+            _ => &[],
+        }
+    }
+
     /// Tells whether the provider seems to be away or starting, rather than wrong.
     pub(super) const fn is_transient(&self) -> bool {
         matches!(

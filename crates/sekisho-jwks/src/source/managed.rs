@@ -16,6 +16,7 @@ use super::cache::{Cache, Loaded, Permit};
 use super::flight::Flight;
 use super::load::{Load, LoadError};
 use super::policy::Policy;
+use super::told::causes;
 use crate::{KeyHealth, KeyLookup, KeyQuery, KeySource};
 
 /// Bounds how long the background sleeps, so that a clock that was set, or a machine that slept, is noticed.
@@ -216,11 +217,11 @@ async fn attempt(permit: Permit, loader: Arc<dyn Load>, budget: Duration) {
         }
         Err(error) => {
             let is_transient = error.is_transient();
+            let cause = causes(&error);
+            permit.forget(error.leaked());
             let failure = error.into_failure();
-            let error: &dyn std::error::Error = &failure;
-            let cause = error.source();
             // Told once for each outage, not with each attempt.
-            match permit.fail(failure.clone(), is_transient) {
+            match permit.fail(failure, is_transient) {
                 1 => tracing::warn!(origin, cause, "keys cannot be loaded; those at hand are used within their bound"),
                 failures => tracing::debug!(origin, cause, failures, "keys still cannot be loaded"),
             }

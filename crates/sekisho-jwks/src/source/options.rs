@@ -10,7 +10,11 @@ use super::context::SourceContext;
 use super::http_load::{Freshness, Http};
 use super::policy::Policy;
 use super::snapshot::Nameless;
+use super::told::Skips;
 use crate::KeySet;
+
+/// Bounds the timeouts; longer is a mistake in the unit.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, Debug)]
 pub(super) struct HttpOptions {
@@ -33,7 +37,7 @@ impl Default for HttpOptions {
                 refresh_ahead: Duration::from_secs(30),
                 stale_bound: Duration::from_secs(3600),
                 miss_interval: Duration::from_secs(30),
-                miss_memory: Duration::from_secs(120),
+                miss_memory: Duration::from_secs(60),
                 retry_first: Duration::from_secs(1),
                 retry_longest: Duration::from_secs(5),
                 budget: Duration::from_secs(5),
@@ -69,12 +73,15 @@ impl HttpOptions {
         if connect_timeout.is_zero() || total_timeout.is_zero() {
             return Err(ConfigError::new("a timeout for the key server is zero"));
         }
+        if connect_timeout.max(total_timeout) > LONGEST_TIMEOUT {
+            return Err(ConfigError::new("a timeout for the key server is above one hour"));
+        }
         let limits = HttpLimits { connect_timeout, total_timeout, max_body_bytes: KeySet::MAX_BYTES };
         let client = match client.or_else(|| context.http_client.clone()) {
             Some(client) => client,
             None => default_client(connect_timeout)?,
         };
-        Ok((Http { client, limits, backend: context.backend, freshness }, policy))
+        Ok((Http { client, limits, backend: context.backend, freshness, skips: Skips::default() }, policy))
     }
 }
 
@@ -91,7 +98,8 @@ fn default_client(_connect_timeout: Duration) -> Result<Arc<dyn HttpClient>, Con
 /// Writes the setters that the sources over HTTP have in common.
 macro_rules! http_setters {
     () => {
-        /// Sets the HTTP client. Default: the checkpoint's, or else one on `reqwest` with rustls.
+        /// Sets the HTTP client. Default: that of the [`SourceContext`](crate::SourceContext), if the builder of the verifier was
+        /// given one, or else a new one on `reqwest` with rustls; without the feature `reqwest` the source is refused.
         pub fn with_http_client(mut self, client: std::sync::Arc<dyn sekisho_http::HttpClient>) -> Self {
             self.options.client = Some(client);
             self
@@ -140,9 +148,13 @@ macro_rules! http_setters {
             self
         }
 
-        /// Sets how long a `kid` that the provider did not have is refused without asking again, default 2 min.
+        /// Sets how long a `kid` that the provider did not have is refused without asking again, default 60 s.
         ///
         /// Any refresh of the set ends it earlier.
+        ///
+        /// So whoever knows the `kid` of a key before it is published can send a token with it, and once the key is published and signs at
+        /// once, its tokens are refused until the memory or the next refresh ends it. Ids that cannot be guessed, such as thumbprints,
+        /// and keys that are published some time before they sign are not affected.
         pub fn with_unknown_kid_memory(mut self, memory: std::time::Duration) -> Self {
             self.options.policy.miss_memory = memory;
             self
@@ -158,13 +170,13 @@ macro_rules! http_setters {
             self
         }
 
-        /// Sets how long connecting may take, default 1 s. A client that was given may know better.
+        /// Sets how long connecting may take, default 1 s; above zero and at most 1 h. A client that was given may know better.
         pub fn with_connect_timeout(mut self, timeout: std::time::Duration) -> Self {
             self.options.connect_timeout = timeout;
             self
         }
 
-        /// Sets how long a whole load may take, discovery included, default 5 s.
+        /// Sets how long a whole load may take, discovery included, default 5 s; above zero and at most 1 h.
         pub fn with_total_timeout(mut self, timeout: std::time::Duration) -> Self {
             self.options.policy.budget = timeout;
             self

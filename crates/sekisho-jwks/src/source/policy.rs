@@ -57,7 +57,7 @@ mod tests {
             refresh_ahead: Duration::from_secs(30),
             stale_bound: Duration::from_secs(3600),
             miss_interval: Duration::from_secs(30),
-            miss_memory: Duration::from_secs(120),
+            miss_memory: Duration::from_secs(60),
             retry_first: Duration::from_secs(1),
             retry_longest: Duration::from_secs(5),
             budget: Duration::from_secs(5),

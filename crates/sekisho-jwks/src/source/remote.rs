@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 
 use sekisho_core::ConfigError;
@@ -15,12 +16,15 @@ use crate::KeySource;
 /// time enabled) the first load begins at once, otherwise with the first question.
 ///
 /// - A token whose key is at hand never waits for the provider, whatever a refresh is doing.
-/// - A token with an unknown `kid` waits for one load, shared by all who wait, if one is allowed; see
-///   [`with_unknown_kid_interval`](Self::with_unknown_kid_interval). However many such tokens come, the requests to the provider stay at a flat rate.
+/// - A token with an unknown `kid` waits for a load, shared by all who wait, if one is allowed; see
+///   [`with_unknown_kid_interval`](Self::with_unknown_kid_interval). If one runs already, that may have read the set before the key
+///   came into it: then the token waits for one more, two in all. However many such tokens come, the requests to the provider stay at a flat rate.
 /// - While the provider fails, the keys at hand go on within [`with_stale_bound`](Self::with_stale_bound), and an unknown `kid` is a
 ///   [`Failure`](sekisho_core::Failure), not a refusal. The background goes on asking; see [`with_retry_pauses`](Self::with_retry_pauses).
 /// - A key that the provider has removed dies with the next refresh, in caches of verified tokens too. A set without any usable key counts as
-///   a failure of the provider, not as the removal of all keys.
+///   a failure of the provider, not as the removal of all keys; but keys whose private half stands in it die.
+/// - A member `issuer` of a key is not looked at, as the URL does not say whose keys are meant. For a set that several issuers share, as
+///   tenants of Microsoft Entra do, take [`Discovery`](crate::Discovery).
 /// - Only `https`, save to 127.0.0.0/8, ::1 and `localhost`; no redirects; at most [`KeySet::MAX_BYTES`](crate::KeySet::MAX_BYTES) and
 ///   [`KeySet::MAX_KEYS`](crate::KeySet::MAX_KEYS). Nothing of a token goes into a request.
 ///
@@ -36,7 +40,7 @@ use crate::KeySource;
 /// # }
 /// # Ok::<(), sekisho_core::ConfigError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct RemoteKeys {
     url: String,
@@ -61,5 +65,24 @@ impl IntoKeySource for RemoteKeys {
         let (http, policy) = self.options.into_http(context)?;
         let loader = Arc::new(SetLoad { http, url: self.url });
         Ok(managed(policy, loader, Arc::clone(&context.clock)))
+    }
+}
+
+impl fmt::Debug for RemoteKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, options } = self;
+        f.debug_struct("RemoteKeys").field("url", &address::shown(url)).field("options", options).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_query() {
+        let keys = RemoteKeys::new("https://user:hush@id.example/keys?code=hush#hush");
+        let debug = format!("{keys:?}");
+        assert!(debug.contains("https://id.example/keys") && !debug.contains("hush"), "{debug}");
     }
 }

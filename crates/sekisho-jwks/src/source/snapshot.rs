@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sekisho_core::UnixSeconds;
 
+use crate::key::PublicMaterial;
 use crate::key_set::candidates;
 use crate::{Candidates, KeyLife, KeyLookup, KeyQuery, TrustedKey, VerifyingKey};
 
@@ -73,6 +74,12 @@ impl Snapshot {
         Self { keys: self.keys.clone(), times: Some(times) }
     }
 
+    /// Makes the same set without some keys.
+    pub(super) fn without(&self, leaked: &[PublicMaterial]) -> Self {
+        let keys = self.keys.iter().filter(|known| !known.key().is_one_of(leaked)).cloned().collect();
+        Self { keys, times: self.times }
+    }
+
     /// Ends the lives of the keys that `next` does not have any more, and prolongs the others.
     pub(super) fn hand_over(&self, next: &Self) {
         for old in &self.keys {
@@ -89,22 +96,49 @@ impl Snapshot {
 pub(super) fn look_up(keys: &[TrustedKey], query: KeyQuery<'_>, nameless: Nameless, now: UnixSeconds) -> Match {
     match candidates(keys, query) {
         // A dead key means that the set is being replaced this moment; the lock shows the next one.
-        KeyLookup::Found(found) if found.as_slice().iter().all(|key| key.life().is_live(now)) => Match::Found(found),
+        KeyLookup::Found(found) if is_live(&found, now) => Match::Found(found),
         KeyLookup::Found(_) => Match::Missing,
         KeyLookup::Ambiguous => Match::Ambiguous,
         _ => match query.kid {
             Some(kid) if keys.iter().any(|key| key.key().kid() == Some(kid)) => Match::Unfit,
-            Some(_) if nameless == Nameless::Use => look_up_nameless(keys, query),
+            Some(_) if nameless == Nameless::Use => look_up_nameless(keys, query, now),
             _ => Match::Missing,
         },
     }
 }
 
-fn look_up_nameless(keys: &[TrustedKey], query: KeyQuery<'_>) -> Match {
+fn look_up_nameless(keys: &[TrustedKey], query: KeyQuery<'_>, now: UnixSeconds) -> Match {
     let nameless: Vec<TrustedKey> = keys.iter().filter(|key| key.key().kid().is_none()).cloned().collect();
     match candidates(&nameless, KeyQuery { kid: None, ..query }) {
-        KeyLookup::Found(found) => Match::Found(found),
+        KeyLookup::Found(found) if is_live(&found, now) => Match::Found(found),
         KeyLookup::Ambiguous => Match::Ambiguous,
         _ => Match::Missing,
+    }
+}
+
+fn is_live(found: &Candidates, now: UnixSeconds) -> bool {
+    found.as_slice().iter().all(|key| key.life().is_live(now))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::{Algorithm, Backend};
+
+    #[test]
+    fn a_dead_key_is_no_answer_whether_it_has_a_name_or_not() {
+        #[cfg(feature = "aws-lc-rs")]
+        let backend = Backend::aws_lc();
+        #[cfg(not(feature = "aws-lc-rs"))]
+        let backend = Backend::ring();
+        let key = VerifyingKey::hmac(backend, Algorithm::Hs256, &[7; 32]).unwrap();
+        let (query, until) = (KeyQuery { kid: Some("a"), algorithm: Algorithm::Hs256 }, UnixSeconds::new(10));
+        for key in [key.clone(), key.with_kid("a")] {
+            let keys = [TrustedKey::new(key, Arc::new(KeyLife::until(until)))];
+            assert!(matches!(look_up(&keys, query, Nameless::Use, UnixSeconds::new(9)), Match::Found(_)));
+            assert!(matches!(look_up(&keys, query, Nameless::Use, until), Match::Missing));
+        }
     }
 }

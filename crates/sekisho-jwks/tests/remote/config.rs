@@ -1,14 +1,16 @@
 //! What cannot work is said when the source is built, and sources that never change.
 
+use std::path::Path;
 use std::time::Duration;
 
 use sekisho_core::{Clock, SystemClock, UnixSeconds};
+use sekisho_http::{HttpError, HttpResponse};
 use sekisho_jwks::{
     Algorithm, Backend, Discovery, FileKeys, IntoKeySource, KeyHealth, KeyLookup, KeyQuery, RemoteKeys, SigningKey,
     SourceContext, StaticKeys, VerifyingKey,
 };
 
-use crate::support::{found, kid, told};
+use crate::support::{FakeClient, TestClock, ask, build, found, kid, set, told};
 
 fn error(source: impl IntoKeySource) -> String {
     told(&source.into_key_source(&SourceContext::new(Backend::aws_lc())).unwrap_err())
@@ -46,10 +48,66 @@ fn settings_that_bound_nothing_are_refused() {
         keys().with_retry_pauses(second * 2, second),
         keys().with_connect_timeout(zero),
         keys().with_total_timeout(zero),
+        keys().with_connect_timeout(second * 3601),
+        keys().with_connect_timeout(Duration::MAX),
+        keys().with_total_timeout(second * 3601),
+        keys().with_total_timeout(Duration::MAX),
     ] {
         assert!(!error(keys).is_empty());
     }
     assert!(error(FileKeys::new("/dev/null").with_check_interval(zero)).contains("one second"));
+}
+
+#[tokio::test]
+async fn no_duration_is_too_long_to_be_counted() {
+    let (max, second) = (Duration::MAX, Duration::from_secs(1));
+    let settings: [fn(Discovery) -> Discovery; 10] = [
+        |keys| keys.with_default_freshness(Duration::MAX),
+        |keys| keys.with_freshness_bounds(Duration::from_secs(1), Duration::MAX),
+        |keys| keys.with_freshness_bounds(Duration::MAX, Duration::MAX),
+        |keys| keys.with_refresh_ahead(Duration::MAX),
+        |keys| keys.with_stale_bound(Duration::MAX),
+        |keys| keys.with_unknown_kid_interval(Duration::MAX),
+        |keys| keys.with_unknown_kid_memory(Duration::MAX),
+        |keys| keys.with_retry_pauses(Duration::from_secs(1), Duration::MAX),
+        |keys| keys.with_retry_pauses(Duration::MAX, Duration::MAX),
+        |keys| keys.with_document_lifetime(Duration::MAX),
+    ];
+    let all: fn(Discovery) -> Discovery = |keys| {
+        let (max, hour) = (Duration::MAX, Duration::from_secs(3600));
+        let keys = keys.with_default_freshness(max).with_freshness_bounds(max, max).with_refresh_ahead(max);
+        let keys = keys.with_stale_bound(max).with_unknown_kid_interval(max).with_unknown_kid_memory(max);
+        let keys = keys.with_retry_pauses(max, max).with_document_lifetime(max);
+        keys.with_connect_timeout(hour).with_total_timeout(hour)
+    };
+    for setting in settings.into_iter().chain([all]) {
+        let clock = TestClock::new();
+        let keys = set(&["a"]);
+        let client = FakeClient::new(move |request| {
+            let document = r#"{"issuer":"https://id.example","jwks_uri":"https://id.example/keys"}"#.to_owned();
+            let headers = vec![("cache-control".to_owned(), format!("max-age={}", u64::MAX))];
+            let body = if request.url.contains("well-known") { document } else { keys.clone() };
+            Ok(HttpResponse { status: 200, headers, body: body.into_bytes() })
+        });
+        let source = build(setting(Discovery::oidc("https://id.example").with_http_client(client.clone())), &clock);
+        found(ask(&source, "a", clock.now()).await);
+        assert!(matches!(ask(&source, "x", clock.now()).await, KeyLookup::Unknown));
+        assert!(source.health(clock.now()).is_ready());
+        client.set(|_| Err(HttpError::Timeout));
+        for seconds in [1, 100_000, 1 << 40] {
+            clock.advance(seconds);
+            drop(ask(&source, "x", clock.now()).await);
+            source.health(clock.now());
+            tokio::task::yield_now().await;
+        }
+    }
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("longest-{}.json", std::process::id()));
+    std::fs::write(&file, set(&["a"])).unwrap();
+    let clock = TestClock::new();
+    let source = build(FileKeys::new(&file).with_check_interval(max), &clock);
+    found(ask(&source, "a", clock.now().saturating_add(second)).await);
+    drop(ask(&source, "x", clock.now()).await);
+    drop(ask(&source, "x", UnixSeconds::MAX).await);
 }
 
 #[test]

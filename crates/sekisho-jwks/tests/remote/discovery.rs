@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use sekisho_core::Clock;
 use sekisho_http::HttpResponse;
-use sekisho_jwks::{Discovery, IntoKeySource, KeyLookup};
+use sekisho_jwks::{Discovery, IntoKeySource, KeyLookup, RemoteKeys};
 use serde_json::json;
 
 use crate::server::{Reply, Server};
-use crate::support::{FakeClient, TestClock, ask, build, context, found, ok, set, told, unavailable};
+use crate::support::{FakeClient, TestClock, ask, build, context, found, jwk, ok, set, told, unavailable};
 
 const OIDC: &str = "/realms/a/.well-known/openid-configuration";
 const OAUTH: &str = "/.well-known/oauth-authorization-server/realms/a";
@@ -176,6 +176,41 @@ async fn a_tenant_template_is_taken_when_the_owner_says_so() {
     unavailable(ask(&build(Discovery::oidc(&issuer), &clock), "a", clock.now()).await);
     server.set(OIDC, document(&server.url("/{tenantid}/a/b"), &server.url("/keys")));
     unavailable(ask(&build(Discovery::oidc(&issuer).with_tenant_template(), &clock), "a", clock.now()).await);
+}
+
+#[tokio::test]
+async fn a_key_that_names_another_issuer_verifies_nothing() {
+    let of = |kid: &str, issuer: &str| {
+        let mut key = jwk(kid);
+        key["issuer"] = issuer.into();
+        key
+    };
+    let body = json!({"keys": [
+        jwk("none"),
+        of("own", "https://id.example/tenant/v2.0"),
+        of("template", "https://id.example/{tenantid}/v2.0"),
+        of("consumers", "https://id.example/9188040d/v2.0"),
+        of("slash", "https://id.example/tenant/v2.0/"),
+        of("elsewhere", "https://evil.example/{tenantid}/v2.0"),
+        of("everything", "{tenantid}"),
+    ]})
+    .to_string();
+    let clock = TestClock::new();
+    let client = FakeClient::new(move |request| {
+        let document = json!({"issuer": "https://id.example/tenant/v2.0", "jwks_uri": "https://id.example/keys"});
+        ok(if request.url.contains("well-known") { document.to_string() } else { body.clone() })
+    });
+    let discovery = Discovery::oidc("https://id.example/tenant/v2.0").with_http_client(client.clone());
+    let source = build(discovery, &clock);
+    for name in ["none", "own", "template"] {
+        found(ask(&source, name, clock.now()).await);
+    }
+    for name in ["consumers", "slash", "elsewhere", "everything"] {
+        assert!(matches!(ask(&source, name, clock.now()).await, KeyLookup::Unknown), "{name}");
+    }
+    // A bare URL does not say whose keys are meant.
+    let remote = build(RemoteKeys::new("https://id.example/keys").with_http_client(client), &clock);
+    found(ask(&remote, "consumers", clock.now()).await);
 }
 
 #[tokio::test]

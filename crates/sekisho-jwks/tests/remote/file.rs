@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use sekisho_core::{Clock, UnixSeconds};
 use sekisho_jwks::{FileKeys, IntoKeySource, KeyHealth, KeyLookup, KeySet};
+use serde_json::json;
 
-use crate::support::{TestClock, ask, build, context, eventually, found, kid, set, told, unavailable};
+use crate::support::{TestClock, ask, build, context, eventually, found, jwk, kid, set, told, unavailable};
 
 const PEM: &str = "-----BEGIN PUBLIC KEY-----\n\
     MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
@@ -95,6 +96,26 @@ async fn a_broken_or_missing_file_leaves_the_keys_at_hand() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn the_only_key_dies_when_its_private_half_is_in_the_file() {
+    let (path, clock) = (path("leaked"), TestClock::new());
+    let good = jwk("a");
+    let mut private = good.clone();
+    private["d"] = "A".repeat(43).into();
+    fs::write(&path, json!({ "keys": [good] }).to_string()).unwrap();
+    let source = build(FileKeys::new(&path), &clock);
+    let life = Arc::clone(found(source.find(kid("a"), clock.now())).life());
+    fs::write(&path, json!({ "keys": [good, private] }).to_string()).unwrap();
+    clock.advance(5);
+    unavailable(ask(&source, "b", clock.now()).await);
+    unavailable(ask(&source, "a", clock.now()).await);
+    assert!(!life.is_live(clock.now()) && !source.health(clock.now()).is_ready());
+    // The very file of before is taken for new.
+    fs::write(&path, json!({ "keys": [good] }).to_string()).unwrap();
+    clock.advance(5);
+    found(ask(&source, "a", clock.now()).await);
 }
 
 #[test]

@@ -1,11 +1,10 @@
-//! However many tokens with unknown keys come, requests and memory stay flat, and nothing of them is told.
+//! However many tokens with unknown keys come, requests and memory stay flat.
 
 use std::sync::{Arc, Mutex};
 
 use sekisho_core::Clock;
 use sekisho_http::{HttpError, HttpResponse};
 use sekisho_jwks::{IntoKeySource, KeyLookup, RemoteKeys};
-use tracing::field::{Field, Visit};
 
 use crate::support::{FakeClient, TestClock, ask, context, found, kid, ok, set, unavailable};
 
@@ -96,62 +95,4 @@ async fn a_provider_that_swings_between_good_and_bad_gets_few_requests() {
         clock.advance(1);
     }
     assert!(client.count() <= 6, "{}", client.count());
-}
-
-#[tokio::test]
-async fn no_event_holds_anything_of_a_token() {
-    let clock = TestClock::new();
-    let heard = Listener::default();
-    let told = Arc::clone(&heard.0);
-    let _listening = tracing::subscriber::set_default(heard);
-    let keys = set(&["a"]);
-    let client = FakeClient::new(move |_| ok(keys.clone()));
-    let source = RemoteKeys::new("https://id.example/keys?hush=hush").with_http_client(client.clone());
-    let source = source.into_key_source(&context(&clock)).unwrap();
-    ask(&source, "hostile-kid", clock.now()).await;
-    client.set(|_| Err(HttpError::Timeout));
-    clock.advance(31);
-    unavailable(ask(&source, "hostile-kid-2", clock.now()).await);
-    client.set(|_| ok(set(&["a"])));
-    clock.advance(31);
-    ask(&source, "hostile-kid-3", clock.now()).await;
-    let told = told.lock().unwrap().join("\n");
-    for event in ["keys loaded", "keys cannot be loaded", "keys can be loaded again"] {
-        assert!(told.contains(event), "{told}");
-    }
-    assert!(!told.contains("hostile") && !told.contains("hush"), "{told}");
-}
-
-/// Writes down every event.
-#[derive(Default)]
-struct Listener(Arc<Mutex<Vec<String>>>);
-
-impl tracing::Subscriber for Listener {
-    fn enabled(&self, _metadata: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _span: &tracing::span::Id, _values: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Write(String);
-        impl Visit for Write {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                self.0.push_str(&format!("{field}={value:?} "));
-            }
-        }
-        let mut line = Write(String::new());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn enter(&self, _span: &tracing::span::Id) {}
-
-    fn exit(&self, _span: &tracing::span::Id) {}
 }

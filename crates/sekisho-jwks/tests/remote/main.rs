@@ -8,6 +8,7 @@ mod discovery;
 mod faults;
 mod file;
 mod flood;
+mod logs;
 mod refresh;
 mod server;
 mod support;

@@ -161,12 +161,12 @@ async fn a_key_rotated_right_after_a_load_is_found_at_once() {
 async fn the_same_unknown_kid_is_not_asked_for_again_until_forgotten_or_a_new_set() {
     let (cache, attempts) = (cache_with(&["a"]), AtomicUsize::new(0));
     ask(&cache, "x", at(1), &["a"], &attempts).await;
-    ask(&cache, "x", at(120), &["a"], &attempts).await;
+    ask(&cache, "x", at(60), &["a"], &attempts).await;
     assert_eq!(attempts.load(Ordering::SeqCst), 1);
-    ask(&cache, "x", at(121), &["a"], &attempts).await;
+    ask(&cache, "x", at(61), &["a"], &attempts).await;
     assert_eq!(attempts.load(Ordering::SeqCst), 2);
-    cache.begin_if_due(at(TTL + 121)).unwrap().succeed(loaded(&["a"]), 0);
-    ask(&cache, "x", at(TTL + 122), &["a"], &attempts).await;
+    cache.begin_if_due(at(TTL + 61)).unwrap().succeed(loaded(&["a"]), 0);
+    ask(&cache, "x", at(TTL + 62), &["a"], &attempts).await;
     assert_eq!(attempts.load(Ordering::SeqCst), 3);
 }
 
@@ -212,6 +212,40 @@ fn a_removed_key_dies_and_a_kept_one_lives_on() {
     assert!(Arc::ptr_eq(kept.life(), found(cache.find(kid("a"), at(TTL))).life()));
     assert!(kept.life().is_live(at(2 * TTL + STALE - 1)));
     assert!(!kept.life().is_live(at(2 * TTL + STALE)));
+}
+
+#[test]
+fn a_leaked_key_dies_though_nothing_was_loaded() {
+    let cache = cache();
+    let (set, leaked) = (loaded(&["a", "b"]), public_half(&key("x")));
+    cache.begin_if_due(at(0)).unwrap().succeed(set, 0);
+    let life = Arc::clone(found(cache.find(kid("a"), at(1))).life());
+    let permit = cache.begin_if_due(at(TTL)).unwrap();
+    permit.forget(&[]);
+    assert!(life.is_live(at(TTL)));
+    permit.forget(&[leaked]);
+    permit.fail(down(), false);
+    assert!(!life.is_live(at(0)));
+    assert_eq!(retry_after(&cache.find(kid("a"), at(TTL))), 30);
+    assert_eq!(cache.health(at(TTL)), KeyHealth::Unavailable);
+    cache.begin_if_due(at(TTL + 30)).unwrap().succeed(loaded(&["a"]), 0);
+    assert!(is_found(&cache.find(kid("a"), at(TTL + 30))));
+    assert!(!life.is_live(at(TTL + 30)), "a life that ended stays so");
+}
+
+#[test]
+fn who_was_given_up_for_lost_makes_nobody_forget() {
+    let cache = cache_with(&["a"]);
+    let lost = cache.begin_if_due(at(TTL)).unwrap();
+    pass(&cache, cache.policy().patience());
+    cache.begin_if_due(at(TTL + 7)).unwrap().succeed(loaded(&["a"]), 0);
+    lost.forget(&[public_half(&key("x"))]);
+    assert!(is_found(&cache.find(kid("a"), at(TTL + 7))));
+}
+
+fn public_half(key: &VerifyingKey) -> PublicMaterial {
+    let jwk = sekisho_core::json::JsonObject::from_serialize(&key.public_jwk().unwrap()).unwrap();
+    crate::jwk::public_material(&jwk, "OKP").unwrap()
 }
 
 #[test]
@@ -273,7 +307,7 @@ fn pass(cache: &Cache, time: Duration) {
     let mut state = cache.lock();
     state.last_begun = state.last_begun.map(|begun| begun.checked_sub(time).unwrap());
     if let Some(running) = &mut state.running {
-        running.patience = running.patience.checked_sub(time).unwrap();
+        running.patience = running.patience.map(|patience| patience.checked_sub(time).unwrap());
     }
 }
 
@@ -325,6 +359,15 @@ fn an_attempt_whose_runtime_stands_still_is_given_up() {
     next.succeed(loaded(&["b"]), 0);
     assert!(is_found(&cache.find(kid("b"), at(TTL + 7))));
     assert!(!is_found(&cache.find(kid("a"), at(TTL + 7))));
+}
+
+#[test]
+fn no_budget_is_too_long_to_be_counted() {
+    let cache = Cache::new(Policy { budget: Duration::MAX, ..HttpOptions::default().policy });
+    let permit = cache.begin_if_due(at(0)).unwrap();
+    assert!(cache.begin_if_due(at(1)).is_none());
+    permit.succeed(loaded(&["a"]), 0);
+    assert!(is_found(&cache.find(kid("a"), at(0))));
 }
 
 #[test]
