@@ -1,6 +1,7 @@
 //! The suite's service on actix-web.
 
-use actix_web::dev::ServerHandle;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::rt::System;
 use actix_web::{App, HttpResponse, HttpServer, guard, web};
 use sekisho_actix::{CheckpointExt as _, Claims, MaybePrincipal, Principal, RefusalError};
@@ -19,14 +20,25 @@ impl ActixService {
     /// Serves the suite's routes, by two workers on threads of their own.
     pub(crate) fn start(checkpoint: &Checkpoint) -> Self {
         let checkpoint = checkpoint.clone();
+        Self::serve(move || App::new().configure(|config| routes(config, &checkpoint)))
+    }
+
+    /// Serves any app.
+    pub(crate) fn serve<T, B>(app: impl Fn() -> App<T> + Clone + Send + 'static) -> Self
+    where
+        T: ServiceFactory<
+                ServiceRequest,
+                Config = (),
+                Response = ServiceResponse<B>,
+                Error = actix_web::Error,
+                InitError = (),
+            > + 'static,
+        B: MessageBody + 'static,
+    {
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             System::new().block_on(async move {
-                let server = HttpServer::new(move || App::new().configure(|config| routes(config, &checkpoint)))
-                    .workers(2)
-                    .disable_signals()
-                    .bind(("127.0.0.1", 0))
-                    .expect("a port");
+                let server = HttpServer::new(app).workers(2).disable_signals().bind(("127.0.0.1", 0)).expect("a port");
                 let address = *server.addrs().first().expect("an address");
                 let server = server.run();
                 sender.send((format!("http://{address}"), server.handle())).expect("the test waits");
@@ -45,7 +57,7 @@ impl Drop for ActixService {
     }
 }
 
-fn routes(config: &mut web::ServiceConfig, checkpoint: &Checkpoint) {
+pub(crate) fn routes(config: &mut web::ServiceConfig, checkpoint: &Checkpoint) {
     let ruled = |path: &'static str, rule| web::resource(path).wrap(checkpoint.require(rule)).route(web::get().to(me));
     let post = web::resource("/orders").guard(guard::Post()).wrap(checkpoint.require(contract::write()));
     let options = web::method(actix_web::http::Method::OPTIONS).to(HttpResponse::NoContent);

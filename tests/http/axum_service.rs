@@ -38,7 +38,7 @@ impl Drop for AxumService {
     }
 }
 
-fn routes(checkpoint: &Checkpoint) -> Router {
+pub(crate) fn routes(checkpoint: &Checkpoint) -> Router {
     let require = |rule| checkpoint.require(rule);
     let guarded = Router::new()
         .route("/orders", get(me).options(|| async { StatusCode::NO_CONTENT }))

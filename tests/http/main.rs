@@ -5,6 +5,7 @@ mod actix_service;
 mod axum_placement;
 mod axum_service;
 mod contract;
+mod cors;
 mod hot_path;
 mod log;
 mod suite;
