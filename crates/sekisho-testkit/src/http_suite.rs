@@ -24,7 +24,8 @@ use expected::Expected;
 /// [`AUDIENCE`](Self::AUDIENCE), roles at the JSON pointer [`ROLES`](Self::ROLES), and reads the issuer's clock. It has the realm
 /// [`REALM`](Self::REALM), the cookie [`COOKIE`](Self::COOKIE), the credential header [`HEADER`](Self::HEADER), the public routes
 /// [`PUBLIC_ROUTES`](Self::PUBLIC_ROUTES), and metadata for the resource [`RESOURCE`](Self::RESOURCE) with the issuer as its only
-/// authorization server. All else is as it is by default.
+/// authorization server. All else is as it is by default, and nothing stands outside of it: a CORS layer would answer the
+/// preflights that the suite wants to see refused.
 ///
 /// **Routes.** "Caller" means 200 and `{"issuer": …, "subject": …}` of the principal.
 ///
