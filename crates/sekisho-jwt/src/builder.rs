@@ -64,6 +64,11 @@ impl JwtStart {
 }
 
 /// Waits for the audience; without one there is no verifier.
+///
+/// ```compile_fail,E0599
+/// # use sekisho_jwt::Jwt;
+/// let verifier = Jwt::issuer("https://id.example").build(); // no audience
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct JwtIssuer {

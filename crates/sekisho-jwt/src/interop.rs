@@ -54,7 +54,7 @@ pub fn key_set_from(backend: Backend, set: &JwkSet) -> Result<KeySet, KeySetErro
     KeySet::parse(backend, &text)
 }
 
-/// Returns what its `decode` would: the header's place is empty, the claims are `T`.
+/// Returns what its `decode` would, for code that expects that: the claims, and a header that names the algorithm and nothing else.
 #[must_use]
 pub fn token_data<T>(algorithm: jsonwebtoken::Algorithm, verified: Verified<Claims<T>>) -> jsonwebtoken::TokenData<T> {
     let (_, claims) = verified.into_inner().into_parts();

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sekisho_core::{Authenticate, Credential, Failure, RevocationCheck};
-use sekisho_jwt::jwks::{KeyHealth, KeyLife, KeyLookup, KeyQuery, KeySource, SigningKey, TrustedKey, VerifyingKey};
+use sekisho_jwt::jwks::{
+    KeyHealth, KeyLife, KeyLookup, KeyQuery, KeyRing, KeySource, SigningKey, StaticKeys, TrustedKey, VerifyingKey,
+};
 use sekisho_jwt::{
     Algorithm, Backend, CacheLimits, Claim, Jwt, JwtBuilder, Principal, Profile, Refusal, Reject, Signer, Step,
     UnixSeconds, Verifier,
@@ -386,6 +388,27 @@ fn refuses_a_configuration_that_cannot_be_meant() {
         assert!(message.contains(expected), "{expected}: {message}");
     }
     assert!(fails(Jwt::issuer("no url").audience("a")).is_some());
+}
+
+#[test]
+fn a_signer_follows_its_rings_rotation() {
+    let first = SigningKey::generate(Backend::default(), Algorithm::Ed25519).unwrap();
+    let second = SigningKey::generate(Backend::default(), Algorithm::Ed25519).unwrap();
+    let keys = StaticKeys::new([first.verifying_key(), second.verifying_key()]);
+    let verifier = Jwt::issuer(ISSUER).audience(AUDIENCE).with_keys(keys).build().unwrap();
+    let ring = Arc::new(KeyRing::new(first.clone()).with_lead(Duration::ZERO));
+    let signer = Signer::from_ring(Arc::clone(&ring)).with_type("at+jwt");
+    let kid = |token: &str| {
+        let header = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token.split('.').next().unwrap()).unwrap();
+        serde_json::from_slice::<Value>(&header).unwrap()["kid"].as_str().unwrap().to_owned()
+    };
+    let before = signer.sign(&claims(json!({}))).unwrap();
+    ring.announce(second.clone(), NOW).unwrap();
+    ring.rotate(NOW).unwrap();
+    let after = signer.sign(&claims(json!({}))).unwrap();
+    assert_eq!((kid(&before), kid(&after)), (first.kid().to_owned(), second.kid().to_owned()));
+    assert!(answer(&verifier, &before).is_ok() && answer(&verifier, &after).is_ok());
+    assert!(signer.sign(&json!(["no", "object"])).is_err());
 }
 
 #[test]
