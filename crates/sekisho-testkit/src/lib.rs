@@ -3,6 +3,7 @@
 
 mod clock;
 mod crypto;
+mod fake;
 mod forge;
 mod hostile;
 mod http_suite;
@@ -12,6 +13,7 @@ mod served;
 mod token;
 
 pub use clock::FixedClock;
+pub use fake::FakeAuthenticator;
 pub use hostile::{HonestToken, HostileContext, HostileGroup, HostileToken, honest_tokens, hostile_tokens};
 pub use http_suite::HttpSuite;
 pub use issuer::Issuer;
