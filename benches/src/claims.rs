@@ -49,6 +49,27 @@ pub struct Claims {
     pub realm_access: Roles,
 }
 
+/// The same claims, borrowed from the verified token wherever that is possible.
+#[derive(Clone, Debug, Deserialize)]
+pub struct BorrowedClaims<'a> {
+    pub iss: &'a str,
+    pub sub: &'a str,
+    pub aud: Vec<&'a str>,
+    pub exp: u64,
+    pub iat: u64,
+    pub jti: &'a str,
+    pub azp: &'a str,
+    pub scope: &'a str,
+    #[serde(borrow)]
+    pub realm_access: BorrowedRoles<'a>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct BorrowedRoles<'a> {
+    #[serde(borrow)]
+    pub roles: Vec<&'a str>,
+}
+
 /// The same without the registered claims, for libraries that hand those over by themselves.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct OwnClaims {

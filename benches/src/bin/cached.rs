@@ -27,7 +27,9 @@ fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let sizes = if quick { Sizes::QUICK } else { Sizes::FULL };
     let mut lines = hits(&sizes);
-    lines.extend(entry(&sizes));
+    for entries in [sizes.entries, sizes.different] {
+        lines.extend(entry(entries));
+    }
     lines.extend(many_tokens(&sizes));
     lines.extend(unknown_kids(&sizes));
     write_lines("cached", &lines);
@@ -101,9 +103,8 @@ fn hits(sizes: &Sizes) -> Vec<Value> {
 }
 
 /// Weighs the cache: all of the heap it holds, less the tokens' text, less the claims that any holder of a principal has.
-fn entry(sizes: &Sizes) -> Vec<Value> {
+fn entry(count: usize) -> Vec<Value> {
     let key = BenchKey::generate(Alg::EdDsa);
-    let count = sizes.entries;
     let at = UnixSeconds::new(now());
     let tokens: Vec<_> = (0..count).map(|number| key.token(&claims(ISSUER, number))).collect();
     let text: usize = tokens.iter().map(String::len).sum();
@@ -133,9 +134,9 @@ fn entry(sizes: &Sizes) -> Vec<Value> {
     );
     println!("(an empty verifier with a cache for as many holds {} bytes)", thousands(empty as f64));
     vec![
-        figure("bytes an entry: token text", text, "bytes"),
-        figure("bytes an entry: claims and principal", claims, "bytes"),
-        figure("bytes an entry: rest", rest, "bytes"),
+        figure(&format!("bytes an entry of {count}: token text"), text, "bytes"),
+        figure(&format!("bytes an entry of {count}: claims and principal"), claims, "bytes"),
+        figure(&format!("bytes an entry of {count}: rest"), rest, "bytes"),
     ]
 }
 
@@ -236,7 +237,7 @@ fn verifier(key: &BenchKey, entries: usize) -> Verifier {
 }
 
 fn limits(entries: usize) -> CacheLimits {
-    CacheLimits::new(entries, 256 << 20)
+    CacheLimits::new(entries, 1 << 30)
 }
 
 /// Returns the bytes of heap that are in use.

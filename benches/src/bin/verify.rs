@@ -4,6 +4,7 @@
 
 use std::alloc::System;
 use std::collections::HashSet;
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use huskarl_resource_server::validator::custom::CustomValidator;
 use jsonwebtoken::{DecodingKey, Validation};
 use jwt_simple::prelude::{self as simple, EdDSAPublicKeyLike as _, MACLike as _};
 use jwt_simple::prelude::{ECDSAP256PublicKeyLike as _, ECDSAP384PublicKeyLike as _, RSAPublicKeyLike as _};
-use sekisho_benches::claims::{AUDIENCE, Claims, ISSUER, OwnClaims, claims, now};
+use sekisho_benches::claims::{AUDIENCE, BorrowedClaims, Claims, ISSUER, OwnClaims, claims, now};
 use sekisho_benches::keys::{Alg, BenchKey};
 use sekisho_benches::measure::{Case, measure};
 use sekisho_benches::report::report;
@@ -62,6 +63,17 @@ fn cases_of<'a>(key: &'a BenchKey, token: &'a str) -> Vec<Case<'a>> {
     cases.push(Case::new(case("sekisho, typed claims"), &baseline, {
         let ours = ours.clone();
         move || ours.verify_now(token, at).unwrap().unwrap().typed::<Claims>().unwrap()
+    }));
+    cases.push(Case::new(case("sekisho, borrowed typed claims"), &baseline, {
+        let ours = ours.clone();
+        move || {
+            let verified = ours.verify_now(token, at).unwrap().unwrap();
+            let claims = verified.get().claims().deserialize::<BorrowedClaims<'_>>().unwrap();
+            // What is borrowed cannot leave: it is used here, as a handler would.
+            black_box(&claims);
+            drop(claims);
+            verified
+        }
     }));
     cases.push(Case::new(case("sekisho, principal"), &baseline, move || ours.verify_now(token, at).unwrap().unwrap()));
 

@@ -1,9 +1,13 @@
 //! One route, guarded by one library each, set up as its documentation shows. Every handler takes the claims the way its
 //! library hands them out, and answers the same bytes.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
 
-use axum::extract::FromRef;
+use axum::extract::{FromRef, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
 use axum_jwt_auth::{Decoder, LocalDecoder};
@@ -14,18 +18,20 @@ use huskarl_core::jwk::{Jwks, PublicJwks};
 use huskarl_crypto_native::NativeVerifierPlatform;
 use huskarl_resource_server::validator::custom::CustomValidator;
 use sekisho_axum::CheckpointExt as _;
-use sekisho_benches::claims::{AUDIENCE, Claims, ISSUER, OwnClaims};
+use sekisho_benches::claims::{AUDIENCE, Claims, ISSUER, OwnClaims, now};
 use sekisho_benches::ready;
+use sekisho_core::UnixSeconds;
 use sekisho_http::Checkpoint;
 use sekisho_jwt::jwks::{KeySet, StaticKeys};
-use sekisho_jwt::{Backend, Jwt, JwtBuilder, Profile};
+use sekisho_jwt::{Backend, Jwt, JwtBuilder, Profile, Verifier};
 use tower_oauth2_resource_server::server::OAuth2ResourceServer;
 use tower_oauth2_resource_server::tenant::TenantConfiguration;
 use tower_oauth2_resource_server::validation::ClaimsValidationSpec;
 
 /// Names the cases; the first is the baseline.
-pub(crate) const CASES: [&str; 7] = [
+pub(crate) const CASES: [&str; 8] = [
     "bare axum",
+    "from_fn and a HashMap by token, by hand",
     "sekisho-axum",
     "sekisho-axum, typed claims",
     "sekisho-axum, without cache",
@@ -43,6 +49,7 @@ const BODY: &str = "ok";
 pub(crate) async fn router(case: &str, key_set: &str) -> Router {
     match case {
         "bare axum" => Router::new().route("/orders", get(async || BODY)),
+        "from_fn and a HashMap by token, by hand" => by_hand(key_set),
         "sekisho-axum" => {
             let checkpoint = checkpoint(jwt(key_set));
             Router::new().route("/orders", get(async |_: sekisho_axum::Principal| BODY)).layer(checkpoint.layer())
@@ -60,6 +67,33 @@ pub(crate) async fn router(case: &str, key_set: &str) -> Router {
         "huskarl-axum" => huskarl(key_set).await,
         other => panic!("no case {other}"),
     }
+}
+
+/// Keeps every token for ever, whatever becomes of it: what a cache could cost at the least.
+fn by_hand(key_set: &str) -> Router {
+    type Known = RwLock<HashMap<String, Arc<Claims>>>;
+    async fn guard(
+        State((known, verifier)): State<(Arc<Known>, Verifier)>,
+        mut request: Request,
+        next: Next,
+    ) -> Result<Response, StatusCode> {
+        let value = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = value.and_then(|value| value.strip_prefix("Bearer ")).ok_or(StatusCode::UNAUTHORIZED)?;
+        let cached = known.read().unwrap().get(token).cloned();
+        let claims = match cached {
+            Some(claims) => claims,
+            None => {
+                let verified = verifier.verify_as::<Claims>(token, UnixSeconds::new(now())).await;
+                let claims = Arc::new(verified.map_err(|_| StatusCode::UNAUTHORIZED)?.get().custom().clone());
+                known.write().unwrap().insert(token.to_owned(), Arc::clone(&claims));
+                claims
+            }
+        };
+        request.extensions_mut().insert(claims);
+        Ok(next.run(request).await)
+    }
+    let state = (Arc::new(Known::default()), jwt(key_set).without_cache().build().unwrap());
+    Router::new().route("/orders", get(async |_: Extension<Arc<Claims>>| BODY)).layer(from_fn_with_state(state, guard))
 }
 
 fn jwt(key_set: &str) -> JwtBuilder {
