@@ -222,3 +222,41 @@ impl Obligation {
         self.parameters.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dangerous::PrincipalBuilder;
+
+    #[test]
+    fn only_a_permit_lets_a_request_pass() {
+        assert!(Decision::permit().is_permitted());
+        assert!(!Decision::not_applicable().is_permitted());
+        assert!(!Decision::deny(Denial::Forbidden { reason: "closed" }).is_permitted());
+        assert_eq!(Decision::not_applicable().effect(), Effect::NotApplicable);
+    }
+
+    #[test]
+    fn a_decision_keeps_its_reasons_and_obligations() {
+        let parameters = JsonObject::parse(br#"{"field":"iban"}"#.to_vec()).unwrap();
+        let decision = Decision::permit()
+            .with_reason("policy orders/1")
+            .with_obligation(Obligation::new("mask").with_parameters(parameters));
+        assert_eq!(decision.reasons(), ["policy orders/1"]);
+        let [mask] = decision.obligations() else { panic!("one obligation") };
+        assert_eq!(mask.id(), "mask");
+        assert_eq!(mask.parameters().unwrap().get("field").unwrap().as_str().as_deref(), Some("iban"));
+    }
+
+    #[test]
+    fn an_access_request_hands_back_what_was_put_into_it() {
+        let alice = PrincipalBuilder::new("https://id.example", "alice").build().unwrap();
+        let context = JsonObject::parse(br#"{"ip":"192.0.2.1"}"#.to_vec()).unwrap();
+        let request = AccessRequest::new(&alice, "read", Resource::new("order", "42"), UnixSeconds::new(7));
+        assert!(request.context().is_none());
+        let request = request.with_context(&context);
+        assert_eq!((request.subject(), request.action(), request.now().as_secs()), (&alice, "read", 7));
+        assert_eq!((request.resource().kind(), request.resource().id()), ("order", "42"));
+        assert!(request.context().unwrap().get("ip").is_some());
+    }
+}

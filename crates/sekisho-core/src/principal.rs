@@ -254,3 +254,71 @@ pub enum Confirmation {
     /// `x5t#S256`: the SHA-256 thumbprint of a client certificate, base64url ([RFC 8705 §3.1](https://www.rfc-editor.org/rfc/rfc8705#section-3.1)).
     CertificateThumbprint(Box<str>),
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use super::*;
+    use crate::dangerous::PrincipalBuilder;
+
+    fn principal(issuer: &str, subject: &str) -> Principal {
+        PrincipalBuilder::new(issuer, subject).build().unwrap()
+    }
+
+    #[test]
+    fn a_subject_of_another_issuer_is_somebody_else() {
+        let (one, other) = (principal("https://a.example", "alice"), principal("https://b.example", "alice"));
+        assert_ne!(one, other);
+        assert_ne!(one.id(), other.id());
+        let people: HashSet<Principal> = [one.clone(), other.clone(), principal("https://a.example", "alice")].into();
+        assert_eq!(people.len(), 2);
+        let mut ages = HashMap::from([(one.id(), 30), (other.id(), 40)]);
+        ages.insert(principal("https://a.example", "alice").id(), 31);
+        assert_eq!((ages.len(), ages.get(&one.id())), (2, Some(&31)));
+        // Both texts run together would be the same.
+        assert_ne!(SubjectId::new("https://a.example", "b"), SubjectId::new("https://a.exampleb", ""));
+        assert_eq!(one.id().to_string(), "alice@https://a.example");
+        assert!(format!("{one:?}").contains("https://a.example"));
+    }
+
+    #[test]
+    fn the_same_subject_is_the_same_whatever_its_token_says() {
+        let one = PrincipalBuilder::new("https://a.example", "alice").with_scope("a").build().unwrap();
+        let other = PrincipalBuilder::new("https://a.example", "alice").with_scope("b").build().unwrap();
+        assert_eq!(one, other);
+    }
+
+    #[test]
+    fn a_clone_is_one_more_counter_of_the_same_memory() {
+        let one = principal("https://a.example", "alice");
+        let clone = one.clone();
+        assert!(Arc::ptr_eq(&one.0, &clone.0));
+        assert_eq!(Arc::strong_count(&one.0), 2);
+    }
+
+    #[test]
+    fn reads_how_the_subject_authenticated_and_what_the_credential_is_bound_to() {
+        let caller = PrincipalBuilder::new("https://a.example", "alice")
+            .with_claim("acr", "gold")
+            .with_claim("amr", vec!["pwd", "otp"])
+            .with_claim("auth_time", 1_700_000_000)
+            .with_claim("jti", "t1")
+            .with_claim("sid", "s1")
+            .with_tenant("acme")
+            .with_expiry(UnixSeconds::new(1_700_000_300))
+            .with_confirmation(Confirmation::KeyThumbprint("thumb".into()))
+            .build()
+            .unwrap();
+        assert_eq!(caller.authentication_context().as_deref(), Some("gold"));
+        assert_eq!(caller.authentication_methods(), ["pwd", "otp"]);
+        assert_eq!(caller.authenticated_at(), Some(UnixSeconds::new(1_700_000_000)));
+        assert_eq!((caller.token_id().as_deref(), caller.session_id().as_deref()), (Some("t1"), Some("s1")));
+        assert_eq!(caller.tenant(), Some("acme"));
+        assert_eq!(caller.expires_in(UnixSeconds::new(1_700_000_000)), Some(Duration::from_secs(300)));
+        assert_eq!(caller.expires_in(UnixSeconds::new(1_700_000_301)), Some(Duration::ZERO));
+        assert_eq!(caller.confirmation(), Some(&Confirmation::KeyThumbprint("thumb".into())));
+        let nobody = principal("https://a.example", "alice");
+        assert!(nobody.authentication_methods().is_empty() && nobody.confirmation().is_none());
+    }
+}

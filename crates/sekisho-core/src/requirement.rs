@@ -106,20 +106,82 @@ impl Requirement {
                 if fresh { Ok(()) } else { Err(Denial::step_up(None, Some(*age))) }
             }
             Rule::Any(requirements) => {
-                let mut first = None;
+                let mut best: Option<Denial> = None;
                 for requirement in requirements {
                     match requirement.check(principal, now) {
                         Ok(()) => return Ok(()),
-                        Err(denial) => first = first.or(Some(denial)),
+                        // The first that the caller could mend; one that nobody can mend says nothing of the others.
+                        Err(denial) if best.as_ref().is_none_or(Denial::is_final) => best = Some(denial),
+                        Err(_) => {}
                     }
                 }
-                Err(first.unwrap_or(Denial::Forbidden { reason: "nothing would satisfy this route" }))
+                Err(best.unwrap_or(Denial::Forbidden { reason: "nothing would satisfy this route" }))
             }
             Rule::All(requirements) => {
-                let denials: Vec<Denial> = requirements.iter().filter_map(|r| r.check(principal, now).err()).collect();
-                Denial::merge(denials).map_or(Ok(()), Err)
+                let denials = requirements.iter().filter_map(|r| r.check(principal, now).err());
+                match Denial::weightiest(denials) {
+                    None => Ok(()),
+                    Some(Denial::Forbidden { reason }) => Err(Denial::Forbidden { reason }),
+                    // A client asks for what the challenge names and for no more, so all of it is named, also what this
+                    // token has: the next one is to have it too.
+                    Some(Denial::InsufficientScope { scope }) => {
+                        let mut asked = Vec::new();
+                        requirements.iter().for_each(|requirement| requirement.collect_scopes(&mut asked));
+                        // What an alternative lacks stands in no requirement of its own.
+                        scope.split(' ').for_each(|one| push_once(&mut asked, one));
+                        Err(Denial::InsufficientScope { scope: asked.join(" ").into() })
+                    }
+                    Some(Denial::InsufficientAuthentication { acr_values, max_age }) => {
+                        let mut whole = StepUp { acr_values: acr_values.clone(), max_age };
+                        requirements.iter().for_each(|requirement| requirement.collect_step_up(&mut whole));
+                        Err(Denial::step_up(whole.acr_values, whole.max_age))
+                    }
+                }
             }
         }
+    }
+
+    /// Collects the scopes that are asked for in any case, each once.
+    fn collect_scopes<'a>(&'a self, asked: &mut Vec<&'a str>) {
+        match &*self.0 {
+            Rule::Scope(scope) => scope.split(' ').for_each(|one| push_once(asked, one)),
+            Rule::All(requirements) => requirements.iter().for_each(|requirement| requirement.collect_scopes(asked)),
+            Rule::Any(_) | Rule::Role(_) | Rule::AuthenticationContext(_) | Rule::MaxAge(_) => {}
+        }
+    }
+
+    /// Collects what is asked of the authentication in any case: the values that all accept, and the smallest age.
+    fn collect_step_up(&self, whole: &mut StepUp) {
+        match &*self.0 {
+            Rule::AuthenticationContext(accepted) => {
+                let values = match &whole.acr_values {
+                    None => accepted.join(" "),
+                    Some(known) => {
+                        let common = |one: &&str| accepted.iter().any(|value| **value == **one);
+                        known.split(' ').filter(common).collect::<Vec<_>>().join(" ")
+                    }
+                };
+                // Two lists without a common value cannot be satisfied; the first is as good as the other.
+                if !values.is_empty() {
+                    whole.acr_values = Some(values.into());
+                }
+            }
+            Rule::MaxAge(age) => whole.max_age = Some(whole.max_age.map_or(*age, |known| known.min(*age))),
+            Rule::All(requirements) => requirements.iter().for_each(|requirement| requirement.collect_step_up(whole)),
+            Rule::Any(_) | Rule::Role(_) | Rule::Scope(_) => {}
+        }
+    }
+}
+
+/// Is what a challenge of RFC 9470 asks for.
+struct StepUp {
+    acr_values: Option<Arc<str>>,
+    max_age: Option<Duration>,
+}
+
+fn push_once<'a>(list: &mut Vec<&'a str>, one: &'a str) {
+    if !one.is_empty() && !list.contains(&one) {
+        list.push(one);
     }
 }
 
@@ -171,29 +233,23 @@ impl Denial {
         Self::InsufficientAuthentication { acr_values, max_age }
     }
 
-    /// Joins the denials of several requirements that must all hold. What nobody can bring weighs most, then
-    /// scopes, which are named together, then step-up.
-    fn merge(denials: Vec<Self>) -> Option<Self> {
-        let mut scopes: Vec<Arc<str>> = Vec::new();
-        let (mut acr, mut age, mut step_up) = (None, None, false);
-        for denial in denials {
-            match denial {
-                Self::Forbidden { .. } => return Some(denial),
-                Self::InsufficientScope { scope } => scopes.push(scope),
-                Self::InsufficientAuthentication { acr_values, max_age } => {
-                    step_up = true;
-                    acr = acr.or(acr_values);
-                    age = match (age, max_age) {
-                        (Some(a), Some(b)) => Some(std::cmp::min::<Duration>(a, b)),
-                        (a, b) => a.or(b),
-                    };
-                }
-            }
+    /// Tells whether nothing that the caller could bring would help.
+    const fn is_final(&self) -> bool {
+        matches!(self, Self::Forbidden { .. })
+    }
+
+    /// Chooses among the denials of several requirements that must all hold: what nobody can bring weighs most, then
+    /// scopes, then step-up.
+    fn weightiest(denials: impl Iterator<Item = Self>) -> Option<Self> {
+        denials.reduce(|heaviest, denial| if denial.weight() > heaviest.weight() { denial } else { heaviest })
+    }
+
+    const fn weight(&self) -> u8 {
+        match self {
+            Self::Forbidden { .. } => 2,
+            Self::InsufficientScope { .. } => 1,
+            Self::InsufficientAuthentication { .. } => 0,
         }
-        if !scopes.is_empty() {
-            return Some(Self::InsufficientScope { scope: scopes.join(" ").into() });
-        }
-        step_up.then(|| Self::step_up(acr, age))
     }
 }
 

@@ -33,6 +33,55 @@ fn denial_names_the_full_scope() {
 }
 
 #[test]
+fn denial_names_the_full_scope_also_when_a_part_was_granted() {
+    let lacking = |requirement: &Requirement| match check(requirement) {
+        Err(Denial::InsufficientScope { scope }) => scope.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(lacking(&all_of([scope("orders:read"), scope("b")])), "orders:read b");
+    assert_eq!(lacking(&all_of([scope("b"), all_of([scope("orders:read b"), role("reader")])])), "b orders:read");
+    assert_eq!(lacking(&all_of([scope("orders:read"), any_of([scope("c"), role("admin")])])), "orders:read c");
+    // A step-up too would be needed; the scopes come first.
+    assert_eq!(lacking(&all_of([max_age(Duration::ZERO), scope("b")])), "b");
+}
+
+#[test]
+fn step_up_names_all_that_is_asked_also_what_this_login_has() {
+    let asked = |requirement: &Requirement| match check(requirement) {
+        Err(Denial::InsufficientAuthentication { acr_values, max_age }) => (acr_values, max_age),
+        other => panic!("{other:?}"),
+    };
+    let minute = Duration::from_secs(60);
+    let both = all_of([authentication_context(["silver"]), max_age(minute)]);
+    assert_eq!(asked(&both), (Some("silver".into()), Some(minute)));
+    let weak = all_of([authentication_context(["gold"]), max_age(Duration::from_secs(3600)), scope("orders:read")]);
+    assert_eq!(asked(&weak), (Some("gold".into()), Some(Duration::from_secs(3600))));
+    let common = all_of([authentication_context(["gold", "silver"]), authentication_context(["gold", "platinum"])]);
+    assert_eq!(asked(&common), (Some("gold".into()), None));
+    let ages = all_of([max_age(minute), max_age(Duration::from_secs(30))]);
+    assert_eq!(asked(&ages), (None, Some(Duration::from_secs(30))));
+}
+
+#[test]
+fn any_of_asks_for_what_the_caller_can_bring_whatever_the_order() {
+    for requirement in [any_of([role("admin"), scope("b")]), any_of([scope("b"), role("admin")])] {
+        assert_eq!(check(&requirement), Err(Denial::InsufficientScope { scope: "b".into() }));
+    }
+    assert!(matches!(check(&any_of([role("admin"), role("owner")])), Err(Denial::Forbidden { .. })));
+}
+
+#[test]
+fn a_denied_request_gets_a_decision_that_permits_nothing() {
+    let principal = caller().build().unwrap();
+    let request = AccessRequest::new(&principal, "read", crate::Resource::new("order", "1"), NOW);
+    let decide = |requirement: Requirement| requirement.decide_now(&request).unwrap().unwrap();
+    assert!(decide(scope("orders:read")).is_permitted());
+    let denied = decide(scope("orders:delete"));
+    assert!(!denied.is_permitted());
+    assert_eq!(denied.denial(), Some(&Denial::InsufficientScope { scope: "orders:delete".into() }));
+}
+
+#[test]
 fn any_of_nothing_denies_and_all_of_nothing_permits() {
     assert!(check(&any_of([])).is_err());
     assert!(check(&all_of([])).is_ok());
