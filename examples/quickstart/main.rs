@@ -68,6 +68,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             return Ok(());
         }
     };
+    if arguments.once && !service.verifier.health(SystemClock.now()).iter().all(|(_, health)| health.is_ready()) {
+        return Err("the provider's keys could not be had".into());
+    }
     if !arguments.once {
         service.explain_refusals();
         println!("\nEach refused request is explained here. Ctrl-C ends it.\n");

@@ -23,7 +23,7 @@ struct Stop {
 pub(crate) async fn walk(provider: &ServedIssuer, service: &Service) -> Result<(), Box<dyn Error>> {
     println!("Identity provider  {}", provider.url());
     println!("Guarded service    {}/orders", service.url());
-    let client = Client::builder().timeout(Duration::from_secs(10)).build()?;
+    let client = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
     for (number, stop) in stops(provider).into_iter().enumerate() {
         visit(number + 1, &stop, &client, service).await?;
     }

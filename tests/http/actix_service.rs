@@ -70,12 +70,19 @@ pub(crate) fn routes(config: &mut web::ServiceConfig, checkpoint: &Checkpoint) {
                 .wrap(checkpoint.require(contract::write()))
                 .route(web::get().to(|| async { "passed" })),
         )
-        .service(web::scope("/nested").wrap(checkpoint.middleware()).route("/orders", web::get().to(me)))
+        .service(
+            web::scope("/nested")
+                .wrap(checkpoint.middleware())
+                .route("/orders", web::get().to(me))
+                .route("/public/hello", web::get().to(|| async { "hello" }))
+                .route("/open", web::get().to(|| async { "hello" })),
+        )
         .service(
             web::scope("")
                 .service(post.route(web::post().to(me)))
                 .service(web::resource("/orders").route(web::get().to(me)).route(options))
                 .service(ruled("/both", contract::both()))
+                .service(ruled("/each", contract::each()))
                 .service(ruled("/any", contract::any()))
                 .service(ruled("/admin", contract::admin()))
                 .service(ruled("/step-up", contract::step_up()))

@@ -44,6 +44,7 @@ pub(crate) fn routes(checkpoint: &Checkpoint) -> Router {
         .route("/orders", get(me).options(|| async { StatusCode::NO_CONTENT }))
         .route("/orders", post(me).layer(require(contract::write())))
         .route("/both", get(me).layer(require(contract::both())))
+        .route("/each", get(me).layer(require(contract::each())))
         .route("/any", get(me).layer(require(contract::any())))
         .route("/admin", get(me).layer(require(contract::admin())))
         .route("/in-handler", get(in_handler))
@@ -52,7 +53,11 @@ pub(crate) fn routes(checkpoint: &Checkpoint) -> Router {
         .route("/public/hello", get(|| async { "hello" }))
         .route("/public/caller", get(me))
         .layer(checkpoint.layer());
-    let inner = Router::new().route("/orders", get(me)).layer(checkpoint.layer());
+    let inner = Router::new()
+        .route("/orders", get(me))
+        .route("/public/hello", get(|| async { "hello" }))
+        .route("/open", get(|| async { "hello" }))
+        .layer(checkpoint.layer());
     Router::new()
         .merge(guarded)
         .nest("/nested", inner)

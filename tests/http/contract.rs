@@ -48,6 +48,10 @@ pub(crate) fn both() -> Requirement {
     scope("orders:read orders:write")
 }
 
+pub(crate) fn each() -> Requirement {
+    all_of([scope("orders:read"), scope("orders:write")])
+}
+
 pub(crate) fn any() -> Requirement {
     any_of([scope("orders:write"), role("admin")])
 }

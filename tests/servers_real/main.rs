@@ -8,6 +8,7 @@ mod cognito;
 mod discovery;
 mod keycloak;
 mod outage;
+mod quickstart;
 mod rotation;
 mod rules;
 mod service;

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use crate::layout::Layout;
 use crate::process::{self, Invocation};
@@ -37,6 +39,17 @@ fn value<'a>(toml: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
+/// The graph of `cargo test` and of the examples is free of what a machine without OpenSSL's headers cannot build.
+pub(crate) fn plain_build(layout: &Layout, log: &Path, line: &Line) -> Result<String> {
+    let command = "cargo tree --locked --workspace --edges normal,build,dev --prefix none";
+    let tree = process::must(&Invocation::parse(command).folder(&layout.root), log, line, &|| None)?;
+    let found = unwanted(&tree.stdout);
+    if !found.is_empty() {
+        bail!("a plain `cargo test` brings in {}", found.join(", "));
+    }
+    Ok("needs no OpenSSL".to_owned())
+}
+
 /// The default graph of the published crates is free of packages we promise to do without.
 pub(crate) fn default_graph(layout: &Layout, log: &Path, line: &Line) -> Result<String> {
     let command = "cargo tree --locked --workspace --exclude xtask --exclude sekisho-tests --exclude sekisho-examples \
@@ -47,6 +60,46 @@ pub(crate) fn default_graph(layout: &Layout, log: &Path, line: &Line) -> Result<
         bail!("the default features bring in {}", found.join(", "));
     }
     Ok(format!("none of {}", UNWANTED.join(", ")))
+}
+
+/// Each published crate compiles with each of its features alone, with none, and with what `default` says: features only add.
+pub(crate) fn features(layout: &Layout, log: &Path, line: &Line) -> Result<String> {
+    let metadata = Invocation::parse("cargo metadata --locked --no-deps --format-version 1").folder(&layout.root);
+    let metadata: Value = serde_json::from_str(&process::must(&metadata, log, line, &|| None)?.stdout)?;
+    let sets = feature_sets(&metadata);
+    ensure!(!sets.is_empty(), "no published crate was found");
+    let done = AtomicUsize::new(0);
+    for (package, features) in &sets {
+        let check = Invocation::parse("cargo check --quiet --locked --no-default-features -p").arg(package);
+        let check = check.args(["--features", features]).folder(&layout.root);
+        process::must(&check, log, line, &|| Some(format!("{} of {}", done.load(Relaxed), sets.len())))
+            .with_context(|| format!("{package} does not compile with the features \"{features}\" alone"))?;
+        done.fetch_add(1, Relaxed);
+    }
+    Ok(format!("{} sets of features", sets.len()))
+}
+
+/// Lists, for each published crate, the sets of features to compile it with. Where a crypto backend is needed, one is on.
+fn feature_sets(metadata: &Value) -> Vec<(String, String)> {
+    const BACKENDS: [&str; 2] = ["aws-lc-rs", "ring"];
+    let mut sets = Vec::new();
+    for package in metadata.get("packages").and_then(Value::as_array).into_iter().flatten() {
+        let name = package.get("name").and_then(Value::as_str).unwrap_or_default();
+        let Some(features) = package.get("features").and_then(Value::as_object) else { continue };
+        // `publish = false` is an empty list of registries.
+        if package.get("publish").is_some_and(|publish| !publish.is_null()) {
+            continue;
+        }
+        let backends: Vec<&str> = BACKENDS.into_iter().filter(|backend| features.contains_key(*backend)).collect();
+        let with = |backend: &str, feature: &str| format!("{backend} {feature}").trim().to_owned();
+        for backend in if backends.is_empty() { vec![""] } else { backends.clone() } {
+            sets.push((name.to_owned(), with(backend, "")));
+        }
+        let first = backends.first().copied().unwrap_or_default();
+        let own = features.keys().filter(|feature| !BACKENDS.contains(&feature.as_str()));
+        sets.extend(own.map(|feature| (name.to_owned(), with(first, feature))));
+    }
+    sets
 }
 
 fn unwanted(tree: &str) -> Vec<&str> {
@@ -77,6 +130,21 @@ mod tests {
         assert!(agree(MANIFEST, "channel = \"1.95.0\"", "Rust 1.90").is_err());
         assert!(agree("", "channel = \"1.95.0\"", "Rust 1.95").is_err());
         assert!(agree(MANIFEST, "", "Rust 1.95").is_err());
+    }
+
+    #[test]
+    fn compiles_each_feature_alone_beside_a_backend_where_there_are_some() {
+        let metadata = serde_json::json!({ "packages": [
+            { "name": "a", "publish": null, "features": { "default": ["ring"], "ring": [], "aws-lc-rs": [], "x": [] } },
+            { "name": "b", "publish": null, "features": {} },
+            { "name": "tests", "publish": [], "features": { "y": [] } },
+        ]});
+        let sets = feature_sets(&metadata);
+        let sets: Vec<_> = sets.iter().map(|(name, features)| (&**name, &**features)).collect();
+        assert_eq!(
+            sets,
+            [("a", "aws-lc-rs"), ("a", "ring"), ("a", "aws-lc-rs default"), ("a", "aws-lc-rs x"), ("b", "")]
+        );
     }
 
     #[test]

@@ -65,6 +65,7 @@ fn beside_the_servers(layout: &Layout) -> Vec<Step> {
         Step::check("format", format),
         Step::check("oldest compiler", gates::oldest_compiler),
         Step::check("default graph", gates::default_graph),
+        Step::check("plain build", gates::plain_build),
         Step::passes("build", cargo(layout, "cargo test --workspace --all-features --no-run")),
     ]
 }
@@ -126,6 +127,7 @@ fn after_the_servers(layout: &Layout) -> Vec<Step> {
             cargo(layout, "cargo check -p sekisho-jwks --no-default-features"),
             "switch on at least one crypto backend",
         ),
+        Step::check("features", gates::features),
         Step::passes(
             "clippy",
             cargo(layout, "cargo clippy --workspace --all-targets --all-features --keep-going -- -D warnings"),

@@ -85,7 +85,8 @@ impl FromRequest for MaybePrincipal {
 ///
 /// # Errors
 /// Those of [`Principal`], and 401 `invalid_token` when the claims do not have the shape of `T`: a token that lacks
-/// what this service needs is not a usable one. The log then says `claims_type`.
+/// what this service needs is not a usable one. The log then says `claims_type`. `Option<Claims<T>>` would turn each of
+/// these into `None`; [`MaybeClaims`] does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "handlers take it apart")]
 pub struct Claims<T>(pub T);
@@ -96,6 +97,26 @@ impl<T: DeserializeOwned + 'static> FromRequest for Claims<T> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(caller(request).and_then(|caller| Ok(Self(caller.claims()?))))
+    }
+}
+
+/// Extracts the caller's claims as a type of your own, if there is a caller.
+///
+/// # Errors
+/// 500 when no checkpoint stands before the route, and 401 `invalid_token` when there is a caller whose claims do not have
+/// the shape of `T`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "handlers take it apart")]
+pub struct MaybeClaims<T>(pub Option<T>);
+
+impl<T: DeserializeOwned + 'static> FromRequest for MaybeClaims<T> {
+    type Error = RefusalError;
+    type Future = Ready<Result<Self, RefusalError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let found = Passage::optional_caller(request.extensions().get());
+        let claims = found.and_then(|caller| caller.map(|caller| caller.claims()).transpose());
+        ready(claims.map(Self).map_err(RefusalError::from))
     }
 }
 

@@ -8,7 +8,7 @@ mod layer;
 mod service;
 
 pub use error::RefusalError;
-pub use extract::{Claims, MaybePrincipal, Principal};
+pub use extract::{Claims, MaybeClaims, MaybePrincipal, Principal};
 pub use future::ResponseFuture;
 pub use layer::{CheckpointExt, CheckpointMiddleware, MetadataResource, RequireMiddleware};
 pub use service::{CheckpointService, RequireService};

@@ -1,4 +1,5 @@
 use axum::Router;
+use axum::extract::OriginalUri;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use sekisho_core::Requirement;
@@ -33,11 +34,11 @@ pub trait CheckpointExt {
 
 impl CheckpointExt for Checkpoint {
     fn layer(&self) -> CheckpointLayer<Kept> {
-        CheckpointLayer::new(self.clone(), Presence::Required).keeping_body()
+        guard(self, Presence::Required)
     }
 
     fn optional_layer(&self) -> CheckpointLayer<Kept> {
-        CheckpointLayer::new(self.clone(), Presence::Optional).keeping_body()
+        guard(self, Presence::Optional)
     }
 
     fn require(&self, rule: Requirement) -> RequireLayer<Kept> {
@@ -48,4 +49,10 @@ impl CheckpointExt for Checkpoint {
         let Some(document) = self.metadata() else { return Router::new() };
         Router::new().route(document.path(), get(([(CONTENT_TYPE, "application/json")], document.json().clone())))
     }
+}
+
+fn guard(checkpoint: &Checkpoint, presence: Presence) -> CheckpointLayer<Kept> {
+    CheckpointLayer::new(checkpoint.clone(), presence)
+        .with_whole_uri(|extensions| extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri))
+        .keeping_body()
 }

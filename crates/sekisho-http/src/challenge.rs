@@ -54,7 +54,7 @@ impl Challenges {
             Denial::InsufficientAuthentication { acr_values, max_age } => {
                 let age = max_age.map(|age| age.as_secs().to_string());
                 let mut parameters = Vec::from(error("insufficient_user_authentication", "log in again"));
-                if let Some(acr) = acr_values.as_deref().filter(|acr| acr.bytes().all(is_text)) {
+                if let Some(acr) = acr_values.as_deref().filter(|acr| !acr.is_empty() && acr.bytes().all(is_text)) {
                     parameters.push(("acr_values", acr));
                 }
                 if let Some(age) = age.as_deref() {

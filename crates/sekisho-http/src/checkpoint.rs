@@ -108,13 +108,21 @@ impl Checkpoint {
         if inner.lets_preflight_pass && is_preflight(head) {
             return pass(Bearer::Preflight);
         }
-        if inner.public_routes.contains(head.path()) {
+        if self.is_public(head) {
             return pass(Bearer::Public);
         }
         let credential = match (inner.sources.extract(head).map_err(|reject| self.refuse(&reject.into()))?, presence) {
             (Some(credential), _) => credential,
             (None, Presence::Optional) => return pass(Bearer::Nobody),
-            (None, Presence::Required) => return Err(self.ask()),
+            (None, Presence::Required) => {
+                if is_preflight(head) {
+                    tracing::info!(
+                        target: "sekisho",
+                        "a CORS preflight is refused: put the CORS layer outside of the checkpoint, so that it answers first"
+                    );
+                }
+                return Err(self.ask());
+            }
         };
         let authenticator = self.authenticator_for(credential).map_err(|reject| self.refuse(&reject.into()))?;
         match authenticator.authenticate_now(credential, inner.clock.now()) {
@@ -127,6 +135,12 @@ impl Checkpoint {
                 value: credential.expose().into(),
             })),
         }
+    }
+
+    fn is_public(&self, head: &impl RequestHead) -> bool {
+        let whole = head.whole_path();
+        // Where something between has made another path of it, what is public by the whole one could be routed elsewhere.
+        self.0.public_routes.contains(whole) && whole.ends_with(head.path())
     }
 
     /// Asks the first authenticator that recognizes the credential, and no other: a second opinion on a refused
@@ -153,7 +167,7 @@ impl Checkpoint {
         head: &impl RequestHead,
     ) -> Result<(), Answer> {
         match found {
-            None => Err(unguarded()),
+            None => Err(unguarded(&*self.0.body)),
             Some(passage) if !self.is_same(passage.checkpoint()) => Err(self.refuse(&Refusal::Failure(Failure::new(
                 FailureKind::Misconfigured,
                 "the request passed another checkpoint than the one whose `require` guards this route",

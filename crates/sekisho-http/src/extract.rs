@@ -32,10 +32,14 @@ impl CredentialSources {
     /// Looks at the cookie of this name too; letter case counts.
     ///
     /// # Errors
-    /// When the name cannot be one ([RFC 6265 §4.1.1](https://www.rfc-editor.org/rfc/rfc6265#section-4.1.1)).
+    /// When the name cannot be one ([RFC 6265 §4.1.1](https://www.rfc-editor.org/rfc/rfc6265#section-4.1.1)), or there is
+    /// another already.
     pub fn with_cookie(mut self, name: &str) -> Result<Self, ConfigError> {
         if !is_token(name.as_bytes()) {
             return Err(ConfigError::new(format!("{name:?} cannot be the name of a cookie")));
+        }
+        if self.cookie.as_deref().is_some_and(|other| other != name) {
+            return Err(ConfigError::new(format!("credentials come from one cookie, and {name:?} is a second one")));
         }
         self.cookie = Some(name.into());
         Ok(self)
@@ -44,7 +48,7 @@ impl CredentialSources {
     /// Looks at the header of this name too, in any letter case. Its whole value is the credential.
     ///
     /// # Errors
-    /// When the name cannot be one, or is `authorization` or `cookie`.
+    /// When the name cannot be one, is `authorization` or `cookie`, or there is another already.
     pub fn with_header(mut self, name: &str) -> Result<Self, ConfigError> {
         let lower = name.to_ascii_lowercase();
         if !is_token(name.as_bytes()) {
@@ -52,6 +56,9 @@ impl CredentialSources {
         }
         if matches!(&*lower, "authorization" | "cookie") {
             return Err(ConfigError::new(format!("`{lower}` has a form of its own and cannot be a credential header")));
+        }
+        if self.header.as_deref().is_some_and(|other| other != lower) {
+            return Err(ConfigError::new(format!("credentials come from one header, and {name:?} is a second one")));
         }
         self.header = Some(lower.into());
         Ok(self)

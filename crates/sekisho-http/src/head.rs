@@ -9,6 +9,12 @@ pub trait RequestHead {
     /// Returns the path as it came, percent-encoding and all, without the query.
     fn path(&self) -> &str;
 
+    /// Returns the whole path, where the framework has taken the beginning off [`path`](Self::path) for a nested router.
+    /// Public routes are compared with it.
+    fn whole_path(&self) -> &str {
+        self.path()
+    }
+
     /// Lists the values of the header `name` (given in lower case), one item per header line, as raw bytes.
     fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
 }

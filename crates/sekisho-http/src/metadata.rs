@@ -1,5 +1,6 @@
 use bytes::Bytes;
 use sekisho_core::ConfigError;
+use url::{Host, Url};
 
 /// Tells clients of a protected resource where to get tokens for it
 /// ([RFC 9728](https://www.rfc-editor.org/rfc/rfc9728)).
@@ -24,14 +25,16 @@ pub struct ProtectedResourceMetadata {
     resource: String,
     members: serde_json::Map<String, serde_json::Value>,
     urls: Vec<String>,
+    page: Option<String>,
     scopes: Vec<String>,
 }
 
 impl ProtectedResourceMetadata {
-    /// Starts from the resource's identifier: an https URL without query and fragment, such as the one that clients
-    /// call. `http` is taken for loopback addresses only.
+    /// Starts from the resource's identifier: an https URL without query, fragment and percent signs, such as the one that
+    /// clients call. `http` is taken for loopback addresses only.
     pub fn new(resource: impl Into<String>) -> Self {
-        Self { resource: resource.into(), members: serde_json::Map::new(), urls: Vec::new(), scopes: Vec::new() }
+        let (members, urls, scopes) = (serde_json::Map::new(), Vec::new(), Vec::new());
+        Self { resource: resource.into(), members, urls, page: None, scopes }
     }
 
     /// Adds an issuer whose tokens are taken here.
@@ -60,7 +63,7 @@ impl ProtectedResourceMetadata {
     /// Sets the page for developers.
     pub fn with_documentation(mut self, url: impl Into<String>) -> Self {
         let url = url.into();
-        self.urls.push(url.clone());
+        self.page = Some(url.clone());
         self.with_member("resource_documentation", url)
     }
 
@@ -76,9 +79,12 @@ impl ProtectedResourceMetadata {
     /// When the resource or another URL is not one that can be published, or a scope is not one
     /// ([RFC 6749 §3.3](https://www.rfc-editor.org/rfc/rfc6749#section-3.3)).
     pub fn build(self) -> Result<MetadataDocument, ConfigError> {
-        let Self { resource, mut members, urls, scopes } = self;
+        let Self { resource, mut members, urls, page, scopes } = self;
         for url in &urls {
-            split(url)?;
+            parse(url)?;
+        }
+        if let Some(page) = &page {
+            check_page(page)?;
         }
         if let Some(scope) = scopes.iter().find(|s| !is_scope(s)) {
             return Err(ConfigError::new(format!("{scope:?} is not a scope")));
@@ -129,27 +135,55 @@ impl MetadataDocument {
     }
 }
 
-/// Splits a URL into origin and path.
-fn split(url: &str) -> Result<(&str, &str), ConfigError> {
+/// Parses what may be published as the identifier of a server.
+fn parse(url: &str) -> Result<Url, ConfigError> {
     let refuse = || {
-        ConfigError::new(format!(
-            "{url:?} must be an https URL without user, query and fragment (http on loopback only)"
-        ))
+        // The text stays out: a URL with a user in it may hold a password.
+        ConfigError::new(
+            "a URL in the metadata must be https (http on loopback only), without user, query and fragment",
+        )
     };
-    let (scheme, rest) = url.split_once("://").ok_or_else(refuse)?;
-    let host_end = rest.find('/').unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(host_end);
-    let host = authority
-        .strip_prefix('[')
-        .map_or_else(|| authority.split(':').next().unwrap_or_default(), |v6| v6.split(']').next().unwrap_or_default());
-    let trusted = scheme == "https" || (scheme == "http" && matches!(host, "localhost" | "127.0.0.1" | "::1"));
-    let plain =
-        |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'?' | b'#' | b'<' | b'>' | b'{' | b'}' | b'*');
-    if !trusted || host.is_empty() || authority.contains('@') || path.contains("/:") || !url.bytes().all(plain) {
-        return Err(refuse());
+    let parsed = Url::parse(url).map_err(|_| refuse())?;
+    let trusted = parsed.scheme() == "https" || (parsed.scheme() == "http" && is_loopback(&parsed));
+    let bare = parsed.username().is_empty()
+        && parsed.password().is_none()
+        && parsed.query().is_none()
+        && parsed.fragment().is_none();
+    // A parser forgives white space, control characters and backslashes; who compares texts does not.
+    let plain = url.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b'<' | b'>'));
+    if trusted && bare && plain { Ok(parsed) } else { Err(refuse()) }
+}
+
+/// Splits a resource's identifier into origin and path.
+fn split(url: &str) -> Result<(&str, &str), ConfigError> {
+    let parsed = parse(url)?;
+    // In its normal form already: no dots to resolve, no default port, no host in capitals.
+    let is_normal = parsed.as_str() == url || parsed.as_str().strip_suffix('/') == Some(url);
+    let start = parsed.as_str().len() - parsed.path().len();
+    let parts = url.split_at_checked(start).filter(|(_, path)| {
+        // Frameworks decode percent signs before they compare, and take braces, colons and stars for patterns.
+        is_normal && !path.contains(['%', '{', '}', '*']) && !path.contains("/:") && !path.contains("//")
+    });
+    parts.ok_or_else(|| {
+        ConfigError::new("the resource must be a URL in its normal form, its path without percent signs and patterns")
+    })
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
-    let origin = url.get(..url.len() - path.len()).ok_or_else(refuse)?;
-    Ok((origin, path))
+}
+
+/// Checks a page for people: query and fragment are welcome.
+fn check_page(url: &str) -> Result<(), ConfigError> {
+    let is_page = Url::parse(url).is_ok_and(|parsed| {
+        matches!(parsed.scheme(), "https" | "http") && parsed.username().is_empty() && parsed.password().is_none()
+    });
+    if is_page { Ok(()) } else { Err(ConfigError::new("the documentation must be an http or https URL without user")) }
 }
 
 fn is_scope(scope: &str) -> bool {
@@ -222,12 +256,25 @@ mod tests {
             "http://localhost.evil.example",
             "https://a.example/{id}",
             "https://a.example/:id",
+            "http://[::1].evil.example/x",
+            "https://a.example:99999/x",
+            "https://a.example:443/x",
+            "https://A.example/x",
+            "https://a.example/a/./b",
+            "https://a.example/a/../b",
+            "https://a.example/a//b",
+            "https://a.example/caf%C3%A9",
+            "https://a.example/%zz",
         ] {
             assert!(ProtectedResourceMetadata::new(resource).build().is_err(), "{resource:?}");
         }
+        let secret = ProtectedResourceMetadata::new("https://u:hunter2@a.example").build().unwrap_err();
+        assert!(!format!("{secret} {secret:?}").contains("hunter2"));
         let base = || ProtectedResourceMetadata::new("https://a.example");
         assert!(base().with_authorization_server("http://id.example").build().is_err());
         assert!(base().with_documentation("javascript:alert(1)").build().is_err());
+        assert!(base().with_documentation("https://u:p@docs.example").build().is_err());
+        assert!(base().with_documentation("https://docs.example/orders?v=2#tokens").build().is_ok());
         assert!(base().with_scopes(["a b"]).build().is_err());
         assert!(base().with_scopes([""]).build().is_err());
     }

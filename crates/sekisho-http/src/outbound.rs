@@ -31,7 +31,8 @@ pub trait HttpClient: Send + Sync + fmt::Debug {
 /// Bounds one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// Time to reach the server. Default 1 s.
+    /// Time to reach the server. Default 1 s. A client that can only be told so when it is made, as [`ReqwestClient`],
+    /// keeps what it was told then.
     pub connect_timeout: Duration,
     /// Time for all of it, connecting included. Default 5 s.
     pub total_timeout: Duration,

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use sekisho_core::{Failure, FailureKind, Principal, Reject, Requirement};
 use serde::de::DeserializeOwned;
 
-use crate::answer::{Answer, problem_json};
+use crate::answer::{Answer, RefusalBody, problem_json};
 use crate::checkpoint::{Checkpoint, log_failure};
 
 /// Is the leave to pass that a checkpoint gave one request: with a principal, or without one for a stated reason.
@@ -63,7 +63,7 @@ impl Passage {
         match (optional, found) {
             (Some(caller), _) => Ok(caller),
             (None, Some(passage)) => Err(passage.checkpoint.ask()),
-            (None, None) => Err(unguarded()),
+            (None, None) => Err(unguarded(&problem_json)),
         }
     }
 
@@ -72,7 +72,7 @@ impl Passage {
     /// # Errors
     /// 500, with a clear line in the log, when no checkpoint guards the route.
     pub fn optional_caller(found: Option<&Self>) -> Result<Option<Caller>, Answer> {
-        let Self { checkpoint, bearer } = found.ok_or_else(unguarded)?;
+        let Self { checkpoint, bearer } = found.ok_or_else(|| unguarded(&problem_json))?;
         Ok(match bearer {
             Bearer::Principal(principal) => {
                 Some(Caller { principal: principal.clone(), checkpoint: checkpoint.clone() })
@@ -136,11 +136,11 @@ impl fmt::Debug for Caller {
 }
 
 /// Answers a handler or a `require` that no checkpoint stands before.
-pub(crate) fn unguarded() -> Answer {
+pub(crate) fn unguarded(body: &RefusalBody) -> Answer {
     let failure = Failure::new(
         FailureKind::Misconfigured,
         "no checkpoint guards this route: put the checkpoint's layer around it, outside of `require` and the handler",
     );
     log_failure(&failure);
-    Answer::failure(&failure, &problem_json)
+    Answer::failure(&failure, body)
 }

@@ -58,7 +58,7 @@ fn is_sound(path: &str) -> bool {
     if path.bytes().any(|b| !b.is_ascii_graphic() || matches!(b, b'\\' | b';')) {
         return false;
     }
-    if path.contains("//") || path.split('/').any(|segment| matches!(segment, "." | "..")) {
+    if path.contains("//") || path.split('/').any(is_dots) {
         return false;
     }
     let is_encoding_sound = path.split('%').skip(1).all(|after| {
@@ -67,9 +67,24 @@ fn is_sound(path: &str) -> bool {
         byte.is_some_and(|b| !b.is_ascii_control() && !b".%/\\;?#".contains(&b))
     });
     // Not UTF-8: an overlong `%c0%ae` is a dot to a careless decoder.
-    let decoded = percent_decode_str(path).decode_utf8();
-    is_encoding_sound && decoded.is_ok_and(|text| !text.contains(|c: char| c.is_control() || LOOK_ALIKES.contains(c)))
+    let Ok(decoded) = percent_decode_str(path).decode_utf8() else { return false };
+    is_encoding_sound
+        && !decoded.contains(|c: char| c.is_control() || LOOK_ALIKES.contains(c))
+        && !decoded.split('/').any(is_dots)
 }
+
+/// Tells whether a segment is one or two dots, to somebody who drops white space and what nobody sees: Windows and
+/// some normalisers do.
+fn is_dots(segment: &str) -> bool {
+    let mut seen = segment.chars().filter(|c| !c.is_whitespace() && !UNSEEN.contains(*c));
+    seen.next() == Some('.') && matches!((seen.next(), seen.next()), (None, _) | (Some('.'), None))
+}
+
+/// Characters without width: soft hyphen, joiners, direction marks, variation selectors and the byte order mark.
+const UNSEEN: &str = concat!(
+    "\u{ad}\u{34f}\u{61c}\u{180e}\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}",
+    "\u{2060}\u{2061}\u{2062}\u{2063}\u{2064}\u{2066}\u{2067}\u{2068}\u{2069}\u{fe00}\u{fe0e}\u{fe0f}\u{feff}",
+);
 
 /// Characters beyond ASCII whose compatibility form (NFKC) holds one of `/ \ ; % ? #` or is made of dots, and slashes that
 /// only look like one: a server may normalise before it routes.
@@ -116,9 +131,16 @@ mod tests {
     #[test]
     fn matches_below_a_prefix_and_not_the_prefix_without_its_slash() {
         let routes = routes(&["/assets/*"]);
-        for public in
-            ["/assets/a/", "/assets/a.css", "/assets/a/b/c", "/assets/caf%C3%A9.png", "/assets/..a", "/assets/%20"]
-        {
+        for public in [
+            "/assets/a/",
+            "/assets/a.css",
+            "/assets/a/b/c",
+            "/assets/caf%C3%A9.png",
+            "/assets/..a",
+            "/assets/...",
+            "/assets/%20",
+            "/assets/a%20b",
+        ] {
             assert!(routes.contains(public), "{public}");
         }
         for guarded in ["/assets", "/assetsx/a", "/x/assets/a", "/", "assets/a"] {
@@ -178,6 +200,14 @@ mod tests {
             "/assets/%+1",
             "/assets/\u{202e}",
             "/assets/a b",
+            // Dots for whoever drops white space and what has no width.
+            "/assets/..%20/admin",
+            "/assets/%20../admin",
+            "/assets/.%20./admin",
+            "/assets/..%c2%a0/admin",
+            "/assets/..%c2%ad/admin",
+            "/assets/%e2%80%8b../admin",
+            "/assets/..%ef%bb%bf",
         ] {
             assert!(!routes.contains(hostile), "{hostile}");
         }

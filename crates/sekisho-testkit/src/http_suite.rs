@@ -35,6 +35,7 @@ use expected::Expected;
 /// | `OPTIONS /orders` | the checkpoint | 204, asks for no principal |
 /// | `POST /orders` | `require(scope("orders:write"))` as a layer | caller |
 /// | `GET /both` | `require(scope("orders:read orders:write"))` as a layer | caller |
+/// | `GET /each` | `require(all_of([scope("orders:read"), scope("orders:write")]))` as a layer | caller |
 /// | `GET /any` | `require(any_of([scope("orders:write"), role("admin")]))` as a layer | caller |
 /// | `GET /admin` | `require(role("admin"))` as a layer | caller |
 /// | `GET /in-handler` | the checkpoint; the handler requires `scope("orders:write")` | caller |
@@ -44,6 +45,8 @@ use expected::Expected;
 /// | `GET /public/hello` | the checkpoint | 200, any body, no principal extracted |
 /// | `GET /public/caller` | the checkpoint; the handler extracts a principal | (401: the route is public, so there is none) |
 /// | `GET /nested/orders` | the checkpoint, inside a nested router or scope | caller |
+/// | `GET /nested/public/hello` | the same | 200, any body, no principal extracted |
+/// | `GET /nested/open` | the same | 200, any body, no principal extracted |
 /// | `GET /unguarded` | no checkpoint; the handler extracts a principal | (500) |
 /// | `GET /unguarded-rule` | `require(scope("orders:write"))` and no checkpoint | (500) |
 /// | [`METADATA_PATH`](Self::METADATA_PATH) | the adapter's own metadata route | the document |
@@ -80,7 +83,7 @@ impl HttpSuite {
     /// The name of the credential header.
     pub const HEADER: &'static str = "x-access-token";
     /// The public routes.
-    pub const PUBLIC_ROUTES: [&'static str; 1] = ["/public/*"];
+    pub const PUBLIC_ROUTES: [&'static str; 2] = ["/public/*", "/nested/open"];
     /// The identifier of the protected resource.
     pub const RESOURCE: &'static str = "https://api.example/orders";
     /// The URL that challenges point to, by RFC 9728 §3.1.

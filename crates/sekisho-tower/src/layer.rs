@@ -1,12 +1,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use http::{Extensions, Uri};
 use sekisho_core::Requirement;
 use sekisho_http::{Checkpoint, Presence};
 use tower_layer::Layer;
 
 use crate::body::{Kept, Wrapped};
-use crate::service::{CheckpointService, RequireService};
+use crate::service::{CheckpointService, RequireService, WholeUri};
 
 /// Makes tower layers of a checkpoint.
 pub trait CheckpointExt {
@@ -48,6 +49,7 @@ pub struct CheckpointLayer<Body = Wrapped> {
     checkpoint: Checkpoint,
     presence: Presence,
     answers_grpc: bool,
+    whole_uri: WholeUri,
     body: PhantomData<fn() -> Body>,
 }
 
@@ -55,14 +57,14 @@ impl CheckpointLayer {
     /// Makes the layer; [`CheckpointExt`] is shorter.
     #[must_use]
     pub const fn new(checkpoint: Checkpoint, presence: Presence) -> Self {
-        Self { checkpoint, presence, answers_grpc: false, body: PhantomData }
+        Self { checkpoint, presence, answers_grpc: false, whole_uri: |_| None, body: PhantomData }
     }
 
     /// Leaves the body type of the response as it is, for services whose body is `From<Bytes>`.
     #[must_use]
     pub fn keeping_body(self) -> CheckpointLayer<Kept> {
-        let Self { checkpoint, presence, answers_grpc, body: _ } = self;
-        CheckpointLayer { checkpoint, presence, answers_grpc, body: PhantomData }
+        let Self { checkpoint, presence, answers_grpc, whole_uri, body: _ } = self;
+        CheckpointLayer { checkpoint, presence, answers_grpc, whole_uri, body: PhantomData }
     }
 
     /// Refuses gRPC calls in gRPC's terms: HTTP 200 with `grpc-status` in the headers, and no body. Default: every refusal
@@ -74,21 +76,29 @@ impl CheckpointLayer {
     pub fn answering_grpc(self) -> Self {
         Self { answers_grpc: true, ..self }
     }
+
+    /// Finds the URI as the server got it in the request's extensions, where the framework takes the beginning off for
+    /// nested routers. Public routes are compared with its path. Default: the request's own URI. For authors of adapters.
+    #[must_use]
+    pub fn with_whole_uri(self, find: fn(&Extensions) -> Option<&Uri>) -> Self {
+        Self { whole_uri: find, ..self }
+    }
 }
 
 impl<S, Body> Layer<S> for CheckpointLayer<Body> {
     type Service = CheckpointService<S, Body>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let Self { checkpoint, presence, answers_grpc, body } = self.clone();
-        CheckpointService { inner, checkpoint, presence, answers_grpc, body }
+        let Self { checkpoint, presence, answers_grpc, whole_uri, body } = self.clone();
+        CheckpointService { inner, checkpoint, presence, answers_grpc, whole_uri, body }
     }
 }
 
 impl<Body> Clone for CheckpointLayer<Body> {
     fn clone(&self) -> Self {
-        let Self { checkpoint, presence, answers_grpc, body } = self;
-        Self { checkpoint: checkpoint.clone(), presence: *presence, answers_grpc: *answers_grpc, body: *body }
+        let Self { checkpoint, presence, answers_grpc, whole_uri, body } = self;
+        let (presence, answers_grpc, whole_uri, body) = (*presence, *answers_grpc, *whole_uri, *body);
+        Self { checkpoint: checkpoint.clone(), presence, answers_grpc, whole_uri, body }
     }
 }
 

@@ -3,7 +3,7 @@ use std::marker::PhantomData;
 use std::mem;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response, Uri};
 use sekisho_core::Requirement;
 use sekisho_http::{Checkpoint, Inspection, Passage, Presence, RequestHead, is_grpc_call};
 use tower_service::Service;
@@ -17,8 +17,12 @@ pub struct CheckpointService<S, Body> {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) presence: Presence,
     pub(crate) answers_grpc: bool,
+    pub(crate) whole_uri: WholeUri,
     pub(crate) body: PhantomData<fn() -> Body>,
 }
+
+/// Finds the URI as the server got it, where a framework keeps it beside the one that it has shortened.
+pub(crate) type WholeUri = fn(&Extensions) -> Option<&Uri>;
 
 impl<S, Body, ReqBody, ResBody> Service<Request<ReqBody>> for CheckpointService<S, Body>
 where
@@ -34,7 +38,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        match self.checkpoint.inspect(&Head(&request), self.presence) {
+        match self.checkpoint.inspect(&Head { request: &request, whole_uri: self.whole_uri }, self.presence) {
             Inspection::Pass(passage) => {
                 request.extensions_mut().insert(passage);
                 ResponseFuture::inner(self.inner.call(request))
@@ -54,15 +58,16 @@ where
 impl<S, Body> CheckpointService<S, Body> {
     /// Tells whether this request is refused in gRPC's terms.
     fn is_grpc<B>(&self, request: &Request<B>) -> bool {
-        self.answers_grpc && is_grpc_call(&Head(request))
+        self.answers_grpc && is_grpc_call(&Head { request, whole_uri: self.whole_uri })
     }
 }
 
 impl<S: Clone, Body> Clone for CheckpointService<S, Body> {
     fn clone(&self) -> Self {
-        let Self { inner, checkpoint, presence, answers_grpc, body } = self;
+        let Self { inner, checkpoint, presence, answers_grpc, whole_uri, body } = self;
         let (inner, checkpoint) = (inner.clone(), checkpoint.clone());
-        Self { inner, checkpoint, presence: *presence, answers_grpc: *answers_grpc, body: *body }
+        let (presence, answers_grpc, whole_uri, body) = (*presence, *answers_grpc, *whole_uri, *body);
+        Self { inner, checkpoint, presence, answers_grpc, whole_uri, body }
     }
 }
 
@@ -95,7 +100,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let head = Head(&request);
+        let head = Head { request: &request, whole_uri: |_| None };
         match self.checkpoint.check_passage(request.extensions().get::<Passage>(), &self.rule, &head) {
             Ok(()) => ResponseFuture::inner(self.inner.call(request)),
             Err(answer) => ResponseFuture::refused(answer, self.answers_grpc && is_grpc_call(&head)),
@@ -118,18 +123,25 @@ impl<S: fmt::Debug, Body> fmt::Debug for RequireService<S, Body> {
 }
 
 /// Reads a request of the `http` crate.
-struct Head<'r, B>(&'r Request<B>);
+struct Head<'r, B> {
+    request: &'r Request<B>,
+    whole_uri: WholeUri,
+}
 
 impl<B> RequestHead for Head<'_, B> {
     fn method(&self) -> &str {
-        self.0.method().as_str()
+        self.request.method().as_str()
     }
 
     fn path(&self) -> &str {
-        self.0.uri().path()
+        self.request.uri().path()
+    }
+
+    fn whole_path(&self) -> &str {
+        (self.whole_uri)(self.request.extensions()).unwrap_or_else(|| self.request.uri()).path()
     }
 
     fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.0.headers().get_all(name).iter().map(http::HeaderValue::as_bytes)
+        self.request.headers().get_all(name).iter().map(http::HeaderValue::as_bytes)
     }
 }

@@ -11,7 +11,7 @@ use actix_web::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{App, Error, HttpMessage as _, HttpResponse, Scope, web};
-use sekisho_actix::{CheckpointExt as _, Claims, MaybePrincipal, Principal, RefusalError};
+use sekisho_actix::{CheckpointExt as _, Claims, MaybeClaims, MaybePrincipal, Principal, RefusalError};
 use sekisho_core::{any_of, role, scope};
 use sekisho_http::{Checkpoint, ProtectedResourceMetadata};
 
@@ -48,6 +48,10 @@ async fn department(_: Claims<Theirs>) -> &'static str {
     "reached"
 }
 
+async fn maybe_department(MaybeClaims(claims): MaybeClaims<Theirs>) -> &'static str {
+    if claims.is_some() { "reached" } else { "nobody" }
+}
+
 async fn refund(caller: Principal) -> Result<&'static str, RefusalError> {
     caller.require(&scope("orders:refund"))?;
     Ok("refunded")
@@ -60,6 +64,7 @@ fn routes(checkpoint: &Checkpoint) -> Scope {
         .route("/maybe", web::get().to(maybe))
         .route("/sub", web::get().to(sub))
         .route("/department", web::get().to(department))
+        .route("/maybe-department", web::get().to(maybe_department))
         .route("/refund", web::post().to(refund))
         .service(web::resource("/a").wrap(checkpoint.require(scope("a"))).to(me))
         .service(web::resource("/b").wrap(checkpoint.require(any_of([scope("b c"), role("admin")]))).to(me))
@@ -177,6 +182,9 @@ async fn a_require_outside_of_its_checkpoint_is_our_own_fault() {
 async fn an_optional_middleware_still_refuses_a_bad_credential() {
     let checkpoint = checkpoint();
     let app = init_service(App::new().wrap(checkpoint.optional_middleware()).service(routes(&checkpoint))).await;
+    // Claims that do not fit are a bad credential too, and not nobody's.
+    assert_eq!(send(&app, "GET", "/maybe-department", &[GOOD]).await.status, 401);
+    assert_eq!(send(&app, "GET", "/maybe-department", &[]).await.body, "nobody");
     for path in ["/maybe", "/option"] {
         assert_eq!(send(&app, "GET", path, &[]).await.body, "nobody");
         assert_eq!(send(&app, "GET", path, &[GOOD]).await.body, "alice");

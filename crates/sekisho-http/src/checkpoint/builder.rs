@@ -26,8 +26,13 @@ pub struct CheckpointBuilder<State> {
 
 /// Marks a builder that accepts nothing yet, and so cannot build.
 ///
+/// ```
+/// let builder = sekisho_http::Checkpoint::builder().with_realm("orders");
+/// # let _ = builder;
+/// ```
 /// ```compile_fail,E0599
-/// let checkpoint = sekisho_http::Checkpoint::builder().with_realm("orders").build();
+/// let builder = sekisho_http::Checkpoint::builder().with_realm("orders").build();
+/// # let _ = builder;
 /// ```
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "has no values")]
@@ -58,7 +63,8 @@ impl CheckpointBuilder<NeedsAuthenticator> {
 impl<State> CheckpointBuilder<State> {
     /// Accepts credentials of this kind: an authenticator, or the builder of one.
     ///
-    /// With several, the first that recognizes a credential is asked, and only that one.
+    /// With several, the first that recognizes a credential is asked, and only that one. So two of the same kind do not go
+    /// together: every JWT goes to the first JWT verifier. Several issuers are one verifier (`Jwt::…().also(…)`).
     pub fn accept(self, authenticator: impl IntoAuthenticate) -> CheckpointBuilder<Ready> {
         let Self {
             mut authenticators,
@@ -91,7 +97,7 @@ impl<State> CheckpointBuilder<State> {
         }
     }
 
-    /// Takes credentials from the cookie of this name too. Default: none.
+    /// Takes credentials from the cookie of this name too, one name in all. Default: none.
     ///
     /// Browsers send cookies along from any page, so routes that change something then need protection against
     /// cross-site requests.
@@ -105,7 +111,7 @@ impl<State> CheckpointBuilder<State> {
         self
     }
 
-    /// Takes credentials from the whole value of the header of this name too. Default: none.
+    /// Takes credentials from the whole value of the header of this name too, one name in all. Default: none.
     ///
     /// Shared caches do not know this header for a credential: what guarded handlers answer must say `Cache-Control:
     /// private` or `no-store` itself, or be marked `Vary` by this header.
@@ -135,9 +141,9 @@ impl<State> CheckpointBuilder<State> {
     /// be read in two ways (`//`, dots as segments, encoded slashes or dots or what Unicode makes of them, text that is
     /// not UTF-8, `\`, `;`) is never public by a `/*`.
     ///
-    /// The path is the one that the layer sees. In a nested router of axum, that is what is left of it; actix-web shows
-    /// the whole path in every scope. Middleware that rewrites the path, such as one that trims slashes, belongs outside
-    /// of the checkpoint: inside, a path that was found public could become a guarded one.
+    /// The path is the whole one, as the server got it, also in nested routers and scopes. Middleware that rewrites the
+    /// path, such as one that trims slashes, belongs outside of the checkpoint: inside, a path that was found public could
+    /// become a guarded one.
     pub fn with_public_routes<I: IntoIterator<Item = S>, S: AsRef<str>>(mut self, patterns: I) -> Self {
         for pattern in patterns {
             let added = self.public_routes.add(pattern.as_ref());

@@ -270,6 +270,43 @@ fn a_handler_without_a_checkpoint_is_our_own_fault() {
 }
 
 #[test]
+fn compares_public_routes_with_the_whole_path() {
+    struct Nested<'h>(&'h str, &'h str);
+    impl RequestHead for Nested<'_> {
+        fn method(&self) -> &str {
+            "GET"
+        }
+        fn path(&self) -> &str {
+            self.1
+        }
+        fn whole_path(&self) -> &str {
+            self.0
+        }
+        fn header<'a>(&'a self, _: &'a str) -> impl Iterator<Item = &'a [u8]> {
+            std::iter::empty()
+        }
+    }
+    let passes =
+        |whole, rest| matches!(checkpoint().inspect(&Nested(whole, rest), Presence::Required), Inspection::Pass(_));
+    assert!(passes("/health", "/health"));
+    assert!(passes("/assets/css/a.css", "/css/a.css"));
+    // What is left of a guarded path may look like a public one.
+    assert!(!passes("/admin/health", "/health"));
+    assert!(!passes("/admin/assets/delete", "/assets/delete"));
+    // Something has rewritten the path since: it may lead anywhere.
+    assert!(!passes("/health", "/admin"));
+    assert!(!passes("/assets/a.css", "/admin"));
+}
+
+#[test]
+fn a_missing_checkpoint_is_told_in_the_owners_words_where_they_are_known() {
+    let body = |_: &RefusalSummary| RefusalContent::new("text/plain", "ours");
+    let checkpoint = Checkpoint::builder().accept(Fake::new("t")).with_refusal_body(body).build().unwrap();
+    let answer = checkpoint.check_passage(None, &scope("a"), &get("/", &[])).unwrap_err();
+    assert_eq!((answer.status(), &answer.body()[..]), (500, &b"ours"[..]));
+}
+
+#[test]
 fn claims_of_the_wrong_shape_are_an_invalid_token() {
     let passage = pass(checkpoint().inspect(&get("/", &[GOOD]), Presence::Required));
     let caller = Passage::caller(Some(&passage)).unwrap();
@@ -332,6 +369,8 @@ fn reports_errors_of_configuration_when_built() {
         good().with_cookie("a b"),
         good().with_cookie("a b").with_cookie("ok"),
         good().with_header("cookie"),
+        good().with_cookie("a").with_cookie("b"),
+        good().with_header("x-a").with_header("x-b"),
         good().with_public_routes(["/*"]),
         good().with_realm("a\r\nb"),
         good().with_resource_metadata(ProtectedResourceMetadata::new("http://api.example")),

@@ -252,3 +252,11 @@ fn a_line_feed_or_form_feed_does_not_belong_to_the_space_around_a_cookies_name()
     let found = named_cookie([b" \ttoken \t= x\t".as_slice()].into_iter(), "token").unwrap().unwrap();
     assert_eq!(found.expose(), "x");
 }
+
+#[test]
+fn refuses_a_second_name_of_a_cookie_or_header_rather_than_forget_the_first() {
+    let sources = everywhere();
+    assert!(sources.clone().with_cookie("other").is_err());
+    assert!(sources.clone().with_header("x-other").is_err());
+    assert!(sources.with_cookie("sid").and_then(|same| same.with_header("x-api-key")).is_ok());
+}

@@ -36,7 +36,8 @@ impl ReqwestClient {
     /// Builds a client from settings of your own: a proxy, a private authority, a client certificate, timeouts.
     ///
     /// `builder` is called twice, because servers on this machine get a client without any proxy. Whatever it says of
-    /// redirects, they are off: a key set must come from the host that was configured.
+    /// redirects and retries, they are off: a key set must come from the host that was configured, and a server that is down
+    /// must not be asked more often than the caller meant. The connect timeout is the builder's, not that of [`HttpLimits`].
     ///
     /// # Errors
     /// [`ConfigError`] when the settings do not go together or TLS cannot be set up.
@@ -53,7 +54,7 @@ impl ReqwestClient {
     /// ```
     pub fn from_builder(builder: impl Fn() -> reqwest::ClientBuilder) -> Result<Self, ConfigError> {
         let build = |builder: reqwest::ClientBuilder| {
-            let built = builder.redirect(reqwest::redirect::Policy::none()).build();
+            let built = builder.redirect(reqwest::redirect::Policy::none()).retry(reqwest::retry::never()).build();
             built.map_err(|e| ConfigError::new("the HTTP client cannot be set up").with_source(e))
         };
         Ok(Self { client: build(builder())?, direct: build(builder().no_proxy())? })

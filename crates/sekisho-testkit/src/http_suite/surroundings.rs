@@ -64,6 +64,9 @@ async fn public(trial: &mut Trial<'_>) {
         let closed = Expected::OneOf(&[301, 302, 307, 308, 400, 401, 404]);
         trial.expect(&format!("the path {path} opens nothing"), Request::get(path), &closed).await;
     }
+    let below = Request::get("/nested/public/hello");
+    trial.expect("what is left of a nested path is not the path: it is not public", below, &Expected::asked()).await;
+    trial.expect("a nested path is public by its whole", Request::get("/nested/open"), &passes).await;
     let query = Request::get("/orders?/public/hello");
     trial.expect("a public path in the query opens nothing", query, &Expected::asked()).await;
     let rewritten =
