@@ -53,10 +53,6 @@ impl KeyManagement {
         }
     }
 
-    /// Tells whether the second part of the token must be empty.
-    const fn has_no_encrypted_key(self) -> bool {
-        matches!(self, Self::Direct | Self::EcdhEs)
-    }
 }
 
 /// Names how the content is encrypted, `enc` ([RFC 7518 §5.1](https://www.rfc-editor.org/rfc/rfc7518#section-5.1)).
@@ -121,6 +117,8 @@ pub struct DecryptionKey {
     /// The only encryption of a secret that is the content key itself.
     encryption: Option<ContentEncryption>,
     kid: Option<String>,
+    /// How long its modulus is in bytes; 0 if it is no RSA key.
+    modulus_length: usize,
     decrypter: Box<dyn JweDecrypter>,
 }
 
@@ -131,10 +129,11 @@ impl DecryptionKey {
     /// [`ConfigError`] when the key is not of the kind that the algorithm needs; for [`KeyManagement::Direct`] use [`direct`](Self::direct).
     pub fn from_pem(management: KeyManagement, pem: &[u8]) -> Result<Self, ConfigError> {
         let ecdh = |alg: josekit::jwe::alg::ecdh_es::EcdhEsJweAlgorithm| {
-            alg.decrypter_from_pem(pem).map(|key| Box::new(key) as Box<dyn JweDecrypter>)
+            alg.decrypter_from_pem(pem).map(|key| (0, Box::new(key) as Box<dyn JweDecrypter>))
         };
         let rsa = |alg: josekit::jwe::alg::rsaes::RsaesJweAlgorithm| {
-            alg.decrypter_from_pem(pem).map(|key| Box::new(key) as Box<dyn JweDecrypter>)
+            let modulus_length = alg.key_pair_from_pem(pem)?.key_len();
+            alg.decrypter_from_pem(pem).map(|key| (modulus_length, Box::new(key) as Box<dyn JweDecrypter>))
         };
         let decrypter = match management {
             KeyManagement::RsaOaep => rsa(RSA_OAEP),
@@ -146,8 +145,10 @@ impl DecryptionKey {
             KeyManagement::Direct => return Err(ConfigError::new("`dir` takes a shared secret, not a key pair")),
         };
         // The library's error may quote the key.
-        let decrypter = decrypter.map_err(|_| ConfigError::new("not a private key that this algorithm can use"))?;
-        Ok(Self { management, encryption: None, kid: None, decrypter })
+        let (modulus_length, decrypter) =
+            decrypter.map_err(|_| ConfigError::new("not a private key that this algorithm can use"))?;
+        let modulus_length = usize::try_from(modulus_length).map_err(|_| ConfigError::new("not a usable RSA key"))?;
+        Ok(Self { management, encryption: None, kid: None, modulus_length, decrypter })
     }
 
     /// Uses a shared secret as the content key itself. Its length must be the one that `encryption` needs.
@@ -161,6 +162,7 @@ impl DecryptionKey {
             management: KeyManagement::Direct,
             encryption: Some(encryption),
             kid: None,
+            modulus_length: 0,
             decrypter: Box::new(decrypter),
         })
     }
@@ -170,6 +172,18 @@ impl DecryptionKey {
     pub fn with_kid(mut self, kid: impl Into<String>) -> Self {
         self.kid = Some(kid.into());
         self
+    }
+
+    /// Returns the one length in bytes that the second part of a token for this key has (RFC 7518 §4.3, §4.5, §4.6).
+    /// `josekit` unwraps without looking, and panics below 8.
+    const fn encrypted_key_length(&self, encryption: ContentEncryption) -> usize {
+        let (_, _, content_key) = encryption.lengths();
+        match self.management {
+            KeyManagement::Direct | KeyManagement::EcdhEs => 0,
+            KeyManagement::RsaOaep | KeyManagement::RsaOaep256 => self.modulus_length,
+            // RFC 3394 §2.2.1: one block of 64 bits more than what is wrapped.
+            KeyManagement::EcdhEsA128Kw | KeyManagement::EcdhEsA192Kw | KeyManagement::EcdhEsA256Kw => content_key + 8,
+        }
     }
 }
 
@@ -211,12 +225,15 @@ pub(crate) fn decrypt_if_encrypted(
             && key.encryption.is_none_or(|encryption| encryption == header.encryption)
             && (key.kid.is_none() || header.kid.is_none() || key.kid == header.kid)
     };
-    let mut tried = false;
+    let mut reject = Reject::UnknownKey;
     for key in keys.iter().filter(fits).take(MOST_TRIED) {
-        if key.management.has_no_encrypted_key() != (encrypted_key_length == 0) {
-            return Err(Reject::Malformed);
+        if encrypted_key_length != key.encrypted_key_length(header.encryption) {
+            if reject == Reject::UnknownKey {
+                reject = Reject::Malformed;
+            }
+            continue;
         }
-        tried = true;
+        reject = Reject::Signature;
         // All that can go wrong from here on looks the same from outside.
         if let Ok((content, _)) = josekit::jwe::deserialize_compact(token, &*key.decrypter) {
             let signed = String::from_utf8(content).map_err(|_| Reject::Malformed)?;
@@ -225,7 +242,7 @@ pub(crate) fn decrypt_if_encrypted(
             return Ok(Some(signed));
         }
     }
-    Err(if tried { Reject::Signature } else { Reject::UnknownKey })
+    Err(reject)
 }
 
 fn parts(token: &str) -> Option<[&str; 5]> {
