@@ -30,7 +30,8 @@ pub(crate) fn read(backend: Backend, jwk: &JsonObject, place: Place) -> Result<V
     if kty == "oct" && place == Place::Published {
         return Err(KeyError::PublishedSecret);
     }
-    if PRIVATE_MEMBERS.iter().any(|name| jwk.get(name).is_some()) {
+    // Libraries that write every field of a structure write `null` for those that are not there.
+    if PRIVATE_MEMBERS.iter().any(|name| jwk.get(name).is_some_and(|value| value.kind() != JsonKind::Null)) {
         return Err(KeyError::PrivateKey);
     }
     check_use(jwk, "verify")?;

@@ -66,6 +66,20 @@ fn a_private_key_in_a_published_set_is_left_out_and_not_stripped() {
 }
 
 #[test]
+fn a_private_member_that_is_null_is_no_private_key() {
+    let mut key = public("a");
+    for name in ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"] {
+        key[name] = Value::Null;
+    }
+    assert_eq!(parse(json!({"keys": [key]}).to_string()).unwrap().keys().len(), 1);
+    for leaked in [json!(""), json!(0), json!(false), json!([]), json!({})] {
+        key["d"] = leaked;
+        let set = parse(json!({"keys": [key]}).to_string()).unwrap();
+        assert_eq!(set.skipped()[0].reason(), KeyError::PrivateKey);
+    }
+}
+
+#[test]
 fn a_key_whose_private_half_stands_in_the_set_is_left_out_under_every_id() {
     let leaked = public("a");
     let mut private = leaked.clone();
