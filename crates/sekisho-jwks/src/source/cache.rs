@@ -22,7 +22,7 @@ use super::policy::Policy;
 use super::published::Published;
 use super::snapshot::{Match, Snapshot, Times};
 use super::unknown::UnknownKids;
-use crate::key::PublicMaterial;
+use crate::key::Leak;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::{KeyHealth, KeyLookup, KeyQuery, VerifyingKey};
 
@@ -407,7 +407,7 @@ impl Permit {
     }
 
     /// Ends the trust in keys at hand whose private half was published, before the attempt [fails](Self::fail).
-    pub(super) fn forget(&self, leaked: &[PublicMaterial]) {
+    pub(super) fn forget(&self, leaked: &[Leak]) {
         let cache = &self.cache;
         let mut state = cache.lock();
         let current = cache.snapshot.load();

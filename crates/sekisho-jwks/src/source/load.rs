@@ -9,7 +9,7 @@ use sekisho_http::HttpError;
 
 use super::address::UrlError;
 use super::cache::{Loaded, Tag};
-use crate::key::PublicMaterial;
+use crate::key::Leak;
 use crate::{KeyError, KeySet, KeySetError, SkippedKey};
 
 /// Loads the keys once. `tag` is of the version at hand.
@@ -40,7 +40,7 @@ pub(super) enum LoadError {
     #[error("the key set cannot be read")]
     Set(#[from] KeySetError),
     #[error("the key set has no usable key among {among}{}", first_reason(first.as_ref()))]
-    NoUsableKey { among: usize, first: Option<SkippedKey>, leaked: Vec<PublicMaterial> },
+    NoUsableKey { among: usize, first: Option<SkippedKey>, leaked: Vec<Leak> },
     #[error("the discovery document is not a JSON object with the strings `issuer` and `jwks_uri`")]
     Document,
     #[error("the discovery document is of the issuer \"{0}\", which is not the one configured")]
@@ -67,7 +67,7 @@ impl LoadError {
     }
 
     /// Lists keys that must not be trusted any more although nothing was loaded.
-    pub(super) fn leaked(&self) -> &[PublicMaterial] {
+    pub(super) fn leaked(&self) -> &[Leak] {
         match self {
             Self::NoUsableKey { leaked, .. } => leaked,
             _ => &[],

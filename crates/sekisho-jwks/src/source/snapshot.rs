@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sekisho_core::UnixSeconds;
 
-use crate::key::PublicMaterial;
+use crate::key::Leak;
 use crate::key_set::candidates;
 use crate::{Candidates, KeyLife, KeyLookup, KeyQuery, TrustedKey, VerifyingKey};
 
@@ -75,7 +75,7 @@ impl Snapshot {
     }
 
     /// Makes the same set without some keys.
-    pub(super) fn without(&self, leaked: &[PublicMaterial]) -> Self {
+    pub(super) fn without(&self, leaked: &[Leak]) -> Self {
         let keys = self.keys.iter().filter(|known| !known.key().is_one_of(leaked)).cloned().collect();
         Self { keys, times: self.times }
     }

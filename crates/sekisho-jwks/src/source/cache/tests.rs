@@ -217,7 +217,7 @@ fn a_removed_key_dies_and_a_kept_one_lives_on() {
 #[test]
 fn a_leaked_key_dies_though_nothing_was_loaded() {
     let cache = cache();
-    let (set, leaked) = (loaded(&["a", "b"]), public_half(&key("x")));
+    let (set, leaked) = (loaded(&["a", "b"]), leak(&key("x")));
     cache.begin_if_due(at(0)).unwrap().succeed(set, 0);
     let life = Arc::clone(found(cache.find(kid("a"), at(1))).life());
     let permit = cache.begin_if_due(at(TTL)).unwrap();
@@ -239,13 +239,13 @@ fn who_was_given_up_for_lost_makes_nobody_forget() {
     let lost = cache.begin_if_due(at(TTL)).unwrap();
     pass(&cache, cache.policy().patience());
     cache.begin_if_due(at(TTL + 7)).unwrap().succeed(loaded(&["a"]), 0);
-    lost.forget(&[public_half(&key("x"))]);
+    lost.forget(&[leak(&key("x"))]);
     assert!(is_found(&cache.find(kid("a"), at(TTL + 7))));
 }
 
-fn public_half(key: &VerifyingKey) -> PublicMaterial {
+fn leak(key: &VerifyingKey) -> Leak {
     let jwk = sekisho_core::json::JsonObject::from_serialize(&key.public_jwk().unwrap()).unwrap();
-    crate::jwk::public_material(&jwk, "OKP").unwrap()
+    crate::jwk::public_material(&jwk, "OKP").unwrap().leak()
 }
 
 #[test]
