@@ -50,14 +50,14 @@ impl KeySet {
     /// # Errors
     /// [`KeySetError`]: the document as a whole is no key set. Single keys never cause one.
     pub fn parse(backend: Backend, bytes: &[u8]) -> Result<Self, KeySetError> {
-        Self::parse_where(backend, bytes, &|_| true)
+        Self::parse_where(backend, bytes, None)
     }
 
-    /// Reads a document as [`parse`](Self::parse) does, and leaves out keys whose `issuer` is not taken.
+    /// Reads a document as [`parse`](Self::parse) does, and leaves out keys whose `issuer` is not taken or is no string.
     pub(crate) fn parse_where(
         backend: Backend,
         bytes: &[u8],
-        takes_issuer: &dyn Fn(&str) -> bool,
+        takes_issuer: Option<&dyn Fn(&str) -> bool>,
     ) -> Result<Self, KeySetError> {
         if bytes.len() > Self::MAX_BYTES {
             return Err(KeySetError::TooLarge);
@@ -145,7 +145,7 @@ impl KeySet {
 fn read_entry(
     backend: Backend,
     jwk: &str,
-    takes_issuer: &dyn Fn(&str) -> bool,
+    takes_issuer: Option<&dyn Fn(&str) -> bool>,
     leaked: &mut Vec<Leak>,
 ) -> Result<VerifyingKey, (Option<String>, KeyError)> {
     read_jwk(backend, jwk, takes_issuer).map_err(|(kid, reason)| {
@@ -159,13 +159,17 @@ fn read_entry(
 fn read_jwk(
     backend: Backend,
     jwk: &str,
-    takes_issuer: &dyn Fn(&str) -> bool,
+    takes_issuer: Option<&dyn Fn(&str) -> bool>,
 ) -> Result<VerifyingKey, (Option<String>, KeyError)> {
     let jwk = JsonObject::parse(jwk.as_bytes().to_vec()).map_err(|error| (None, error.into()))?;
     let member = |name| jwk.get(name).and_then(|value| value.as_str());
-    let key = jwk::read(backend, &jwk, Place::Published).and_then(|key| match member("issuer") {
-        Some(issuer) if !takes_issuer(&issuer) => Err(KeyError::OtherIssuer),
-        _ => Ok(key),
+    let key = jwk::read(backend, &jwk, Place::Published).and_then(|key| match (takes_issuer, jwk.get("issuer")) {
+        (None, _) | (_, None) => Ok(key),
+        (Some(takes), Some(issuer)) => match issuer.as_str() {
+            Some(issuer) if takes(&issuer) => Ok(key),
+            Some(_) => Err(KeyError::OtherIssuer),
+            None => Err(KeyError::Malformed("`issuer` is not a string")),
+        },
     });
     key.map_err(|reason| (member("kid").map(|kid| shown(&kid)), reason))
 }

@@ -203,15 +203,24 @@ fn a_key_of_another_issuer_is_left_out_when_the_issuer_is_known() {
     private["d"] = "A".repeat(43).into();
     let document = json!({"keys": [
         public("none"), of("own", "https://id.example".into()), of("other", "https://evil.example".into()),
-        of("empty", "".into()), of("number", 7.into()), private,
+        of("empty", "".into()), of("number", 7.into()), of("null", Value::Null),
+        of("array", json!(["https://id.example"])), private,
     ]});
     let bytes = document.to_string().into_bytes();
-    let set = KeySet::parse_where(backends()[0], &bytes, &|issuer| issuer == "https://id.example").unwrap();
-    assert_eq!(set.keys().iter().map(|key| key.kid().unwrap()).collect::<Vec<_>>(), ["none", "own", "number"]);
+    let set = KeySet::parse_where(backends()[0], &bytes, Some(&|issuer| issuer == "https://id.example")).unwrap();
+    assert_eq!(set.keys().iter().map(|key| key.kid().unwrap()).collect::<Vec<_>>(), ["none", "own"]);
     let skipped: Vec<_> = set.skipped().iter().map(|key| (key.kid().unwrap(), key.reason())).collect();
-    let other = KeyError::OtherIssuer;
-    assert_eq!(skipped, [("other", other), ("empty", other), ("private", KeyError::PrivateKey)]);
-    assert_eq!(parse(bytes).unwrap().keys().len(), 5, "without a known issuer the member says nothing");
+    let (other, malformed) = (KeyError::OtherIssuer, KeyError::Malformed("`issuer` is not a string"));
+    let expected = [
+        ("other", other),
+        ("empty", other),
+        ("number", malformed),
+        ("null", malformed),
+        ("array", malformed),
+        ("private", KeyError::PrivateKey),
+    ];
+    assert_eq!(skipped, expected);
+    assert_eq!(parse(bytes).unwrap().keys().len(), 7, "without a known issuer the member says nothing");
 }
 
 #[test]

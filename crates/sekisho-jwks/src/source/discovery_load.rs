@@ -120,7 +120,7 @@ impl Load for DiscoveryLoad {
     async fn load(&self, tag: Option<Arc<Tag>>) -> Result<Loaded, LoadError> {
         let jwks_uri = self.jwks_uri().await?;
         let takes_issuer = |issuer: &str| issuer == self.issuer || fits_template(issuer, &self.issuer);
-        let loaded = self.http.load_set(&jwks_uri, tag.as_deref(), &takes_issuer).await;
+        let loaded = self.http.load_set(&jwks_uri, tag.as_deref(), Some(&takes_issuer)).await;
         if loaded.is_err() {
             self.forget_document();
         }

@@ -26,8 +26,8 @@ pub(super) struct Http {
     pub(super) skips: Skips,
 }
 
-/// Tells whether the keys of an issuer named in a key set are asked for.
-pub(super) type TakesIssuer<'a> = &'a (dyn Fn(&str) -> bool + Sync);
+/// Tells whether the keys of an issuer named in a key set are asked for; `None` when it is not known whose are.
+pub(super) type TakesIssuer<'a> = Option<&'a (dyn Fn(&str) -> bool + Sync)>;
 
 /// Bounds how long an answer is fresh.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,7 @@ impl Http {
         if response.status == 304 {
             return if tag.is_some() { Ok(Loaded::Unchanged { ttl }) } else { Err(LoadError::UnaskedUnchanged) };
         }
-        let set = KeySet::parse_where(self.backend, self.accepted(response)?, takes_issuer)?;
+        let set = KeySet::parse_where(self.backend, self.accepted(response)?, takes_issuer.map(|takes| takes as _))?;
         self.skips.tell(address::without_query(url), set.skipped());
         // A provider without any key is broken rather than without keys: what is at hand stays, within its bound.
         if set.keys().is_empty() {
@@ -139,7 +139,7 @@ pub(super) struct SetLoad {
 #[async_trait]
 impl Load for SetLoad {
     async fn load(&self, tag: Option<Arc<Tag>>) -> Result<Loaded, LoadError> {
-        self.http.load_set(&self.url, tag.as_deref(), &|_| true).await
+        self.http.load_set(&self.url, tag.as_deref(), None).await
     }
 
     fn origin(&self) -> &str {
