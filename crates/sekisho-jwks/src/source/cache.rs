@@ -408,13 +408,24 @@ impl Permit {
 
     /// Ends the trust in keys at hand whose private half was published, before the attempt [fails](Self::fail).
     pub(super) fn forget(&self, leaked: &[Leak]) {
+        if !leaked.is_empty() {
+            self.replace(|current| current.without(|key| key.is_one_of(leaked)));
+        }
+    }
+
+    /// Ends the trust in every key at hand, before the attempt [fails](Self::fail).
+    pub(super) fn forget_all(&self) {
+        self.replace(|current| current.without(|_| true));
+    }
+
+    fn replace(&self, next: impl FnOnce(&Snapshot) -> Snapshot) {
         let cache = &self.cache;
         let mut state = cache.lock();
-        let current = cache.snapshot.load();
-        if leaked.is_empty() || !self.is_running(&state) {
+        if !self.is_running(&state) {
             return;
         }
-        let next = current.without(leaked);
+        let current = cache.snapshot.load();
+        let next = next(&current);
         current.hand_over(&next);
         cache.snapshot.store(next);
         // What is at hand is no version of the provider's any more.

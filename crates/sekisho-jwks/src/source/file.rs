@@ -15,7 +15,7 @@ use super::managed::Managed;
 use super::policy::Policy;
 use super::snapshot::Nameless;
 use super::told::{Skips, escaped};
-use crate::{Backend, KeySet, KeySetError, KeySource, VerifyingKey};
+use crate::{Backend, KeyError, KeySet, KeySetError, KeySource, VerifyingKey};
 
 /// Bounds an attempt to read the file, for file systems that hang.
 const READ_BUDGET: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const READ_BUDGET: Duration = Duration::from_secs(5);
 /// built. Later it is read again every 5 s in the background, and when a token's `kid` is not in it, at most once in that time; what is
 /// compared is its content, so every way of replacing it works. While it is missing or broken the keys of the last good one
 /// stay, with [`KeyHealth::Stale`](crate::KeyHealth::Stale), a warning, and 503 rather than a refusal for an unknown `kid`. Keys whose
-/// private half stands in the file die all the same.
+/// private half stands in the file die all the same; a PEM file with a private key, whichever it is, ends the trust in the key at hand.
 ///
 /// A key that is no longer in the file dies when that is read. Without a tokio runtime the file is read again only for an unknown `kid`.
 ///
@@ -144,7 +144,11 @@ impl Reader {
 
     fn parse(&self, content: &[u8]) -> Result<Vec<VerifyingKey>, LoadError> {
         if content.trim_ascii_start().starts_with(b"-----BEGIN") {
-            return Ok(vec![VerifyingKey::from_pem(self.backend, content)?]);
+            return match VerifyingKey::from_pem(self.backend, content) {
+                Ok(key) => Ok(vec![key]),
+                Err(KeyError::PrivateKey) => Err(LoadError::PrivateKeyFile),
+                Err(error) => Err(error.into()),
+            };
         }
         let set = KeySet::parse(self.backend, content)?;
         self.skips.tell(&self.shown, set.skipped());

@@ -53,6 +53,9 @@ pub(super) enum LoadError {
     NotAFile,
     #[error("the key file holds no key that can be used")]
     Key(#[from] KeyError),
+    /// Of which public key is not looked into.
+    #[error("the key file holds a private key")]
+    PrivateKeyFile,
 }
 
 fn first_reason(first: Option<&SkippedKey>) -> String {
@@ -72,6 +75,11 @@ impl LoadError {
             Self::NoUsableKey { leaked, .. } => leaked,
             _ => &[],
         }
+    }
+
+    /// Tells whether no key at hand may be trusted any more.
+    pub(super) const fn taints_all(&self) -> bool {
+        matches!(self, Self::PrivateKeyFile)
     }
 
     /// Tells whether the provider seems to be away or starting, rather than wrong.

@@ -218,7 +218,11 @@ async fn attempt(permit: Permit, loader: Arc<dyn Load>, budget: Duration) {
         Err(error) => {
             let is_transient = error.is_transient();
             let cause = causes(&error);
-            permit.forget(error.leaked());
+            if error.taints_all() {
+                permit.forget_all();
+            } else {
+                permit.forget(error.leaked());
+            }
             let failure = error.into_failure();
             // Told once for each outage, not with each attempt.
             match permit.fail(failure, is_transient) {

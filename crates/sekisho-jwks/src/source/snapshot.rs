@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use sekisho_core::UnixSeconds;
 
-use crate::key::Leak;
 use crate::key_set::candidates;
 use crate::{Candidates, KeyLife, KeyLookup, KeyQuery, TrustedKey, VerifyingKey};
 
@@ -75,8 +74,8 @@ impl Snapshot {
     }
 
     /// Makes the same set without some keys.
-    pub(super) fn without(&self, leaked: &[Leak]) -> Self {
-        let keys = self.keys.iter().filter(|known| !known.key().is_one_of(leaked)).cloned().collect();
+    pub(super) fn without(&self, is_one: impl Fn(&VerifyingKey) -> bool) -> Self {
+        let keys = self.keys.iter().filter(|known| !is_one(known.key())).cloned().collect();
         Self { keys, times: self.times }
     }
 
