@@ -18,18 +18,22 @@ use std::time::{Duration, Instant};
 use sekisho_core::{Failure, UnixSeconds};
 
 use super::flight::{Attempt, Flight, Waiters};
+use super::load::LoadError;
 use super::policy::Policy;
 use super::published::Published;
 use super::snapshot::{Match, Snapshot, Times};
 use super::unknown::UnknownKids;
 use crate::key::Leak;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
-use crate::{KeyHealth, KeyLookup, KeyQuery, VerifyingKey};
+use crate::{KeyHealth, KeyLookup, KeyQuery, KeySet, VerifyingKey};
 
 /// A clock that lies further back than the last attempt by more than this was set back; then pauses by that clock are void.
 const SET_BACK: Duration = Duration::from_secs(60);
 /// Then an attempt is allowed when this has really passed, so that callers whose clocks differ do not drive one another.
 const SET_BACK_PAUSE: Duration = Duration::from_secs(30);
+
+/// Bounds how many leaked keys are remembered: as many as a set may hold.
+const MAX_LEAKS: usize = KeySet::MAX_KEYS;
 
 pub(super) struct Cache {
     policy: Policy,
@@ -55,6 +59,8 @@ pub(super) struct State {
     /// No attempt for an unknown `kid` before.
     miss_pause_until: UnixSeconds,
     unknown: UnknownKids,
+    /// Keys whose private half was published at some time, at most [`MAX_LEAKS`], the newest last.
+    leaked: Vec<Leak>,
     tag: Option<Arc<Tag>>,
     closed: bool,
     pub(super) waiters: Waiters,
@@ -84,8 +90,19 @@ impl fmt::Debug for Tag {
 /// Is what a load brought, and for how long it is fresh.
 #[derive(Debug)]
 pub(super) enum Loaded {
-    Keys { keys: Vec<VerifyingKey>, tag: Option<Tag>, ttl: Duration },
+    /// `leaked` are those whose private half stood there too; none of them is among the keys.
+    Keys { keys: Vec<VerifyingKey>, leaked: Vec<Leak>, tag: Option<Tag>, ttl: Duration },
     Unchanged { ttl: Duration },
+}
+
+impl Loaded {
+    /// Returns how many keys it has.
+    pub(super) const fn len(&self) -> usize {
+        match self {
+            Self::Keys { keys, .. } => keys.len(),
+            Self::Unchanged { .. } => 0,
+        }
+    }
 }
 
 enum Decision {
@@ -115,6 +132,7 @@ impl Cache {
             pause_until: UnixSeconds::default(),
             miss_pause_until: UnixSeconds::default(),
             unknown: UnknownKids::default(),
+            leaked: Vec::new(),
             tag: None,
             closed: false,
             waiters: Waiters::default(),
@@ -339,6 +357,16 @@ impl State {
             .map(|running| running.attempt)
     }
 
+    fn remember(&mut self, leaked: &[Leak]) {
+        for leak in leaked {
+            if !self.leaked.contains(leak) {
+                self.leaked.push(leak.clone());
+            }
+        }
+        let excess = self.leaked.len().saturating_sub(MAX_LEAKS);
+        self.leaked.drain(..excess);
+    }
+
     fn has_rested(&self, now: UnixSeconds) -> bool {
         now >= self.pause_until || self.is_set_back(now)
     }
@@ -372,7 +400,23 @@ impl Permit {
         self.tag.clone()
     }
 
-    /// Publishes what was loaded. `spread` is a random number for the jitter.
+    /// Remembers which keys leaked, and leaves out those that leaked before, though the provider no longer shows it: that a secret
+    /// is not published any more makes it none again.
+    ///
+    /// # Errors
+    /// [`LoadError::OnlyLeaked`]: no key is left.
+    pub(super) fn admit(&self, loaded: Loaded) -> Result<Loaded, LoadError> {
+        let Loaded::Keys { mut keys, leaked, tag, ttl } = loaded else { return Ok(loaded) };
+        let mut state = self.cache.lock();
+        if self.is_running(&state) {
+            state.remember(&leaked);
+        }
+        keys.retain(|key| !key.is_one_of(&state.leaked));
+        drop(state);
+        if keys.is_empty() { Err(LoadError::OnlyLeaked) } else { Ok(Loaded::Keys { keys, leaked, tag, ttl }) }
+    }
+
+    /// Publishes what was loaded and [admitted](Self::admit). `spread` is a random number for the jitter.
     ///
     /// Times count from the beginning of the attempt, when the provider still held the keys for certain.
     /// Returns whether the attempt before had failed.
@@ -385,7 +429,7 @@ impl Permit {
         }
         let current = cache.snapshot.load();
         let (next, tag) = match loaded {
-            Loaded::Keys { keys, tag, ttl } => (current.with_keys(keys, self.times(ttl, spread)), tag.map(Arc::new)),
+            Loaded::Keys { keys, leaked: _, tag, ttl } => (current.with_keys(keys, self.times(ttl, spread)), tag.map(Arc::new)),
             Loaded::Unchanged { ttl } => (current.with_times(self.times(ttl, spread)), self.tag.clone()),
         };
         let refresh_at = next.times.map_or_else(UnixSeconds::default, |times| times.refresh_at);
@@ -409,23 +453,24 @@ impl Permit {
     /// Ends the trust in keys at hand whose private half was published, before the attempt [fails](Self::fail).
     pub(super) fn forget(&self, leaked: &[Leak]) {
         if !leaked.is_empty() {
-            self.replace(|current| current.without(|key| key.is_one_of(leaked)));
+            self.leave_out(leaked, |key| key.is_one_of(leaked));
         }
     }
 
     /// Ends the trust in every key at hand, before the attempt [fails](Self::fail).
     pub(super) fn forget_all(&self) {
-        self.replace(|current| current.without(|_| true));
+        self.leave_out(&[], |_| true);
     }
 
-    fn replace(&self, next: impl FnOnce(&Snapshot) -> Snapshot) {
+    fn leave_out(&self, leaked: &[Leak], is_one: impl Fn(&VerifyingKey) -> bool) {
         let cache = &self.cache;
         let mut state = cache.lock();
         if !self.is_running(&state) {
             return;
         }
+        state.remember(leaked);
         let current = cache.snapshot.load();
-        let next = next(&current);
+        let next = current.without(is_one);
         current.hand_over(&next);
         cache.snapshot.store(next);
         // What is at hand is no version of the provider's any more.

@@ -81,7 +81,7 @@ impl Http {
         }
         let etag = response.header("etag").filter(|etag| is_etag(etag));
         let tag = etag.map(|etag| Tag { origin: url.to_owned(), value: etag.as_bytes().to_vec() });
-        Ok(Loaded::Keys { keys: set.keys().to_vec(), tag, ttl })
+        Ok(Loaded::Keys { keys: set.keys().to_vec(), leaked: set.leaked().to_vec(), tag, ttl })
     }
 }
 
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn debug_shows_no_query() {
         let tag = Tag { origin: "https://id.example/?hush".to_owned(), value: b"hush".to_vec() };
-        let loaded = Loaded::Keys { keys: Vec::new(), tag: Some(tag), ttl: Duration::ZERO };
+        let loaded = Loaded::Keys { keys: Vec::new(), leaked: Vec::new(), tag: Some(tag), ttl: Duration::ZERO };
         assert!(!format!("{loaded:?}").contains("hush"));
     }
 

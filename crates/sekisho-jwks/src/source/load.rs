@@ -41,6 +41,8 @@ pub(super) enum LoadError {
     Set(#[from] KeySetError),
     #[error("the key set has no usable key among {among}{}", first_reason(first.as_ref()))]
     NoUsableKey { among: usize, first: Option<SkippedKey>, leaked: Vec<Leak> },
+    #[error("of every key of the set the private half was published before; new keys are needed")]
+    OnlyLeaked,
     #[error("the discovery document is not a JSON object with the strings `issuer` and `jwks_uri`")]
     Document,
     #[error("the discovery document is of the issuer \"{0}\", which is not the one configured")]

@@ -205,7 +205,15 @@ async fn attempt(permit: Permit, loader: Arc<dyn Load>, budget: Duration) {
         Err(_) => load.await,
     };
     let origin = loader.origin();
-    match result {
+    let admitted = result.and_then(|loaded| {
+        let offered = loaded.len();
+        let admitted = permit.admit(loaded)?;
+        if admitted.len() < offered {
+            tracing::warn!(origin, "keys of the set are left out: their private halves were published before");
+        }
+        Ok(admitted)
+    });
+    match admitted {
         Ok(loaded) => {
             match &loaded {
                 Loaded::Keys { keys, ttl, .. } => tracing::debug!(origin, keys = keys.len(), ?ttl, "keys loaded"),

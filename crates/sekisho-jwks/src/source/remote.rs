@@ -22,7 +22,8 @@ use crate::KeySource;
 /// - While the provider fails, the keys at hand go on within [`with_stale_bound`](Self::with_stale_bound), and an unknown `kid` is a
 ///   [`Failure`](sekisho_core::Failure), not a refusal. The background goes on asking; see [`with_retry_pauses`](Self::with_retry_pauses).
 /// - A key that the provider has removed dies with the next refresh, in caches of verified tokens too. A set without any usable key counts as
-///   a failure of the provider, not as the removal of all keys; but keys whose private half stands in it die.
+///   a failure of the provider, not as the removal of all keys; but keys whose private half stands in it die,
+///   and are not taken again when the private half is gone from it, before the source is built anew; the last 100 such keys are remembered.
 /// - A member `issuer` of a key is not looked at, as the URL does not say whose keys are meant. For a set that several issuers share, as
 ///   tenants of Microsoft Entra do, take [`Discovery`](crate::Discovery).
 /// - Only `https`, save to 127.0.0.0/8, ::1 and `localhost`; no redirects; at most [`KeySet::MAX_BYTES`](crate::KeySet::MAX_BYTES) and

@@ -112,10 +112,14 @@ async fn the_only_key_dies_when_its_private_half_is_in_the_file() {
     unavailable(ask(&source, "b", clock.now()).await);
     unavailable(ask(&source, "a", clock.now()).await);
     assert!(!life.is_live(clock.now()) && !source.health(clock.now()).is_ready());
-    // The very file of before is taken for new.
+    // That the private half is gone from the file makes it no secret again.
     fs::write(&path, json!({ "keys": [good] }).to_string()).unwrap();
     clock.advance(5);
-    found(ask(&source, "a", clock.now()).await);
+    unavailable(ask(&source, "a", clock.now()).await);
+    fs::write(&path, json!({ "keys": [good, jwk("b")] }).to_string()).unwrap();
+    clock.advance(5);
+    found(ask(&source, "b", clock.now()).await);
+    assert!(matches!(ask(&source, "a", clock.now()).await, KeyLookup::Unknown));
 }
 
 #[tokio::test]

@@ -34,7 +34,11 @@ pub(super) fn key(kid: &str) -> VerifyingKey {
 }
 
 pub(super) fn loaded(kids: &[&str]) -> Loaded {
-    Loaded::Keys { keys: kids.iter().map(|kid| key(kid)).collect(), tag: None, ttl: Duration::from_secs(TTL) }
+    of_keys(kids.iter().map(|kid| key(kid)).collect())
+}
+
+fn of_keys(keys: Vec<VerifyingKey>) -> Loaded {
+    Loaded::Keys { keys, leaked: Vec::new(), tag: None, ttl: Duration::from_secs(TTL) }
 }
 
 pub(super) fn cache() -> Arc<Cache> {
@@ -228,9 +232,60 @@ fn a_leaked_key_dies_though_nothing_was_loaded() {
     assert!(!life.is_live(at(0)));
     assert_eq!(retry_after(&cache.find(kid("a"), at(TTL))), 30);
     assert_eq!(cache.health(at(TTL)), KeyHealth::Unavailable);
-    cache.begin_if_due(at(TTL + 30)).unwrap().succeed(loaded(&["a"]), 0);
-    assert!(is_found(&cache.find(kid("a"), at(TTL + 30))));
     assert!(!life.is_live(at(TTL + 30)), "a life that ended stays so");
+}
+
+#[test]
+fn a_leaked_key_is_not_taken_again_when_the_set_is_clean() {
+    let cache = cache_with(&["a"]);
+    let permit = cache.begin_if_due(at(TTL)).unwrap();
+    permit.forget(&[leak(&key("x"))]);
+    permit.fail(down(), false);
+    let permit = cache.begin_if_due(at(TTL + 30)).unwrap();
+    assert!(matches!(permit.admit(loaded(&["a"])), Err(LoadError::OnlyLeaked)));
+    let Ok(Loaded::Keys { keys, .. }) = permit.admit(of_keys(vec![key("a"), other_key("b")])) else { panic!() };
+    assert_eq!(keys.iter().map(|key| key.kid().unwrap()).collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn a_key_that_leaked_beside_good_ones_is_remembered_too() {
+    let cache = cache();
+    let permit = cache.begin_if_due(at(0)).unwrap();
+    let (keys, leaked) = (vec![other_key("b")], vec![leak(&key("x"))]);
+    let set = Loaded::Keys { keys, leaked, tag: None, ttl: Duration::from_secs(TTL) };
+    let admitted = permit.admit(set).unwrap();
+    permit.succeed(admitted, 0);
+    let permit = cache.begin_if_due(at(TTL)).unwrap();
+    assert!(matches!(permit.admit(loaded(&["a"])), Err(LoadError::OnlyLeaked)));
+    drop(permit);
+    // Who was given up for lost adds nothing.
+    let lost = cache.begin_if_due(at(TTL + 30)).unwrap();
+    pass(&cache, cache.policy().patience());
+    let next = cache.begin_if_due(at(TTL + 37)).unwrap();
+    let other = other_key("c");
+    let (keys, leaked) = (vec![other_key("d")], vec![leak(&other)]);
+    drop(lost.admit(Loaded::Keys { keys, leaked, tag: None, ttl: Duration::from_secs(TTL) }));
+    assert!(next.admit(of_keys(vec![other])).is_ok());
+}
+
+#[test]
+fn the_memory_of_leaked_keys_is_bounded_and_keeps_the_newest() {
+    let cache = cache();
+    let permit = cache.begin_if_due(at(0)).unwrap();
+    permit.forget(&[leak(&key("x"))]);
+    let many: Vec<Leak> = (0..1000u16).map(|n| Leak::new(&[&[1], n.to_be_bytes().as_slice()].concat())).collect();
+    for _ in 0..2 {
+        permit.forget(&many);
+        assert_eq!(cache.lock().leaked, many[1000 - 100..]);
+    }
+}
+
+fn other_key(kid: &str) -> VerifyingKey {
+    #[cfg(feature = "aws-lc-rs")]
+    let backend = Backend::aws_lc();
+    #[cfg(not(feature = "aws-lc-rs"))]
+    let backend = Backend::ring();
+    SigningKey::generate(backend, Algorithm::Ed25519).unwrap().verifying_key().with_kid(kid)
 }
 
 #[test]
@@ -262,13 +317,8 @@ fn a_key_that_comes_back_gets_a_new_life() {
 fn the_same_kid_with_another_key_ends_the_old_one() {
     let cache = cache_with(&["a"]);
     let old = found(cache.find(kid("a"), at(1)));
-    #[cfg(feature = "aws-lc-rs")]
-    let backend = Backend::aws_lc();
-    #[cfg(not(feature = "aws-lc-rs"))]
-    let backend = Backend::ring();
-    let other = SigningKey::generate(backend, Algorithm::Ed25519).unwrap().verifying_key().with_kid("a");
-    let set = Loaded::Keys { keys: vec![other], tag: None, ttl: Duration::from_secs(TTL) };
-    cache.begin_if_due(at(TTL)).unwrap().succeed(set, 0);
+    let other = other_key("a");
+    cache.begin_if_due(at(TTL)).unwrap().succeed(of_keys(vec![other]), 0);
     assert!(!old.life().is_live(at(1)));
     assert!(found(cache.find(kid("a"), at(TTL))).life().is_live(at(TTL)));
 }
