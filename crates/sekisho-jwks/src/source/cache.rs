@@ -477,13 +477,14 @@ impl Permit {
         state.tag = None;
     }
 
-    /// Keeps what is at hand, and pauses. Returns how many attempts have failed in a row.
-    pub(super) fn fail(mut self, failure: Failure, is_transient: bool) -> u32 {
+    /// Keeps what is at hand, and pauses, as long as the provider asks for within the bounds. Returns how many attempts have
+    /// failed in a row.
+    pub(super) fn fail(mut self, failure: Failure, is_transient: bool, retry_after: Option<Duration>) -> u32 {
         self.is_open = false;
-        self.give_up(failure, is_transient)
+        self.give_up(failure, is_transient, retry_after)
     }
 
-    fn give_up(&self, failure: Failure, is_transient: bool) -> u32 {
+    fn give_up(&self, failure: Failure, is_transient: bool, retry_after: Option<Duration>) -> u32 {
         let mut state = self.cache.lock();
         if !self.is_running(&state) {
             return state.failures;
@@ -491,7 +492,8 @@ impl Permit {
         state.failures = state.failures.saturating_add(1);
         state.failure = Some(failure);
         let ended_at = self.begun_at.saturating_add(self.clock.elapsed());
-        state.pause_until = ended_at.saturating_add(self.cache.policy.pause_after(state.failures, is_transient));
+        let pause = self.cache.policy.pause_after(state.failures, is_transient, retry_after);
+        state.pause_until = ended_at.saturating_add(pause);
         let (failures, pause_until) = (state.failures, state.pause_until);
         end(&self.cache, state, pause_until);
         failures
@@ -511,7 +513,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.is_open {
-            self.give_up(Failure::unavailable("loading the keys was broken off"), true);
+            self.give_up(Failure::unavailable("loading the keys was broken off"), true, None);
         }
     }
 }

@@ -58,7 +58,7 @@ impl Http {
             }
             200 => Ok(&response.body),
             status @ 300..=399 => Err(LoadError::Redirect(status)),
-            status => Err(LoadError::Status(status)),
+            status => Err(LoadError::Status { status, retry_after: retry_after(response) }),
         }
     }
 
@@ -122,6 +122,13 @@ fn directive(text: &str) -> Option<u64> {
         "max-age" => seconds(value.trim_matches('"')),
         _ => None,
     }
+}
+
+/// Reads `Retry-After` in seconds ([RFC 9110 §10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3)) where it asks for patience.
+/// The form of a date is passed over: the clock of the provider is not ours.
+fn retry_after(response: &HttpResponse) -> Option<Duration> {
+    let value = matches!(response.status, 429 | 503).then(|| response.header("retry-after"))??;
+    seconds(value.trim()).map(Duration::from_secs)
 }
 
 /// Reads digits; more than fit is for ever ([RFC 9111 §1.2.2](https://www.rfc-editor.org/rfc/rfc9111#section-1.2.2)).
@@ -208,6 +215,24 @@ mod tests {
         assert_eq!(fresh(&[("cache-control", "max-age=900"), ("age", "5000")]), 60);
         assert_eq!(fresh(&[("cache-control", "max-age=900"), ("age", "-5000")]), 900);
         assert_eq!(fresh(&[("age", "300")]), 600);
+    }
+
+    #[test]
+    fn a_provider_that_is_busy_may_say_for_how_long() {
+        let asked = |status, value: &str| {
+            let headers = vec![("retry-after".to_owned(), value.to_owned())];
+            retry_after(&HttpResponse { status, headers, body: Vec::new() }).map(|wait| wait.as_secs())
+        };
+        for status in [429, 503] {
+            assert_eq!(asked(status, " 17 "), Some(17));
+            assert_eq!(asked(status, "99999999999999999999999"), Some(u64::MAX));
+            for bad in ["", "-1", "1.5", "+1", "soon", "Wed, 21 Oct 2015 07:28:00 GMT"] {
+                assert_eq!(asked(status, bad), None, "{bad}");
+            }
+        }
+        for status in [200, 301, 404, 500, 502, 504] {
+            assert_eq!(asked(status, "17"), None, "{status}");
+        }
     }
 
     #[test]

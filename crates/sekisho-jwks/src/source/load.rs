@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_core::Failure;
@@ -31,8 +32,12 @@ pub(super) enum LoadError {
     Timeout,
     #[error("the provider redirects, with status {0}; redirects are not followed")]
     Redirect(u16),
-    #[error("the provider answered with status {0}")]
-    Status(u16),
+    #[error("the provider answered with status {status}")]
+    Status {
+        status: u16,
+        /// `Retry-After` of a provider that is busy or away.
+        retry_after: Option<Duration>,
+    },
     #[error("the provider answered that nothing changed, without having been asked that")]
     UnaskedUnchanged,
     #[error("the answer is longer than {0} bytes")]
@@ -90,8 +95,16 @@ impl LoadError {
             self,
             Self::Http(HttpError::Connect(_) | HttpError::Timeout | HttpError::Broken(_))
                 | Self::Timeout
-                | Self::Status(502..=504)
+                | Self::Status { status: 502..=504, .. }
         )
+    }
+
+    /// Returns how long the provider asks to be let alone.
+    pub(super) const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 
     pub(super) fn into_failure(self) -> Failure {

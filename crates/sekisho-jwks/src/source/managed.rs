@@ -224,7 +224,7 @@ async fn attempt(permit: Permit, loader: Arc<dyn Load>, budget: Duration) {
             }
         }
         Err(error) => {
-            let is_transient = error.is_transient();
+            let (is_transient, retry_after) = (error.is_transient(), error.retry_after());
             let cause = causes(&error);
             if error.taints_all() {
                 permit.forget_all();
@@ -233,7 +233,7 @@ async fn attempt(permit: Permit, loader: Arc<dyn Load>, budget: Duration) {
             }
             let failure = error.into_failure();
             // Told once for each outage, not with each attempt.
-            match permit.fail(failure, is_transient) {
+            match permit.fail(failure, is_transient, retry_after) {
                 1 => tracing::warn!(origin, cause, "keys cannot be loaded; those at hand are used within their bound"),
                 failures => tracing::debug!(origin, cause, failures, "keys still cannot be loaded"),
             }

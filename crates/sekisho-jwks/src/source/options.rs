@@ -162,8 +162,12 @@ macro_rules! http_setters {
 
         /// Sets the pauses after attempts that failed, default 1 s, doubling up to 5 s; at least 1 s.
         ///
-        /// They hold for a provider that cannot be reached, answers 502 to 504, or not in time. After any other bad answer (another
-        /// status, a redirect, no key set, no usable key) the pause is at least the interval for unknown `kid`s.
+        /// They hold for a provider that cannot be reached, answers 502 to 504, or not in time. They are shorter than the interval for
+        /// unknown `kid`s on purpose: while no key is at hand every request gets 503, and that has to end within seconds of the
+        /// provider's return. A `Retry-After` in seconds with 503 makes a pause longer, up to that interval.
+        ///
+        /// After any other bad answer (another status, 429 too, a redirect, no key set, no usable key) the pause is at least the interval
+        /// for unknown `kid`s.
         pub fn with_retry_pauses(mut self, first: std::time::Duration, longest: std::time::Duration) -> Self {
             self.options.policy.retry_first = first;
             self.options.policy.retry_longest = longest;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sekisho_core::Clock;
-use sekisho_jwks::{KeyHealth, KeySet, RemoteKeys};
+use sekisho_jwks::{Discovery, KeyHealth, KeySet, RemoteKeys};
 use serde_json::json;
 
 use crate::server::{Reply, Server};
@@ -147,4 +147,25 @@ async fn an_outage_is_over_seconds_after_the_provider_returned() {
     server.set("/keys", Reply::json(set(&["a", "b"])));
     server.revive();
     eventually(|| matches!(source.find(kid("b"), clock.now()), sekisho_jwks::KeyLookup::Found(_))).await;
+}
+
+#[tokio::test]
+async fn a_provider_that_says_when_to_come_back_is_not_asked_before() {
+    for place in ["/keys", "/.well-known/openid-configuration"] {
+        let (server, clock) = (Server::start().await, TestClock::new());
+        let issuer = server.url("");
+        let document = json!({ "issuer": issuer, "jwks_uri": server.url("/keys") });
+        server.set("/.well-known/openid-configuration", Reply::json(document.to_string()));
+        server.set("/keys", Reply::json(set(&["a"])));
+        server.set(place, Reply::Whole(503, vec![("retry-after", "20".to_owned())], Vec::new()));
+        let source = build(Discovery::oidc(&issuer), &clock);
+        let failure = unavailable(ask(&source, "a", clock.now()).await);
+        assert!(failure.retry_after().unwrap().as_secs() >= 19, "{failure:?}");
+        clock.advance(18);
+        unavailable(ask(&source, "a", clock.now()).await);
+        assert_eq!(server.count(place), 1);
+        clock.advance(4);
+        unavailable(ask(&source, "a", clock.now()).await);
+        assert_eq!(server.count(place), 2);
+    }
 }
