@@ -28,7 +28,7 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::{KeyHealth, KeyLookup, KeyQuery, KeySet, VerifyingKey};
 
 /// A clock that lies further back than the last attempt by more than this was set back; then pauses by that clock are void.
-const SET_BACK: Duration = Duration::from_secs(60);
+pub(super) const SET_BACK: Duration = Duration::from_secs(60);
 /// Then an attempt is allowed when this has really passed, so that callers whose clocks differ do not drive one another.
 const SET_BACK_PAUSE: Duration = Duration::from_secs(30);
 
@@ -200,7 +200,7 @@ impl Cache {
 
     /// Tells, for the price of a load, whether [`begin_if_due`](Self::begin_if_due) is worth a call.
     pub(super) fn is_due(&self, now: UnixSeconds) -> bool {
-        let set_back = |keys: &Snapshot| keys.times.is_some_and(|times| now.saturating_add(SET_BACK) < times.loaded_at);
+        let set_back = |keys: &Snapshot| keys.times.is_some_and(|times| times.is_set_back(now));
         now.as_secs() >= self.due_at.load(Ordering::Acquire) || self.snapshot.read(set_back)
     }
 
@@ -224,7 +224,7 @@ impl Cache {
     pub(super) fn health(&self, now: UnixSeconds) -> KeyHealth {
         let failing = self.lock().failure.is_some();
         self.snapshot.read(|snapshot| match snapshot.times {
-            Some(times) if now < times.stale_until && !snapshot.keys.is_empty() => {
+            Some(times) if snapshot.is_trusted(now) && !snapshot.keys.is_empty() => {
                 let keys = snapshot.keys.len();
                 if failing || now >= times.fresh_until {
                     KeyHealth::Stale { keys, until: times.stale_until }
@@ -503,6 +503,7 @@ impl Permit {
         let fresh_until = self.begun_at.saturating_add(ttl);
         Times {
             loaded_at: self.begun_at,
+            loaded: self.clock,
             refresh_at: fresh_until.saturating_sub(self.cache.policy.lead(ttl, spread)),
             fresh_until,
             stale_until: fresh_until.saturating_add(self.cache.policy.stale_bound),

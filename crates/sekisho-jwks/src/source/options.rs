@@ -132,6 +132,8 @@ macro_rules! http_setters {
         }
 
         /// Sets how long stale keys are trusted while they cannot be refreshed, default 1 h.
+        ///
+        /// When the clock was set back by more than 60 s since the load, the time that has really passed counts.
         pub fn with_stale_bound(mut self, bound: std::time::Duration) -> Self {
             self.options.policy.stale_bound = bound;
             self

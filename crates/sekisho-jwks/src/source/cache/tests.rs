@@ -352,6 +352,29 @@ fn a_refresh_is_due_ahead_and_spread() {
     }
 }
 
+#[test]
+fn a_clock_that_ran_ahead_at_the_load_does_not_void_the_stale_bound() {
+    let cache = cache();
+    let ahead = at(1_000_000_000);
+    let permit = cache.begin_if_due(ahead).unwrap();
+    // As if it had begun so long ago in truth.
+    let begun_before = |mut permit: Permit, seconds| {
+        permit.clock = permit.clock.checked_sub(Duration::from_secs(seconds)).unwrap();
+        permit
+    };
+    begun_before(permit, TTL + STALE - 5).succeed(loaded(&["a"]), 0);
+    // Set right, it goes on with the keys, as a refresh is due at once, but not for ever.
+    assert!(is_found(&cache.find(kid("a"), at(0))) && cache.is_due(at(0)));
+    assert!(cache.health(at(0)).is_ready());
+    pass(&cache, SET_BACK_PAUSE);
+    begun_before(cache.begin_if_due(ahead.saturating_add(Duration::from_secs(TTL))).unwrap(), TTL + STALE)
+        .succeed(loaded(&["a"]), 0);
+    assert!(!is_found(&cache.find(kid("a"), at(0))) && !cache.health(at(0)).is_ready());
+    assert!(!is_found(&cache.find(kid("a"), at(1_000_000_000 + TTL - SET_BACK.as_secs() - 1))));
+    assert!(is_found(&cache.find(kid("a"), at(1_000_000_000 + TTL - SET_BACK.as_secs()))));
+    assert!(is_found(&cache.find(kid("a"), at(1_000_000_000 + TTL))));
+}
+
 /// Lets real time pass.
 fn pass(cache: &Cache, time: Duration) {
     let mut state = cache.lock();
