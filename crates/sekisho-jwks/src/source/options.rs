@@ -192,13 +192,29 @@ macro_rules! http_setters {
 
 pub(super) use http_setters;
 
-#[cfg(all(test, not(feature = "reqwest")))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Backend, IntoKeySource, RemoteKeys};
 
+    /// What the setters' docs state.
+    #[test]
+    fn the_defaults_are_those_that_are_documented() {
+        let HttpOptions { client, freshness, policy, connect_timeout } = HttpOptions::default();
+        let (second, minute, hour) = (Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(3600));
+        assert!(client.is_none());
+        assert_eq!((freshness.default, freshness.least, freshness.most), (10 * minute, minute, 24 * hour));
+        assert_eq!((policy.refresh_ahead, policy.stale_bound), (30 * second, hour));
+        assert_eq!((policy.miss_interval, policy.miss_memory), (30 * second, 60 * second));
+        assert_eq!((policy.retry_first, policy.retry_longest), (second, 5 * second));
+        assert_eq!((connect_timeout, policy.budget), (second, 5 * second));
+        assert_eq!((KeySet::MAX_BYTES, KeySet::MAX_KEYS), (150_000, 100));
+    }
+
+    #[cfg(not(feature = "reqwest"))]
     #[test]
     fn without_any_http_client_the_source_is_refused() {
+        use crate::{Backend, IntoKeySource, RemoteKeys};
+
         #[cfg(feature = "aws-lc-rs")]
         let backend = Backend::aws_lc();
         #[cfg(not(feature = "aws-lc-rs"))]
