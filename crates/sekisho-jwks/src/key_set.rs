@@ -150,7 +150,8 @@ fn read_entry(
 ) -> Result<VerifyingKey, (Option<String>, KeyError)> {
     read_jwk(backend, jwk, takes_issuer).map_err(|(kid, reason)| {
         let private = PrivateNumbers::find(jwk);
-        let reason = if private.is_private && reason != KeyError::PublishedSecret { KeyError::PrivateKey } else { reason };
+        let reason =
+            if private.is_private && reason != KeyError::PublishedSecret { KeyError::PrivateKey } else { reason };
         leaked.extend(private.leaks());
         (kid, reason)
     })

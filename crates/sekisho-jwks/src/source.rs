@@ -148,7 +148,7 @@ impl KeyLife {
     pub fn prolong(&self, until: UnixSeconds) {
         let unless_ended = |ends: u64| (ends != ENDED).then_some(until.as_secs());
         // The error says that it was ended.
-        drop(self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_ended));
+        let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_ended);
     }
 
     /// Ends it now and for ever.

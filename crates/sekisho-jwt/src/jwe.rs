@@ -57,7 +57,6 @@ impl KeyManagement {
             Self::Direct => "dir",
         }
     }
-
 }
 
 /// Names how the content is encrypted, `enc` ([RFC 7518 §5.1](https://www.rfc-editor.org/rfc/rfc7518#section-5.1)).
@@ -256,8 +255,7 @@ pub(crate) fn decrypt_if_encrypted(
     if nonce.len() != nonce_length || tag.len() != tag_length || content.is_empty() {
         return Err(Reject::Malformed);
     }
-    let sealed =
-        Sealed { protected: protected.as_bytes(), nonce: &nonce, content: &content, tag: &tag };
+    let sealed = Sealed { protected: protected.as_bytes(), nonce: &nonce, content: &content, tag: &tag };
     let fits = |key: &&DecryptionKey| {
         key.management.name() == header.algorithm
             && key.encryption.is_none_or(|encryption| encryption == header.encryption)
@@ -273,8 +271,9 @@ pub(crate) fn decrypt_if_encrypted(
         }
         reject = Reject::Signature;
         // All that can go wrong from here on looks the same from outside.
-        let opened =
-            key.content_key(&encrypted_key, &header).and_then(|content_key| sealed.open(header.encryption, &content_key));
+        let opened = key
+            .content_key(&encrypted_key, &header)
+            .and_then(|content_key| sealed.open(header.encryption, &content_key));
         if let Some(content) = opened {
             let signed = String::from_utf8(content).map_err(|_| Reject::Malformed)?;
             recorder.pass(|| format!("opened with {} and {}", key.management.name(), header.encryption.name()));
@@ -298,9 +297,7 @@ impl Sealed<'_> {
         let Self { protected, nonce, content, tag } = *self;
         match encryption.cbc() {
             Some(cbc) => cbc.authenticate(self, content_key)?.decrypt(),
-            None => {
-                encryption.of_josekit().decrypt(content_key, Some(nonce), content, protected, Some(tag)).ok()
-            }
+            None => encryption.of_josekit().decrypt(content_key, Some(nonce), content, protected, Some(tag)).ok(),
         }
     }
 }

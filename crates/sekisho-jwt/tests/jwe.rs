@@ -179,8 +179,7 @@ fn refuses_every_wrong_length_of_the_encrypted_key() {
     }
     // A key of another size is passed over for the one that fits.
     let pair = [other, rsa.clone()].map(|rsa| DecryptionKey::from_pem(RsaOaep, &rsa.to_pem_private_key()).unwrap());
-    let encrypted =
-        encrypt(&token, RsaOaep, ContentEncryption::A256Gcm, None, &rsa.to_pem_public_key()).unwrap();
+    let encrypted = encrypt(&token, RsaOaep, ContentEncryption::A256Gcm, None, &rsa.to_pem_public_key()).unwrap();
     assert_eq!(answer(&verifier(&key, pair), &encrypted).as_deref(), Ok("alice"));
 }
 

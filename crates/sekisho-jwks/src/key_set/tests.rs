@@ -70,7 +70,8 @@ fn however_badly_a_private_key_is_written_its_public_half_is_left_out() {
     let of_rsa = json!({"kty": "RSA", "n": format!("{}w", "w".repeat(341)), "e": "AQAB", "kid": "rsa"});
     for leaked in [public("a"), of_rsa] {
         let public = leaked.to_string();
-        let private = |members: &str| format!("{},\"d\":\"{}\"{members}}}", &public[..public.len() - 1], "A".repeat(43));
+        let private =
+            |members: &str| format!("{},\"d\":\"{}\"{members}}}", &public[..public.len() - 1], "A".repeat(43));
         let without = |name: &str| {
             let mut jwk = leaked.clone();
             jwk.as_object_mut().unwrap().remove(name);
@@ -108,7 +109,9 @@ fn however_badly_a_private_key_is_written_its_public_half_is_left_out() {
             without("e").to_string(),
             without("crv").to_string(),
         ] {
-            for document in [format!(r#"{{"keys":[{public},{private}]}}"#), format!(r#"{{"keys":[{private},{public}]}}"#)] {
+            for document in
+                [format!(r#"{{"keys":[{public},{private}]}}"#), format!(r#"{{"keys":[{private},{public}]}}"#)]
+            {
                 let set = parse(&document).unwrap();
                 let mut reasons: Vec<_> = set.skipped().iter().map(SkippedKey::reason).collect();
                 reasons.sort_by_key(|reason| *reason == KeyError::Leaked);

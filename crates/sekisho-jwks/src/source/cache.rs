@@ -91,8 +91,15 @@ impl fmt::Debug for Tag {
 #[derive(Debug)]
 pub(super) enum Loaded {
     /// `leaked` are those whose private half stood there too; none of them is among the keys.
-    Keys { keys: Vec<VerifyingKey>, leaked: Vec<Leak>, tag: Option<Tag>, ttl: Duration },
-    Unchanged { ttl: Duration },
+    Keys {
+        keys: Vec<VerifyingKey>,
+        leaked: Vec<Leak>,
+        tag: Option<Tag>,
+        ttl: Duration,
+    },
+    Unchanged {
+        ttl: Duration,
+    },
 }
 
 impl Loaded {
@@ -429,7 +436,9 @@ impl Permit {
         }
         let current = cache.snapshot.load();
         let (next, tag) = match loaded {
-            Loaded::Keys { keys, leaked: _, tag, ttl } => (current.with_keys(keys, self.times(ttl, spread)), tag.map(Arc::new)),
+            Loaded::Keys { keys, leaked: _, tag, ttl } => {
+                (current.with_keys(keys, self.times(ttl, spread)), tag.map(Arc::new))
+            }
             Loaded::Unchanged { ttl } => (current.with_times(self.times(ttl, spread)), self.tag.clone()),
         };
         let refresh_at = next.times.map_or_else(UnixSeconds::default, |times| times.refresh_at);

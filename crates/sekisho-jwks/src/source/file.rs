@@ -86,7 +86,8 @@ impl IntoKeySource for FileKeys {
             ConfigError::new(format!("the key file {} cannot be used", reader.shown)).with_source(error)
         })?;
         if let Some(permit) = cache.begin_if_due(context.clock.now()) {
-            let admitted = permit.admit(loaded).map_err(|error| ConfigError::new("no usable key").with_source(error))?;
+            let admitted =
+                permit.admit(loaded).map_err(|error| ConfigError::new("no usable key").with_source(error))?;
             permit.succeed(admitted, 0);
         }
         let loader = FileLoad { reader: Arc::new(reader), reading: Arc::default() };

@@ -81,9 +81,8 @@ mod tests {
 
     #[test]
     fn a_provider_that_asks_for_patience_gets_it_up_to_the_interval_for_unknown_keys() {
-        let pause = |failures, seconds| {
-            policy().pause_after(failures, true, Some(Duration::from_secs(seconds))).as_secs()
-        };
+        let pause =
+            |failures, seconds| policy().pause_after(failures, true, Some(Duration::from_secs(seconds))).as_secs();
         assert_eq!([pause(1, 0), pause(1, 1), pause(1, 17), pause(1, 30), pause(1, 31)], [1, 1, 17, 30, 30]);
         assert_eq!([pause(9, 0), pause(9, 17), pause(9, u64::MAX)], [5, 17, 30]);
         assert_eq!(policy().pause_after(1, false, Some(Duration::from_secs(1))).as_secs(), 30);
