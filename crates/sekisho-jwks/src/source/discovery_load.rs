@@ -82,6 +82,8 @@ impl DiscoveryLoad {
     }
 
     fn read_document(&self, body: &[u8]) -> Result<Arc<str>, LoadError> {
+        // RFC 8259 §8.1: a byte order mark may be passed over, as in key sets.
+        let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
         let document = JsonObject::parse(body.to_vec()).map_err(|_| LoadError::Document)?;
         let member = |name| document.get(name).and_then(|value| value.as_str()).ok_or(LoadError::Document);
         let issuer = member("issuer")?;
