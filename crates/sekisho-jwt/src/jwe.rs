@@ -246,8 +246,21 @@ pub(crate) fn decrypt_if_encrypted(
     }
     recorder.pass(|| format!("five parts, {} bytes", token.len()));
     recorder.begin(Step::Decryption);
-    let [protected, encrypted_key, nonce, content, tag] = parts(token).ok_or(Reject::Malformed)?;
-    let header = Header::parse(protected)?;
+    let parts = parts(token).ok_or(Reject::Malformed)?;
+    let header = Header::parse(parts[0])?;
+    let (key, content) = open(parts, &header, keys)?;
+    let signed = String::from_utf8(content).map_err(|_| Reject::Malformed)?;
+    recorder.pass(|| format!("opened with {} and {}", key.management.name(), header.encryption.name()));
+    recorder.begin(Step::Form);
+    Ok(Some(signed))
+}
+
+/// Opens a token with the first of the fitting keys that can.
+fn open<'a>(
+    [protected, encrypted_key, nonce, content, tag]: [&str; 5],
+    header: &Header,
+    keys: &'a [DecryptionKey],
+) -> Result<(&'a DecryptionKey, Vec<u8>), Reject> {
     let (nonce_length, tag_length, _) = header.encryption.lengths();
     let decoded = |part: &str| base64::decode(part).ok_or(Reject::Malformed);
     let (encrypted_key, nonce, content, tag) =
@@ -272,13 +285,10 @@ pub(crate) fn decrypt_if_encrypted(
         reject = Reject::Signature;
         // All that can go wrong from here on looks the same from outside.
         let opened = key
-            .content_key(&encrypted_key, &header)
+            .content_key(&encrypted_key, header)
             .and_then(|content_key| sealed.open(header.encryption, &content_key));
         if let Some(content) = opened {
-            let signed = String::from_utf8(content).map_err(|_| Reject::Malformed)?;
-            recorder.pass(|| format!("opened with {} and {}", key.management.name(), header.encryption.name()));
-            recorder.begin(Step::Form);
-            return Ok(Some(signed));
+            return Ok((key, content));
         }
     }
     Err(reject)
@@ -383,3 +393,6 @@ pub fn encrypt(
     josekit::jwe::serialize_compact(token.as_bytes(), &header, &*boxed)
         .map_err(|_| ConfigError::new("the token could not be encrypted"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,8 +81,10 @@ mod tests {
                          the enemy without inconvenience";
     const HEADER: &str = "The second principle of Auguste Kerckhoffs";
     const NONCE: &str = "1af38c2dc2b96ffdd86694092341bc04";
+    type Vector = (fn() -> Cbc, &'static str, &'static str);
+
     /// RFC 7518 appendix B: the content and its tag; the key is the bytes 0, 1, 2 and so on.
-    const VECTORS: [(fn() -> Cbc, &str, &str); 3] = [
+    const VECTORS: [Vector; 3] = [
         (
             Cbc::a128,
             "c80edfa32ddf39d5ef00c0b468834279a2e46a1b8049f792f76bfe54b903a9c9a94ac9b47ad2655c5f10f9aef71427e2\
