@@ -125,7 +125,7 @@ fn header() -> JweHeader {
 }
 
 #[test]
-fn josekit_pbes2_with_a_million_rounds() {
+fn josekit_pbes2_is_not_known_however_many_rounds() {
     let (verifier, _) = opener();
     let mut encrypter = PBES2_HS256_A128KW.encrypter_from_bytes(b"password").unwrap();
     for rounds in [1_000, 32_000] {

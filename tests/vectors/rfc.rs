@@ -53,7 +53,7 @@ fn every_printed_thumbprint_is_ours() {
 }
 
 #[test]
-fn printed_encrypted_tokens_and_proofs_are_no_access_tokens() {
+fn printed_proofs_and_foreign_tokens_are_no_access_tokens_nor_are_encrypted_ones_without_a_key() {
     let Some(cases) = all() else { return };
     let verifier: Verifier = sekisho_tests::House::rs256().verifier();
     let mut tokens: Vec<String> = Vec::new();

@@ -42,7 +42,7 @@ fn every_quirk_that_the_vectors_name_is_in_the_tables() {
 }
 
 #[test]
-fn json_web_encryption_is_never_taken_for_a_signed_token() {
+fn json_web_encryption_is_no_signed_token_to_whoever_has_no_decryption_keys() {
     let Some(file) = vector_json("wycheproof/json_web_encryption_test.json") else { return };
     let mut seen = 0;
     for group in file["testGroups"].as_array().unwrap() {
@@ -55,6 +55,49 @@ fn json_web_encryption_is_never_taken_for_a_signed_token() {
     }
     assert_eq!(seen, file["numberOfTests"].as_u64().unwrap());
 }
+
+/// That the same tokens open to the text that was encrypted is tested inside of `sekisho-jwt`, below what asks for a signed token.
+#[cfg(feature = "openssl")]
+#[test]
+fn json_web_encryption_of_anything_but_a_signed_token_is_refused_by_whoever_has_the_key() {
+    use josekit::jwk::Jwk;
+    use josekit::jwk::alg::{ec::EcKeyPair, rsa::RsaKeyPair};
+    use sekisho_jwt::{DecryptionKey, KeyManagement, Reject};
+    use sekisho_tests::{House, refused};
+
+    let Some(file) = vector_json("wycheproof/json_web_encryption_test.json") else { return };
+    let mut reasons = std::collections::BTreeMap::new();
+    for group in file["testGroups"].as_array().unwrap() {
+        let jwk = &group["private"];
+        let management = match jwk["alg"].as_str().unwrap() {
+            "RSA-OAEP" => KeyManagement::RsaOaep,
+            "RSA-OAEP-256" => KeyManagement::RsaOaep256,
+            "ECDH-ES" => KeyManagement::EcdhEs,
+            "ECDH-ES+A128KW" => KeyManagement::EcdhEsA128Kw,
+            "ECDH-ES+A192KW" => KeyManagement::EcdhEsA192Kw,
+            "ECDH-ES+A256KW" => KeyManagement::EcdhEsA256Kw,
+            _ => continue,
+        };
+        let parsed = Jwk::from_bytes(jwk.to_string()).unwrap();
+        let pem = match jwk["kty"].as_str().unwrap() {
+            "RSA" => RsaKeyPair::from_jwk(&parsed).unwrap().to_pem_private_key(),
+            _ => EcKeyPair::from_jwk(&parsed).unwrap().to_pem_private_key(),
+        };
+        let key = DecryptionKey::from_pem(management, &pem).unwrap();
+        let verifier = House::rs256().builder().with_decryption_key(key).build().unwrap();
+        for case in group["tests"].as_array().unwrap() {
+            let reject = refused(&verifier, case["jwe"].as_str().unwrap());
+            assert!(case["result"] != "valid" || reject == Reject::Type, "{}: {reject}", case["tcId"]);
+            *reasons.entry(format!("{reject:?}")).or_insert(0) += 1;
+        }
+    }
+    let expected = [("Malformed", MALFORMED), ("Type", 72 - MALFORMED)];
+    assert_eq!(reasons, expected.map(|(name, count)| (name.to_owned(), count)).into());
+}
+
+/// Five with a part missing altogether, and one whose header is empty.
+#[cfg(feature = "openssl")]
+const MALFORMED: u32 = 6;
 
 fn run(file: &str, table: &[Differs], expected: &Counts) {
     let Some(file) = vector_json(&format!("wycheproof/{file}")) else { return };

@@ -28,12 +28,13 @@ pub(crate) fn fuzz_build(layout: &Layout, program: &Path) -> Invocation {
     fuzz_command(layout, program).args(["build", "--target-dir"]).arg(layout.target.join("fuzz"))
 }
 
-/// Writes the seeds of all fuzz targets, the testkit's hostile tokens taken apart, below target/.
+/// Writes the seeds of all fuzz targets, the testkit's hostile tokens taken apart and what is published, below target/.
 pub(crate) fn fuzz_seeds(layout: &Layout) -> Invocation {
     Invocation::new(Path::new("cargo"))
         .folder(&layout.root)
         .args(["run", "--quiet", "-p", "sekisho-testkit", "--example", "corpus", "--"])
         .arg(layout.target.join("fuzz/seeds"))
+        .env("SEKISHO_VECTORS", &layout.vectors)
 }
 
 /// Runs one fuzz target: what it finds new goes below target/, seeds and the corpus in fuzz/ are only read.

@@ -20,19 +20,20 @@ pub(crate) enum Place {
 }
 
 /// The members that hold secrets, of every key type (RFC 7518 §6.2.2, §6.3.2; RFC 8037 §2; RFC 9864 registry `priv`).
-const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
+pub(crate) const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
 
 /// Reads a JWK for verifying.
 pub(crate) fn read(backend: Backend, jwk: &JsonObject, place: Place) -> Result<VerifyingKey, KeyError> {
-    let kty = string(jwk, "kty")?.ok_or(KeyError::Malformed("`kty` is missing"))?;
-    let kid = key_id(jwk)?;
     // Secrets first: that somebody published one matters more than any other fault of the key.
-    if kty == "oct" && place == Place::Published {
+    if place == Place::Published && jwk.get("kty").and_then(|kty| kty.as_str()).is_some_and(|kty| kty == "oct") {
         return Err(KeyError::PublishedSecret);
     }
-    if PRIVATE_MEMBERS.iter().any(|name| jwk.get(name).is_some()) {
+    // Libraries that write every field of a structure write `null` for those that are not there.
+    if PRIVATE_MEMBERS.iter().any(|name| jwk.get(name).is_some_and(|value| value.kind() != JsonKind::Null)) {
         return Err(KeyError::PrivateKey);
     }
+    let kty = string(jwk, "kty")?.ok_or(KeyError::Malformed("`kty` is missing"))?;
+    let kid = key_id(jwk)?;
     check_use(jwk, "verify")?;
     let algorithm = algorithm(jwk)?;
     let key = if kty == "oct" {

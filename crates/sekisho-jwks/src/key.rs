@@ -15,7 +15,7 @@ mod roca;
 
 pub(crate) use der::Restriction;
 pub use error::KeyError;
-pub(crate) use material::PublicMaterial;
+pub(crate) use material::{Leak, PublicMaterial};
 
 /// Bounds a key id in bytes.
 pub(crate) const MAX_KID: usize = 256;
@@ -237,9 +237,9 @@ impl VerifyingKey {
     }
 
     /// Tells whether its private half is that of one of these keys, under whatever id.
-    pub(crate) fn is_one_of(&self, keys: &[PublicMaterial]) -> bool {
+    pub(crate) fn is_one_of(&self, leaked: &[Leak]) -> bool {
         match &self.0.loaded {
-            Loaded::Public(public) => keys.iter().any(|key| key.shares_secret(&public.material)),
+            Loaded::Public(public) => leaked.contains(&public.material.leak()),
             Loaded::Shared(_) => false,
         }
     }

@@ -6,7 +6,7 @@ use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::jwk::{self, Place};
-use crate::key::{MAX_KID, PublicMaterial};
+use crate::key::{Leak, MAX_KID};
 use crate::{Backend, Candidates, KeyError, KeyLookup, KeyQuery, TrustedKey, VerifyingKey};
 
 /// Is a published set of keys ([RFC 7517 §5](https://www.rfc-editor.org/rfc/rfc7517#section-5)), as far as it can be used.
@@ -29,7 +29,7 @@ pub struct KeySet {
     keys: Vec<VerifyingKey>,
     skipped: Vec<SkippedKey>,
     /// Keys whose private half stood in the document.
-    leaked: Vec<PublicMaterial>,
+    leaked: Vec<Leak>,
 }
 
 impl KeySet {
@@ -50,14 +50,14 @@ impl KeySet {
     /// # Errors
     /// [`KeySetError`]: the document as a whole is no key set. Single keys never cause one.
     pub fn parse(backend: Backend, bytes: &[u8]) -> Result<Self, KeySetError> {
-        Self::parse_where(backend, bytes, &|_| true)
+        Self::parse_where(backend, bytes, None)
     }
 
-    /// Reads a document as [`parse`](Self::parse) does, and leaves out keys whose `issuer` is not taken.
+    /// Reads a document as [`parse`](Self::parse) does, and leaves out keys whose `issuer` is not taken or is no string.
     pub(crate) fn parse_where(
         backend: Backend,
         bytes: &[u8],
-        takes_issuer: &dyn Fn(&str) -> bool,
+        takes_issuer: Option<&dyn Fn(&str) -> bool>,
     ) -> Result<Self, KeySetError> {
         if bytes.len() > Self::MAX_BYTES {
             return Err(KeySetError::TooLarge);
@@ -136,27 +136,42 @@ impl KeySet {
     }
 
     /// Lists the keys whose private half stood in the document.
-    pub(crate) fn leaked(&self) -> &[PublicMaterial] {
+    pub(crate) fn leaked(&self) -> &[Leak] {
         &self.leaked
     }
 }
 
-/// Reads one key of a document, or says what id it has and why it cannot be used. Adds the public half of a private key to `leaked`.
+/// Reads one key of a document, or says what id it has and why it cannot be used. Adds what names the public half of a private key to `leaked`.
 fn read_entry(
     backend: Backend,
     jwk: &str,
-    takes_issuer: &dyn Fn(&str) -> bool,
-    leaked: &mut Vec<PublicMaterial>,
+    takes_issuer: Option<&dyn Fn(&str) -> bool>,
+    leaked: &mut Vec<Leak>,
+) -> Result<VerifyingKey, (Option<String>, KeyError)> {
+    read_jwk(backend, jwk, takes_issuer).map_err(|(kid, reason)| {
+        let private = PrivateNumbers::find(jwk);
+        let reason =
+            if private.is_private && reason != KeyError::PublishedSecret { KeyError::PrivateKey } else { reason };
+        leaked.extend(private.leaks());
+        (kid, reason)
+    })
+}
+
+fn read_jwk(
+    backend: Backend,
+    jwk: &str,
+    takes_issuer: Option<&dyn Fn(&str) -> bool>,
 ) -> Result<VerifyingKey, (Option<String>, KeyError)> {
     let jwk = JsonObject::parse(jwk.as_bytes().to_vec()).map_err(|error| (None, error.into()))?;
     let member = |name| jwk.get(name).and_then(|value| value.as_str());
-    let key = jwk::read(backend, &jwk, Place::Published).and_then(|key| match member("issuer") {
-        Some(issuer) if !takes_issuer(&issuer) => Err(KeyError::OtherIssuer),
-        _ => Ok(key),
+    let key = jwk::read(backend, &jwk, Place::Published).and_then(|key| match (takes_issuer, jwk.get("issuer")) {
+        (None, _) | (_, None) => Ok(key),
+        (Some(takes), Some(issuer)) => match issuer.as_str() {
+            Some(issuer) if takes(&issuer) => Ok(key),
+            Some(_) => Err(KeyError::OtherIssuer),
+            None => Err(KeyError::Malformed("`issuer` is not a string")),
+        },
     });
-    if key.as_ref().is_err_and(|reason| *reason == KeyError::PrivateKey) {
-        leaked.extend(member("kty").and_then(|kty| jwk::public_material(&jwk, &kty).ok()));
-    }
     key.map_err(|reason| (member("kid").map(|kid| shown(&kid)), reason))
 }
 
@@ -285,6 +300,73 @@ impl<'de> Deserialize<'de> for Document<'de> {
         }
         deserializer.deserialize_map(DocumentVisitor)
     }
+}
+
+/// Is what an entry that cannot be used says about private keys, read as leniently as somebody would who looks for one to
+/// sign with: members twice, of the wrong type, padded, in the other alphabet.
+#[derive(Default)]
+struct PrivateNumbers {
+    is_private: bool,
+    /// The values of `n` and `x`.
+    public: Vec<Vec<u8>>,
+}
+
+impl PrivateNumbers {
+    fn find(jwk: &str) -> Self {
+        serde_json::from_str(jwk).unwrap_or_default()
+    }
+
+    fn leaks(&self) -> impl Iterator<Item = Leak> {
+        self.public.iter().filter(|_| self.is_private).map(|number| Leak::new(number))
+    }
+}
+
+impl<'de> Deserialize<'de> for PrivateNumbers {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntryVisitor;
+        impl<'de> Visitor<'de> for EntryVisitor {
+            type Value = PrivateNumbers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut found = PrivateNumbers::default();
+                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    if jwk::PRIVATE_MEMBERS.contains(&name.as_str()) {
+                        found.is_private |= value.get() != "null";
+                    } else if matches!(name.as_str(), "n" | "x") {
+                        found.public.extend(serde_json::from_str(value.get()).ok().map(lenient_base64));
+                    }
+                }
+                Ok(found)
+            }
+        }
+        deserializer.deserialize_map(EntryVisitor)
+    }
+}
+
+/// Decodes base64 of either alphabet up to the first character that is of none, other than white space.
+fn lenient_base64(text: String) -> Vec<u8> {
+    let (mut bytes, mut bits, mut held) = (Vec::with_capacity(text.len() / 4 * 3), 0u32, 0);
+    for byte in text.bytes().filter(|byte| !byte.is_ascii_whitespace()) {
+        let six = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'-' | b'+' => 62,
+            b'_' | b'/' => 63,
+            _ => break,
+        };
+        (bits, held) = (bits << 6 | u32::from(six), held + 6);
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+            bits &= (1 << held) - 1;
+        }
+    }
+    bytes
 }
 
 #[cfg(test)]

@@ -122,6 +122,9 @@ pub struct KeyLife {
     until: AtomicU64,
 }
 
+/// The time of a life that nothing prolongs any more.
+const ENDED: u64 = 0;
+
 impl KeyLife {
     /// Trusted until `until`, exclusive.
     #[must_use]
@@ -141,14 +144,16 @@ impl KeyLife {
         now.as_secs() < self.until.load(Ordering::Acquire)
     }
 
-    /// Sets the end anew.
+    /// Sets the end anew, unless the life [was ended](Self::end).
     pub fn prolong(&self, until: UnixSeconds) {
-        self.until.store(until.as_secs(), Ordering::Release);
+        let unless_ended = |ends: u64| (ends != ENDED).then_some(until.as_secs());
+        // The error says that it was ended.
+        let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_ended);
     }
 
     /// Ends it now and for ever.
     pub fn end(&self) {
-        self.until.store(0, Ordering::Release);
+        self.until.store(ENDED, Ordering::Release);
     }
 }
 
@@ -199,5 +204,41 @@ impl KeyHealth {
     #[must_use]
     pub const fn is_ready(&self) -> bool {
         !matches!(self, Self::Unavailable)
+    }
+}
+
+#[cfg(all(test, not(sekisho_shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_that_was_ended_is_not_prolonged() {
+        let life = KeyLife::until(UnixSeconds::new(10));
+        life.prolong(UnixSeconds::new(20));
+        assert!(life.is_live(UnixSeconds::new(19)));
+        life.end();
+        life.prolong(UnixSeconds::new(30));
+        assert!(!life.is_live(UnixSeconds::new(0)));
+    }
+}
+
+#[cfg(all(test, sekisho_shuttle))]
+mod interleavings {
+    use super::*;
+
+    #[test]
+    fn shuttle_a_life_is_ended_for_ever_whoever_prolongs_it_meanwhile() {
+        shuttle::check_random(
+            || {
+                let life = Arc::new(KeyLife::until(UnixSeconds::new(10)));
+                let prolonging = Arc::clone(&life);
+                let other = shuttle::thread::spawn(move || prolonging.prolong(UnixSeconds::new(20)));
+                life.end();
+                assert!(!life.is_live(UnixSeconds::new(1)));
+                other.join().expect("no panic");
+                assert!(!life.is_live(UnixSeconds::new(1)));
+            },
+            1_000,
+        );
     }
 }

@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use sekisho_core::{Clock, SystemClock};
 use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse};
 use sekisho_jwks::{
-    Algorithm, Backend, Discovery, IntoKeySource, KeyHealth, KeyLookup, KeyQuery, KeySet, SourceContext,
+    Algorithm, Backend, Discovery, IntoKeySource, KeyHealth, KeyLookup, KeyQuery, KeySet, SigningKey, SourceContext,
 };
 
 #[path = "providers/keys.rs"]
@@ -103,6 +103,147 @@ const DOCUMENTS: &[(&str, usize, &[&str])] = &[
     ("providers/wellknown/twitch/jwks-2024-10-01-ebacec024b.json", 1, &[]),
 ];
 
+/// What comes of a discovery document when its own issuer is configured.
+#[derive(Clone, Copy)]
+enum Fate {
+    /// It is taken; this is where the keys are.
+    Taken(&'static str),
+    /// It is of this issuer, and refused for a reason with these words.
+    Refused(&'static str),
+    /// The issuer itself cannot be configured, for a reason with these words.
+    NoIssuer(&'static str),
+}
+use Fate::{NoIssuer, Refused, Taken};
+
+const AZURE: &str = "https://sts.windows.net/d062b2b0-9aca-4ff7-b32a-ba47231a4002/";
+const NO_URL: &str = "`jwks_uri` of the discovery document cannot be used";
+
+/// Each discovery document with its issuer.
+const DISCOVERY: &[(&str, &str, Fate)] = &[
+    ("providers-azure-identitymodel/OpenIdConnectMetadata.json", AZURE, Refused(NO_URL)),
+    (
+        "providers-azure-identitymodel/OpenIdConnectMetadata2.json",
+        "https://sts.windows.net2/d062b2b0-9aca-4ff7-b32a-ba47231a4002/",
+        Refused(NO_URL),
+    ),
+    ("providers-azure-identitymodel/OpenIdConnectMetadataEnd2End.json", AZURE, Refused(NO_URL)),
+    ("providers-azure-identitymodel/OpenIdConnectMetadataEnd2EndAcrValuesLast.json", AZURE, Refused(NO_URL)),
+    // With a byte order mark.
+    ("providers-azure-identitymodel/OpenIdConnectMetadataEnd2EndEC.json", AZURE, Refused(NO_URL)),
+    ("providers-azure-identitymodel/OpenIdConnectMetadataUnrecognizedKty.json", AZURE, Refused(NO_URL)),
+    (
+        "providers-azure-identitymodel/PingLabs-openid-configuration.json",
+        "https://connect-interop.pinglabs.org:9031",
+        Taken("https://connect-interop.pinglabs.org:9031/pf/JWKS"),
+    ),
+    ("providers-azure-identitymodel/google-openid-configuration.json", "accounts.google.com", NoIssuer("discovery")),
+    (
+        "providers/openid_connect/auth0/metadata.json",
+        "https://common.auth0.com/",
+        Taken("https://common.auth0.com/.well-known/jwks.json"),
+    ),
+    (
+        "providers/openid_connect/azure/metadata.json",
+        "https://login.microsoftonline.com/{tenantid}/v2.0",
+        Taken("https://login.microsoftonline.com/common/discovery/v2.0/keys"),
+    ),
+    (
+        "providers/openid_connect/cognito/metadata.json",
+        "https://cognito-idp.REGION.amazonaws.com/REGION-CODE",
+        Taken("https://cognito-idp.REGIONamazonaws.com/REGION-CODE/.well-known/jwks.json"),
+    ),
+    (
+        "providers/openid_connect/google/metadata.json",
+        "https://accounts.google.com",
+        Taken("https://www.googleapis.com/oauth2/v3/certs"),
+    ),
+    (
+        "providers/openid_connect/keycloak/metadata.json",
+        "http://localhost:8080/realms/master",
+        Taken("http://localhost:8080/realms/master/protocol/openid-connect/certs"),
+    ),
+    (
+        "providers/openid_connect/okta/metadata.json",
+        "https://common.okta.com",
+        Taken("https://common.okta.com/oauth2/v1/keys"),
+    ),
+    (
+        "providers/openid_connect/onelogin/metadata.json",
+        "https://common.onelogin.com/oidc/2",
+        Taken("https://common.onelogin.com/oidc/2/certs"),
+    ),
+    (
+        "providers/openid_connect/vault/metadata.json",
+        "http://0.0.0.0:8200/v1/identity/oidc/provider/default",
+        NoIssuer("discovery"),
+    ),
+    (
+        "providers/other/kubernetes-meysam81/metadata.json",
+        "https://meysam81.github.io/k8s-oidc-provider",
+        Taken("https://meysam81.github.io/k8s-oidc-provider/openid/v1/jwks"),
+    ),
+    (
+        "providers/wellknown/apple/metadata-2024-10-01-2583800e76.json",
+        "https://appleid.apple.com",
+        Taken("https://appleid.apple.com/auth/keys"),
+    ),
+    (
+        "providers/wellknown/discord/metadata-2024-08-16-94be6992db.json",
+        "https://discord.com",
+        Taken("https://discord.com/api/oauth2/keys"),
+    ),
+    (
+        "providers/wellknown/docker/metadata-2024-10-01-977a247fbe.json",
+        "https://login.docker.com/",
+        Taken("https://login.docker.com/.well-known/jwks.json"),
+    ),
+    (
+        "providers/wellknown/dropbox/metadata-2024-08-16-ef7155ef85.json",
+        "https://www.dropbox.com",
+        Taken("https://www.dropbox.com/.well-known/jwks"),
+    ),
+    (
+        "providers/wellknown/facebook/metadata-2024-10-01-63ff8d85ec.json",
+        "https://www.facebook.com",
+        Taken("https://www.facebook.com/.well-known/oauth/openid/jwks/"),
+    ),
+    (
+        "providers/wellknown/gitlab/metadata-2024-08-16-aa515e71a4.json",
+        "https://gitlab.com",
+        Taken("https://gitlab.com/oauth/discovery/keys"),
+    ),
+    (
+        "providers/wellknown/google/metadata-2024-10-21-30b6065ddc.json",
+        "https://accounts.google.com",
+        Taken("https://www.googleapis.com/oauth2/v3/certs"),
+    ),
+    (
+        "providers/wellknown/klarna/metadata-2024-08-19-7641e02e5e.json",
+        "https://login.klarna.com",
+        Taken("https://login.klarna.com/eu/lp/idp/.well-known/jwks.json"),
+    ),
+    (
+        "providers/wellknown/lego/metadata-2024-10-20-5c779e65b4.json",
+        "https://identity.lego.com",
+        Taken("https://identity.lego.com/.well-known/openid-configuration/jwks"),
+    ),
+    (
+        "providers/wellknown/slack/metadata-2024-08-16-946f16cb72.json",
+        "https://slack.com",
+        Taken("https://slack.com/openid/connect/keys"),
+    ),
+    (
+        "providers/wellknown/spotify/metadata-2024-10-21-51ef2d4f72.json",
+        "https://accounts.spotify.com",
+        Taken("https://accounts.spotify.com/oidc/certs/v1"),
+    ),
+    (
+        "providers/wellknown/twitch/metadata-2024-10-01-20408815e1.json",
+        "https://id.twitch.tv/oauth2",
+        Taken("https://id.twitch.tv/oauth2/keys"),
+    ),
+];
+
 /// Every backend that this build has.
 fn backends() -> Vec<Backend> {
     vec![
@@ -113,7 +254,8 @@ fn backends() -> Vec<Backend> {
     ]
 }
 
-/// Finds the vectors, or says that the test was skipped.
+/// Finds the vectors, or says that the test was skipped. Where everything has to run, `CI=true`, only the word `none` in place
+/// of a folder skips.
 fn vectors(test: &str) -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let folder = std::env::var_os("SEKISHO_VECTORS").map_or_else(|| "../shared/vectors".into(), PathBuf::from);
@@ -121,6 +263,9 @@ fn vectors(test: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
+    let is_skipped_on_purpose = folder.file_name().is_some_and(|name| name == "none");
+    let must_run = std::env::var_os("CI").is_some_and(|ci| ci == "true") && !is_skipped_on_purpose;
+    assert!(!must_run, "no folder {}; set SEKISHO_VECTORS to the vectors, or to `none`", folder.display());
     let line = format!("skipped: sekisho-jwks {test}: no vectors; set SEKISHO_VECTORS\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
     if let Some(list) = std::env::var_os("SEKISHO_SKIPPED") {
@@ -187,24 +332,83 @@ async fn entra_keys_for_personal_accounts_are_no_keys_of_an_enterprise_tenant() 
     }
 }
 
+/// Serves a discovery document, and one key at the place that it names; keeps what is asked for.
+#[derive(Debug)]
+struct Published {
+    document: Vec<u8>,
+    key_set: String,
+    asked: Mutex<Vec<String>>,
+}
+
+#[async_trait::async_trait]
+impl HttpClient for Published {
+    async fn send(&self, request: HttpRequest, _limits: HttpLimits) -> Result<HttpResponse, HttpError> {
+        let mut asked = self.asked.lock().unwrap();
+        let body = if asked.is_empty() { self.document.clone() } else { self.key_set.clone().into_bytes() };
+        asked.push(request.url);
+        Ok(HttpResponse { status: 200, headers: Vec::new(), body })
+    }
+}
+
+fn told(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[tokio::test]
+async fn every_published_discovery_document_leads_to_its_keys_or_is_refused_as_listed() {
+    let Some(folder) = vectors("every_published_discovery_document_leads_to_its_keys") else { return };
+    let backend = backends()[0];
+    let key = SigningKey::generate(backend, Algorithm::Ed25519).unwrap().with_kid("k").public_jwk().unwrap();
+    let key_set = serde_json::json!({ "keys": [key] }).to_string();
+    let query = KeyQuery { kid: Some("k"), algorithm: Algorithm::Ed25519 };
+    for (path, issuer, fate) in DISCOVERY {
+        let document = std::fs::read(folder.join(path)).unwrap();
+        let ask = async |issuer: &str| {
+            let client =
+                Arc::new(Published { document: document.clone(), key_set: key_set.clone(), asked: Mutex::default() });
+            let context = SourceContext::new(backend).with_http_client(Arc::clone(&client) as Arc<dyn HttpClient>);
+            let source = Discovery::oidc(issuer).into_key_source(&context).map_err(|error| told(&error))?;
+            let answer = source.fetch(query, SystemClock.now()).await;
+            let asked = client.asked.lock().unwrap().clone();
+            match answer {
+                KeyLookup::Found(_) => Ok(asked),
+                KeyLookup::Failed(failure) => Err(told(&failure)),
+                other => panic!("{path}: {other:?}"),
+            }
+        };
+        match fate {
+            Taken(jwks_uri) => {
+                let place = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+                assert_eq!(ask(issuer).await, Ok(vec![place, (*jwks_uri).to_owned()]), "{path}");
+            }
+            Refused(reason) | NoIssuer(reason) => {
+                let refused = ask(issuer).await.unwrap_err();
+                assert!(refused.contains(reason), "{path}: {refused}");
+            }
+        }
+        // For nobody else it leads anywhere.
+        let refused = ask("https://id.example").await.unwrap_err();
+        assert!(refused.contains("is not the one configured"), "{path}: {refused}");
+    }
+}
+
 #[test]
-fn no_published_document_is_missing_in_the_table() {
-    let Some(folder) = vectors("no_published_document_is_missing_in_the_table") else { return };
+fn no_published_document_is_missing_in_the_tables() {
+    let Some(folder) = vectors("no_published_document_is_missing_in_the_tables") else { return };
     let mut found = BTreeSet::new();
     for root in ["providers", "providers-azure-identitymodel"] {
         collect(&folder.join(root), &mut found);
     }
-    let found: BTreeSet<String> = found
+    // A discovery document has no `keys`; the map of certificates has neither.
+    let (key_sets, documents): (BTreeSet<PathBuf>, BTreeSet<PathBuf>) = found
         .into_iter()
-        .filter(|path| {
-            // A discovery document has no `keys`; the map of certificates has neither.
-            let text = std::fs::read_to_string(path).unwrap();
-            text.contains("\"keys\"") || path.ends_with("x509.json")
-        })
-        .map(|path| path.strip_prefix(&folder).unwrap().to_str().unwrap().to_owned())
-        .collect();
-    let table: BTreeSet<String> = DOCUMENTS.iter().map(|(path, ..)| (*path).to_owned()).collect();
-    assert_eq!(found, table);
+        .partition(|path| path.ends_with("x509.json") || std::fs::read_to_string(path).unwrap().contains("\"keys\""));
+    let shown = |paths: BTreeSet<PathBuf>| -> BTreeSet<String> {
+        paths.into_iter().map(|path| path.strip_prefix(&folder).unwrap().to_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(shown(key_sets), DOCUMENTS.iter().map(|(path, ..)| (*path).to_owned()).collect());
+    assert_eq!(shown(documents), DISCOVERY.iter().map(|(path, ..)| (*path).to_owned()).collect());
 }
 
 fn collect(folder: &Path, found: &mut BTreeSet<PathBuf>) {

@@ -65,6 +65,12 @@ impl JwtStart {
 
 /// Waits for the audience; without one there is no verifier.
 ///
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// # use sekisho_jwt::Jwt;
+/// let verifier = Jwt::issuer("https://id.example").audience("orders").build();
+/// # }
+/// ```
 /// ```compile_fail,E0599
 /// # use sekisho_jwt::Jwt;
 /// let verifier = Jwt::issuer("https://id.example").build(); // no audience

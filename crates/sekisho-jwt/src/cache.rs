@@ -58,12 +58,21 @@ pub(crate) struct TokenCache(Cache<Token, Entry, Weight, RandomState>);
 const HASHED_TAIL: usize = 32;
 /// What an entry costs beside token and claims: its slot, the table, two allocations' headers.
 const OVERHEAD: u64 = 100;
+/// How small a shard may be in bytes, so that long tokens with their claims find room.
+const LEAST_SHARD: u64 = 64 << 10;
+/// The size in bytes that hardly any token with its claims is below.
+const LEAST_ENTRY: u64 = 512;
 
 impl TokenCache {
     pub(crate) fn new(limits: CacheLimits) -> Option<Self> {
-        let CacheLimits { entries, bytes } = limits;
-        let weight = Weight { at_least: (bytes / entries as u64).max(1) };
-        let options = OptionsBuilder::new().estimated_items_capacity(entries).weight_capacity(bytes).build().ok()?;
+        let Plan { shards, capacity, at_least, expected } = Plan::of(limits);
+        let weight = Weight { at_least };
+        let options = OptionsBuilder::new()
+            .shards(shards)
+            .estimated_items_capacity(expected)
+            .weight_capacity(capacity)
+            .build()
+            .ok()?;
         Some(Self(Cache::with_options(options, weight, RandomState::default(), DefaultLifecycle::default())))
     }
 
@@ -89,6 +98,37 @@ impl TokenCache {
 
     pub(crate) fn len(&self) -> usize {
         self.0.len()
+    }
+}
+
+/// Is how the two bounds are told to `quick_cache`, which knows one.
+#[derive(Debug, PartialEq, Eq)]
+struct Plan {
+    /// A power of two.
+    shards: usize,
+    /// In bytes, the same for each shard.
+    capacity: u64,
+    /// What a small entry counts as, in bytes.
+    at_least: u64,
+    /// How many entries the cache makes itself ready for; half as many of those that had to go it remembers, on top of `capacity`.
+    expected: usize,
+}
+
+impl Plan {
+    fn of(limits: CacheLimits) -> Self {
+        let CacheLimits { entries, bytes } = limits;
+        let most = std::thread::available_parallelism().map_or(1, usize::from).saturating_mul(4).next_power_of_two();
+        let mut shards = most;
+        // An entry that is heavier than its shard is never kept.
+        while shards > 1 && bytes / (shards as u64) < LEAST_SHARD {
+            shards /= 2;
+        }
+        let capacity = bytes - bytes % shards as u64;
+        // One entry more than allowed does not fit, and those allowed leave a little room: an entry of more than 97 % of
+        // its shard would not be kept either.
+        let at_least = capacity / (entries as u64).saturating_add(1) + 1;
+        let fitting = usize::try_from(bytes / LEAST_ENTRY).unwrap_or(usize::MAX);
+        Self { shards, capacity, at_least, expected: entries.min(fitting).max(1) }
     }
 }
 
@@ -157,6 +197,66 @@ impl Weighter<Token, Entry> for Weight {
     fn weight(&self, token: &Token, entry: &Entry) -> u64 {
         let size = token.0.len() + entry.principal.heap_bytes();
         (size as u64 + OVERHEAD).max(self.at_least)
+    }
+}
+
+#[cfg(all(test, not(sekisho_shuttle)))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use sekisho_core::dangerous::PrincipalBuilder;
+
+    use super::*;
+
+    const NOW: UnixSeconds = UnixSeconds::new(100);
+
+    fn accepted() -> Accepted {
+        let principal = PrincipalBuilder::new("https://id.example", "alice").build().unwrap();
+        Accepted { principal, from: UnixSeconds::new(0), until: UnixSeconds::new(200) }
+    }
+
+    fn filled(limits: CacheLimits, tokens: usize, length: usize) -> TokenCache {
+        let (cache, life) = (TokenCache::new(limits.check().unwrap()).unwrap(), Arc::new(KeyLife::forever()));
+        for number in 0..tokens {
+            cache.insert(&format!("{number:0length$}"), &accepted(), &life);
+        }
+        cache
+    }
+
+    #[test]
+    fn the_number_bounds_the_tokens_and_one_is_enough_to_keep_one() {
+        for entries in [1, 2, 3, 10, 31, 32, 33, 100, 255, 256, 1000] {
+            for bytes in [64 << 10, 100_001, 1 << 20, 64 << 20] {
+                // As much as the bytes hold of these tokens anyhow, or that many.
+                let cache = filled(CacheLimits::new(entries, bytes), 1, 60);
+                assert!(cache.get(&format!("{:060}", 0), NOW).is_some(), "{entries} {bytes}");
+                let cache = filled(CacheLimits::new(entries, bytes), 3000, 60);
+                assert!((1..=entries).contains(&cache.len()), "{} of {entries} in {bytes}", cache.len());
+            }
+        }
+        assert_eq!(filled(CacheLimits::new(1, 4096), 1, 60).len(), 1);
+    }
+
+    #[test]
+    fn a_long_token_finds_room_in_a_small_cache() {
+        for entries in [1, 100, 10_000_000] {
+            assert_eq!(filled(CacheLimits::new(entries, 64 << 10), 1, 8192).len(), 1, "{entries}");
+            assert_eq!(filled(CacheLimits::new(entries, 1 << 20), 1, 8192).len(), 1, "{entries}");
+        }
+    }
+
+    #[test]
+    fn the_memory_is_bounded_by_the_bytes_however_large_the_number_is() {
+        for entries in [1_000_000_000, usize::MAX] {
+            let cache = filled(CacheLimits::new(entries, 64 << 10), 50_000, 60);
+            let memory = cache.0.memory_used();
+            assert!(memory.entries + memory.map < 128 << 10, "{} + {}", memory.entries, memory.map);
+        }
+    }
+
+    #[test]
+    fn the_default_is_ten_thousand_tokens_and_64_mebibytes() {
+        assert_eq!(CacheLimits::default(), CacheLimits { entries: 10_000, bytes: 67_108_864 });
     }
 }
 

@@ -2,18 +2,23 @@
 //!
 //! The cryptography is `josekit`'s, on OpenSSL. What is decided here, before it is called: which algorithms, no compression, no password-based
 //! keys, no RSA1_5, exact lengths of key, nonce and tag, and that what comes out is a signed token, which is then verified like any other.
+//! Content in CBC mode is opened here, because `josekit` deciphers it before it looks at the tag.
 
 use std::fmt;
 
+use josekit::jwe::enc::{A128CBC_HS256, A128GCM, A192CBC_HS384, A192GCM, A256CBC_HS512, A256GCM};
 use josekit::jwe::{
-    Dir, ECDH_ES, ECDH_ES_A128KW, ECDH_ES_A192KW, ECDH_ES_A256KW, JweDecrypter, JweEncrypter, JweHeader, RSA_OAEP,
-    RSA_OAEP_256,
+    Dir, ECDH_ES, ECDH_ES_A128KW, ECDH_ES_A192KW, ECDH_ES_A256KW, JweContentEncryption, JweDecrypter, JweEncrypter,
+    JweHeader, RSA_OAEP, RSA_OAEP_256,
 };
 use sekisho_core::json::JsonObject;
 use sekisho_core::{ConfigError, Reject};
 
+use self::cbc::Cbc;
 use crate::base64;
 use crate::trace::{Recorder, Step};
+
+mod cbc;
 
 /// How many keys may be tried for one token.
 const MOST_TRIED: usize = 4;
@@ -51,11 +56,6 @@ impl KeyManagement {
             Self::EcdhEsA256Kw => "ECDH-ES+A256KW",
             Self::Direct => "dir",
         }
-    }
-
-    /// Tells whether the second part of the token must be empty.
-    const fn has_no_encrypted_key(self) -> bool {
-        matches!(self, Self::Direct | Self::EcdhEs)
     }
 }
 
@@ -112,6 +112,27 @@ impl ContentEncryption {
             Self::A256CbcHs512 => (16, 32, 64),
         }
     }
+
+    fn of_josekit(self) -> &'static dyn JweContentEncryption {
+        match self {
+            Self::A128Gcm => &A128GCM,
+            Self::A192Gcm => &A192GCM,
+            Self::A256Gcm => &A256GCM,
+            Self::A128CbcHs256 => &A128CBC_HS256,
+            Self::A192CbcHs384 => &A192CBC_HS384,
+            Self::A256CbcHs512 => &A256CBC_HS512,
+        }
+    }
+
+    /// Returns how content in CBC mode is opened; `None` for GCM.
+    fn cbc(self) -> Option<Cbc> {
+        match self {
+            Self::A128Gcm | Self::A192Gcm | Self::A256Gcm => None,
+            Self::A128CbcHs256 => Some(Cbc::a128()),
+            Self::A192CbcHs384 => Some(Cbc::a192()),
+            Self::A256CbcHs512 => Some(Cbc::a256()),
+        }
+    }
 }
 
 /// Opens encrypted tokens. `Debug` shows the algorithm and the `kid`.
@@ -121,6 +142,8 @@ pub struct DecryptionKey {
     /// The only encryption of a secret that is the content key itself.
     encryption: Option<ContentEncryption>,
     kid: Option<String>,
+    /// How long its modulus is in bytes; 0 if it is no RSA key.
+    modulus_length: usize,
     decrypter: Box<dyn JweDecrypter>,
 }
 
@@ -131,10 +154,11 @@ impl DecryptionKey {
     /// [`ConfigError`] when the key is not of the kind that the algorithm needs; for [`KeyManagement::Direct`] use [`direct`](Self::direct).
     pub fn from_pem(management: KeyManagement, pem: &[u8]) -> Result<Self, ConfigError> {
         let ecdh = |alg: josekit::jwe::alg::ecdh_es::EcdhEsJweAlgorithm| {
-            alg.decrypter_from_pem(pem).map(|key| Box::new(key) as Box<dyn JweDecrypter>)
+            alg.decrypter_from_pem(pem).map(|key| (0, Box::new(key) as Box<dyn JweDecrypter>))
         };
         let rsa = |alg: josekit::jwe::alg::rsaes::RsaesJweAlgorithm| {
-            alg.decrypter_from_pem(pem).map(|key| Box::new(key) as Box<dyn JweDecrypter>)
+            let modulus_length = alg.key_pair_from_pem(pem)?.key_len();
+            alg.decrypter_from_pem(pem).map(|key| (modulus_length, Box::new(key) as Box<dyn JweDecrypter>))
         };
         let decrypter = match management {
             KeyManagement::RsaOaep => rsa(RSA_OAEP),
@@ -146,8 +170,10 @@ impl DecryptionKey {
             KeyManagement::Direct => return Err(ConfigError::new("`dir` takes a shared secret, not a key pair")),
         };
         // The library's error may quote the key.
-        let decrypter = decrypter.map_err(|_| ConfigError::new("not a private key that this algorithm can use"))?;
-        Ok(Self { management, encryption: None, kid: None, decrypter })
+        let (modulus_length, decrypter) =
+            decrypter.map_err(|_| ConfigError::new("not a private key that this algorithm can use"))?;
+        let modulus_length = usize::try_from(modulus_length).map_err(|_| ConfigError::new("not a usable RSA key"))?;
+        Ok(Self { management, encryption: None, kid: None, modulus_length, decrypter })
     }
 
     /// Uses a shared secret as the content key itself. Its length must be the one that `encryption` needs.
@@ -161,6 +187,7 @@ impl DecryptionKey {
             management: KeyManagement::Direct,
             encryption: Some(encryption),
             kid: None,
+            modulus_length: 0,
             decrypter: Box::new(decrypter),
         })
     }
@@ -170,6 +197,27 @@ impl DecryptionKey {
     pub fn with_kid(mut self, kid: impl Into<String>) -> Self {
         self.kid = Some(kid.into());
         self
+    }
+
+    /// Returns the content key, of the length that the encryption needs.
+    fn content_key(&self, encrypted_key: &[u8], header: &Header) -> Option<Vec<u8>> {
+        let encrypted_key = (!encrypted_key.is_empty()).then_some(encrypted_key);
+        let encryption = header.encryption.of_josekit();
+        let key = self.decrypter.decrypt(encrypted_key, encryption, &header.of_josekit).ok()?;
+        let (_, _, needed) = header.encryption.lengths();
+        (key.len() == needed).then(|| key.into_owned())
+    }
+
+    /// Returns the one length in bytes that the second part of a token for this key has (RFC 7518 §4.3, §4.5, §4.6).
+    /// `josekit` unwraps without looking, and panics below 8.
+    const fn encrypted_key_length(&self, encryption: ContentEncryption) -> usize {
+        let (_, _, content_key) = encryption.lengths();
+        match self.management {
+            KeyManagement::Direct | KeyManagement::EcdhEs => 0,
+            KeyManagement::RsaOaep | KeyManagement::RsaOaep256 => self.modulus_length,
+            // RFC 3394 §2.2.1: one block of 64 bits more than what is wrapped.
+            KeyManagement::EcdhEsA128Kw | KeyManagement::EcdhEsA192Kw | KeyManagement::EcdhEsA256Kw => content_key + 8,
+        }
     }
 }
 
@@ -198,34 +246,70 @@ pub(crate) fn decrypt_if_encrypted(
     }
     recorder.pass(|| format!("five parts, {} bytes", token.len()));
     recorder.begin(Step::Decryption);
-    let [header, encrypted_key, nonce, content, tag] = parts(token).ok_or(Reject::Malformed)?;
-    let header = Header::parse(header)?;
+    let parts = parts(token).ok_or(Reject::Malformed)?;
+    let header = Header::parse(parts[0])?;
+    let (key, content) = open(parts, &header, keys)?;
+    let signed = String::from_utf8(content).map_err(|_| Reject::Malformed)?;
+    recorder.pass(|| format!("opened with {} and {}", key.management.name(), header.encryption.name()));
+    recorder.begin(Step::Form);
+    Ok(Some(signed))
+}
+
+/// Opens a token with the first of the fitting keys that can.
+fn open<'a>(
+    [protected, encrypted_key, nonce, content, tag]: [&str; 5],
+    header: &Header,
+    keys: &'a [DecryptionKey],
+) -> Result<(&'a DecryptionKey, Vec<u8>), Reject> {
     let (nonce_length, tag_length, _) = header.encryption.lengths();
-    let length = |part: &str| base64::decode(part).map(|bytes| bytes.len()).ok_or(Reject::Malformed);
-    if length(nonce)? != nonce_length || length(tag)? != tag_length || length(content)? == 0 {
+    let decoded = |part: &str| base64::decode(part).ok_or(Reject::Malformed);
+    let (encrypted_key, nonce, content, tag) =
+        (decoded(encrypted_key)?, decoded(nonce)?, decoded(content)?, decoded(tag)?);
+    if nonce.len() != nonce_length || tag.len() != tag_length || content.is_empty() {
         return Err(Reject::Malformed);
     }
-    let encrypted_key_length = length(encrypted_key)?;
+    let sealed = Sealed { protected: protected.as_bytes(), nonce: &nonce, content: &content, tag: &tag };
     let fits = |key: &&DecryptionKey| {
         key.management.name() == header.algorithm
             && key.encryption.is_none_or(|encryption| encryption == header.encryption)
             && (key.kid.is_none() || header.kid.is_none() || key.kid == header.kid)
     };
-    let mut tried = false;
+    let mut reject = Reject::UnknownKey;
     for key in keys.iter().filter(fits).take(MOST_TRIED) {
-        if key.management.has_no_encrypted_key() != (encrypted_key_length == 0) {
-            return Err(Reject::Malformed);
+        if encrypted_key.len() != key.encrypted_key_length(header.encryption) {
+            if reject == Reject::UnknownKey {
+                reject = Reject::Malformed;
+            }
+            continue;
         }
-        tried = true;
+        reject = Reject::Signature;
         // All that can go wrong from here on looks the same from outside.
-        if let Ok((content, _)) = josekit::jwe::deserialize_compact(token, &*key.decrypter) {
-            let signed = String::from_utf8(content).map_err(|_| Reject::Malformed)?;
-            recorder.pass(|| format!("opened with {} and {}", key.management.name(), header.encryption.name()));
-            recorder.begin(Step::Form);
-            return Ok(Some(signed));
+        let opened = key
+            .content_key(&encrypted_key, header)
+            .and_then(|content_key| sealed.open(header.encryption, &content_key));
+        if let Some(content) = opened {
+            return Ok((key, content));
         }
     }
-    Err(if tried { Reject::Signature } else { Reject::UnknownKey })
+    Err(reject)
+}
+
+/// Is the content of a token with what belongs to it, all decoded but the header, which is authenticated as it stands.
+struct Sealed<'a> {
+    protected: &'a [u8],
+    nonce: &'a [u8],
+    content: &'a [u8],
+    tag: &'a [u8],
+}
+
+impl Sealed<'_> {
+    fn open(&self, encryption: ContentEncryption, content_key: &[u8]) -> Option<Vec<u8>> {
+        let Self { protected, nonce, content, tag } = *self;
+        match encryption.cbc() {
+            Some(cbc) => cbc.authenticate(self, content_key)?.decrypt(),
+            None => encryption.of_josekit().decrypt(content_key, Some(nonce), content, protected, Some(tag)).ok(),
+        }
+    }
 }
 
 fn parts(token: &str) -> Option<[&str; 5]> {
@@ -234,6 +318,8 @@ fn parts(token: &str) -> Option<[&str; 5]> {
 }
 
 struct Header {
+    /// The same for `josekit`, which reads `epk`, `apu` and `apv` there.
+    of_josekit: JweHeader,
     algorithm: String,
     encryption: ContentEncryption,
     kid: Option<String>,
@@ -241,7 +327,9 @@ struct Header {
 
 impl Header {
     fn parse(encoded: &str) -> Result<Self, Reject> {
-        let members = JsonObject::parse(base64::decode(encoded).ok_or(Reject::Malformed)?)?;
+        let bytes = base64::decode(encoded).ok_or(Reject::Malformed)?;
+        let of_josekit = JweHeader::from_bytes(&bytes);
+        let members = JsonObject::parse(bytes)?;
         if members.get("crit").is_some() {
             return Err(Reject::Critical);
         }
@@ -261,7 +349,9 @@ impl Header {
             None => None,
             Some(kid) => Some(kid.as_str().ok_or(Reject::Malformed)?.into_owned()),
         };
-        Ok(Self { algorithm, encryption, kid })
+        // Last, so that what it refuses besides has no say in the reason.
+        let of_josekit = of_josekit.map_err(|_| Reject::Malformed)?;
+        Ok(Self { of_josekit, algorithm, encryption, kid })
     }
 }
 
@@ -303,3 +393,6 @@ pub fn encrypt(
     josekit::jwe::serialize_compact(token.as_bytes(), &header, &*boxed)
         .map_err(|_| ConfigError::new("the token could not be encrypted"))
 }
+
+#[cfg(test)]
+mod tests;

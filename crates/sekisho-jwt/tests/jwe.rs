@@ -147,6 +147,43 @@ fn refuses_every_wrong_length_and_every_changed_byte() {
 }
 
 #[test]
+fn refuses_every_wrong_length_of_the_encrypted_key() {
+    let (key, token) = signed();
+    let (rsa, other) = (RsaKeyPair::generate(2048).unwrap(), RsaKeyPair::generate(3072).unwrap());
+    let ec = EcKeyPair::generate(EcCurve::P256).unwrap();
+    use KeyManagement::{EcdhEs, EcdhEsA128Kw, EcdhEsA192Kw, EcdhEsA256Kw, RsaOaep, RsaOaep256};
+    for management in [RsaOaep, RsaOaep256, EcdhEs, EcdhEsA128Kw, EcdhEsA192Kw, EcdhEsA256Kw, KeyManagement::Direct] {
+        for (encryption, content_key) in [(ContentEncryption::A256Gcm, 32), (ContentEncryption::A128CbcHs256, 32)] {
+            let (right, public, private) = match management {
+                RsaOaep | RsaOaep256 => (256, rsa.to_pem_public_key(), rsa.to_pem_private_key()),
+                KeyManagement::Direct => (0, SECRET.to_vec(), Vec::new()),
+                EcdhEs => (0, ec.to_pem_public_key(), ec.to_pem_private_key()),
+                _ => (content_key + 8, ec.to_pem_public_key(), ec.to_pem_private_key()),
+            };
+            let decryption = match management {
+                KeyManagement::Direct => DecryptionKey::direct(encryption, &SECRET),
+                _ => DecryptionKey::from_pem(management, &private),
+            };
+            let verifier = verifier(&key, [decryption.unwrap()]);
+            let encrypted = encrypt(&token, management, encryption, None, &public).unwrap();
+            for length in (0..80).chain([255, 256, 257, 384]) {
+                let changed = with_part(&encrypted, 1, &BASE64.encode_to_string(vec![7; length]));
+                let expected = match length {
+                    0 if right == 0 => Ok("alice".to_owned()),
+                    _ if length == right => Err(Reject::Signature),
+                    _ => Err(Reject::Malformed),
+                };
+                assert_eq!(answer(&verifier, &changed), expected, "{management:?} {encryption:?} {length}");
+            }
+        }
+    }
+    // A key of another size is passed over for the one that fits.
+    let pair = [other, rsa.clone()].map(|rsa| DecryptionKey::from_pem(RsaOaep, &rsa.to_pem_private_key()).unwrap());
+    let encrypted = encrypt(&token, RsaOaep, ContentEncryption::A256Gcm, None, &rsa.to_pem_public_key()).unwrap();
+    assert_eq!(answer(&verifier(&key, pair), &encrypted).as_deref(), Ok("alice"));
+}
+
+#[test]
 fn without_a_decryption_key_an_encrypted_token_is_malformed() {
     let (key, _) = signed();
     let (_, encrypted) = direct();

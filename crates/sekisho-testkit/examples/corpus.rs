@@ -4,13 +4,16 @@
 //! cargo run -p sekisho-testkit --example corpus -- target/seeds
 //! ```
 //!
+//! When the folder of published vectors is there, which `SEKISHO_VECTORS` names (default `../shared/vectors` beside the workspace), the
+//! providers' key sets and discovery documents and the corpora of jwt_verify_lib and mod_auth_openidc are put beside them.
+//!
 //! The folders are `token`, `authorization`, `cookie`, `header` and `claims` (decoded), `jwk_set` and `discovery`. Issuer
 //! `https://id.example`, audience `orders`, all at 1,800,000,000 s.
 #![expect(clippy::print_stdout, reason = "a program that people run")]
 
 use std::error::Error;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64_simd::URL_SAFE_NO_PAD as BASE64;
 use sekisho_core::UnixSeconds;
@@ -18,6 +21,8 @@ use sekisho_testkit::{HostileContext, Issuer, honest_tokens, hostile_tokens};
 
 /// Longer tokens only slow a fuzzer down.
 const LONGEST: usize = 16_384;
+/// Published key sets with their certificates are longer.
+const LONGEST_PUBLISHED: usize = 65_536;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("give the folder to write to")?;
@@ -51,6 +56,53 @@ fn main() -> Result<(), Box<dyn Error>> {
     put("discovery", "seed-keys", keys.as_bytes())?;
     let document = r#"{"issuer":"https://id.example/a","jwks_uri":"https://id.example/keys","keys":[]}"#;
     put("discovery", "seed-document", document.as_bytes())?;
+    let vectors = std::env::var_os("SEKISHO_VECTORS").map_or_else(|| "../shared/vectors".into(), PathBuf::from);
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(vectors);
+    for (source, targets) in PUBLISHED {
+        for (name, bytes) in files(&vectors.join(source))?.iter().filter(|(_, bytes)| bytes.len() <= LONGEST_PUBLISHED)
+        {
+            let name = format!("{}-{name}", source.replace('/', "-"));
+            for target in *targets {
+                put(target, &name, key_set(bytes))?;
+            }
+        }
+    }
     println!("{written} files below {}", folder.display());
     Ok(())
+}
+
+/// Published files, and the targets that they are seeds of. A discovery document and a key set may stand for one another.
+const PUBLISHED: &[(&str, &[&str])] = &[
+    ("providers", &["jwk_set", "discovery"]),
+    ("providers-azure-identitymodel", &["jwk_set", "discovery"]),
+    ("jwt_verify_lib/fuzz_corpus", &["jwk_set"]),
+    ("mod_auth_openidc-corpus/jwks", &["jwk_set", "discovery"]),
+    ("mod_auth_openidc-corpus/metadata", &["discovery"]),
+    ("mod_auth_openidc-corpus/pem_key", &["jwk_set"]),
+    ("mod_auth_openidc-corpus/jwt", &["token"]),
+    ("mod_auth_openidc-corpus/cookie", &["cookie"]),
+];
+
+/// Returns the key set of a file that holds a token too, as those of jwt_verify_lib do, or all of another file.
+fn key_set(file: &[u8]) -> &[u8] {
+    let Some(text) = std::str::from_utf8(file).ok().filter(|text| text.starts_with("jwt: ")) else { return file };
+    text.split_once("jwks: '").and_then(|(_, rest)| rest.rsplit_once('\'')).map_or(file, |(keys, _)| keys.as_bytes())
+}
+
+/// Reads every file below a folder, named by its path; none if there is no such folder.
+fn files(folder: &Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    let mut found = Vec::new();
+    let mut open = vec![(String::new(), folder.to_path_buf())];
+    while let Some((prefix, folder)) = open.pop().filter(|(_, folder)| folder.is_dir()) {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            match entry.path() {
+                path if path.is_dir() => open.push((format!("{name}-"), path)),
+                _ if name.ends_with("SOURCE.txt") || name.contains("LICENSE") => {}
+                path => found.push((name, fs::read(path)?)),
+            }
+        }
+    }
+    Ok(found)
 }

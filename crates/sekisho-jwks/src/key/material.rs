@@ -81,12 +81,12 @@ impl PublicMaterial {
         }
     }
 
-    /// Tells whether who knows the private half of one knows that of the other.
-    pub(crate) fn shares_secret(&self, other: &Self) -> bool {
-        match (self, other) {
-            // Any private exponent gives away the factors, and with them those for every other public exponent.
-            (Self::Rsa { n, e: _ }, Self::Rsa { n: other, e: _ }) => n == other,
-            _ => self == other,
+    /// Returns what a published private half of it is known by.
+    pub(crate) fn leak(&self) -> Leak {
+        match self {
+            Self::Rsa { n, e: _ } => Leak::new(n),
+            Self::Ec { .. } => Leak::new(self.coordinates().map_or(&[], |(x, _)| x)),
+            Self::Ed25519(key) => Leak::new(key),
         }
     }
 
@@ -95,6 +95,25 @@ impl PublicMaterial {
         let Self::Ec { point, .. } = self else { return None };
         let both = point.get(1..)?;
         both.split_at_checked(both.len() / 2)
+    }
+}
+
+/// Names a key whose private half is known to others: by the modulus or the coordinate x, however it was written.
+///
+/// Any private exponent gives away the factors, and with them those for every other public exponent; and who knows the
+/// number that makes a point knows that of the opposite point, which has the same x.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Leak(Box<[u8]>);
+
+impl Leak {
+    pub(crate) fn new(number: &[u8]) -> Self {
+        Self(without_leading_zeros(number).into())
+    }
+}
+
+impl fmt::Debug for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Leak({} bytes)", self.0.len())
     }
 }
 

@@ -66,6 +66,101 @@ fn a_private_key_in_a_published_set_is_left_out_and_not_stripped() {
 }
 
 #[test]
+fn however_badly_a_private_key_is_written_its_public_half_is_left_out() {
+    let of_rsa = json!({"kty": "RSA", "n": format!("{}w", "w".repeat(341)), "e": "AQAB", "kid": "rsa"});
+    for leaked in [public("a"), of_rsa] {
+        let public = leaked.to_string();
+        let private =
+            |members: &str| format!("{},\"d\":\"{}\"{members}}}", &public[..public.len() - 1], "A".repeat(43));
+        let without = |name: &str| {
+            let mut jwk = leaked.clone();
+            jwk.as_object_mut().unwrap().remove(name);
+            jwk["d"] = "AQ".into();
+            jwk
+        };
+        let with = |name: &str, value: Value| {
+            let mut jwk = leaked.clone();
+            jwk["d"] = "AQ".into();
+            jwk[name] = value;
+            jwk.to_string()
+        };
+        let number = if leaked["kty"] == "RSA" { "n" } else { "x" };
+        let text = leaked[number].as_str().unwrap();
+        let other_alphabet = text.replace('-', "+").replace('_', "/");
+        for private in [
+            private(""),
+            private(r#","kid":"twice""#),
+            private(r#","\u006bty":"OKP""#),
+            private(r#","d":null"#),
+            private(&format!(r#","{number}":"AQAB""#)),
+            private(&format!(r#","deep":{}{}"#, "[".repeat(60), "]".repeat(60))),
+            with("kid", json!(7)),
+            with("kid", json!("k".repeat(257))),
+            with("kty", json!(null)),
+            with("kty", json!("XYZ")),
+            with("use", json!("enc")),
+            with("alg", json!(1)),
+            with("d", json!(1)),
+            with("e", json!(65537)),
+            with(number, json!(format!("{text}="))),
+            with(number, json!(format!("{other_alphabet}=="))),
+            with(number, json!(format!(" {} \n{}", &text[..8], &text[8..]))),
+            without("kty").to_string(),
+            without("e").to_string(),
+            without("crv").to_string(),
+        ] {
+            for document in
+                [format!(r#"{{"keys":[{public},{private}]}}"#), format!(r#"{{"keys":[{private},{public}]}}"#)]
+            {
+                let set = parse(&document).unwrap();
+                let mut reasons: Vec<_> = set.skipped().iter().map(SkippedKey::reason).collect();
+                reasons.sort_by_key(|reason| *reason == KeyError::Leaked);
+                assert_eq!(reasons, [KeyError::PrivateKey, KeyError::Leaked], "{document}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_private_key_takes_no_other_along() {
+    let key = public("a");
+    for entry in [
+        json!({"kty": "OKP", "x": key["x"], "kid": 7}),
+        json!({"kty": "OKP", "x": key["x"], "d": null, "kid": 7}),
+        json!({"d": "AQ"}),
+        json!({"d": "AQ", "x": 7}),
+        json!({"d": "AQ", "x": ""}),
+        json!([{"x": key["x"], "d": "AQ"}]),
+        json!({"nested": {"x": key["x"], "d": "AQ"}}),
+        json!("d"),
+    ] {
+        let set = parse(json!({"keys": [key, entry]}).to_string()).unwrap();
+        assert_eq!(set.keys().len(), 1, "{entry}");
+    }
+}
+
+#[test]
+fn a_published_secret_is_told_of_whatever_else_is_wrong_with_it() {
+    let oct = json!({"kty": "oct", "alg": "HS256", "kid": 7, "k": "A".repeat(86)});
+    let set = parse(json!({"keys": [oct]}).to_string()).unwrap();
+    assert_eq!(set.skipped()[0].reason(), KeyError::PublishedSecret);
+}
+
+#[test]
+fn a_private_member_that_is_null_is_no_private_key() {
+    let mut key = public("a");
+    for name in ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"] {
+        key[name] = Value::Null;
+    }
+    assert_eq!(parse(json!({"keys": [key]}).to_string()).unwrap().keys().len(), 1);
+    for leaked in [json!(""), json!(0), json!(false), json!([]), json!({})] {
+        key["d"] = leaked;
+        let set = parse(json!({"keys": [key]}).to_string()).unwrap();
+        assert_eq!(set.skipped()[0].reason(), KeyError::PrivateKey);
+    }
+}
+
+#[test]
 fn a_key_whose_private_half_stands_in_the_set_is_left_out_under_every_id() {
     let leaked = public("a");
     let mut private = leaked.clone();
@@ -111,15 +206,24 @@ fn a_key_of_another_issuer_is_left_out_when_the_issuer_is_known() {
     private["d"] = "A".repeat(43).into();
     let document = json!({"keys": [
         public("none"), of("own", "https://id.example".into()), of("other", "https://evil.example".into()),
-        of("empty", "".into()), of("number", 7.into()), private,
+        of("empty", "".into()), of("number", 7.into()), of("null", Value::Null),
+        of("array", json!(["https://id.example"])), private,
     ]});
     let bytes = document.to_string().into_bytes();
-    let set = KeySet::parse_where(backends()[0], &bytes, &|issuer| issuer == "https://id.example").unwrap();
-    assert_eq!(set.keys().iter().map(|key| key.kid().unwrap()).collect::<Vec<_>>(), ["none", "own", "number"]);
+    let set = KeySet::parse_where(backends()[0], &bytes, Some(&|issuer| issuer == "https://id.example")).unwrap();
+    assert_eq!(set.keys().iter().map(|key| key.kid().unwrap()).collect::<Vec<_>>(), ["none", "own"]);
     let skipped: Vec<_> = set.skipped().iter().map(|key| (key.kid().unwrap(), key.reason())).collect();
-    let other = KeyError::OtherIssuer;
-    assert_eq!(skipped, [("other", other), ("empty", other), ("private", KeyError::PrivateKey)]);
-    assert_eq!(parse(bytes).unwrap().keys().len(), 5, "without a known issuer the member says nothing");
+    let (other, malformed) = (KeyError::OtherIssuer, KeyError::Malformed("`issuer` is not a string"));
+    let expected = [
+        ("other", other),
+        ("empty", other),
+        ("number", malformed),
+        ("null", malformed),
+        ("array", malformed),
+        ("private", KeyError::PrivateKey),
+    ];
+    assert_eq!(skipped, expected);
+    assert_eq!(parse(bytes).unwrap().keys().len(), 7, "without a known issuer the member says nothing");
 }
 
 #[test]

@@ -18,18 +18,22 @@ use std::time::{Duration, Instant};
 use sekisho_core::{Failure, UnixSeconds};
 
 use super::flight::{Attempt, Flight, Waiters};
+use super::load::LoadError;
 use super::policy::Policy;
 use super::published::Published;
 use super::snapshot::{Match, Snapshot, Times};
 use super::unknown::UnknownKids;
-use crate::key::PublicMaterial;
+use crate::key::Leak;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock};
-use crate::{KeyHealth, KeyLookup, KeyQuery, VerifyingKey};
+use crate::{KeyHealth, KeyLookup, KeyQuery, KeySet, VerifyingKey};
 
 /// A clock that lies further back than the last attempt by more than this was set back; then pauses by that clock are void.
-const SET_BACK: Duration = Duration::from_secs(60);
+pub(super) const SET_BACK: Duration = Duration::from_secs(60);
 /// Then an attempt is allowed when this has really passed, so that callers whose clocks differ do not drive one another.
 const SET_BACK_PAUSE: Duration = Duration::from_secs(30);
+
+/// Bounds how many leaked keys are remembered: as many as a set may hold.
+const MAX_LEAKS: usize = KeySet::MAX_KEYS;
 
 pub(super) struct Cache {
     policy: Policy,
@@ -55,6 +59,8 @@ pub(super) struct State {
     /// No attempt for an unknown `kid` before.
     miss_pause_until: UnixSeconds,
     unknown: UnknownKids,
+    /// Keys whose private half was published at some time, at most [`MAX_LEAKS`], the newest last.
+    leaked: Vec<Leak>,
     tag: Option<Arc<Tag>>,
     closed: bool,
     pub(super) waiters: Waiters,
@@ -84,8 +90,26 @@ impl fmt::Debug for Tag {
 /// Is what a load brought, and for how long it is fresh.
 #[derive(Debug)]
 pub(super) enum Loaded {
-    Keys { keys: Vec<VerifyingKey>, tag: Option<Tag>, ttl: Duration },
-    Unchanged { ttl: Duration },
+    /// `leaked` are those whose private half stood there too; none of them is among the keys.
+    Keys {
+        keys: Vec<VerifyingKey>,
+        leaked: Vec<Leak>,
+        tag: Option<Tag>,
+        ttl: Duration,
+    },
+    Unchanged {
+        ttl: Duration,
+    },
+}
+
+impl Loaded {
+    /// Returns how many keys it has.
+    pub(super) const fn len(&self) -> usize {
+        match self {
+            Self::Keys { keys, .. } => keys.len(),
+            Self::Unchanged { .. } => 0,
+        }
+    }
 }
 
 enum Decision {
@@ -115,6 +139,7 @@ impl Cache {
             pause_until: UnixSeconds::default(),
             miss_pause_until: UnixSeconds::default(),
             unknown: UnknownKids::default(),
+            leaked: Vec::new(),
             tag: None,
             closed: false,
             waiters: Waiters::default(),
@@ -182,7 +207,7 @@ impl Cache {
 
     /// Tells, for the price of a load, whether [`begin_if_due`](Self::begin_if_due) is worth a call.
     pub(super) fn is_due(&self, now: UnixSeconds) -> bool {
-        let set_back = |keys: &Snapshot| keys.times.is_some_and(|times| now.saturating_add(SET_BACK) < times.loaded_at);
+        let set_back = |keys: &Snapshot| keys.times.is_some_and(|times| times.is_set_back(now));
         now.as_secs() >= self.due_at.load(Ordering::Acquire) || self.snapshot.read(set_back)
     }
 
@@ -206,7 +231,7 @@ impl Cache {
     pub(super) fn health(&self, now: UnixSeconds) -> KeyHealth {
         let failing = self.lock().failure.is_some();
         self.snapshot.read(|snapshot| match snapshot.times {
-            Some(times) if now < times.stale_until && !snapshot.keys.is_empty() => {
+            Some(times) if snapshot.is_trusted(now) && !snapshot.keys.is_empty() => {
                 let keys = snapshot.keys.len();
                 if failing || now >= times.fresh_until {
                     KeyHealth::Stale { keys, until: times.stale_until }
@@ -339,6 +364,16 @@ impl State {
             .map(|running| running.attempt)
     }
 
+    fn remember(&mut self, leaked: &[Leak]) {
+        for leak in leaked {
+            if !self.leaked.contains(leak) {
+                self.leaked.push(leak.clone());
+            }
+        }
+        let excess = self.leaked.len().saturating_sub(MAX_LEAKS);
+        self.leaked.drain(..excess);
+    }
+
     fn has_rested(&self, now: UnixSeconds) -> bool {
         now >= self.pause_until || self.is_set_back(now)
     }
@@ -372,7 +407,23 @@ impl Permit {
         self.tag.clone()
     }
 
-    /// Publishes what was loaded. `spread` is a random number for the jitter.
+    /// Remembers which keys leaked, and leaves out those that leaked before, though the provider no longer shows it: that a secret
+    /// is not published any more makes it none again.
+    ///
+    /// # Errors
+    /// [`LoadError::OnlyLeaked`]: no key is left.
+    pub(super) fn admit(&self, loaded: Loaded) -> Result<Loaded, LoadError> {
+        let Loaded::Keys { mut keys, leaked, tag, ttl } = loaded else { return Ok(loaded) };
+        let mut state = self.cache.lock();
+        if self.is_running(&state) {
+            state.remember(&leaked);
+        }
+        keys.retain(|key| !key.is_one_of(&state.leaked));
+        drop(state);
+        if keys.is_empty() { Err(LoadError::OnlyLeaked) } else { Ok(Loaded::Keys { keys, leaked, tag, ttl }) }
+    }
+
+    /// Publishes what was loaded and [admitted](Self::admit). `spread` is a random number for the jitter.
     ///
     /// Times count from the beginning of the attempt, when the provider still held the keys for certain.
     /// Returns whether the attempt before had failed.
@@ -385,7 +436,9 @@ impl Permit {
         }
         let current = cache.snapshot.load();
         let (next, tag) = match loaded {
-            Loaded::Keys { keys, tag, ttl } => (current.with_keys(keys, self.times(ttl, spread)), tag.map(Arc::new)),
+            Loaded::Keys { keys, leaked: _, tag, ttl } => {
+                (current.with_keys(keys, self.times(ttl, spread)), tag.map(Arc::new))
+            }
             Loaded::Unchanged { ttl } => (current.with_times(self.times(ttl, spread)), self.tag.clone()),
         };
         let refresh_at = next.times.map_or_else(UnixSeconds::default, |times| times.refresh_at);
@@ -407,27 +460,40 @@ impl Permit {
     }
 
     /// Ends the trust in keys at hand whose private half was published, before the attempt [fails](Self::fail).
-    pub(super) fn forget(&self, leaked: &[PublicMaterial]) {
+    pub(super) fn forget(&self, leaked: &[Leak]) {
+        if !leaked.is_empty() {
+            self.leave_out(leaked, |key| key.is_one_of(leaked));
+        }
+    }
+
+    /// Ends the trust in every key at hand, before the attempt [fails](Self::fail).
+    pub(super) fn forget_all(&self) {
+        self.leave_out(&[], |_| true);
+    }
+
+    fn leave_out(&self, leaked: &[Leak], is_one: impl Fn(&VerifyingKey) -> bool) {
         let cache = &self.cache;
         let mut state = cache.lock();
-        let current = cache.snapshot.load();
-        if leaked.is_empty() || !self.is_running(&state) {
+        if !self.is_running(&state) {
             return;
         }
-        let next = current.without(leaked);
+        state.remember(leaked);
+        let current = cache.snapshot.load();
+        let next = current.without(is_one);
         current.hand_over(&next);
         cache.snapshot.store(next);
         // What is at hand is no version of the provider's any more.
         state.tag = None;
     }
 
-    /// Keeps what is at hand, and pauses. Returns how many attempts have failed in a row.
-    pub(super) fn fail(mut self, failure: Failure, is_transient: bool) -> u32 {
+    /// Keeps what is at hand, and pauses, as long as the provider asks for within the bounds. Returns how many attempts have
+    /// failed in a row.
+    pub(super) fn fail(mut self, failure: Failure, is_transient: bool, retry_after: Option<Duration>) -> u32 {
         self.is_open = false;
-        self.give_up(failure, is_transient)
+        self.give_up(failure, is_transient, retry_after)
     }
 
-    fn give_up(&self, failure: Failure, is_transient: bool) -> u32 {
+    fn give_up(&self, failure: Failure, is_transient: bool, retry_after: Option<Duration>) -> u32 {
         let mut state = self.cache.lock();
         if !self.is_running(&state) {
             return state.failures;
@@ -435,7 +501,8 @@ impl Permit {
         state.failures = state.failures.saturating_add(1);
         state.failure = Some(failure);
         let ended_at = self.begun_at.saturating_add(self.clock.elapsed());
-        state.pause_until = ended_at.saturating_add(self.cache.policy.pause_after(state.failures, is_transient));
+        let pause = self.cache.policy.pause_after(state.failures, is_transient, retry_after);
+        state.pause_until = ended_at.saturating_add(pause);
         let (failures, pause_until) = (state.failures, state.pause_until);
         end(&self.cache, state, pause_until);
         failures
@@ -445,6 +512,7 @@ impl Permit {
         let fresh_until = self.begun_at.saturating_add(ttl);
         Times {
             loaded_at: self.begun_at,
+            loaded: self.clock,
             refresh_at: fresh_until.saturating_sub(self.cache.policy.lead(ttl, spread)),
             fresh_until,
             stale_until: fresh_until.saturating_add(self.cache.policy.stale_bound),
@@ -455,7 +523,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.is_open {
-            self.give_up(Failure::unavailable("loading the keys was broken off"), true);
+            self.give_up(Failure::unavailable("loading the keys was broken off"), true, None);
         }
     }
 }

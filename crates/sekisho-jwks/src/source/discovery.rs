@@ -23,7 +23,7 @@ use crate::KeySource;
 ///
 /// A key with a member `issuer`, as in the sets that tenants of Microsoft Entra share, is taken only if that is the configured issuer, or
 /// the configured one with `{tenantid}` in the place of one path segment; other keys are left out as
-/// [`KeyError::OtherIssuer`](crate::KeyError::OtherIssuer). Otherwise a key for personal accounts could sign for an enterprise tenant.
+/// [`KeyError::OtherIssuer`](crate::KeyError::OtherIssuer), or as malformed when the member is no string. Otherwise a key for personal accounts could sign for an enterprise tenant.
 ///
 /// # Examples
 /// ```

@@ -32,6 +32,7 @@ struct Found {
     /// Which of the places had the document.
     place: usize,
     since: Instant,
+    /// Set while the last load of the set has not ended well.
     is_stale: bool,
 }
 
@@ -81,6 +82,8 @@ impl DiscoveryLoad {
     }
 
     fn read_document(&self, body: &[u8]) -> Result<Arc<str>, LoadError> {
+        // RFC 8259 §8.1: a byte order mark may be passed over, as in key sets.
+        let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
         let document = JsonObject::parse(body.to_vec()).map_err(|_| LoadError::Document)?;
         let member = |name| document.get(name).and_then(|value| value.as_str()).ok_or(LoadError::Document);
         let issuer = member("issuer")?;
@@ -97,9 +100,9 @@ impl DiscoveryLoad {
         Ok(Arc::from(&*jwks_uri))
     }
 
-    fn forget_document(&self) {
+    fn set_stale(&self, is_stale: bool) {
         if let Some(found) = self.found.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            found.is_stale = true;
+            found.is_stale = is_stale;
         }
     }
 }
@@ -120,11 +123,11 @@ impl Load for DiscoveryLoad {
     async fn load(&self, tag: Option<Arc<Tag>>) -> Result<Loaded, LoadError> {
         let jwks_uri = self.jwks_uri().await?;
         let takes_issuer = |issuer: &str| issuer == self.issuer || fits_template(issuer, &self.issuer);
-        let loaded = self.http.load_set(&jwks_uri, tag.as_deref(), &takes_issuer).await;
-        if loaded.is_err() {
-            self.forget_document();
-        }
-        loaded
+        // Before and not after: when the time of the attempt is over, this future just ends, wherever it waits.
+        self.set_stale(true);
+        let loaded = self.http.load_set(&jwks_uri, tag.as_deref(), Some(&takes_issuer)).await?;
+        self.set_stale(false);
+        Ok(loaded)
     }
 
     fn origin(&self) -> &str {

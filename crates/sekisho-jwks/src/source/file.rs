@@ -15,7 +15,7 @@ use super::managed::Managed;
 use super::policy::Policy;
 use super::snapshot::Nameless;
 use super::told::{Skips, escaped};
-use crate::{Backend, KeySet, KeySetError, KeySource, VerifyingKey};
+use crate::{Backend, KeyError, KeySet, KeySetError, KeySource, VerifyingKey};
 
 /// Bounds an attempt to read the file, for file systems that hang.
 const READ_BUDGET: Duration = Duration::from_secs(5);
@@ -27,7 +27,8 @@ const READ_BUDGET: Duration = Duration::from_secs(5);
 /// built. Later it is read again every 5 s in the background, and when a token's `kid` is not in it, at most once in that time; what is
 /// compared is its content, so every way of replacing it works. While it is missing or broken the keys of the last good one
 /// stay, with [`KeyHealth::Stale`](crate::KeyHealth::Stale), a warning, and 503 rather than a refusal for an unknown `kid`. Keys whose
-/// private half stands in the file die all the same.
+/// private half stands in the file die all the same, and are not taken again when only their public half is left in it, before
+/// the source is built anew; a PEM file with a private key, whichever it is, ends the trust in the key at hand.
 ///
 /// A key that is no longer in the file dies when that is read. Without a tokio runtime the file is read again only for an unknown `kid`.
 ///
@@ -85,7 +86,9 @@ impl IntoKeySource for FileKeys {
             ConfigError::new(format!("the key file {} cannot be used", reader.shown)).with_source(error)
         })?;
         if let Some(permit) = cache.begin_if_due(context.clock.now()) {
-            permit.succeed(loaded, 0);
+            let admitted =
+                permit.admit(loaded).map_err(|error| ConfigError::new("no usable key").with_source(error))?;
+            permit.succeed(admitted, 0);
         }
         let loader = FileLoad { reader: Arc::new(reader), reading: Arc::default() };
         Ok(Managed::new(cache, Arc::new(loader), Arc::clone(&context.clock)))
@@ -137,21 +140,22 @@ impl Reader {
         if tag.is_some_and(|tag| tag.value == content) {
             return Ok(Loaded::Unchanged { ttl: self.interval });
         }
-        let keys = self.parse(&content)?;
+        let set = self.parse(&content)?;
         let tag = Some(Tag { origin: self.shown.clone(), value: content });
-        Ok(Loaded::Keys { keys, tag, ttl: self.interval })
+        Ok(Loaded::Keys { keys: set.keys().to_vec(), leaked: set.leaked().to_vec(), tag, ttl: self.interval })
     }
 
-    fn parse(&self, content: &[u8]) -> Result<Vec<VerifyingKey>, LoadError> {
+    fn parse(&self, content: &[u8]) -> Result<KeySet, LoadError> {
         if content.trim_ascii_start().starts_with(b"-----BEGIN") {
-            return Ok(vec![VerifyingKey::from_pem(self.backend, content)?]);
+            return match VerifyingKey::from_pem(self.backend, content) {
+                Ok(key) => Ok(KeySet::from_keys([key])),
+                Err(KeyError::PrivateKey) => Err(LoadError::PrivateKeyFile),
+                Err(error) => Err(error.into()),
+            };
         }
         let set = KeySet::parse(self.backend, content)?;
         self.skips.tell(&self.shown, set.skipped());
-        match set.keys() {
-            [] => Err(LoadError::no_usable_key(&set)),
-            keys => Ok(keys.to_vec()),
-        }
+        if set.keys().is_empty() { Err(LoadError::no_usable_key(&set)) } else { Ok(set) }
     }
 }
 

@@ -26,8 +26,8 @@ pub(super) struct Http {
     pub(super) skips: Skips,
 }
 
-/// Tells whether the keys of an issuer named in a key set are asked for.
-pub(super) type TakesIssuer<'a> = &'a (dyn Fn(&str) -> bool + Sync);
+/// Tells whether the keys of an issuer named in a key set are asked for; `None` when it is not known whose are.
+pub(super) type TakesIssuer<'a> = Option<&'a (dyn Fn(&str) -> bool + Sync)>;
 
 /// Bounds how long an answer is fresh.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ impl Http {
             }
             200 => Ok(&response.body),
             status @ 300..=399 => Err(LoadError::Redirect(status)),
-            status => Err(LoadError::Status(status)),
+            status => Err(LoadError::Status { status, retry_after: retry_after(response) }),
         }
     }
 
@@ -73,7 +73,7 @@ impl Http {
         if response.status == 304 {
             return if tag.is_some() { Ok(Loaded::Unchanged { ttl }) } else { Err(LoadError::UnaskedUnchanged) };
         }
-        let set = KeySet::parse_where(self.backend, self.accepted(response)?, takes_issuer)?;
+        let set = KeySet::parse_where(self.backend, self.accepted(response)?, takes_issuer.map(|takes| takes as _))?;
         self.skips.tell(address::without_query(url), set.skipped());
         // A provider without any key is broken rather than without keys: what is at hand stays, within its bound.
         if set.keys().is_empty() {
@@ -81,7 +81,7 @@ impl Http {
         }
         let etag = response.header("etag").filter(|etag| is_etag(etag));
         let tag = etag.map(|etag| Tag { origin: url.to_owned(), value: etag.as_bytes().to_vec() });
-        Ok(Loaded::Keys { keys: set.keys().to_vec(), tag, ttl })
+        Ok(Loaded::Keys { keys: set.keys().to_vec(), leaked: set.leaked().to_vec(), tag, ttl })
     }
 }
 
@@ -124,6 +124,13 @@ fn directive(text: &str) -> Option<u64> {
     }
 }
 
+/// Reads `Retry-After` in seconds ([RFC 9110 §10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3)) where it asks for patience.
+/// The form of a date is passed over: the clock of the provider is not ours.
+fn retry_after(response: &HttpResponse) -> Option<Duration> {
+    let value = matches!(response.status, 429 | 503).then(|| response.header("retry-after"))??;
+    seconds(value.trim()).map(Duration::from_secs)
+}
+
 /// Reads digits; more than fit is for ever ([RFC 9111 §1.2.2](https://www.rfc-editor.org/rfc/rfc9111#section-1.2.2)).
 fn seconds(digits: &str) -> Option<u64> {
     let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -139,7 +146,7 @@ pub(super) struct SetLoad {
 #[async_trait]
 impl Load for SetLoad {
     async fn load(&self, tag: Option<Arc<Tag>>) -> Result<Loaded, LoadError> {
-        self.http.load_set(&self.url, tag.as_deref(), &|_| true).await
+        self.http.load_set(&self.url, tag.as_deref(), None).await
     }
 
     fn origin(&self) -> &str {
@@ -198,7 +205,7 @@ mod tests {
     #[test]
     fn debug_shows_no_query() {
         let tag = Tag { origin: "https://id.example/?hush".to_owned(), value: b"hush".to_vec() };
-        let loaded = Loaded::Keys { keys: Vec::new(), tag: Some(tag), ttl: Duration::ZERO };
+        let loaded = Loaded::Keys { keys: Vec::new(), leaked: Vec::new(), tag: Some(tag), ttl: Duration::ZERO };
         assert!(!format!("{loaded:?}").contains("hush"));
     }
 
@@ -208,6 +215,24 @@ mod tests {
         assert_eq!(fresh(&[("cache-control", "max-age=900"), ("age", "5000")]), 60);
         assert_eq!(fresh(&[("cache-control", "max-age=900"), ("age", "-5000")]), 900);
         assert_eq!(fresh(&[("age", "300")]), 600);
+    }
+
+    #[test]
+    fn a_provider_that_is_busy_may_say_for_how_long() {
+        let asked = |status, value: &str| {
+            let headers = vec![("retry-after".to_owned(), value.to_owned())];
+            retry_after(&HttpResponse { status, headers, body: Vec::new() }).map(|wait| wait.as_secs())
+        };
+        for status in [429, 503] {
+            assert_eq!(asked(status, " 17 "), Some(17));
+            assert_eq!(asked(status, "99999999999999999999999"), Some(u64::MAX));
+            for bad in ["", "-1", "1.5", "+1", "soon", "Wed, 21 Oct 2015 07:28:00 GMT"] {
+                assert_eq!(asked(status, bad), None, "{bad}");
+            }
+        }
+        for status in [200, 301, 404, 500, 502, 504] {
+            assert_eq!(asked(status, "17"), None, "{status}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_core::Failure;
@@ -9,7 +10,7 @@ use sekisho_http::HttpError;
 
 use super::address::UrlError;
 use super::cache::{Loaded, Tag};
-use crate::key::PublicMaterial;
+use crate::key::Leak;
 use crate::{KeyError, KeySet, KeySetError, SkippedKey};
 
 /// Loads the keys once. `tag` is of the version at hand.
@@ -31,8 +32,12 @@ pub(super) enum LoadError {
     Timeout,
     #[error("the provider redirects, with status {0}; redirects are not followed")]
     Redirect(u16),
-    #[error("the provider answered with status {0}")]
-    Status(u16),
+    #[error("the provider answered with status {status}")]
+    Status {
+        status: u16,
+        /// `Retry-After` of a provider that is busy or away.
+        retry_after: Option<Duration>,
+    },
     #[error("the provider answered that nothing changed, without having been asked that")]
     UnaskedUnchanged,
     #[error("the answer is longer than {0} bytes")]
@@ -40,7 +45,9 @@ pub(super) enum LoadError {
     #[error("the key set cannot be read")]
     Set(#[from] KeySetError),
     #[error("the key set has no usable key among {among}{}", first_reason(first.as_ref()))]
-    NoUsableKey { among: usize, first: Option<SkippedKey>, leaked: Vec<PublicMaterial> },
+    NoUsableKey { among: usize, first: Option<SkippedKey>, leaked: Vec<Leak> },
+    #[error("of every key of the set the private half was published before; new keys are needed")]
+    OnlyLeaked,
     #[error("the discovery document is not a JSON object with the strings `issuer` and `jwks_uri`")]
     Document,
     #[error("the discovery document is of the issuer \"{0}\", which is not the one configured")]
@@ -53,6 +60,9 @@ pub(super) enum LoadError {
     NotAFile,
     #[error("the key file holds no key that can be used")]
     Key(#[from] KeyError),
+    /// Of which public key is not looked into.
+    #[error("the key file holds a private key")]
+    PrivateKeyFile,
 }
 
 fn first_reason(first: Option<&SkippedKey>) -> String {
@@ -67,11 +77,16 @@ impl LoadError {
     }
 
     /// Lists keys that must not be trusted any more although nothing was loaded.
-    pub(super) fn leaked(&self) -> &[PublicMaterial] {
+    pub(super) fn leaked(&self) -> &[Leak] {
         match self {
             Self::NoUsableKey { leaked, .. } => leaked,
             _ => &[],
         }
+    }
+
+    /// Tells whether no key at hand may be trusted any more.
+    pub(super) const fn taints_all(&self) -> bool {
+        matches!(self, Self::PrivateKeyFile)
     }
 
     /// Tells whether the provider seems to be away or starting, rather than wrong.
@@ -80,8 +95,16 @@ impl LoadError {
             self,
             Self::Http(HttpError::Connect(_) | HttpError::Timeout | HttpError::Broken(_))
                 | Self::Timeout
-                | Self::Status(502..=504)
+                | Self::Status { status: 502..=504, .. }
         )
+    }
+
+    /// Returns how long the provider asks to be let alone.
+    pub(super) const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 
     pub(super) fn into_failure(self) -> Failure {

@@ -205,7 +205,15 @@ async fn attempt(permit: Permit, loader: Arc<dyn Load>, budget: Duration) {
         Err(_) => load.await,
     };
     let origin = loader.origin();
-    match result {
+    let admitted = result.and_then(|loaded| {
+        let offered = loaded.len();
+        let admitted = permit.admit(loaded)?;
+        if admitted.len() < offered {
+            tracing::warn!(origin, "keys of the set are left out: their private halves were published before");
+        }
+        Ok(admitted)
+    });
+    match admitted {
         Ok(loaded) => {
             match &loaded {
                 Loaded::Keys { keys, ttl, .. } => tracing::debug!(origin, keys = keys.len(), ?ttl, "keys loaded"),
@@ -216,12 +224,16 @@ async fn attempt(permit: Permit, loader: Arc<dyn Load>, budget: Duration) {
             }
         }
         Err(error) => {
-            let is_transient = error.is_transient();
+            let (is_transient, retry_after) = (error.is_transient(), error.retry_after());
             let cause = causes(&error);
-            permit.forget(error.leaked());
+            if error.taints_all() {
+                permit.forget_all();
+            } else {
+                permit.forget(error.leaked());
+            }
             let failure = error.into_failure();
             // Told once for each outage, not with each attempt.
-            match permit.fail(failure, is_transient) {
+            match permit.fail(failure, is_transient, retry_after) {
                 1 => tracing::warn!(origin, cause, "keys cannot be loaded; those at hand are used within their bound"),
                 failures => tracing::debug!(origin, cause, failures, "keys still cannot be loaded"),
             }

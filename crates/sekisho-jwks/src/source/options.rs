@@ -132,6 +132,8 @@ macro_rules! http_setters {
         }
 
         /// Sets how long stale keys are trusted while they cannot be refreshed, default 1 h.
+        ///
+        /// When the clock was set back by more than 60 s since the load, the time that has really passed counts.
         pub fn with_stale_bound(mut self, bound: std::time::Duration) -> Self {
             self.options.policy.stale_bound = bound;
             self
@@ -162,8 +164,12 @@ macro_rules! http_setters {
 
         /// Sets the pauses after attempts that failed, default 1 s, doubling up to 5 s; at least 1 s.
         ///
-        /// They hold for a provider that cannot be reached, answers 502 to 504, or not in time. After any other bad answer (another
-        /// status, a redirect, no key set, no usable key) the pause is at least the interval for unknown `kid`s.
+        /// They hold for a provider that cannot be reached, answers 502 to 504, or not in time. They are shorter than the interval for
+        /// unknown `kid`s on purpose: while no key is at hand every request gets 503, and that has to end within seconds of the
+        /// provider's return. A `Retry-After` in seconds with 503 makes a pause longer, up to that interval.
+        ///
+        /// After any other bad answer (another status, 429 too, a redirect, no key set, no usable key) the pause is at least the interval
+        /// for unknown `kid`s.
         pub fn with_retry_pauses(mut self, first: std::time::Duration, longest: std::time::Duration) -> Self {
             self.options.policy.retry_first = first;
             self.options.policy.retry_longest = longest;
@@ -186,13 +192,29 @@ macro_rules! http_setters {
 
 pub(super) use http_setters;
 
-#[cfg(all(test, not(feature = "reqwest")))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Backend, IntoKeySource, RemoteKeys};
 
+    /// What the setters' docs state.
+    #[test]
+    fn the_defaults_are_those_that_are_documented() {
+        let HttpOptions { client, freshness, policy, connect_timeout } = HttpOptions::default();
+        let (second, minute, hour) = (Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(3600));
+        assert!(client.is_none());
+        assert_eq!((freshness.default, freshness.least, freshness.most), (10 * minute, minute, 24 * hour));
+        assert_eq!((policy.refresh_ahead, policy.stale_bound), (30 * second, hour));
+        assert_eq!((policy.miss_interval, policy.miss_memory), (30 * second, 60 * second));
+        assert_eq!((policy.retry_first, policy.retry_longest), (second, 5 * second));
+        assert_eq!((connect_timeout, policy.budget), (second, 5 * second));
+        assert_eq!((KeySet::MAX_BYTES, KeySet::MAX_KEYS), (150_000, 100));
+    }
+
+    #[cfg(not(feature = "reqwest"))]
     #[test]
     fn without_any_http_client_the_source_is_refused() {
+        use crate::{Backend, IntoKeySource, RemoteKeys};
+
         #[cfg(feature = "aws-lc-rs")]
         let backend = Backend::aws_lc();
         #[cfg(not(feature = "aws-lc-rs"))]

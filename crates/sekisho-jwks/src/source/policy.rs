@@ -30,11 +30,13 @@ impl Policy {
     /// Returns how long to let the provider alone after so many failures in a row.
     ///
     /// A provider that is away is asked again soon, so that it is back within seconds of its return. One that
-    /// answers nonsense is up: nothing is gained by asking before the interval for unknown keys.
-    pub(super) fn pause_after(&self, failures: u32, is_transient: bool) -> Duration {
+    /// answers nonsense is up: nothing is gained by asking before the interval for unknown keys. One that says how long
+    /// it needs is believed, up to that interval: no answer of the provider makes the service wait longer for it.
+    pub(super) fn pause_after(&self, failures: u32, is_transient: bool, retry_after: Option<Duration>) -> Duration {
         let doublings = failures.saturating_sub(1).min(16);
         let growing = self.retry_first.saturating_mul(1 << doublings).min(self.retry_longest);
-        if is_transient { growing } else { growing.max(self.miss_interval) }
+        let least = if is_transient { growing } else { growing.max(self.miss_interval) };
+        least.max(retry_after.unwrap_or_default().min(self.miss_interval))
     }
 
     /// Returns how long before the end of `ttl` the refresh is due: `refresh_ahead`, and up to 5 % of the `ttl` more so that
@@ -67,14 +69,23 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_bound_that_is_seconds() {
-        let pauses: Vec<u64> = (1..7).map(|n| policy().pause_after(n, true).as_secs()).collect();
+        let pauses: Vec<u64> = (1..7).map(|n| policy().pause_after(n, true, None).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 5, 5, 5]);
-        assert_eq!(policy().pause_after(u32::MAX, true).as_secs(), 5);
+        assert_eq!(policy().pause_after(u32::MAX, true, None).as_secs(), 5);
     }
 
     #[test]
     fn nonsense_is_not_asked_for_again_before_the_interval() {
-        assert_eq!(policy().pause_after(1, false).as_secs(), 30);
+        assert_eq!(policy().pause_after(1, false, None).as_secs(), 30);
+    }
+
+    #[test]
+    fn a_provider_that_asks_for_patience_gets_it_up_to_the_interval_for_unknown_keys() {
+        let pause =
+            |failures, seconds| policy().pause_after(failures, true, Some(Duration::from_secs(seconds))).as_secs();
+        assert_eq!([pause(1, 0), pause(1, 1), pause(1, 17), pause(1, 30), pause(1, 31)], [1, 1, 17, 30, 30]);
+        assert_eq!([pause(9, 0), pause(9, 17), pause(9, u64::MAX)], [5, 17, 30]);
+        assert_eq!(policy().pause_after(1, false, Some(Duration::from_secs(1))).as_secs(), 30);
     }
 
     #[test]

@@ -18,11 +18,17 @@ use crate::KeySource;
 /// - A token whose key is at hand never waits for the provider, whatever a refresh is doing.
 /// - A token with an unknown `kid` waits for a load, shared by all who wait, if one is allowed; see
 ///   [`with_unknown_kid_interval`](Self::with_unknown_kid_interval). If one runs already, that may have read the set before the key
-///   came into it: then the token waits for one more, two in all. However many such tokens come, the requests to the provider stay at a flat rate.
+///   came into it: then the token waits for one more, two in all. Such a request waits for at most twice the
+///   [total timeout](Self::with_total_timeout) and one second each, 12 s by default, and then gets 503. However many such tokens come, the requests to the provider stay at a flat rate.
 /// - While the provider fails, the keys at hand go on within [`with_stale_bound`](Self::with_stale_bound), and an unknown `kid` is a
 ///   [`Failure`](sekisho_core::Failure), not a refusal. The background goes on asking; see [`with_retry_pauses`](Self::with_retry_pauses).
+/// - Another key under a `kid` that is at hand brings no load, as nothing is missing: until the next refresh its tokens are refused, and those of
+///   the key before are taken. Providers give a new key a new `kid` ([RFC 7517 §4.5](https://www.rfc-editor.org/rfc/rfc7517#section-4.5)).
+/// - Without a tokio runtime there is no background: keys are then loaded only when none is at hand, when those at hand are older than
+///   freshness and stale bound together, and for an unknown `kid`.
 /// - A key that the provider has removed dies with the next refresh, in caches of verified tokens too. A set without any usable key counts as
-///   a failure of the provider, not as the removal of all keys; but keys whose private half stands in it die.
+///   a failure of the provider, not as the removal of all keys; but keys whose private half stands in it die,
+///   and are not taken again when the private half is gone from it, before the source is built anew; the last 100 such keys are remembered.
 /// - A member `issuer` of a key is not looked at, as the URL does not say whose keys are meant. For a set that several issuers share, as
 ///   tenants of Microsoft Entra do, take [`Discovery`](crate::Discovery).
 /// - Only `https`, save to 127.0.0.0/8, ::1 and `localhost`; no redirects; at most [`KeySet::MAX_BYTES`](crate::KeySet::MAX_BYTES) and

@@ -1,10 +1,12 @@
 //! The keys as they were after one load, and which of them fit a token.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sekisho_core::UnixSeconds;
 
-use crate::key::PublicMaterial;
+use super::cache::SET_BACK;
+
 use crate::key_set::candidates;
 use crate::{Candidates, KeyLife, KeyLookup, KeyQuery, TrustedKey, VerifyingKey};
 
@@ -19,12 +21,28 @@ pub(super) struct Snapshot {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     pub(super) loaded_at: UnixSeconds,
+    /// The same by the clock that nobody sets.
+    pub(super) loaded: Instant,
     /// From here on the background refreshes.
     pub(super) refresh_at: UnixSeconds,
     /// From here on the keys are stale, but trusted.
     pub(super) fresh_until: UnixSeconds,
     /// From here on they are not trusted.
     pub(super) stale_until: UnixSeconds,
+}
+
+impl Times {
+    fn are_trusted(&self, now: UnixSeconds) -> bool {
+        // A clock that ran ahead when they were loaded would trust them until it gets there again. Refusing them at once would be an
+        // outage for a clock that was set right; so what really passed is counted.
+        let is_within = !self.is_set_back(now) || self.loaded.elapsed() < self.stale_until.since(self.loaded_at);
+        now < self.stale_until && is_within
+    }
+
+    /// Tells whether the clock was set back since the load.
+    pub(super) fn is_set_back(&self, now: UnixSeconds) -> bool {
+        now.saturating_add(SET_BACK) < self.loaded_at
+    }
 }
 
 /// Is what the keys at hand say about a token.
@@ -49,7 +67,7 @@ pub(super) enum Nameless {
 impl Snapshot {
     /// Tells whether keys were loaded and are not too old.
     pub(super) fn is_trusted(&self, now: UnixSeconds) -> bool {
-        self.times.is_some_and(|times| now < times.stale_until)
+        self.times.is_some_and(|times| times.are_trusted(now))
     }
 
     pub(super) fn look_up(&self, query: KeyQuery<'_>, nameless: Nameless, now: UnixSeconds) -> Match {
@@ -75,8 +93,8 @@ impl Snapshot {
     }
 
     /// Makes the same set without some keys.
-    pub(super) fn without(&self, leaked: &[PublicMaterial]) -> Self {
-        let keys = self.keys.iter().filter(|known| !known.key().is_one_of(leaked)).cloned().collect();
+    pub(super) fn without(&self, is_one: impl Fn(&VerifyingKey) -> bool) -> Self {
+        let keys = self.keys.iter().filter(|known| !is_one(known.key())).cloned().collect();
         Self { keys, times: self.times }
     }
 

@@ -1,9 +1,11 @@
 //! Finding the set by the issuer's document.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sekisho_core::Clock;
-use sekisho_http::HttpResponse;
+use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse};
 use sekisho_jwks::{Discovery, IntoKeySource, KeyLookup, RemoteKeys};
 use serde_json::json;
 
@@ -72,6 +74,46 @@ async fn the_document_is_kept_until_the_set_is_not_where_it_says() {
     unavailable(ask(&source, "b", clock.now()).await);
     clock.advance(31);
     found(ask(&source, "b", clock.now()).await);
+}
+
+/// Has a document that says where the keys are; whoever asks at the old place waits for ever.
+#[derive(Debug, Default)]
+struct Moved {
+    has_moved: AtomicBool,
+    documents: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl HttpClient for Moved {
+    async fn send(&self, request: HttpRequest, _limits: HttpLimits) -> Result<HttpResponse, HttpError> {
+        let place = if self.has_moved.load(Ordering::SeqCst) { "new" } else { "old" };
+        if request.url.contains("well-known") {
+            self.documents.fetch_add(1, Ordering::SeqCst);
+            let jwks_uri = format!("https://id.example/{place}");
+            return ok(json!({ "issuer": "https://id.example", "jwks_uri": jwks_uri }).to_string());
+        }
+        if !request.url.ends_with(place) {
+            std::future::pending::<()>().await;
+        }
+        ok(set(&[place]))
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_asked_for_again_when_the_time_for_the_set_ran_out() {
+    let (client, clock) = (Arc::new(Moved::default()), TestClock::new());
+    let keys = Discovery::oidc("https://id.example")
+        .with_http_client(Arc::clone(&client) as Arc<dyn HttpClient>)
+        .with_total_timeout(Duration::from_millis(100));
+    let source = build(keys, &clock);
+    found(ask(&source, "old", clock.now()).await);
+    client.has_moved.store(true, Ordering::SeqCst);
+    clock.advance(31);
+    unavailable(ask(&source, "new", clock.now()).await);
+    assert_eq!(client.documents.load(Ordering::SeqCst), 1);
+    clock.advance(31);
+    found(ask(&source, "new", clock.now()).await);
+    assert_eq!(client.documents.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

@@ -1,13 +1,15 @@
 //! What a provider can do wrong, and that nothing comes of it but an outage of new keys.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::Clock;
-use sekisho_jwks::{KeyHealth, KeySet, RemoteKeys};
+use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse};
+use sekisho_jwks::{Discovery, KeyHealth, KeySet, RemoteKeys};
 use serde_json::json;
 
 use crate::server::{Reply, Server};
-use crate::support::{TestClock, ask, build, eventually, found, jwk, kid, set, told, unavailable};
+use crate::support::{TestClock, ask, build, eventually, found, jwk, kid, ok, set, told, unavailable};
 
 /// Compressed zeros: 1 kB of it would be a body of 1 MB.
 const GZIP_BOMB: &[u8] =
@@ -147,4 +149,47 @@ async fn an_outage_is_over_seconds_after_the_provider_returned() {
     server.set("/keys", Reply::json(set(&["a", "b"])));
     server.revive();
     eventually(|| matches!(source.find(kid("b"), clock.now()), sekisho_jwks::KeyLookup::Found(_))).await;
+}
+
+#[tokio::test]
+async fn a_provider_that_says_when_to_come_back_is_not_asked_before() {
+    for place in ["/keys", "/.well-known/openid-configuration"] {
+        let (server, clock) = (Server::start().await, TestClock::new());
+        let issuer = server.url("");
+        let document = json!({ "issuer": issuer, "jwks_uri": server.url("/keys") });
+        server.set("/.well-known/openid-configuration", Reply::json(document.to_string()));
+        server.set("/keys", Reply::json(set(&["a"])));
+        server.set(place, Reply::Whole(503, vec![("retry-after", "20".to_owned())], Vec::new()));
+        let source = build(Discovery::oidc(&issuer), &clock);
+        let failure = unavailable(ask(&source, "a", clock.now()).await);
+        assert!(failure.retry_after().unwrap().as_secs() >= 19, "{failure:?}");
+        clock.advance(18);
+        unavailable(ask(&source, "a", clock.now()).await);
+        assert_eq!(server.count(place), 1);
+        clock.advance(4);
+        unavailable(ask(&source, "a", clock.now()).await);
+        assert_eq!(server.count(place), 2);
+    }
+}
+
+/// Keeps the limits that it is told.
+#[derive(Debug, Default)]
+struct Limits(std::sync::Mutex<Vec<HttpLimits>>);
+
+#[async_trait::async_trait]
+impl HttpClient for Limits {
+    async fn send(&self, _request: HttpRequest, limits: HttpLimits) -> Result<HttpResponse, HttpError> {
+        self.0.lock().unwrap().push(limits);
+        ok(set(&["a"]))
+    }
+}
+
+#[tokio::test]
+async fn the_client_is_told_one_second_to_connect_five_in_all_and_150_000_bytes() {
+    let (client, clock) = (Arc::new(Limits::default()), TestClock::new());
+    let keys = RemoteKeys::new("https://id.example/keys").with_http_client(Arc::clone(&client) as Arc<dyn HttpClient>);
+    found(ask(&build(keys, &clock), "a", clock.now()).await);
+    let told = client.0.lock().unwrap()[0];
+    assert_eq!((told.connect_timeout, told.total_timeout), (Duration::from_secs(1), Duration::from_secs(5)));
+    assert_eq!(told.max_body_bytes, 150_000);
 }

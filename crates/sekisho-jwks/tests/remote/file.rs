@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sekisho_core::{Clock, UnixSeconds};
-use sekisho_jwks::{FileKeys, IntoKeySource, KeyHealth, KeyLookup, KeySet};
+use sekisho_jwks::{Algorithm, Backend, FileKeys, IntoKeySource, KeyHealth, KeyLookup, KeySet, SigningKey};
 use serde_json::json;
 
 use crate::support::{TestClock, ask, build, context, eventually, found, jwk, kid, set, told, unavailable};
@@ -112,10 +112,35 @@ async fn the_only_key_dies_when_its_private_half_is_in_the_file() {
     unavailable(ask(&source, "b", clock.now()).await);
     unavailable(ask(&source, "a", clock.now()).await);
     assert!(!life.is_live(clock.now()) && !source.health(clock.now()).is_ready());
-    // The very file of before is taken for new.
+    // That the private half is gone from the file makes it no secret again.
     fs::write(&path, json!({ "keys": [good] }).to_string()).unwrap();
     clock.advance(5);
-    found(ask(&source, "a", clock.now()).await);
+    unavailable(ask(&source, "a", clock.now()).await);
+    fs::write(&path, json!({ "keys": [good, jwk("b")] }).to_string()).unwrap();
+    clock.advance(5);
+    found(ask(&source, "b", clock.now()).await);
+    assert!(matches!(ask(&source, "a", clock.now()).await, KeyLookup::Unknown));
+}
+
+#[tokio::test]
+async fn the_key_of_a_pem_file_dies_when_a_private_key_is_in_the_file() {
+    let key = SigningKey::generate(Backend::aws_lc(), Algorithm::Ed25519).unwrap();
+    let der = base64_simd::STANDARD.encode_to_string(&*key.to_pkcs8_der().unwrap());
+    let private = format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n");
+    for content in [private.clone(), format!("{PEM}{private}"), format!("{private}{PEM}")] {
+        let (path, clock) = (path("pem-leaked"), TestClock::new());
+        fs::write(&path, PEM).unwrap();
+        let source = build(FileKeys::new(&path), &clock);
+        let life = Arc::clone(found(source.find(kid("a"), clock.now())).life());
+        fs::write(&path, content).unwrap();
+        clock.advance(5);
+        eventually(|| !matches!(source.find(kid("a"), clock.now()), KeyLookup::Found(_))).await;
+        unavailable(ask(&source, "a", clock.now()).await);
+        assert!(!life.is_live(clock.now()) && !source.health(clock.now()).is_ready());
+        fs::write(&path, PEM).unwrap();
+        clock.advance(5);
+        found(ask(&source, "a", clock.now()).await);
+    }
 }
 
 #[test]

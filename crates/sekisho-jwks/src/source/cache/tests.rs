@@ -34,7 +34,11 @@ pub(super) fn key(kid: &str) -> VerifyingKey {
 }
 
 pub(super) fn loaded(kids: &[&str]) -> Loaded {
-    Loaded::Keys { keys: kids.iter().map(|kid| key(kid)).collect(), tag: None, ttl: Duration::from_secs(TTL) }
+    of_keys(kids.iter().map(|kid| key(kid)).collect())
+}
+
+fn of_keys(keys: Vec<VerifyingKey>) -> Loaded {
+    Loaded::Keys { keys, leaked: Vec::new(), tag: None, ttl: Duration::from_secs(TTL) }
 }
 
 pub(super) fn cache() -> Arc<Cache> {
@@ -99,7 +103,7 @@ fn a_second_attempt_never_runs_beside_the_first() {
 fn without_any_keys_a_token_is_neither_taken_nor_refused() {
     let cache = cache();
     assert!(matches!(cache.find(kid("a"), at(0)), KeyLookup::FetchNeeded));
-    cache.begin_if_due(at(0)).unwrap().fail(down(), true);
+    cache.begin_if_due(at(0)).unwrap().fail(down(), true, None);
     assert_eq!(retry_after(&cache.find(kid("a"), at(0))), 1);
     assert!(matches!(cache.find(kid("a"), at(1)), KeyLookup::FetchNeeded));
     assert_eq!(cache.health(at(1)), KeyHealth::Unavailable);
@@ -108,12 +112,12 @@ fn without_any_keys_a_token_is_neither_taken_nor_refused() {
 #[test]
 fn a_provider_that_answers_nonsense_is_asked_once_in_the_interval_whatever_is_at_hand() {
     let cache = cache();
-    cache.begin_if_due(at(0)).unwrap().fail(down(), false);
+    cache.begin_if_due(at(0)).unwrap().fail(down(), false, None);
     assert_eq!(retry_after(&cache.find(kid("a"), at(0))), 30);
     assert!(cache.begin_if_due(at(29)).is_none());
     assert!(matches!(cache.find(kid("a"), at(30)), KeyLookup::FetchNeeded));
     let cache = cache_with(&["a"]);
-    cache.begin_if_due(at(TTL)).unwrap().fail(down(), false);
+    cache.begin_if_due(at(TTL)).unwrap().fail(down(), false, None);
     assert_eq!(retry_after(&cache.find(kid("b"), at(TTL + 1))), 29);
     assert!(cache.begin_if_due(at(TTL + 29)).is_none());
 }
@@ -125,7 +129,7 @@ fn a_provider_that_is_away_is_asked_every_few_seconds() {
     for second in TTL..TTL + 60 {
         if let Some(permit) = cache.begin_if_due(at(second)) {
             attempts += 1;
-            permit.fail(down(), true);
+            permit.fail(down(), true, None);
         }
     }
     assert_eq!(attempts, 14); // at 0, 1, 3, 7, 12, 17 and so on
@@ -217,20 +221,71 @@ fn a_removed_key_dies_and_a_kept_one_lives_on() {
 #[test]
 fn a_leaked_key_dies_though_nothing_was_loaded() {
     let cache = cache();
-    let (set, leaked) = (loaded(&["a", "b"]), public_half(&key("x")));
+    let (set, leaked) = (loaded(&["a", "b"]), leak(&key("x")));
     cache.begin_if_due(at(0)).unwrap().succeed(set, 0);
     let life = Arc::clone(found(cache.find(kid("a"), at(1))).life());
     let permit = cache.begin_if_due(at(TTL)).unwrap();
     permit.forget(&[]);
     assert!(life.is_live(at(TTL)));
     permit.forget(&[leaked]);
-    permit.fail(down(), false);
+    permit.fail(down(), false, None);
     assert!(!life.is_live(at(0)));
     assert_eq!(retry_after(&cache.find(kid("a"), at(TTL))), 30);
     assert_eq!(cache.health(at(TTL)), KeyHealth::Unavailable);
-    cache.begin_if_due(at(TTL + 30)).unwrap().succeed(loaded(&["a"]), 0);
-    assert!(is_found(&cache.find(kid("a"), at(TTL + 30))));
     assert!(!life.is_live(at(TTL + 30)), "a life that ended stays so");
+}
+
+#[test]
+fn a_leaked_key_is_not_taken_again_when_the_set_is_clean() {
+    let cache = cache_with(&["a"]);
+    let permit = cache.begin_if_due(at(TTL)).unwrap();
+    permit.forget(&[leak(&key("x"))]);
+    permit.fail(down(), false, None);
+    let permit = cache.begin_if_due(at(TTL + 30)).unwrap();
+    assert!(matches!(permit.admit(loaded(&["a"])), Err(LoadError::OnlyLeaked)));
+    let Ok(Loaded::Keys { keys, .. }) = permit.admit(of_keys(vec![key("a"), other_key("b")])) else { panic!() };
+    assert_eq!(keys.iter().map(|key| key.kid().unwrap()).collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn a_key_that_leaked_beside_good_ones_is_remembered_too() {
+    let cache = cache();
+    let permit = cache.begin_if_due(at(0)).unwrap();
+    let (keys, leaked) = (vec![other_key("b")], vec![leak(&key("x"))]);
+    let set = Loaded::Keys { keys, leaked, tag: None, ttl: Duration::from_secs(TTL) };
+    let admitted = permit.admit(set).unwrap();
+    permit.succeed(admitted, 0);
+    let permit = cache.begin_if_due(at(TTL)).unwrap();
+    assert!(matches!(permit.admit(loaded(&["a"])), Err(LoadError::OnlyLeaked)));
+    drop(permit);
+    // Who was given up for lost adds nothing.
+    let lost = cache.begin_if_due(at(TTL + 30)).unwrap();
+    pass(&cache, cache.policy().patience());
+    let next = cache.begin_if_due(at(TTL + 37)).unwrap();
+    let other = other_key("c");
+    let (keys, leaked) = (vec![other_key("d")], vec![leak(&other)]);
+    drop(lost.admit(Loaded::Keys { keys, leaked, tag: None, ttl: Duration::from_secs(TTL) }));
+    assert!(next.admit(of_keys(vec![other])).is_ok());
+}
+
+#[test]
+fn the_memory_of_leaked_keys_is_bounded_and_keeps_the_newest() {
+    let cache = cache();
+    let permit = cache.begin_if_due(at(0)).unwrap();
+    permit.forget(&[leak(&key("x"))]);
+    let many: Vec<Leak> = (0..1000u16).map(|n| Leak::new(&[&[1], n.to_be_bytes().as_slice()].concat())).collect();
+    permit.forget(&many);
+    assert_eq!(cache.lock().leaked, many[1000 - 100..]);
+    permit.forget(&many[950..]);
+    assert_eq!(cache.lock().leaked, many[1000 - 100..]);
+}
+
+fn other_key(kid: &str) -> VerifyingKey {
+    #[cfg(feature = "aws-lc-rs")]
+    let backend = Backend::aws_lc();
+    #[cfg(not(feature = "aws-lc-rs"))]
+    let backend = Backend::ring();
+    SigningKey::generate(backend, Algorithm::Ed25519).unwrap().verifying_key().with_kid(kid)
 }
 
 #[test]
@@ -239,13 +294,13 @@ fn who_was_given_up_for_lost_makes_nobody_forget() {
     let lost = cache.begin_if_due(at(TTL)).unwrap();
     pass(&cache, cache.policy().patience());
     cache.begin_if_due(at(TTL + 7)).unwrap().succeed(loaded(&["a"]), 0);
-    lost.forget(&[public_half(&key("x"))]);
+    lost.forget(&[leak(&key("x"))]);
     assert!(is_found(&cache.find(kid("a"), at(TTL + 7))));
 }
 
-fn public_half(key: &VerifyingKey) -> PublicMaterial {
+fn leak(key: &VerifyingKey) -> Leak {
     let jwk = sekisho_core::json::JsonObject::from_serialize(&key.public_jwk().unwrap()).unwrap();
-    crate::jwk::public_material(&jwk, "OKP").unwrap()
+    crate::jwk::public_material(&jwk, "OKP").unwrap().leak()
 }
 
 #[test]
@@ -262,13 +317,8 @@ fn a_key_that_comes_back_gets_a_new_life() {
 fn the_same_kid_with_another_key_ends_the_old_one() {
     let cache = cache_with(&["a"]);
     let old = found(cache.find(kid("a"), at(1)));
-    #[cfg(feature = "aws-lc-rs")]
-    let backend = Backend::aws_lc();
-    #[cfg(not(feature = "aws-lc-rs"))]
-    let backend = Backend::ring();
-    let other = SigningKey::generate(backend, Algorithm::Ed25519).unwrap().verifying_key().with_kid("a");
-    let set = Loaded::Keys { keys: vec![other], tag: None, ttl: Duration::from_secs(TTL) };
-    cache.begin_if_due(at(TTL)).unwrap().succeed(set, 0);
+    let other = other_key("a");
+    cache.begin_if_due(at(TTL)).unwrap().succeed(of_keys(vec![other]), 0);
     assert!(!old.life().is_live(at(1)));
     assert!(found(cache.find(kid("a"), at(TTL))).life().is_live(at(TTL)));
 }
@@ -287,7 +337,7 @@ fn keys_are_not_trusted_beyond_the_stale_bound() {
     let cache = cache_with(&["a"]);
     assert!(is_found(&cache.find(kid("a"), at(TTL + STALE - 1))));
     assert!(matches!(cache.find(kid("a"), at(TTL + STALE)), KeyLookup::FetchNeeded));
-    cache.begin_if_due(at(TTL + STALE)).unwrap().fail(down(), true);
+    cache.begin_if_due(at(TTL + STALE)).unwrap().fail(down(), true, None);
     assert_eq!(retry_after(&cache.find(kid("a"), at(TTL + STALE))), 1);
     assert_eq!(cache.health(at(TTL + STALE)), KeyHealth::Unavailable);
 }
@@ -300,6 +350,29 @@ fn a_refresh_is_due_ahead_and_spread() {
         assert!(!cache.is_due(at(due - 1)) && cache.begin_if_due(at(due - 1)).is_none());
         assert!(cache.is_due(at(due)) && cache.begin_if_due(at(due)).is_some());
     }
+}
+
+#[test]
+fn a_clock_that_ran_ahead_at_the_load_does_not_void_the_stale_bound() {
+    let cache = cache();
+    let ahead = at(1_000_000_000);
+    let permit = cache.begin_if_due(ahead).unwrap();
+    // As if it had begun so long ago in truth.
+    let begun_before = |mut permit: Permit, seconds| {
+        permit.clock = permit.clock.checked_sub(Duration::from_secs(seconds)).unwrap();
+        permit
+    };
+    begun_before(permit, TTL + STALE - 5).succeed(loaded(&["a"]), 0);
+    // Set right, it goes on with the keys, as a refresh is due at once, but not for ever.
+    assert!(is_found(&cache.find(kid("a"), at(0))) && cache.is_due(at(0)));
+    assert!(cache.health(at(0)).is_ready());
+    pass(&cache, SET_BACK_PAUSE);
+    begun_before(cache.begin_if_due(ahead.saturating_add(Duration::from_secs(TTL))).unwrap(), TTL + STALE)
+        .succeed(loaded(&["a"]), 0);
+    assert!(!is_found(&cache.find(kid("a"), at(0))) && !cache.health(at(0)).is_ready());
+    assert!(!is_found(&cache.find(kid("a"), at(1_000_000_000 + TTL - SET_BACK.as_secs() - 1))));
+    assert!(is_found(&cache.find(kid("a"), at(1_000_000_000 + TTL - SET_BACK.as_secs()))));
+    assert!(is_found(&cache.find(kid("a"), at(1_000_000_000 + TTL))));
 }
 
 /// Lets real time pass.
@@ -321,9 +394,9 @@ fn a_clock_that_was_set_back_does_not_stop_refreshes() {
     cache.begin_if_due(at(0)).unwrap().succeed(loaded(&["b"]), 0);
     assert!(!cache.is_due(at(1)));
     assert!(!found(cache.find(kid("b"), at(1))).life().is_live(at(TTL + STALE)));
-    cache.begin_if_due(future).unwrap().fail(down(), false);
+    cache.begin_if_due(future).unwrap().fail(down(), false, None);
     pass(&cache, SET_BACK_PAUSE);
-    cache.begin_if_due(at(2)).unwrap().fail(down(), false);
+    cache.begin_if_due(at(2)).unwrap().fail(down(), false, None);
     assert!(cache.begin_if_due(at(3)).is_none());
     assert_eq!(retry_after(&cache.find(kid("x"), at(3))), 29);
 }
