@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sekisho_core::Failure;
-use sekisho_http::HttpError;
+use sekisho_http::{HttpError, address::UrlError};
 
-use super::address::UrlError;
 use super::cache::{Loaded, Tag};
 use crate::key::PublicMaterial;
 use crate::{KeyError, KeySet, KeySetError, SkippedKey};
