@@ -56,11 +56,11 @@ async fn only_a_json_true_is_a_yes_and_only_a_json_false_is_a_no() {
 #[tokio::test]
 async fn no_status_is_the_callers_fault() {
     for status in [201, 202, 204, 206, 301, 302, 304, 307, 308, 400, 401, 403, 404, 405, 410, 418, 422] {
-        let failure = read(status, "application/json", br#"{"active":true}"#).await.err().expect("no answer");
+        let failure = read(status, "application/json", br#"{"active":true}"#).await.expect_err("no answer");
         assert_eq!(failure.kind(), FailureKind::BadGateway, "{status}");
     }
     for status in [408, 425, 429, 500, 501, 502, 503, 504, 599] {
-        let failure = read(status, "text/html", b"").await.err().expect("no answer");
+        let failure = read(status, "text/html", b"").await.expect_err("no answer");
         assert_eq!(failure.kind(), FailureKind::Unavailable, "{status}");
         assert_eq!(failure.retry_after(), Some(Duration::from_secs(1)), "{status}");
     }
@@ -71,7 +71,7 @@ async fn passes_a_pause_on_within_bounds() {
     for (stated, seconds) in [("7", 7), ("0", 1), ("86400", 60), ("-1", 1), ("tomorrow", 1)] {
         let mut response = response(503, "text/plain", "");
         response.headers.push(("retry-after".to_owned(), stated.to_owned()));
-        let failure = form().read(&response, NOW).await.err().expect("no answer");
+        let failure = form().read(&response, NOW).await.expect_err("no answer");
         assert_eq!(failure.retry_after(), Some(Duration::from_secs(seconds)), "{stated}");
     }
 }

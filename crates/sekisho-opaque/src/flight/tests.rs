@@ -74,7 +74,7 @@ async fn many_share_one_question_and_nothing_is_left_behind() {
 async fn the_first_may_go_away_in_the_middle() {
     let (flights, provider) = (Arc::<Flights>::default(), Provider::new());
     let first = aboard(provider.board(&flights, 1, 1));
-    let leader = tokio::spawn(async move { first.0.await });
+    let leader = tokio::spawn(first.0);
     while provider.asked() == 0 {
         tokio::task::yield_now().await;
     }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_core::{
-    Authenticate, Credential, Failure, FailureKind, Principal, Refusal, Reject, RevocationCheck, UnixSeconds,
-};
+use sekisho_core::{Authenticate, Credential, Failure, FailureKind, Principal, Reject, RevocationCheck, UnixSeconds};
 use sekisho_jwt::jwks::{Candidates, KeyHealth, KeyLife, KeyLookup, KeyQuery, KeySource, TrustedKey};
 use sekisho_jwt::{Jwt, Verifier};
 use sekisho_opaque::{Opaque, PhantomBuilder, PhantomSwap, TokenSwap};
@@ -181,5 +179,5 @@ async fn debug_shows_neither_token_nor_jwt_nor_secret() {
     for secret in [TOKEN, &jwt, "hunter2", jwt.rsplit('.').next().unwrap()] {
         assert!(!shown.contains(secret), "{shown}");
     }
-    assert!(matches!(swap.authenticate(Credential::bearer(TOKEN), NOW).await, Ok::<_, Refusal>(_)));
+    assert!(swap.authenticate(Credential::bearer(TOKEN), NOW).await.is_ok());
 }
