@@ -17,5 +17,9 @@ pub use sekisho_jwt::{
     self as jwt, Algorithm, Backend, CacheLimits, Claims, CustomProfile, Jwt, JwtBuilder, Profile, Signer, Trace,
     Verified, Verifier, jwks,
 };
+#[cfg(feature = "opaque")]
+pub use sekisho_opaque::{
+    self as opaque, ClientCredentials, Introspection, Opaque, OutboundSwap, PhantomSwap, Reference, TokenSwap,
+};
 #[cfg(feature = "tower")]
 pub use sekisho_tower as tower;
