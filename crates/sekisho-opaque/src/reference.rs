@@ -391,12 +391,14 @@ pub struct ReferenceBuilder {
     reading: Reading,
     prefix: Box<str>,
     splits: bool,
+    /// A rule for claims was set where handles stand for JWTs.
+    is_misplaced: bool,
     revocation: Option<Arc<dyn RevocationCheck>>,
 }
 
 impl ReferenceBuilder {
     fn new(start: ReferenceStart, reading: Reading) -> Self {
-        Self { start, reading, prefix: Box::default(), splits: false, revocation: None }
+        Self { start, reading, prefix: Box::default(), splits: false, is_misplaced: false, revocation: None }
     }
 
     /// Puts a text before each handle, by which people and scanners of leaked secrets know it: 1 to 32 letters, digits, `_` and `-`.
@@ -421,30 +423,31 @@ impl ReferenceBuilder {
         self
     }
 
-    /// Takes claims for this audience too. No effect on handles that stand for JWTs.
+    /// Takes claims for this audience too. Not for handles that stand for JWTs.
     pub fn with_audience(self, audience: impl Into<Box<str>>) -> Self {
         self.with_rules(|rules| rules.audiences.push(audience.into()))
     }
 
-    /// Sets the leeway for times in claims. Default 60 s, at most 300 s; a handle dies at `exp` without any. No effect on handles
+    /// Sets the leeway for times in claims. Default 60 s, at most 300 s; a handle dies at `exp` without any. Not for handles
     /// that stand for JWTs.
     pub fn with_leeway(self, leeway: Duration) -> Self {
         self.with_rules(|rules| rules.leeway = leeway)
     }
 
-    /// Adds a place of roles in claims, a JSON pointer. No effect on handles that stand for JWTs.
+    /// Adds a place of roles in claims, a JSON pointer. Not for handles that stand for JWTs.
     pub fn with_roles_at(self, pointer: impl Into<Box<str>>) -> Self {
         self.with_rules(|rules| rules.roles_at.push(pointer.into()))
     }
 
-    /// Sets what else the claims look like. Default [`Profile::compatible`]. No effect on handles that stand for JWTs.
+    /// Sets what else the claims look like. Default [`Profile::compatible`]. Not for handles that stand for JWTs.
     pub fn with_profile(self, profile: impl Into<Profile>) -> Self {
         self.with_rules(|rules| rules.profile = profile.into())
     }
 
     fn with_rules(mut self, change: impl FnOnce(&mut Rules)) -> Self {
-        if let Reading::Claims(rules) = &mut self.reading {
-            change(rules);
+        match &mut self.reading {
+            Reading::Claims(rules) => change(rules),
+            Reading::Jwt(_) | Reading::Split(_) => self.is_misplaced = true,
         }
         self
     }
@@ -452,9 +455,15 @@ impl ReferenceBuilder {
     /// Builds it. It does not ask the store.
     ///
     /// # Errors
-    /// [`ConfigError`] for: a prefix of another form; split tokens that do not stand for JWTs; a name, leeway or roles place that cannot work.
+    /// [`ConfigError`] for: a prefix of another form; split tokens that do not stand for JWTs; a rule for claims
+    /// where they stand for JWTs; a name, leeway or roles place that cannot work.
     pub fn build(self) -> Result<Reference, ConfigError> {
-        let Self { start: ReferenceStart { backend, store }, reading, prefix, splits, revocation } = self;
+        let Self { start: ReferenceStart { backend, store }, reading, prefix, splits, is_misplaced, revocation } = self;
+        if is_misplaced {
+            return Err(ConfigError::new(
+                "reference tokens stand for JWTs here: set audience, leeway, roles and profile on the verifier",
+            ));
+        }
         let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if prefix.len() > 32 || !prefix.bytes().all(is_sound) {
             return Err(ConfigError::new("a prefix of reference tokens is up to 32 letters, digits, `_` and `-`"));

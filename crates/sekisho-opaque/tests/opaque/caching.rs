@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use sekisho_core::{Failure, FailureKind, Principal, Reject, RevocationCheck, UnixSeconds};
 use sekisho_opaque::Introspection;
 
@@ -102,26 +104,17 @@ async fn refusals_are_kept_shortly_and_apart() {
     assert_eq!(ask_now(&introspection, TOKEN, NOW), None);
 }
 
-async fn all_at_once(introspection: &Introspection, requests: usize, token: &str) -> Vec<Said> {
-    let asking: Vec<_> = (0..requests)
-        .map(|_| {
-            let (introspection, token) = (introspection.clone(), token.to_owned());
-            tokio::spawn(async move { ask(&introspection, &token, NOW).await })
-        })
-        .collect();
-    let mut said = Vec::new();
-    for request in asking {
-        said.push(request.await.unwrap());
-    }
-    said
+/// Asks so often, all polled once before any can be answered.
+async fn all_at_once(introspection: &Introspection, requests: usize) -> Vec<Said> {
+    join_all((0..requests).map(|_| ask(introspection, TOKEN, NOW))).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn requests_with_one_token_share_one_question_cached_or_not() {
     for keeps in [true, false] {
-        let server = Server::start(active().after(150)).await;
+        let server = Server::start(active().after(300)).await;
         let introspection = if keeps { cached(&server) } else { uncached(&server) };
-        for said in all_at_once(&introspection, 200, TOKEN).await {
+        for said in all_at_once(&introspection, 200).await {
             assert_eq!(said, yes());
         }
         assert_eq!(server.count(), 1, "{keeps}");
@@ -129,10 +122,26 @@ async fn requests_with_one_token_share_one_question_cached_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_failure_is_shared_by_who_waits_and_kept_for_nobody() {
-    let server = Server::start(Reply::status(500).after(150)).await;
+async fn threads_share_one_question_too() {
+    let server = Server::start(active().after(100)).await;
     let introspection = cached(&server);
-    for said in all_at_once(&introspection, 100, TOKEN).await {
+    let asking: Vec<_> = (0..200)
+        .map(|_| {
+            let introspection = introspection.clone();
+            tokio::spawn(async move { ask(&introspection, TOKEN, NOW).await })
+        })
+        .collect();
+    for request in asking {
+        assert_eq!(request.await.unwrap(), yes());
+    }
+    assert_eq!(server.count(), 1, "whoever was late found the answer in memory");
+}
+
+#[tokio::test]
+async fn a_failure_is_shared_by_who_waits_and_kept_for_nobody() {
+    let server = Server::start(Reply::status(500).after(300)).await;
+    let introspection = cached(&server);
+    for said in all_at_once(&introspection, 100).await {
         assert_eq!(said, Said::Failed(FailureKind::Unavailable));
     }
     assert_eq!(server.count(), 1);
@@ -141,9 +150,9 @@ async fn a_failure_is_shared_by_who_waits_and_kept_for_nobody() {
     assert_eq!(server.count(), 2);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn whoever_goes_away_strands_nobody() {
-    let server = Server::start(active().after(200)).await;
+    let server = Server::start(active().after(1000)).await;
     let introspection = cached(&server);
     let leader = tokio::spawn({
         let introspection = introspection.clone();
@@ -152,13 +161,11 @@ async fn whoever_goes_away_strands_nobody() {
     while server.count() == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let followers = tokio::spawn({
-        let introspection = introspection.clone();
-        async move { all_at_once(&introspection, 20, TOKEN).await }
-    });
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    let mut followers = Box::pin(all_at_once(&introspection, 20));
+    assert!(tokio::time::timeout(Duration::from_millis(1), &mut followers).await.is_err(), "they wait");
     leader.abort();
-    for said in followers.await.unwrap() {
+    assert!(leader.await.is_err());
+    for said in followers.await {
         assert_eq!(said, yes());
     }
     assert_eq!(server.count(), 1, "the question went on");
@@ -181,31 +188,25 @@ async fn a_question_that_nobody_waits_for_is_broken_off() {
     assert_eq!(ask(&introspection, TOKEN, NOW).await, yes());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn no_more_questions_at_once_than_allowed_and_the_rest_is_told_at_once() {
-    let server = Server::start(active().after(500)).await;
+    let server = Server::start(active().after(300)).await;
     let introspection = introspect(&server).with_concurrency(3).build().unwrap();
-    let asking: Vec<_> = (0..20)
-        .map(|number| {
-            let introspection = introspection.clone();
-            tokio::spawn(async move {
-                let started = std::time::Instant::now();
-                let said = ask(&introspection, &format!("token number {number}"), NOW).await;
-                (said, started.elapsed())
-            })
-        })
-        .collect();
+    let tokens: Vec<_> = (0..20).map(|number| format!("token number {number}")).collect();
     let mut passed = 0;
-    for request in asking {
-        match request.await.unwrap() {
-            (Said::Yes(_), _) => passed += 1,
-            (said, waited) => {
-                assert_eq!(said, Said::Failed(FailureKind::Unavailable));
-                assert!(waited < Duration::from_millis(400), "{waited:?}");
-            }
+    for said in join_all(tokens.iter().map(|token| ask(&introspection, token, NOW))).await {
+        match said {
+            Said::Yes(_) => passed += 1,
+            said => assert_eq!(said, Said::Failed(FailureKind::Unavailable)),
         }
     }
     assert_eq!((passed, server.most_at_once(), server.count()), (3, 3, 3));
+    // Those who were turned away did not wait: with the places taken, the answer comes at the first poll.
+    let mut holding = Box::pin(join_all(tokens.iter().take(3).map(|token| ask(&introspection, token, at(1)))));
+    assert!(tokio::time::timeout(Duration::from_millis(1), &mut holding).await.is_err(), "they wait");
+    let turned_away = ask(&introspection, TOKEN, at(1)).now_or_never();
+    assert_eq!(turned_away, Some(Said::Failed(FailureKind::Unavailable)));
+    assert!(holding.await.into_iter().all(|said| said == yes()));
     assert_eq!(ask(&introspection, TOKEN, NOW).await, yes(), "there is room again");
 }
 
@@ -263,7 +264,7 @@ async fn a_purged_token_is_asked_about_again() {
 #[tokio::test]
 async fn an_answer_that_was_under_way_when_its_token_was_purged_is_not_kept() {
     for all in [false, true] {
-        let server = Server::start(active().after(150)).await;
+        let server = Server::start(active().after(600)).await;
         let introspection = cached(&server);
         let asking = tokio::spawn({
             let introspection = introspection.clone();

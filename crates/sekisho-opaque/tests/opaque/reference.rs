@@ -395,4 +395,9 @@ fn settings_that_cannot_work_are_refused() {
     assert!(start().issuer("").audience(AUDIENCE).build().is_err());
     assert!(start().issuer(ISSUER).audience("").build().is_err());
     assert!(plain().with_prefix("ok_-1").build().is_ok());
+    // A rule that would silently not hold.
+    let for_jwts = || start().verifier(verifier(&issuer()));
+    assert!(for_jwts().build().is_ok());
+    assert!(for_jwts().with_audience("other").build().is_err());
+    assert!(for_jwts().with_leeway(Duration::ZERO).build().is_err());
 }
