@@ -169,6 +169,23 @@ async fn revocation_counts_here_and_in_the_verifier() {
 }
 
 #[tokio::test]
+async fn a_gateway_holds_any_kind_of_swap_behind_one_trait() {
+    let issuer = issuer();
+    let jwt = token(&issuer).sign();
+    let server = Server::start(Reply::jwt("application/jwt", &jwt)).await;
+    let store = Arc::new(sekisho_opaque::MemoryReferenceStore::default());
+    let reference = Opaque::reference(store).verifier(verifier(&issuer)).build().unwrap();
+    let handle = reference.issue_for_jwt(&jwt, NOW).await.unwrap();
+    let swaps: [(Arc<dyn TokenSwap>, &str); 2] =
+        [(Arc::new(swap(&server, &issuer)), TOKEN), (Arc::new(reference), handle.expose())];
+    for (swap, token) in swaps {
+        let credential = Credential::bearer(token);
+        assert!(swap.recognizes(credential));
+        assert_eq!(swap.to_jwt(credential, NOW).await.unwrap().expose(), jwt);
+    }
+}
+
+#[tokio::test]
 async fn debug_shows_neither_token_nor_jwt_nor_secret() {
     let issuer = issuer();
     let jwt = token(&issuer).sign();
