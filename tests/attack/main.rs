@@ -11,6 +11,7 @@ mod found;
 mod jwe;
 mod jwks;
 mod key;
+mod opaque;
 mod parse;
 mod peers;
 mod random;

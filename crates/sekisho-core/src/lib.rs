@@ -3,6 +3,7 @@
 
 mod authenticate;
 mod authorize;
+pub mod claims;
 mod credential;
 pub mod dangerous;
 mod error;

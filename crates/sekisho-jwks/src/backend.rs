@@ -52,6 +52,20 @@ impl Backend {
         self.0.name()
     }
 
+    /// Computes SHA-256, for what is stored or compared by its digest: handles, thumbprints.
+    #[must_use]
+    pub fn sha256(self, bytes: &[u8]) -> [u8; 32] {
+        self.0.sha256(bytes)
+    }
+
+    /// Fills `bytes` with random ones that nobody can foresee, from the operating system's source by way of the backend.
+    ///
+    /// # Errors
+    /// [`KeyError::NoRandom`] when the source gives none; `bytes` must not be used then.
+    pub fn fill_random(self, bytes: &mut [u8]) -> Result<(), KeyError> {
+        self.0.fill_random(bytes)
+    }
+
     pub(crate) fn driver(self) -> &'static dyn Driver {
         self.0
     }
@@ -97,6 +111,7 @@ pub(crate) trait Driver: Send + Sync {
     fn load_private(&self, algorithm: Algorithm, key: &PrivateMaterial<'_>) -> Result<Box<dyn Sign>, KeyError>;
     fn generate(&self, algorithm: Algorithm, rsa_bits: usize) -> Result<Box<dyn Sign>, KeyError>;
     fn sha256(&self, bytes: &[u8]) -> [u8; 32];
+    fn fill_random(&self, bytes: &mut [u8]) -> Result<(), KeyError>;
 }
 
 /// Is a public key in the form that the library verifies with, without parsing it again.
@@ -137,4 +152,37 @@ pub(crate) struct RsaPrivate<'a> {
     pub(crate) dp: &'a [u8],
     pub(crate) dq: &'a [u8],
     pub(crate) qi: &'a [u8],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<Backend> {
+        vec![
+            #[cfg(feature = "aws-lc-rs")]
+            Backend::aws_lc(),
+            #[cfg(feature = "ring")]
+            Backend::ring(),
+        ]
+    }
+
+    #[test]
+    fn every_backend_computes_the_known_digest() {
+        for backend in all() {
+            // FIPS 180-4, "abc".
+            let hex: String = backend.sha256(b"abc").iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "{backend:?}");
+        }
+    }
+
+    #[test]
+    fn random_bytes_differ_each_time() {
+        for backend in all() {
+            let (mut one, mut other) = ([0; 32], [0; 32]);
+            backend.fill_random(&mut one).expect("random");
+            backend.fill_random(&mut other).expect("random");
+            assert!(one != other && one != [0; 32], "{backend:?}");
+        }
+    }
 }

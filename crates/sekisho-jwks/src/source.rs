@@ -7,7 +7,6 @@ use sekisho_core::{Failure, UnixSeconds};
 use crate::sync::{AtomicU64, Ordering};
 use crate::{Algorithm, VerifyingKey};
 
-mod address;
 mod cache;
 mod context;
 mod discovery;

@@ -3,7 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_core::{Authenticate, Clock, ConfigError, IntoAuthenticate, RevocationCheck, SystemClock};
+use sekisho_core::{Authenticate, Clock, ConfigError, IntoAuthenticate, RevocationCheck, SystemClock, claims};
 use sekisho_http::HttpClient;
 use sekisho_jwks::{Discovery, IntoKeySource, KeyFamily, KeySource, SourceContext};
 
@@ -368,7 +368,7 @@ impl Rules {
         if roles_at.is_empty() {
             roles_at.extend(profile.roles_at().map(str::to_owned));
         }
-        if let Some(bad) = roles_at.iter().find(|pointer| !is_pointer(pointer)) {
+        if let Some(bad) = roles_at.iter().find(|pointer| !claims::is_pointer(pointer)) {
             return Err(ConfigError::new(format!(
                 "`{bad}` is not a JSON pointer: it begins with a slash, and a tilde is followed by 0 or 1"
             )));
@@ -393,16 +393,11 @@ impl Rules {
     }
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), ConfigError> {
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), ConfigError> {
     if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
         return Err(ConfigError::new(format!("the {what} must be 1 to 1,024 bytes without control characters")));
     }
     Ok(())
-}
-
-/// Checks the form of a JSON pointer ([RFC 6901 §3](https://www.rfc-editor.org/rfc/rfc6901#section-3)).
-fn is_pointer(text: &str) -> bool {
-    text.starts_with('/') && text.split('~').skip(1).all(|after| after.starts_with(['0', '1']))
 }
 
 fn check_algorithms(algorithms: AlgorithmSet) -> Result<(), ConfigError> {

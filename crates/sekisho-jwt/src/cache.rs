@@ -26,6 +26,18 @@ impl CacheLimits {
         Self { entries, bytes }
     }
 
+    /// Returns how many tokens may be kept.
+    #[must_use]
+    pub const fn entries(self) -> usize {
+        self.entries
+    }
+
+    /// Returns how many bytes they may take.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.bytes
+    }
+
     pub(crate) fn smaller(self, other: Self) -> Self {
         Self::new(self.entries.min(other.entries), self.bytes.min(other.bytes))
     }

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sekisho_core::dangerous::CheckedClaims;
 use sekisho_core::json::{JsonKind, JsonObject};
-use sekisho_core::{Claim, Principal, Reject, UnixSeconds};
+use sekisho_core::{Claim, Principal, Reject, UnixSeconds, claims};
 
 use crate::issuer::Issuer;
 use crate::profile::SubjectRule;
@@ -44,7 +45,7 @@ pub(crate) fn check(
     recorder.pass(|| "a bearer token, bound to nobody".to_owned());
 
     recorder.begin(Step::Subject);
-    let roles = roles(issuer, &claims)?;
+    let roles = claims::roles(&claims, &issuer.roles_at)?;
     let checked = match issuer.profile.subject() {
         SubjectRule::Required => CheckedClaims::new(Arc::clone(&issuer.name), claims),
         SubjectRule::OrClient => CheckedClaims::new_or_client(Arc::clone(&issuer.name), claims),
@@ -74,22 +75,17 @@ pub(crate) fn issuer_claim(claims: &JsonObject) -> Result<Cow<'_, str>, Reject> 
 
 /// Requires one of the audiences to be one of ours; all of them must be strings.
 fn check_audience(issuer: &Issuer, claims: &JsonObject) -> Result<(), Reject> {
-    let ours = |audience: &str| issuer.audiences.iter().any(|own| **own == *audience);
     let Some(value) = claims.get("aud") else {
         if issuer.profile.audience_may_be_client()
             && let Some(client) = claims.get("client_id")
         {
             let client = client.as_str().ok_or(Reject::Invalid(Claim::Client))?;
-            return if ours(&client) { Ok(()) } else { Err(Reject::Audience) };
+            let is_ours = issuer.audiences.iter().any(|own| **own == *client);
+            return if is_ours { Ok(()) } else { Err(Reject::Audience) };
         }
         return Err(Reject::Missing(Claim::Audience));
     };
-    if value.kind() == JsonKind::String {
-        let audience = value.as_str().ok_or(Reject::Invalid(Claim::Audience))?;
-        return if ours(&audience) { Ok(()) } else { Err(Reject::Audience) };
-    }
-    let audiences = value.as_strings().ok_or(Reject::Invalid(Claim::Audience))?;
-    if audiences.iter().any(|audience| ours(audience)) { Ok(()) } else { Err(Reject::Audience) }
+    claims::check_audience(value, &issuer.audiences)
 }
 
 fn check_time(
@@ -98,31 +94,18 @@ fn check_time(
     now: UnixSeconds,
     recorder: &mut impl Recorder,
 ) -> Result<(UnixSeconds, UnixSeconds), Reject> {
-    let leeway = issuer.leeway_secs;
-    let date = |name: &str, claim: Claim| match claims.get(name) {
-        None => Ok(None),
-        Some(value) => value.as_numeric_date().map(Some).ok_or(Reject::Invalid(claim)),
-    };
-
+    let leeway = Duration::from_secs(issuer.leeway_secs);
     recorder.begin(Step::Expiry);
-    let expiry = date("exp", Claim::Expiry)?.ok_or(Reject::Missing(Claim::Expiry))?;
-    let until = expiry.saturating_add(leeway);
-    if now.as_secs() >= until {
-        return Err(Reject::Expired { by_secs: now.as_secs() - until });
-    }
-    recorder.pass(|| format!("lives for another {} s, leeway of {leeway} s included", until - now.as_secs()));
+    let until = claims::check_expiry(claims, leeway, now)?.ok_or(Reject::Missing(Claim::Expiry))?;
+    recorder.pass(|| {
+        let (left, leeway) = (until.since(now).as_secs(), leeway.as_secs());
+        format!("lives for another {left} s, leeway of {leeway} s included")
+    });
 
     recorder.begin(Step::NotBefore);
-    let not_before = date("nbf", Claim::NotBefore)?.map_or(0, |nbf| nbf.saturating_sub(leeway));
-    if now.as_secs() < not_before {
-        return Err(Reject::NotYetValid { by_secs: not_before - now.as_secs() });
-    }
-    let issued_at = date("iat", Claim::IssuedAt)?.map_or(0, |iat| iat.saturating_sub(leeway));
-    if now.as_secs() < issued_at {
-        return Err(Reject::IssuedInFuture { by_secs: issued_at - now.as_secs() });
-    }
+    let from = claims::check_beginning(claims, leeway, now)?;
     recorder.pass(|| "already valid, and not issued in the future".to_owned());
-    Ok((UnixSeconds::new(not_before.max(issued_at)), UnixSeconds::new(until)))
+    Ok((from, until))
 }
 
 /// Refuses tokens that are bound to a key or certificate: taken as bearer tokens they would be worth as much to a thief.
@@ -136,15 +119,4 @@ fn check_confirmation(claims: &JsonObject) -> Result<(), Reject> {
         return Err(Reject::ProofRequired);
     }
     Err(Reject::Confirmation)
-}
-
-/// Reads the roles from each configured place; a place that is absent holds none.
-fn roles(issuer: &Issuer, claims: &JsonObject) -> Result<Vec<Box<str>>, Reject> {
-    let mut roles: Vec<Box<str>> = Vec::new();
-    for pointer in &issuer.roles_at {
-        let Some(value) = claims.pointer(pointer) else { continue };
-        let found = value.as_strings().ok_or(Reject::Invalid(Claim::Custom))?;
-        roles.extend(found.into_iter().filter(|role| !role.is_empty()).map(Into::into));
-    }
-    Ok(roles)
 }

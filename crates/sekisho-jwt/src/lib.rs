@@ -13,7 +13,9 @@ mod issuer;
 #[cfg(feature = "jwe")]
 mod jwe;
 mod profile;
+mod signature;
 mod signer;
+mod statement;
 mod trace;
 mod verified;
 mod verifier;
@@ -27,6 +29,7 @@ pub use sekisho_core::{Claim, ConfigError, Failure, Principal, Refusal, Reject, 
 pub use sekisho_jwks as jwks;
 pub use sekisho_jwks::{Algorithm, Backend};
 pub use signer::{SignError, Signer};
+pub use statement::StatementVerifier;
 pub use trace::{Step, StepOutcome, Trace};
 pub use verified::{Claims, Verified};
 pub use verifier::Verifier;

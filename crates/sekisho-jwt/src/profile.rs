@@ -100,12 +100,19 @@ impl Profile {
         self.name
     }
 
+    /// Tells whether the client stands in for an absent `sub`.
+    #[must_use]
+    pub fn takes_client_as_subject(&self) -> bool {
+        self.subject == SubjectRule::OrClient
+    }
+
     pub(crate) const fn subject(&self) -> SubjectRule {
         self.subject
     }
 
     /// Tells where roles stand unless the configuration says otherwise.
-    pub(crate) const fn roles_at(&self) -> Option<&'static str> {
+    #[must_use]
+    pub const fn roles_at(&self) -> Option<&'static str> {
         match self.flavour {
             Flavour::Common => None,
             Flavour::Keycloak => Some("/realm_access/roles"),
@@ -115,7 +122,8 @@ impl Profile {
     }
 
     /// Tells which claim names the tenant unless the configuration says otherwise.
-    pub(crate) const fn tenant_claim(&self) -> Option<&'static str> {
+    #[must_use]
+    pub const fn tenant_claim(&self) -> Option<&'static str> {
         match self.flavour {
             Flavour::Entra => Some("tid"),
             Flavour::Common | Flavour::Keycloak | Flavour::Cognito => None,
@@ -123,7 +131,8 @@ impl Profile {
     }
 
     /// Tells which claim names the client when `client_id` and `azp` are absent.
-    pub(crate) const fn client_claim(&self) -> Option<&'static str> {
+    #[must_use]
+    pub const fn client_claim(&self) -> Option<&'static str> {
         match self.flavour {
             Flavour::Entra => Some("appid"),
             Flavour::Common | Flavour::Keycloak | Flavour::Cognito => None,
@@ -144,8 +153,13 @@ impl Profile {
         if fits { Ok(()) } else { Err(Reject::Type) }
     }
 
-    /// Refuses tokens that were made for another use, by what their claims say.
-    pub(crate) fn check_use(&self, claims: &JsonObject) -> Result<(), Reject> {
+    /// Refuses tokens that were made for another use, by what their claims say; the claims come from a proved origin.
+    ///
+    /// # Errors
+    /// - [`Reject::TokenUse`]: an ID, refresh or logout token.
+    /// - [`Reject::ProofRequired`]: marked as a DPoP token.
+    /// - [`Reject::Missing`], [`Reject::Invalid`]: a claim that the profile requires.
+    pub fn check_use(&self, claims: &JsonObject) -> Result<(), Reject> {
         refuse_other_uses(claims)?;
         let says = |name: &str| claims.get(name).and_then(|value| value.as_str()).filter(|text| !text.is_empty());
         match self.flavour {
@@ -182,9 +196,9 @@ fn refuse_other_uses(claims: &JsonObject) -> Result<(), Reject> {
     if has("at_hash") || has("c_hash") || has("s_hash") || has("events") {
         return Err(Reject::TokenUse);
     }
-    // Cognito's marker: `access` or `id`.
+    // Cognito's marker: `access` or `id`; Hydra's, in introspection: `access_token` or `refresh_token`.
     let token_use = claims.get("token_use").map(|token_use| token_use.as_str());
-    if token_use.as_ref().is_some_and(|text| text.as_deref() != Some("access")) {
+    if token_use.as_ref().is_some_and(|text| !matches!(text.as_deref(), Some("access" | "access_token"))) {
         return Err(Reject::TokenUse);
     }
     // The markers of other servers, refresh tokens above all: PingAM, SimpleJWT, Casdoor, Descope.
@@ -317,6 +331,7 @@ mod tests {
             r#"{"typ":"Logout"}"#,
             r#"{"typ":1}"#,
             r#"{"token_use":"id"}"#,
+            r#"{"token_use":"refresh_token"}"#,
             r#"{"tokenName":"refresh_token","token_type":"Bearer","scope":["x"]}"#,
             r#"{"token_type":"refresh"}"#,
             r#"{"tokenType":"refresh-token"}"#,

@@ -10,11 +10,11 @@ use sekisho_core::{
 use sekisho_jwks::{KeyHealth, KeyLookup, KeyQuery};
 use serde::de::DeserializeOwned;
 
-use crate::base64::LONGEST_SIGNATURE;
 use crate::cache::TokenCache;
 use crate::claims::Accepted;
 use crate::header::{Header, HeaderMemo};
 use crate::issuer::Issuer;
+use crate::signature::{self, Checked, Compact};
 use crate::trace::{Recorder, Silent, Step, Trace, Written, shown};
 use crate::verified::{Claims, Verified};
 use crate::{base64, claims};
@@ -243,34 +243,13 @@ impl Verifier {
         }
         recorder.pass(|| format!("{} is allowed here", header.algorithm));
 
-        recorder.begin(Step::Key);
-        let query = KeyQuery { kid: header.kid.as_deref(), algorithm: header.algorithm };
-        let candidates = match fetched.unwrap_or_else(|| issuer.keys.find(query, now)) {
-            KeyLookup::Found(candidates) => candidates,
-            KeyLookup::FetchNeeded => {
+        let compact = Compact { header: encoded_header, payload, signature, signing_input };
+        let life = match signature::check(&*issuer.keys, &header, &compact, fetched, now, recorder)? {
+            Checked::Holds(life) => life,
+            Checked::FetchNeeded => {
                 return Ok(Err(Pass::FetchNeeded { issuer: Arc::clone(&issuer.name), header }));
             }
-            KeyLookup::Unknown => return Err(Reject::UnknownKey.into()),
-            KeyLookup::Ambiguous => return Err(Reject::AmbiguousKey.into()),
-            KeyLookup::Failed(failure) => return Err(failure.into()),
         };
-        recorder.pass(|| match candidates.as_slice().len() {
-            1 => "one trusted key fits".to_owned(),
-            several => format!("{several} trusted keys fit, each is tried"),
-        });
-
-        recorder.begin(Step::Signature);
-        let mut buffer = [0; LONGEST_SIGNATURE];
-        let signature = base64::decode_into(signature, &mut buffer).ok_or(Reject::Malformed)?;
-        // INVARIANT: the key decides whether it may be used with this algorithm; `verify` is false if not.
-        let mut live = candidates.as_slice().iter().filter(|candidate| candidate.life().is_live(now)).peekable();
-        if live.peek().is_none() {
-            return Err(Reject::UnknownKey.into());
-        }
-        let signer = live
-            .find(|candidate| candidate.key().verify(header.algorithm, signing_input.as_bytes(), signature))
-            .ok_or(Reject::Signature)?;
-        recorder.pass(|| "the signature holds".to_owned());
         if !is_remembered {
             parts.headers.insert(encoded_header, &header);
         }
@@ -286,7 +265,7 @@ impl Verifier {
         if R::FILLS_CACHE
             && let Some(cache) = &parts.cache
         {
-            cache.insert(token, &accepted, signer.life());
+            cache.insert(token, &accepted, &life);
         }
         let Accepted { principal, .. } = accepted;
         Ok(Ok(principal))
@@ -347,35 +326,7 @@ impl Authenticate for Verifier {
     }
 }
 
-/// Is a compact JWS taken apart, nothing decoded yet.
-struct Compact<'a> {
-    header: &'a str,
-    payload: &'a str,
-    signature: &'a str,
-    signing_input: &'a str,
-}
-
-impl<'a> Compact<'a> {
-    /// Splits at exactly two dots; no part may be empty.
-    fn split(token: &'a str) -> Result<Self, Reject> {
-        let mut dots = memchr::memchr_iter(b'.', token.as_bytes());
-        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
-            return Err(Reject::Malformed);
-        };
-        let (header, payload) = (token.get(..first), token.get(first + 1..second));
-        let signature = token.get(second + 1..);
-        let (Some(header), Some(payload), Some(signature)) = (header, payload, signature) else {
-            return Err(Reject::Malformed);
-        };
-        if header.is_empty() || payload.is_empty() || signature.is_empty() {
-            return Err(Reject::Malformed);
-        }
-        let signing_input = token.get(..second).ok_or(Reject::Malformed)?;
-        Ok(Self { header, payload, signature, signing_input })
-    }
-}
-
-fn parse_claims(payload: &str) -> Result<JsonObject, Reject> {
+pub(crate) fn parse_claims(payload: &str) -> Result<JsonObject, Reject> {
     let bytes = base64::decode(payload).ok_or(Reject::Malformed)?;
     Ok(JsonObject::parse(bytes)?)
 }

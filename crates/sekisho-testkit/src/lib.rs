@@ -9,6 +9,8 @@ mod hostile;
 mod http_suite;
 mod issuer;
 mod key_source_suite;
+#[cfg(feature = "opaque")]
+mod reference_store_suite;
 mod served;
 mod token;
 
@@ -18,5 +20,7 @@ pub use hostile::{HonestToken, HostileContext, HostileGroup, HostileToken, hones
 pub use http_suite::HttpSuite;
 pub use issuer::Issuer;
 pub use key_source_suite::key_source_suite;
+#[cfg(feature = "opaque")]
+pub use reference_store_suite::reference_store_suite;
 pub use served::{Endpoint, Fault, ServedIssuer};
 pub use token::TokenBuilder;

@@ -19,5 +19,9 @@ pub use sekisho_jwt::{
 };
 #[cfg(feature = "testing")]
 pub use sekisho_testkit as testing;
+#[cfg(feature = "opaque")]
+pub use sekisho_opaque::{
+    self as opaque, ClientCredentials, Introspection, Opaque, OutboundSwap, PhantomSwap, Reference, TokenSwap,
+};
 #[cfg(feature = "tower")]
 pub use sekisho_tower as tower;

@@ -115,6 +115,10 @@ impl Driver for AwsLc {
         Err(KeyError::CannotGenerate { backend: self.name(), family: algorithm.family() })
     }
 
+    fn fill_random(&self, bytes: &mut [u8]) -> Result<(), KeyError> {
+        aws_lc_rs::rand::fill(bytes).map_err(|_| KeyError::NoRandom)
+    }
+
     fn sha256(&self, bytes: &[u8]) -> [u8; 32] {
         digest::digest(&digest::SHA256, bytes).as_ref().try_into().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-use ::ring::rand::SystemRandom;
+use ::ring::rand::{SecureRandom, SystemRandom};
 use ::ring::signature::{self as sig, KeyPair};
 use ::ring::{agreement, digest, hmac};
 use zeroize::Zeroizing;
@@ -103,6 +103,10 @@ impl Driver for Ring {
             return Err(KeyError::CannotGenerate { backend: self.name(), family: algorithm.family() });
         };
         self.load_pkcs8(algorithm, document.as_ref(), &[])
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) -> Result<(), KeyError> {
+        SystemRandom::new().fill(bytes).map_err(|_| KeyError::NoRandom)
     }
 
     fn sha256(&self, bytes: &[u8]) -> [u8; 32] {

@@ -54,6 +54,9 @@ pub enum KeyError {
     /// An Ed25519 point off the curve is not noticed when the key is loaded; no signature verifies with it.
     #[error("the public point is not a valid one of its curve")]
     Point,
+    /// The system's source of random bytes gave none.
+    #[error("no random bytes are to be had")]
+    NoRandom,
     /// Shorter than the hash ([RFC 7518 §3.2](https://www.rfc-editor.org/rfc/rfc7518#section-3.2)).
     #[error("a shared secret of {bytes} bytes; the algorithm needs at least {at_least}")]
     SecretTooShort {

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::ConfigError;
+use sekisho_http::address;
 use url::{Position, Url};
 
-use super::address;
 use super::context::{IntoKeySource, SourceContext};
 use super::discovery_load::DiscoveryLoad;
 use super::managed::managed;

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sekisho_core::json::JsonObject;
-use sekisho_http::HttpRequest;
+use sekisho_http::{HttpRequest, address};
 
-use super::address;
 use super::cache::{Loaded, Tag};
 use super::http_load::Http;
 use super::load::{Load, LoadError};

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sekisho_http::{HttpClient, HttpLimits, HttpRequest, HttpResponse};
+use sekisho_http::{HttpClient, HttpLimits, HttpRequest, HttpResponse, address};
 
-use super::address;
 use super::cache::{Loaded, Tag};
 use super::load::{Load, LoadError};
 use super::told::Skips;

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_core::Failure;
-use sekisho_http::HttpError;
+use sekisho_http::{HttpError, address::UrlError};
 
-use super::address::UrlError;
 use super::cache::{Loaded, Tag};
 use crate::key::Leak;
 use crate::{KeyError, KeySet, KeySetError, SkippedKey};

@@ -2,8 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use sekisho_core::ConfigError;
+use sekisho_http::address;
 
-use super::address;
 use super::context::{IntoKeySource, SourceContext};
 use super::http_load::SetLoad;
 use super::managed::managed;

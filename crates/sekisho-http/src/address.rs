@@ -1,4 +1,4 @@
-//! Which addresses may be asked for keys.
+//! Which addresses may be asked for keys, tokens or decisions: of servers that a configuration names, or that such a server names.
 
 use std::net::IpAddr;
 
@@ -9,19 +9,27 @@ const MAX_URL: usize = 2048;
 
 /// Says why an address is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UrlError {
+#[non_exhaustive]
+pub enum UrlError {
+    /// Too long.
     #[error("longer than {MAX_URL} bytes")]
     TooLong,
+    /// Not an absolute URL, or with characters that parsers read in different ways.
     #[error("not an absolute URL of visible ASCII characters")]
     Malformed,
+    /// Would be asked in the clear, over a network.
     #[error("not `https`; plain `http` is for 127.0.0.0/8, ::1 and localhost only")]
     Insecure,
+    /// `https://user:password@…`
     #[error("holds a user name or password")]
     UserInfo,
+    /// `…#fragment`
     #[error("holds a fragment")]
     Fragment,
+    /// `…?query`, where none may be.
     #[error("holds a query")]
     Query,
+    /// A remote server sends us to ourselves.
     #[error("points to this machine, though the issuer is elsewhere")]
     Loopback,
 }
@@ -29,7 +37,10 @@ pub(super) enum UrlError {
 /// Checks an address: `https`, or `http` to this machine; no user info, no fragment.
 ///
 /// Parsed by the parser that the default client sends with, so both mean the same host.
-pub(super) fn check(text: &str) -> Result<Url, UrlError> {
+///
+/// # Errors
+/// The first of [`UrlError`]'s cases that holds, queries and loopback left aside.
+pub fn check(text: &str) -> Result<Url, UrlError> {
     if text.len() > MAX_URL {
         return Err(UrlError::TooLong);
     }
@@ -56,18 +67,23 @@ pub(super) fn check(text: &str) -> Result<Url, UrlError> {
 }
 
 /// Checks an issuer: as [`check`], and no query ([RFC 8414 §2](https://www.rfc-editor.org/rfc/rfc8414#section-2)).
-pub(super) fn check_issuer(text: &str) -> Result<Url, UrlError> {
+///
+/// # Errors
+/// As [`check`], then [`UrlError::Query`].
+pub fn check_issuer(text: &str) -> Result<Url, UrlError> {
     let url = check(text)?;
     if url.query().is_some() { Err(UrlError::Query) } else { Ok(url) }
 }
 
 /// Cuts the query off, in which there may be a secret.
-pub(super) fn without_query(url: &str) -> &str {
+#[must_use]
+pub fn without_query(url: &str) -> &str {
     url.split('?').next().unwrap_or_default()
 }
 
 /// Writes an address that may be unchecked without query, fragment, user name and password.
-pub(super) fn shown(url: &str) -> String {
+#[must_use]
+pub fn shown(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();
     let (scheme, rest) = url.split_at(url.find("://").map_or(0, |colon| colon + 3));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
@@ -75,7 +91,9 @@ pub(super) fn shown(url: &str) -> String {
     format!("{scheme}{host}{path}")
 }
 
-pub(super) fn is_loopback(url: &Url) -> bool {
+/// Tells whether plain `http` may be spoken there: `127.0.0.0/8`, `::1`, `localhost`.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
@@ -85,7 +103,8 @@ pub(super) fn is_loopback(url: &Url) -> bool {
 }
 
 /// Tells whether an address leads to this machine by any of its spellings; wider than [`is_loopback`], for refusing.
-pub(super) fn points_here(url: &Url) -> bool {
+#[must_use]
+pub fn points_here(url: &Url) -> bool {
     let is_here = |address: IpAddr| address.is_loopback() || address.is_unspecified();
     match url.host() {
         Some(Host::Ipv4(address)) => is_here(address.into()),

@@ -1,0 +1,228 @@
+//! What a provider answered, and what that means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
+use sekisho_core::{Failure, FailureKind, Principal, Refusal, Reject, Secret, UnixSeconds};
+use sekisho_http::{HttpError, HttpResponse};
+use sekisho_jwt::{StatementVerifier, Verifier};
+
+use crate::claims::{Accepted, Rules};
+
+/// Is a token that the provider says is active, and that passed every check of ours.
+#[derive(Clone, Debug)]
+pub(crate) struct Active {
+    pub(crate) accepted: Accepted,
+    /// The JWT behind it, when one was asked for.
+    pub(crate) jwt: Option<Arc<Secret>>,
+}
+
+impl Active {
+    pub(crate) fn check_time(&self, now: UnixSeconds) -> Result<(), Reject> {
+        self.accepted.check_time(now)
+    }
+
+    pub(crate) fn dies(&self) -> UnixSeconds {
+        self.accepted.dies
+    }
+
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.accepted.principal
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.accepted.principal.heap_bytes() + self.jwt.as_ref().map_or(0, |jwt| jwt.len() + 64)
+    }
+}
+
+/// Says in which form the answer is asked for, and how it is read.
+#[derive(Debug)]
+pub(crate) enum Form {
+    /// A JSON object ([RFC 7662 §2.2](https://www.rfc-editor.org/rfc/rfc7662#section-2.2)).
+    Json(Rules),
+    /// A signed one ([RFC 9701](https://www.rfc-editor.org/rfc/rfc9701)).
+    Signed(Rules, StatementVerifier),
+    /// The JWT that the token stands for.
+    Phantom(Verifier),
+}
+
+impl Form {
+    pub(crate) const fn accept(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "application/json",
+            Self::Signed(..) => "application/token-introspection+jwt",
+            Self::Phantom(_) => "application/jwt",
+        }
+    }
+
+    /// Reads a whole answer. Whatever is not a plain yes or no is trouble on the provider's side.
+    pub(crate) async fn read(
+        &self,
+        response: &HttpResponse,
+        now: UnixSeconds,
+    ) -> Result<Result<Active, Reject>, Failure> {
+        match self {
+            Self::Json(rules) => {
+                let object = parse(expect_ok(response)?)?;
+                Ok(judge(rules, object, now)?.map(|accepted| Active { accepted, jwt: None }))
+            }
+            Self::Signed(rules, verifier) => {
+                let body = expect_ok(response)?;
+                // A provider that answers unsigned when a signature was asked for may not be the provider.
+                if media_type(response).as_deref() != Some("application/token-introspection+jwt") {
+                    return Err(bad_gateway("the introspection answer is not signed"));
+                }
+                let text = std::str::from_utf8(body).map_err(|_| nonsense())?.trim_ascii();
+                let claims = match verifier.verify(text, now).await {
+                    Ok(claims) => claims.into_inner(),
+                    Err(Refusal::Reject(reject)) => {
+                        return Err(
+                            bad_gateway("the signed introspection answer cannot be trusted").with_source(reject)
+                        );
+                    }
+                    Err(Refusal::Failure(failure)) => return Err(failure),
+                };
+                let inner = claims.get("token_introspection").filter(|value| value.kind() == JsonKind::Object);
+                let object = parse(inner.ok_or_else(nonsense)?.as_json().as_bytes())?;
+                Ok(judge(rules, object, now)?.map(|accepted| Active { accepted, jwt: None }))
+            }
+            Self::Phantom(verifier) => {
+                // Only because a JWT was asked for: there is none to give.
+                if response.status == 204 {
+                    return Ok(Err(Reject::Inactive));
+                }
+                let body = expect_ok(response)?;
+                let jwt = match media_type(response).as_deref() {
+                    Some("application/jwt") => {
+                        std::str::from_utf8(body).map_err(|_| nonsense())?.trim_ascii().to_owned()
+                    }
+                    Some("application/json") => match jwt_member(&parse(body)?)? {
+                        Ok(jwt) => jwt,
+                        Err(reject) => return Ok(Err(reject)),
+                    },
+                    _ => return Err(bad_gateway("the introspection answer is neither a JWT nor JSON")),
+                };
+                phantom(verifier, jwt, now).await
+            }
+        }
+    }
+}
+
+/// Verifies the JWT behind a token.
+async fn phantom(verifier: &Verifier, jwt: String, now: UnixSeconds) -> Result<Result<Active, Reject>, Failure> {
+    let principal = match verifier.verify(&jwt, now).await {
+        Ok(principal) => principal.into_inner(),
+        Err(Refusal::Failure(failure)) => return Err(failure),
+        Err(Refusal::Reject(reject)) => return blame(reject),
+    };
+    // The verifier required an `exp`, and looks at all times again whenever it is asked.
+    let dies = principal.expires_at().unwrap_or(now);
+    let accepted = Accepted { principal, from: UnixSeconds::new(0), until: UnixSeconds::MAX, dies };
+    Ok(Ok(Active { accepted, jwt: Some(Arc::new(Secret::from(jwt))) }))
+}
+
+/// Takes the JWT out of a JSON answer, as Keycloak writes it.
+fn jwt_member(object: &JsonObject) -> Result<Result<String, Reject>, Failure> {
+    if !is_active(object)? {
+        return Ok(Err(Reject::Inactive));
+    }
+    let jwt = object.get("jwt").and_then(JsonValue::as_str);
+    jwt.map(|jwt| Ok(jwt.into_owned())).ok_or_else(|| bad_gateway("the introspection answer holds no JWT"))
+}
+
+/// Reads `active`, and nothing but a JSON `true` is a yes.
+fn judge(rules: &Rules, object: JsonObject, now: UnixSeconds) -> Result<Result<Accepted, Reject>, Failure> {
+    if !is_active(&object)? {
+        return Ok(Err(Reject::Inactive));
+    }
+    match rules.check(object, now) {
+        Ok(accepted) => Ok(Ok(accepted)),
+        Err(reject) => blame(reject),
+    }
+}
+
+fn is_active(object: &JsonObject) -> Result<bool, Failure> {
+    object.get("active").and_then(JsonValue::as_bool).ok_or_else(nonsense)
+}
+
+fn parse(body: &[u8]) -> Result<JsonObject, Failure> {
+    JsonObject::parse(body.to_vec()).map_err(|e| nonsense().with_source(e))
+}
+
+/// Tells whose fault a refusal is: the caller's, who brought a token that is not for here, or the provider's, who wrote nonsense.
+fn blame<T>(reject: Reject) -> Result<Result<T, Reject>, Failure> {
+    match reject {
+        Reject::Malformed
+        | Reject::DuplicateMember
+        | Reject::TooLarge
+        | Reject::Algorithm
+        | Reject::Critical
+        | Reject::Type
+        | Reject::UnknownKey
+        | Reject::AmbiguousKey
+        | Reject::Signature
+        | Reject::Invalid(_)
+        | Reject::ClaimsType => {
+            Err(bad_gateway("what the provider says of the token cannot be trusted").with_source(reject))
+        }
+        _ => Ok(Err(reject)),
+    }
+}
+
+/// Returns the body of a 200; says of every other status whose trouble it is. None is the caller's.
+fn expect_ok(response: &HttpResponse) -> Result<&[u8], Failure> {
+    match response.status {
+        200 => Ok(&response.body),
+        // Too many questions, or a server that is in trouble itself: later it may answer.
+        status @ (408 | 425 | 429 | 500..=599) => {
+            let pause = response.header("retry-after").and_then(|value| value.trim().parse().ok());
+            let pause = Duration::from_secs(pause.unwrap_or(DEFAULT_PAUSE)).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+            Err(Failure::unavailable("the introspection endpoint is in trouble")
+                .with_source(AnswerError::Status(status))
+                .with_retry_after(pause))
+        }
+        status @ (401 | 403) => Err(bad_gateway("the introspection endpoint refuses our own credentials")
+            .with_source(AnswerError::Status(status))),
+        status => Err(bad_gateway("the introspection endpoint does not answer as it should")
+            .with_source(AnswerError::Status(status))),
+    }
+}
+
+/// Says what it means that there is no whole answer.
+pub(crate) fn no_answer(error: HttpError) -> Failure {
+    match error {
+        HttpError::TooLarge => bad_gateway("the introspection answer is too large").with_source(error),
+        HttpError::Url => Failure::new(FailureKind::Misconfigured, "the introspection endpoint is no usable URL"),
+        error => Failure::unavailable("the introspection endpoint does not answer")
+            .with_source(error)
+            .with_retry_after(Duration::from_secs(DEFAULT_PAUSE)),
+    }
+}
+
+fn media_type(response: &HttpResponse) -> Option<String> {
+    let value = response.header("content-type")?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+fn bad_gateway(context: &'static str) -> Failure {
+    Failure::new(FailureKind::BadGateway, context)
+}
+
+fn nonsense() -> Failure {
+    bad_gateway("the introspection answer is not what it should be")
+}
+
+/// Is the cause of a failure, for the log.
+#[derive(Debug, thiserror::Error)]
+enum AnswerError {
+    #[error("status {0}")]
+    Status(u16),
+}
+
+const DEFAULT_PAUSE: u64 = 1;
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;

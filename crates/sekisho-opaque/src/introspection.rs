@@ -1,0 +1,104 @@
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sekisho_core::{Authenticate, Credential, Principal, Refusal, UnixSeconds};
+
+use crate::answer::Active;
+use crate::engine::Engine;
+
+/// Authenticates opaque tokens by asking their issuer ([RFC 7662](https://www.rfc-editor.org/rfc/rfc7662)). Made by
+/// [`Opaque::introspect`](crate::Opaque::introspect).
+///
+/// Cloning shares the cache, and costs a counter. Requests that bring the same token at the same time share one question;
+/// when the one that asked goes away, the others go on.
+///
+/// What becomes of a token:
+///
+/// | the provider | the caller gets |
+/// |---|---|
+/// | `{"active":true,…}`, and issuer, audience, times and use fit | a principal |
+/// | `{"active":false}`, or something of that does not fit | [`Refusal::Reject`]: 401 |
+/// | `active` that is not a JSON boolean, no JSON object, a member twice, a claim of the wrong type | [`Refusal::Failure`]: 502 |
+/// | 401, 403: refuses our own credentials; 3xx, 400, 404 and the like; an answer that is too large | 502 |
+/// | cannot be reached, does not answer in time, breaks off; 5xx, 408, 425, 429 | 503 with `Retry-After` |
+/// | more questions at once than allowed | 503 at once |
+#[derive(Clone)]
+pub struct Introspection(Arc<Engine>);
+
+impl Introspection {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self(Arc::new(engine))
+    }
+
+    /// Says whose token it is, asking the provider unless the answer is in memory.
+    ///
+    /// - `token`: as it came, 1 to 8,192 bytes unless configured otherwise.
+    /// - `now`: whole seconds since 1970-01-01T00:00:00Z.
+    ///
+    /// # Errors
+    /// Stops at the first failed step, in this order:
+    /// - [`Reject::Malformed`](sekisho_core::Reject::Malformed), `TooLarge`: no byte at all, or too many.
+    /// - [`Refusal::Failure`]: no plain answer, as the table above says.
+    /// - `Inactive`: the provider says so.
+    /// - `Issuer`, `Missing` or `Audience`, `Expired`, `NotYetValid`, `IssuedInFuture`.
+    /// - `TokenUse`: a refresh or ID token, by its marks. `ProofRequired`, `Confirmation`: bound to a key or certificate.
+    /// - `Missing`: no `sub`.
+    /// - `Revoked`; [`Refusal::Failure`] when revocation cannot be told.
+    pub async fn introspect(&self, token: &str, now: UnixSeconds) -> Result<Principal, Refusal> {
+        self.0.answer(token, now).await.map(into_principal)
+    }
+
+    /// Answers from memory alone: `None` means that the provider would have to be asked.
+    ///
+    /// # Errors
+    /// As for [`introspect`](Self::introspect).
+    #[must_use]
+    pub fn introspect_now(&self, token: &str, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        Some(self.0.answer_now(token, now)?.map(into_principal))
+    }
+
+    /// Forgets what is known of this token, as after its revocation. What a question that is running will answer is not kept.
+    pub fn purge(&self, token: &str) {
+        self.0.purge(token);
+    }
+
+    /// Forgets every token whose principal is meant, as after a logout: of a subject, of a session. Goes through the whole cache.
+    ///
+    /// Refusals stay: they let nobody in.
+    pub fn purge_where(&self, is_meant: impl Fn(&Principal) -> bool) {
+        self.0.purge_where(|active| is_meant(active.principal()));
+    }
+
+    /// Tells how many answers are in memory: tokens that are good, and tokens that were refused.
+    #[must_use]
+    pub fn cached_tokens(&self) -> (usize, usize) {
+        self.0.cache.len()
+    }
+}
+
+fn into_principal(active: Active) -> Principal {
+    active.accepted.principal
+}
+
+#[async_trait]
+impl Authenticate for Introspection {
+    /// Recognizes whatever does not look like a JWT, unless told to take those too; DPoP is not taken.
+    fn recognizes(&self, credential: Credential<'_>) -> bool {
+        self.0.recognizes(credential)
+    }
+
+    fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        self.introspect_now(credential.expose(), now)
+    }
+
+    async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
+        self.introspect(credential.expose(), now).await
+    }
+}
+
+impl fmt::Debug for Introspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,496 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sekisho_core::json::JsonObject;
+use sekisho_core::{
+    Authenticate, Claim, ConfigError, Credential, CredentialKind, Failure, FailureKind, IntoAuthenticate, Principal,
+    Refusal, Reject, RevocationCheck, Secret, SubjectId, UnixSeconds,
+};
+use sekisho_jwt::{Backend, Profile, Verifier};
+
+use crate::base64;
+use crate::claims::Rules;
+use crate::phantom::{InnerToken, TokenSwap};
+
+mod handle;
+mod memory;
+mod record;
+mod store;
+
+pub use handle::{ReferenceDigest, ReferenceToken};
+pub use memory::{MemoryReferenceStore, ReferenceLimits};
+pub use record::{RecordError, ReferenceContent, ReferenceRecord};
+pub use store::ReferenceStore;
+
+/// Issues and authenticates reference tokens: random handles that stand for claims or a JWT kept in a [`ReferenceStore`]. Made by
+/// [`Opaque::reference`](crate::Opaque::reference).
+///
+/// A handle is 256 random bits in base64url, with a prefix of your own before it. The store knows its SHA-256 only, so who reads the
+/// store can impersonate nobody. Cloning costs a counter.
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+/// use sekisho_core::{UnixSeconds, json::JsonObject};
+/// use sekisho_opaque::{MemoryReferenceStore, Opaque};
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let tokens = Opaque::reference(Arc::new(MemoryReferenceStore::default()))
+///     .issuer("https://id.example")
+///     .audience("orders")
+///     .with_prefix("shop_")
+///     .build()?;
+/// let now = UnixSeconds::new(1_800_000_000);
+/// let claims = br#"{"sub":"alice","aud":"orders","scope":"orders:read","exp":1800000600}"#;
+/// let token = tokens.issue(JsonObject::parse(claims.to_vec())?, now).await?;
+/// assert_eq!(token.expose().len(), 48);
+/// assert_eq!(tokens.look_up(token.expose(), now).await?.subject(), "alice");
+/// tokens.revoke(token.expose(), now).await?;
+/// assert!(tokens.look_up(token.expose(), now).await.is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Reference(Arc<Inner>);
+
+struct Inner {
+    backend: Backend,
+    store: Arc<dyn ReferenceStore>,
+    prefix: Box<str>,
+    reading: Reading,
+    revocation: Option<Arc<dyn RevocationCheck>>,
+}
+
+/// Says what handles stand for.
+enum Reading {
+    Claims(Rules),
+    Jwt(Verifier),
+    /// The client holds the signature, the store the rest.
+    Split(Verifier),
+}
+
+/// Is what a record says, before a JWT is verified.
+enum Found {
+    Principal(Principal),
+    Jwt(Secret),
+}
+
+impl Reference {
+    /// Issues a handle for claims, held to the same rules as when it is used.
+    ///
+    /// `exp` must be there: it is when the handle dies. `sub`, and `sid` if it is there, are what it can be revoked by.
+    ///
+    /// # Errors
+    /// - What [`look_up`](Self::look_up) would refuse the claims with; [`Reject::Missing`] without `exp`.
+    /// - [`Refusal::Failure`]: the store broke or is full; `Misconfigured` when handles stand for JWTs here.
+    pub async fn issue(&self, claims: JsonObject, now: UnixSeconds) -> Result<ReferenceToken, Refusal> {
+        let Reading::Claims(rules) = &self.0.reading else {
+            return Err(misconfigured("reference tokens stand for JWTs here, not for claims").into());
+        };
+        let principal = rules.check(claims.clone(), now)?.principal;
+        let expires_at = principal.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
+        let session = principal.session_id().map(Into::into);
+        let record = ReferenceRecord::new(principal.id(), session, expires_at, ReferenceContent::Claims(claims));
+        Ok(self.insert_new(&record, now).await?)
+    }
+
+    /// Issues a handle for a JWT, after verifying it.
+    ///
+    /// # Errors
+    /// - What the verifier refuses it with.
+    /// - [`Refusal::Failure`]: the store broke or is full; `Misconfigured` when handles stand for claims here.
+    pub async fn issue_for_jwt(&self, jwt: &str, now: UnixSeconds) -> Result<ReferenceToken, Refusal> {
+        let principal = self.verifier()?.verify(jwt, now).await?.into_inner();
+        let expires_at = principal.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
+        let session = principal.session_id().map(Into::into);
+        Ok(self.keep(jwt, principal.id(), session, expires_at, now).await?)
+    }
+
+    /// Says whose handle it is.
+    ///
+    /// # Errors
+    /// - [`Reject::Malformed`]: not a handle of ours by its form.
+    /// - [`Refusal::Failure`]: the store broke.
+    /// - [`Reject::Inactive`]: not known, revoked or expired; never told apart.
+    /// - For claims: `Issuer`, `Audience` and the rest, as for introspection. For a JWT: what the verifier says of it.
+    /// - [`Reject::Revoked`]; [`Refusal::Failure`] when revocation cannot be told.
+    pub async fn look_up(&self, token: &str, now: UnixSeconds) -> Result<Principal, Refusal> {
+        match self.find(token, now).await? {
+            Found::Principal(principal) => self.check_revocation(principal, now),
+            Found::Jwt(jwt) => self.verified(jwt, now).await.map(|inner| inner.principal().clone()),
+        }
+    }
+
+    /// Ends one handle. Returns whether it was alive.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store broke: it may be alive still.
+    pub async fn revoke(&self, token: &str, now: UnixSeconds) -> Result<bool, Failure> {
+        match self.digest(token) {
+            Some(digest) => self.0.store.revoke(&digest, now).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Ends every handle of a subject. Returns how many were alive.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store broke: some may be alive still.
+    pub async fn revoke_subject(&self, subject: &SubjectId, now: UnixSeconds) -> Result<u64, Failure> {
+        self.0.store.revoke_subject(subject, now).await
+    }
+
+    /// Ends every handle of one session (`sid`) of an issuer. Returns how many were alive.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store broke: some may be alive still.
+    pub async fn revoke_session(&self, issuer: &str, session: &str, now: UnixSeconds) -> Result<u64, Failure> {
+        self.0.store.revoke_session(issuer, session, now).await
+    }
+
+    /// Keeps a JWT that was verified, and returns what the client gets in its place.
+    pub(crate) async fn keep(
+        &self,
+        jwt: &str,
+        subject: SubjectId,
+        session: Option<Box<str>>,
+        expires_at: UnixSeconds,
+        now: UnixSeconds,
+    ) -> Result<ReferenceToken, Failure> {
+        match &self.0.reading {
+            Reading::Claims(_) => Err(misconfigured("reference tokens stand for claims here, not for JWTs")),
+            Reading::Jwt(_) => {
+                let content = ReferenceContent::Jwt(Secret::from(jwt));
+                self.insert_new(&ReferenceRecord::new(subject, session, expires_at, content), now).await
+            }
+            Reading::Split(_) => {
+                let parts = jwt.rsplit_once('.').filter(|(_, signature)| is_signature(signature));
+                let (head, signature) = parts.ok_or(misconfigured("a JWT has no signature to split off"))?;
+                let content = ReferenceContent::SplitJwt(Secret::from(head));
+                let record = ReferenceRecord::new(subject, session, expires_at, content);
+                let token = ReferenceToken::new(&self.0.prefix, signature);
+                let digest = ReferenceDigest::of(self.0.backend, signature);
+                // The same JWT, handed out again, has the same signature and the same record.
+                if self.0.store.insert(digest, &record, now).await?
+                    || self.0.store.find(&digest, now).await?.is_some_and(|known| known == record)
+                {
+                    return Ok(token);
+                }
+                Err(misconfigured("two JWTs have one signature"))
+            }
+        }
+    }
+
+    async fn insert_new(&self, record: &ReferenceRecord, now: UnixSeconds) -> Result<ReferenceToken, Failure> {
+        if now >= record.expires_at() {
+            return Err(misconfigured("a reference token would be dead when it is issued"));
+        }
+        let mut random = [0; 32];
+        self.0
+            .backend
+            .fill_random(&mut random)
+            .map_err(|e| misconfigured("no random bytes for a reference token").with_source(e))?;
+        let text = base64::encode(&random);
+        let digest = ReferenceDigest::of(self.0.backend, &text);
+        if self.0.store.insert(digest, record, now).await? {
+            Ok(ReferenceToken::new(&self.0.prefix, &text))
+        } else {
+            // 256 random bits do not come twice: the source of randomness is broken, and trying again would hide it.
+            Err(misconfigured("a new reference token was taken already"))
+        }
+    }
+
+    /// Takes prefix and form off; `None` for what is no handle of ours.
+    fn digest(&self, token: &str) -> Option<ReferenceDigest> {
+        let text = token.strip_prefix(&*self.0.prefix)?;
+        let sound = match &self.0.reading {
+            Reading::Split(_) => is_signature(text),
+            // 32 bytes in canonical form: there is one way to write a handle.
+            Reading::Claims(_) | Reading::Jwt(_) => text.len() == 43 && base64::decode(text).is_some(),
+        };
+        sound.then(|| ReferenceDigest::of(self.0.backend, text))
+    }
+
+    async fn find(&self, token: &str, now: UnixSeconds) -> Result<Found, Refusal> {
+        let digest = self.digest(token).ok_or(Reject::Malformed)?;
+        let record = match self.0.store.find_now(&digest, now) {
+            Some(record) => record?,
+            None => self.0.store.find(&digest, now).await?,
+        };
+        self.read(record, token, now)
+    }
+
+    fn read(&self, record: Option<ReferenceRecord>, token: &str, now: UnixSeconds) -> Result<Found, Refusal> {
+        // A store that answers with what is dead breaks its contract; nobody gets in by that.
+        let record = record.filter(|record| now < record.expires_at()).ok_or(Reject::Inactive)?;
+        match (&self.0.reading, record.content()) {
+            (Reading::Claims(rules), ReferenceContent::Claims(claims))
+                if record.subject().issuer() == &*rules.issuer =>
+            {
+                Ok(Found::Principal(rules.check(claims.clone(), now)?.principal))
+            }
+            (Reading::Claims(_), ReferenceContent::Claims(_)) => Err(Reject::Issuer.into()),
+            (Reading::Jwt(_), ReferenceContent::Jwt(jwt)) => Ok(Found::Jwt(jwt.clone())),
+            (Reading::Split(_), ReferenceContent::SplitJwt(head)) => {
+                let signature = token.strip_prefix(&*self.0.prefix).unwrap_or_default();
+                Ok(Found::Jwt(Secret::from(format!("{}.{signature}", head.expose_str().unwrap_or_default()))))
+            }
+            _ => Err(misconfigured("a reference token stands for something else than this service reads").into()),
+        }
+    }
+
+    async fn verified(&self, jwt: Secret, now: UnixSeconds) -> Result<InnerToken, Refusal> {
+        let principal = self.verifier()?.verify(jwt.expose_str().unwrap_or_default(), now).await?.into_inner();
+        self.check_revocation(principal, now).map(|principal| InnerToken::new(principal, Arc::new(jwt)))
+    }
+
+    /// Answers from memory, or not at all.
+    fn find_now(&self, token: &str, now: UnixSeconds) -> Option<Result<Found, Refusal>> {
+        let Some(digest) = self.digest(token) else { return Some(Err(Reject::Malformed.into())) };
+        let found = self.0.store.find_now(&digest, now)?;
+        Some(found.map_err(Refusal::from).and_then(|record| self.read(record, token, now)))
+    }
+
+    fn verified_now(&self, jwt: Secret, now: UnixSeconds) -> Option<Result<InnerToken, Refusal>> {
+        let verifier = match self.verifier() {
+            Ok(verifier) => verifier,
+            Err(failure) => return Some(Err(failure.into())),
+        };
+        let verified = verifier.verify_now(jwt.expose_str().unwrap_or_default(), now)?;
+        Some(verified.and_then(|principal| {
+            let principal = self.check_revocation(principal.into_inner(), now)?;
+            Ok(InnerToken::new(principal, Arc::new(jwt)))
+        }))
+    }
+
+    pub(crate) fn stands_for_jwts(&self) -> bool {
+        !matches!(self.0.reading, Reading::Claims(_))
+    }
+
+    fn verifier(&self) -> Result<&Verifier, Failure> {
+        match &self.0.reading {
+            Reading::Jwt(verifier) | Reading::Split(verifier) => Ok(verifier),
+            Reading::Claims(_) => Err(misconfigured("reference tokens stand for claims here, not for JWTs")),
+        }
+    }
+
+    fn check_revocation(&self, principal: Principal, now: UnixSeconds) -> Result<Principal, Refusal> {
+        match &self.0.revocation {
+            Some(check) if check.is_revoked(&principal, now)? => Err(Reject::Revoked.into()),
+            _ => Ok(principal),
+        }
+    }
+}
+
+/// Tells whether a text can be the signature of a JWT: canonical base64url of 32 to 1,024 bytes.
+fn is_signature(text: &str) -> bool {
+    text.len() <= 1366 && base64::decode(text).is_some_and(|bytes| (32..=1024).contains(&bytes.len()))
+}
+
+const fn misconfigured(context: &'static str) -> Failure {
+    Failure::new(FailureKind::Misconfigured, context)
+}
+
+#[async_trait]
+impl Authenticate for Reference {
+    /// Recognizes handles by prefix and form; DPoP is not taken.
+    fn recognizes(&self, credential: Credential<'_>) -> bool {
+        credential.kind() != CredentialKind::Dpop && self.digest(credential.expose()).is_some()
+    }
+
+    fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        match self.find_now(credential.expose(), now)? {
+            Ok(Found::Principal(principal)) => Some(self.check_revocation(principal, now)),
+            Ok(Found::Jwt(jwt)) => Some(self.verified_now(jwt, now)?.map(|inner| inner.principal().clone())),
+            Err(refusal) => Some(Err(refusal)),
+        }
+    }
+
+    async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
+        self.look_up(credential.expose(), now).await
+    }
+}
+
+#[async_trait]
+impl TokenSwap for Reference {
+    fn to_jwt_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<InnerToken, Refusal>> {
+        match self.find_now(credential.expose(), now)? {
+            Ok(Found::Jwt(jwt)) => self.verified_now(jwt, now),
+            Ok(Found::Principal(_)) => {
+                Some(Err(misconfigured("reference tokens stand for claims here, not for JWTs").into()))
+            }
+            Err(refusal) => Some(Err(refusal)),
+        }
+    }
+
+    async fn to_jwt(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<InnerToken, Refusal> {
+        match self.find(credential.expose(), now).await? {
+            Found::Jwt(jwt) => self.verified(jwt, now).await,
+            Found::Principal(_) => Err(misconfigured("reference tokens stand for claims here, not for JWTs").into()),
+        }
+    }
+}
+
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { store, prefix, .. } = &*self.0;
+        f.debug_struct("Reference").field("store", store).field("prefix", prefix).finish_non_exhaustive()
+    }
+}
+
+/// Waits for what the handles stand for: claims of an issuer for an audience, or JWTs that a verifier takes.
+#[derive(Debug)]
+#[must_use]
+pub struct ReferenceStart {
+    backend: Backend,
+    store: Arc<dyn ReferenceStore>,
+}
+
+impl ReferenceStart {
+    pub(crate) const fn new(backend: Backend, store: Arc<dyn ReferenceStore>) -> Self {
+        Self { backend, store }
+    }
+
+    /// Lets handles stand for claims of this issuer.
+    pub fn issuer(self, issuer: impl Into<String>) -> ReferenceIssuer {
+        ReferenceIssuer { start: self, issuer: issuer.into() }
+    }
+
+    /// Lets handles stand for JWTs, which are verified when a handle is issued and whenever it is used.
+    pub fn verifier(self, verifier: Verifier) -> ReferenceBuilder {
+        ReferenceBuilder::new(self, Reading::Jwt(verifier))
+    }
+}
+
+/// Waits for the audience; without one there is no authenticator.
+///
+/// ```compile_fail,E0599
+/// use std::sync::Arc;
+/// use sekisho_opaque::{MemoryReferenceStore, Opaque};
+/// let tokens = Opaque::reference(Arc::new(MemoryReferenceStore::default())).issuer("https://id.example").build(); // no audience
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct ReferenceIssuer {
+    start: ReferenceStart,
+    issuer: String,
+}
+
+impl ReferenceIssuer {
+    /// Names this service as it stands in `aud`, byte for byte.
+    pub fn audience(self, audience: impl Into<String>) -> ReferenceBuilder {
+        let rules = Rules::new(self.issuer, Some(audience.into()));
+        ReferenceBuilder::new(self.start, Reading::Claims(rules))
+    }
+}
+
+/// Configures a [`Reference`]. Everything here has a safe default.
+#[must_use]
+pub struct ReferenceBuilder {
+    start: ReferenceStart,
+    reading: Reading,
+    prefix: Box<str>,
+    splits: bool,
+    /// A rule for claims was set where handles stand for JWTs.
+    is_misplaced: bool,
+    revocation: Option<Arc<dyn RevocationCheck>>,
+}
+
+impl ReferenceBuilder {
+    fn new(start: ReferenceStart, reading: Reading) -> Self {
+        Self { start, reading, prefix: Box::default(), splits: false, is_misplaced: false, revocation: None }
+    }
+
+    /// Puts a text before each handle, by which people and scanners of leaked secrets know it: 1 to 32 letters, digits, `_` and `-`.
+    /// Default: none.
+    pub fn with_prefix(mut self, prefix: impl Into<Box<str>>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Gives the client the signature of the JWT as its token, and keeps header and payload under a hash of it (the split token
+    /// pattern): what is in the store is of no use without the client.
+    ///
+    /// Only for handles that stand for JWTs.
+    pub const fn with_split_tokens(mut self) -> Self {
+        self.splits = true;
+        self
+    }
+
+    /// Asks, for each handle, whether its principal was withdrawn.
+    pub fn with_revocation(mut self, revocation: Arc<dyn RevocationCheck>) -> Self {
+        self.revocation = Some(revocation);
+        self
+    }
+
+    /// Takes claims for this audience too. Not for handles that stand for JWTs.
+    pub fn with_audience(self, audience: impl Into<Box<str>>) -> Self {
+        self.with_rules(|rules| rules.audiences.push(audience.into()))
+    }
+
+    /// Sets the leeway for times in claims. Default 60 s, at most 300 s; a handle dies at `exp` without any. Not for handles
+    /// that stand for JWTs.
+    pub fn with_leeway(self, leeway: Duration) -> Self {
+        self.with_rules(|rules| rules.leeway = leeway)
+    }
+
+    /// Adds a place of roles in claims, a JSON pointer. Not for handles that stand for JWTs.
+    pub fn with_roles_at(self, pointer: impl Into<Box<str>>) -> Self {
+        self.with_rules(|rules| rules.roles_at.push(pointer.into()))
+    }
+
+    /// Sets what else the claims look like. Default [`Profile::compatible`]. Not for handles that stand for JWTs.
+    pub fn with_profile(self, profile: impl Into<Profile>) -> Self {
+        self.with_rules(|rules| rules.profile = profile.into())
+    }
+
+    fn with_rules(mut self, change: impl FnOnce(&mut Rules)) -> Self {
+        match &mut self.reading {
+            Reading::Claims(rules) => change(rules),
+            Reading::Jwt(_) | Reading::Split(_) => self.is_misplaced = true,
+        }
+        self
+    }
+
+    /// Builds it. It does not ask the store.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for: a prefix of another form; split tokens that do not stand for JWTs; a rule for claims
+    /// where they stand for JWTs; a name, leeway or roles place that cannot work.
+    pub fn build(self) -> Result<Reference, ConfigError> {
+        let Self { start: ReferenceStart { backend, store }, reading, prefix, splits, is_misplaced, revocation } = self;
+        if is_misplaced {
+            return Err(ConfigError::new(
+                "reference tokens stand for JWTs here: set audience, leeway, roles and profile on the verifier",
+            ));
+        }
+        let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if prefix.len() > 32 || !prefix.bytes().all(is_sound) {
+            return Err(ConfigError::new("a prefix of reference tokens is up to 32 letters, digits, `_` and `-`"));
+        }
+        let reading = match (reading, splits) {
+            (Reading::Claims(_), true) => {
+                return Err(ConfigError::new("there is nothing to split where reference tokens stand for claims"));
+            }
+            (Reading::Claims(rules), false) => Reading::Claims(rules.build()?),
+            (Reading::Jwt(verifier) | Reading::Split(verifier), true) => Reading::Split(verifier),
+            (reading, false) => reading,
+        };
+        Ok(Reference(Arc::new(Inner { backend, store, prefix, reading, revocation })))
+    }
+}
+
+impl IntoAuthenticate for ReferenceBuilder {
+    fn into_authenticate(self) -> Result<Arc<dyn Authenticate>, ConfigError> {
+        Ok(Arc::new(self.build()?))
+    }
+}
+
+impl fmt::Debug for ReferenceBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReferenceBuilder")
+            .field("store", &self.start.store)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
