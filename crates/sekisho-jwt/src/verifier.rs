@@ -348,16 +348,16 @@ impl Authenticate for Verifier {
 }
 
 /// Is a compact JWS taken apart, nothing decoded yet.
-struct Compact<'a> {
-    header: &'a str,
-    payload: &'a str,
-    signature: &'a str,
-    signing_input: &'a str,
+pub(crate) struct Compact<'a> {
+    pub(crate) header: &'a str,
+    pub(crate) payload: &'a str,
+    pub(crate) signature: &'a str,
+    pub(crate) signing_input: &'a str,
 }
 
 impl<'a> Compact<'a> {
     /// Splits at exactly two dots; no part may be empty.
-    fn split(token: &'a str) -> Result<Self, Reject> {
+    pub(crate) fn split(token: &'a str) -> Result<Self, Reject> {
         let mut dots = memchr::memchr_iter(b'.', token.as_bytes());
         let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
             return Err(Reject::Malformed);
@@ -375,7 +375,7 @@ impl<'a> Compact<'a> {
     }
 }
 
-fn parse_claims(payload: &str) -> Result<JsonObject, Reject> {
+pub(crate) fn parse_claims(payload: &str) -> Result<JsonObject, Reject> {
     let bytes = base64::decode(payload).ok_or(Reject::Malformed)?;
     Ok(JsonObject::parse(bytes)?)
 }
