@@ -9,6 +9,7 @@ mod hostile;
 mod http_suite;
 mod issuer;
 mod key_source_suite;
+mod revocation_feed_suite;
 mod served;
 mod token;
 
@@ -18,5 +19,6 @@ pub use hostile::{HonestToken, HostileContext, HostileGroup, HostileToken, hones
 pub use http_suite::HttpSuite;
 pub use issuer::Issuer;
 pub use key_source_suite::key_source_suite;
+pub use revocation_feed_suite::revocation_feed_suite;
 pub use served::{Endpoint, Fault, ServedIssuer};
 pub use token::TokenBuilder;
