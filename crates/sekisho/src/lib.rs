@@ -17,5 +17,7 @@ pub use sekisho_jwt::{
     self as jwt, Algorithm, Backend, CacheLimits, Claims, CustomProfile, Jwt, JwtBuilder, Profile, Signer, Trace,
     Verified, Verifier, jwks,
 };
+#[cfg(feature = "revocation")]
+pub use sekisho_revocation as revocation;
 #[cfg(feature = "tower")]
 pub use sekisho_tower as tower;
