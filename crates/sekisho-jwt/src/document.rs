@@ -109,7 +109,8 @@ impl DocumentVerifier {
     }
 }
 
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
 mod tests {
     use sekisho_jwks::{Algorithm, Backend, Candidates, KeyHealth, KeyLife, SigningKey, StaticKeys, TrustedKey};
     use serde_json::json;
