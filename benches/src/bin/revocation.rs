@@ -19,8 +19,8 @@ static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const ISSUER: &str = "https://id.example/realms/shop";
 const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
 const END: UnixSeconds = UnixSeconds::new(1_800_003_600);
-/// How many principals ask, in an order that the processor cannot guess. Of few, everything is in the processor's caches; of many,
-/// neither the principals are, which a service has just read, nor their places in the tables.
+/// How many principals ask, in an order that the processor cannot guess. Of few, everything is in the processor's
+/// caches; of many, neither the principals are, which a service has just read, nor their places in the tables.
 const FEW: u64 = 1 << 6;
 const MANY: u64 = 1 << 16;
 

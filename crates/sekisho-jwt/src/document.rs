@@ -14,9 +14,9 @@ const DEFAULT_LONGEST: usize = 64 * 1024;
 
 /// Verifies what an issuer signs beside access tokens: status lists, signed answers and the like.
 ///
-/// A document is a compact JWS of one `typ` whose payload is a JSON object. What is proved is who signed it, and as what.
-/// Every claim is the caller's to check, the issuer's name and the dates too: use it to build a verifier of one kind of
-/// document, never to let anybody in. Shared secrets are not taken. Nothing is remembered.
+/// A document is a compact JWS of one `typ` whose payload is a JSON object. What is proved is who signed it, and as
+/// what. Every claim is the caller's to check, the issuer's name and the dates too: use it to build a verifier of one
+/// kind of document, never to let anybody in. Shared secrets are not taken. Nothing is remembered.
 ///
 /// # Examples
 /// ```
@@ -65,7 +65,8 @@ impl DocumentVerifier {
     ///
     /// # Errors
     /// Stops at the first failed step, in this order:
-    /// - [`Reject::TooLarge`], [`Reject::Malformed`]: too long; not three parts, or a part not canonical base64url or not strict JSON.
+    /// - [`Reject::TooLarge`], [`Reject::Malformed`]: too long; not three parts, or a part not canonical base64url or
+    ///   not strict JSON.
     /// - [`Reject::DuplicateMember`], [`Reject::Critical`], [`Reject::Algorithm`]: of the header.
     /// - [`Reject::Type`]: another `typ`, or none.
     /// - [`Reject::Algorithm`]: a shared secret.

@@ -5,8 +5,8 @@ use sekisho_core::{Failure, Principal, RevocationCheck, UnixSeconds};
 
 /// Asks several checks; any objection counts.
 ///
-/// A principal that one of them knows to be withdrawn is refused, also when another one fails. Otherwise the first failure
-/// counts. Only when each says "not withdrawn" does the principal pass. Without any check everybody passes.
+/// A principal that one of them knows to be withdrawn is refused, also when another one fails. Otherwise the first
+/// failure counts. Only when each says "not withdrawn" does the principal pass. Without any check everybody passes.
 ///
 /// # Examples
 /// ```

@@ -13,8 +13,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How often it is logged that principals pass unchecked.
 const LOG_EVERY: u64 = 60;
 
-/// Says what to answer when the list may lack withdrawals: its feed was not known to be complete for too long, or something
-/// found no room in it.
+/// Says what to answer when the list may lack withdrawals: its feed was not known to be complete for too long, or
+/// something found no room in it.
 ///
 /// What the list does name is refused in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub struct StalePolicy {
 impl StalePolicy {
     /// Fails (503) when the list was not known to be complete for longer than `staleness`, in whole seconds.
     ///
-    /// `staleness` is how late a withdrawal can take effect while the feed is broken. A feed that is well shows it every ten seconds
-    /// or so; below that, checks would fail now and then for nothing.
+    /// `staleness` is how late a withdrawal can take effect while the feed is broken. A feed that is well shows it
+    /// every ten seconds or so; below that, checks would fail now and then for nothing.
     #[must_use]
     pub const fn fail_closed_after(staleness: Duration) -> Self {
         Self { staleness, passes: false }
@@ -35,8 +35,9 @@ impl StalePolicy {
 
     /// Lets those pass who are not on the list, however old it is, even if its feed was never reached.
     ///
-    /// For routes where a withdrawn credential does less harm than an outage, and for nothing else. Each that passes so is counted, in
-    /// [`ListHealth::passed_stale`](crate::ListHealth::passed_stale), and a warning is logged at most once a minute.
+    /// For routes where a withdrawn credential does less harm than an outage, and for nothing else. Each that passes
+    /// so is counted, in [`ListHealth::passed_stale`](crate::ListHealth::passed_stale), and a warning is logged at
+    /// most once a minute.
     #[must_use]
     pub const fn dangerous_pass_after(staleness: Duration) -> Self {
         Self { staleness, passes: true }
@@ -53,8 +54,8 @@ impl Default for StalePolicy {
 /// Asks a [`RevocationList`] for each principal, by token, session and subject. Made by [`RevocationList::check`] and
 /// [`RevocationList::local`].
 ///
-/// A principal without `jti` is not named by any withdrawn token, one without `sid` by no session. Every principal has a
-/// subject.
+/// A principal without `jti` is not named by any withdrawn token, one without `sid` by no session. Every principal
+/// has a subject.
 ///
 /// The list is one, the policy is each check's own: a checkpoint for reading may pass where one for payments fails.
 #[derive(Clone)]
@@ -81,8 +82,8 @@ impl ListCheck {
         self
     }
 
-    /// Tells whether the list is known to be complete, for a readiness probe: if not, principals get 503, or pass unchecked
-    /// if the policy says so.
+    /// Tells whether the list is known to be complete, for a readiness probe: if not, principals get 503, or pass
+    /// unchecked if the policy says so.
     ///
     /// # Errors
     /// The [`Failure`] that requests get, or would get.
@@ -117,8 +118,8 @@ impl ListCheck {
 
 impl RevocationCheck for ListCheck {
     fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> Result<bool, Failure> {
-        // INVARIANT: readiness first. A list that becomes complete between the two steps has then been looked through too early, and
-        // that must not count as a look-up in a complete list.
+        // INVARIANT: readiness first. A list that becomes complete between the two steps has then been looked through
+        // too early, and that must not count as a look-up in a complete list.
         let readiness = self.readiness(now);
         if self.list.names(principal, now) {
             return Ok(true);

@@ -6,21 +6,24 @@ use crate::{Cursor, Withdrawal, WithdrawalError};
 
 const VERSION: &str = "1";
 
-/// Is the JSON document that a [`PollingFeed`](crate::PollingFeed) reads, and that whoever publishes withdrawals writes.
+/// Is the JSON document that a [`PollingFeed`](crate::PollingFeed) reads, and that whoever publishes withdrawals
+/// writes.
 ///
 /// ```json
-/// {"cursor":"1042","more":false,"version":1,"withdrawals":[{"iss":"https://id.example","jti":"t-1","until":1700003600}]}
+/// {"cursor":"1042","more":false,"version":1,
+///  "withdrawals":[{"iss":"https://id.example","jti":"t-1","until":1700003600}]}
 /// ```
 ///
 /// - `version`: 1. Required.
-/// - `withdrawals`: an array of [`Withdrawal::to_json`]. Required. Without a cursor in the request, all that are not over; with one,
-///   at least all that came after it.
-/// - `cursor`: 1 to 256 visible ASCII characters, to be sent back as the query parameter `cursor`. Optional: without it, each answer must
-///   hold everything, and an `ETag` saves the repetition.
-/// - `more`: true when there is more after `cursor` right now; then `cursor` must have moved and `withdrawals` must not be
-///   empty. Optional, default false.
+/// - `withdrawals`: an array of [`Withdrawal::to_json`]. Required. Without a cursor in the request, all that are not
+///   over; with one, at least all that came after it.
+/// - `cursor`: 1 to 256 visible ASCII characters, to be sent back as the query parameter `cursor`. Optional: without
+///   it, each answer must hold everything, and an `ETag` saves the repetition.
+/// - `more`: true when there is more after `cursor` right now; then `cursor` must have moved and `withdrawals` must
+///   not be empty. Optional, default false.
 ///
-/// Nothing else is allowed in it. A publisher that does not know a cursor any more answers with everything, or with 410.
+/// Nothing else is allowed in it. A publisher that does not know a cursor any more answers with everything, or with
+/// 410.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct RevocationDocument {

@@ -9,16 +9,18 @@ use crate::Withdrawal;
 /// Tells what has been withdrawn elsewhere: first all of it, then what is new.
 ///
 /// Contract for implementers:
-/// - **At least once.** A withdrawal may come several times and in any order. None is taken back: it holds until its end.
-/// - **No gap.** With [`connect`](Self::connect) without a cursor begins a snapshot of everything withdrawn and not over, followed by whatever
-///   comes after. Where changes are pushed, subscribe first, then read the snapshot, then hand on what the subscription
-///   brought meanwhile: the other order loses what falls between the two.
-/// - **A cursor is a promise.** Whoever [connects](Self::connect) with one gets all that came after it. If that is not known any more, the
-///   answer is a whole snapshot, or a [`Failure`] of another kind than `Unavailable`, after which no cursor is offered.
-/// - **A lost message is a lost connection.** A subscriber that was too slow, or was cut off, ends with a [`Failure`]; the
-///   follower connects anew.
-/// - **A sign of life.** [`FeedConnection::next`] returns within [`patience`](Self::patience), with an empty batch if nothing happened, and
-///   only if the other side has answered since.
+/// - **At least once.** A withdrawal may come several times and in any order. None is taken back: it holds until its
+///   end.
+/// - **No gap.** With [`connect`](Self::connect) without a cursor begins a snapshot of everything withdrawn and not
+///   over, followed by whatever comes after. Where changes are pushed, subscribe first, then read the snapshot, then
+///   hand on what the subscription brought meanwhile: the other order loses what falls between the two.
+/// - **A cursor is a promise.** Whoever [connects](Self::connect) with one gets all that came after it. If that is
+///   not known any more, the answer is a whole snapshot, or a [`Failure`] of another kind than `Unavailable`, after
+///   which no cursor is offered.
+/// - **A lost message is a lost connection.** A subscriber that was too slow, or was cut off, ends with a
+///   [`Failure`]; the follower connects anew.
+/// - **A sign of life.** [`FeedConnection::next`] returns within [`patience`](Self::patience), with an empty batch if
+///   nothing happened, and only if the other side has answered since.
 /// - **Bounded.** A batch holds a few thousand withdrawals at most; a snapshot comes in several.
 #[async_trait]
 pub trait RevocationFeed: Send + Sync + fmt::Debug {
@@ -28,7 +30,8 @@ pub trait RevocationFeed: Send + Sync + fmt::Debug {
     /// [`Failure`] when that cannot be had now. The follower pauses and tries again.
     async fn connect(&self, cursor: Option<&Cursor>) -> Result<Box<dyn FeedConnection>, Failure>;
 
-    /// Returns how long connecting, and each [`FeedConnection::next`], may take. Beyond that the connection is given up for dead.
+    /// Returns how long connecting, and each [`FeedConnection::next`], may take. Beyond that the connection is given
+    /// up for dead.
     ///
     /// It must be well below the staleness that the checks allow.
     fn patience(&self) -> Duration;

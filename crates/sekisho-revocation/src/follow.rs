@@ -41,7 +41,8 @@ impl Follow {
         self
     }
 
-    /// Sets the pauses after a lost connection, default 0.5 s, doubling up to 10 s; each is cut at random, by half at most.
+    /// Sets the pauses after a lost connection, default 0.5 s, doubling up to 10 s; each is cut at random, by half at
+    /// most.
     pub const fn with_pauses(mut self, first: Duration, longest: Duration) -> Self {
         self.first_pause = first;
         self.longest_pause = longest;
@@ -50,12 +51,13 @@ impl Follow {
 
     /// Begins, in a task of the current tokio runtime. It ends when what is returned is dropped.
     ///
-    /// The task connects, applies what comes, notes how fresh the list is, and sweeps it. It never ends by itself: whatever
-    /// goes wrong is logged once for each outage, and tried again.
+    /// The task connects, applies what comes, notes how fresh the list is, and sweeps it. It never ends by itself:
+    /// whatever goes wrong is logged once for each outage, and tried again.
     ///
     /// # Errors
     /// [`ConfigError`] outside of a tokio runtime; when the list is followed already (one list a feed:
-    /// [`AnyRevocation`](crate::AnyRevocation) puts several together); for a first pause of zero, or longer than the longest.
+    /// [`AnyRevocation`](crate::AnyRevocation) puts several together); for a first pause of zero, or longer than the
+    /// longest.
     pub fn start(self) -> Result<Following, ConfigError> {
         if self.first_pause.is_zero() || self.first_pause > self.longest_pause {
             return Err(ConfigError::new("the first pause of a follower must be above zero and not above the longest"));
@@ -181,7 +183,8 @@ impl Following {
         Self { task, synchronized, _claim: None }
     }
 
-    /// Waits until everything has been loaded once. With a feed that is away this waits until it is back; put a timeout around it.
+    /// Waits until everything has been loaded once. With a feed that is away this waits until it is back; put a
+    /// timeout around it.
     pub async fn synchronized(&mut self) {
         // An error means that the runtime is shutting down, and nobody waits for long.
         let _ended = self.synchronized.wait_for(|is_synchronized| *is_synchronized).await;
@@ -209,7 +212,8 @@ impl Drop for Claim {
     }
 }
 
-/// Returns how long to wait after so many failures in a row: doubling up to a bound, and cut by half at most, by `spread`.
+/// Returns how long to wait after so many failures in a row: doubling up to a bound, and cut by half at most, by
+/// `spread`.
 fn pause(first: Duration, longest: Duration, failures: u32, spread: u64) -> Duration {
     let whole = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest);
     let half = whole / 2;

@@ -9,8 +9,8 @@ use sekisho_core::{ConfigError, Failure, Principal, UnixSeconds};
 use crate::shard::{Fingerprint, Hash, Instant, Kind, SHARDS, Shard};
 use crate::{Follow, ListCheck, RevocationFeed, Withdrawal, Withdrawn};
 
-/// How much longer than stated a withdrawal is kept: the longest leeway with which a verifier of this family takes a token
-/// beyond its expiry.
+/// How much longer than stated a withdrawal is kept: the longest leeway with which a verifier of this family takes a
+/// token beyond its expiry.
 pub(crate) const GRACE: Duration = Duration::from_secs(300);
 const DEFAULT_ENTRIES: usize = 1_000_000;
 /// Every so many withdrawals, one part of the list is swept.
@@ -18,16 +18,17 @@ const SWEEP_EVERY: usize = 64;
 
 /// Remembers what has been withdrawn, in memory, for as long as it matters.
 ///
-/// Writers and readers share it: `&self` everywhere, and a clone is the same list. A look-up takes one of 1,024 locks for the
-/// time of a table look-up, and allocates nothing. An entry is 16 bytes in a hash table, a keyed 96-bit hash of kind, issuer
-/// and id, so ten million take about 285 MB; the ids themselves are not kept.
+/// Writers and readers share it: `&self` everywhere, and a clone is the same list. A look-up takes one of 1,024 locks
+/// for the time of a table look-up, and allocates nothing. An entry is 16 bytes in a hash table, a keyed 96-bit hash
+/// of kind, issuer and id, so ten million take about 285 MB; the ids themselves are not kept.
 ///
 /// A withdrawal is kept for five minutes beyond its end, for that is how long verifiers with leeway may take an expired
 /// token. A clock that goes back further than that brings back what was swept meanwhile.
 ///
-/// **When it is full** ([`with_max_entries`](RevocationListBuilder::with_max_entries)) nothing is pushed out. The withdrawal
-/// that found no room is refused with [`ListFull`], and, because it is not known any more who has been withdrawn, every check of this
-/// list fails (503) until that withdrawal would have ended, or until its feed has sent a whole snapshot that fits.
+/// **When it is full** ([`with_max_entries`](RevocationListBuilder::with_max_entries)) nothing is pushed out. The
+/// withdrawal that found no room is refused with [`ListFull`], and, because it is not known any more who has been
+/// withdrawn, every check of this list fails (503) until that withdrawal would have ended, or until its feed has sent
+/// a whole snapshot that fits.
 ///
 /// # Examples
 /// ```
@@ -100,7 +101,8 @@ pub struct ListHealth {
     pub age: Option<Duration>,
     /// Nothing that matters was refused for want of room.
     pub is_complete: bool,
-    /// How many principals passed although the list was stale or incomplete, because a [`StalePolicy`](crate::StalePolicy) said so.
+    /// How many principals passed although the list was stale or incomplete, because a
+    /// [`StalePolicy`](crate::StalePolicy) said so.
     pub passed_stale: u64,
 }
 
@@ -181,7 +183,8 @@ impl RevocationList {
 
     /// Withdraws. When this returns, every look-up that begins finds it.
     ///
-    /// What has ended already is left out. Doing it twice is the same as once, and the order of several does not matter.
+    /// What has ended already is left out. Doing it twice is the same as once, and the order of several does not
+    /// matter.
     ///
     /// # Errors
     /// [`ListFull`] when it found no room; see [the list](Self) for what follows. The whole list is swept first, at
@@ -193,8 +196,8 @@ impl RevocationList {
     /// Checks against a list that a feed keeps up to date; fails when that is no longer the case.
     ///
     /// Its policy is [`StalePolicy::default`](crate::StalePolicy::default), failing closed after 60 s, until
-    /// [`with_policy`](ListCheck::with_policy) says otherwise. A list that nobody feeds is stale from the beginning: for it there is
-    /// [`local`](Self::local).
+    /// [`with_policy`](ListCheck::with_policy) says otherwise. A list that nobody feeds is stale from the beginning:
+    /// for it there is [`local`](Self::local).
     #[must_use]
     pub fn check(&self) -> ListCheck {
         ListCheck::new(self.clone())
@@ -215,8 +218,8 @@ impl RevocationList {
 
     /// Drops what is over in a 64th of the list, the next one at each call.
     ///
-    /// [`withdraw`](Self::withdraw) sweeps now and then, and a followed list is swept in the background; this is for whoever wants
-    /// memory back earlier. It holds each lock for the time of one part.
+    /// [`withdraw`](Self::withdraw) sweeps now and then, and a followed list is swept in the background; this is for
+    /// whoever wants memory back earlier. It holds each lock for the time of one part.
     pub fn sweep(&self, now: UnixSeconds) {
         for _ in 0..SHARDS / 64 {
             self.sweep_next(now.into());

@@ -17,8 +17,9 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// Asks an address for withdrawals, every ten seconds unless told otherwise.
 ///
 /// `GET` of the address, with the query parameter `cursor` after the first answer that had one; the answer is a
-/// [`RevocationDocument`]. 304 for an `ETag` that was sent along means that nothing changed, 410 that the cursor is not known any more.
-/// Every other status, redirects too, is a failure. A withdrawal takes effect within the interval and the time of one exchange.
+/// [`RevocationDocument`]. 304 for an `ETag` that was sent along means that nothing changed, 410 that the cursor is
+/// not known any more. Every other status, redirects too, is a failure. A withdrawal takes effect within the interval
+/// and the time of one exchange.
 ///
 /// # Examples
 /// ```no_run
@@ -57,8 +58,8 @@ pub struct PollingFeedBuilder {
 }
 
 impl PollingFeedBuilder {
-    /// Sets how long to wait between an answer and the next question; up to a tenth is added at random. Default 10 s; at
-    /// least 1 s, at most 1 h, and well below the staleness that the checks allow.
+    /// Sets how long to wait between an answer and the next question; up to a tenth is added at random. Default 10 s;
+    /// at least 1 s, at most 1 h, and well below the staleness that the checks allow.
     pub const fn with_interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
@@ -85,8 +86,9 @@ impl PollingFeedBuilder {
     /// Builds the feed. It asks nobody yet.
     ///
     /// # Errors
-    /// [`ConfigError`] for an address that is neither `https` nor `http` to this machine, or holds a user name, a fragment or a `cursor`; for an
-    /// authorization that is not visible ASCII and spaces; for an interval, a timeout or a length out of range.
+    /// [`ConfigError`] for an address that is neither `https` nor `http` to this machine, or holds a user name, a
+    /// fragment or a `cursor`; for an authorization that is not visible ASCII and spaces; for an interval, a timeout
+    /// or a length out of range.
     pub fn build(self) -> Result<PollingFeed, ConfigError> {
         let Self { url, client, authorization, interval, limits } = self;
         let origin = address::shown(&url);

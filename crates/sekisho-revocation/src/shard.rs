@@ -6,7 +6,8 @@ use sekisho_core::UnixSeconds;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use std::hash::Hasher as _;
 
-/// How many parts a list has. Many, so that a part is small: growing or sweeping one holds its readers up for microseconds.
+/// How many parts a list has. Many, so that a part is small: growing or sweeping one holds its readers up for
+/// microseconds.
 pub(crate) const SHARDS: usize = 1 << SHARD_BITS;
 const SHARD_BITS: u32 = 10;
 
@@ -50,8 +51,8 @@ impl Hash {
     }
 }
 
-/// Stands for kind, issuer and id. The 96 bits that are kept tell entries apart: among ten million, a look-up of another id finds
-/// one by mistake with a chance of 2^-72.
+/// Stands for kind, issuer and id. The 96 bits that are kept tell entries apart: among ten million, a look-up of
+/// another id finds one by mistake with a chance of 2^-72.
 #[derive(Clone, Copy)]
 pub(crate) struct Fingerprint {
     kept: [u32; 3],
@@ -132,7 +133,8 @@ impl Shard {
         true
     }
 
-    /// Like [`put_id`](Self::put_id). Of two instants the later one holds, whichever came first, unless its time is over.
+    /// Like [`put_id`](Self::put_id). Of two instants the later one holds, whichever came first, unless its time is
+    /// over.
     pub(crate) fn put_subject(
         &mut self,
         fingerprint: Fingerprint,

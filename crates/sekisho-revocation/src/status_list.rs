@@ -29,11 +29,13 @@ const AT_ONCE: usize = 4;
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Asks the status lists of one issuer, by [Token Status List](https://datatracker.ietf.org/doc/draft-ietf-oauth-status-list/).
+/// Asks the status lists of one issuer, by [Token Status
+/// List](https://datatracker.ietf.org/doc/draft-ietf-oauth-status-list/).
 ///
-/// A token names its place by `status.status_list`: an index and the address of a list. The address only selects among the lists that were
-/// [configured](StatusListBuilder::with_list): none is ever fetched because a token says so from anywhere else. Lists are signed JWTs of the
-/// type `statuslist+jwt`, fetched in the background ([`follow`](Self::follow)) and kept in memory; a look-up allocates nothing.
+/// A token names its place by `status.status_list`: an index and the address of a list. The address only selects
+/// among the lists that were [configured](StatusListBuilder::with_list): none is ever fetched because a token says so
+/// from anywhere else. Lists are signed JWTs of the type `statuslist+jwt`, fetched in the background
+/// ([`follow`](Self::follow)) and kept in memory; a look-up allocates nothing.
 ///
 /// | the principal | answer |
 /// |---|---|
@@ -45,8 +47,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// | status 0 (VALID) | not withdrawn |
 /// | status 1 (INVALID), 2 (SUSPENDED) or any other | withdrawn |
 ///
-/// A list is used for its `ttl`, until its `exp`, and for the [configured time](StatusListBuilder::with_max_lifetime), whichever ends first; that is how
-/// late a withdrawal can take effect. It is fetched anew before that. When that fails, it is used until its end and no longer.
+/// A list is used for its `ttl`, until its `exp`, and for the [configured
+/// time](StatusListBuilder::with_max_lifetime), whichever ends first; that is how late a withdrawal can take effect.
+/// It is fetched anew before that. When that fails, it is used until its end and no longer.
 ///
 /// # Examples
 /// ```no_run
@@ -112,8 +115,8 @@ impl StatusListBuilder {
         self
     }
 
-    /// Allows all lists below this address, which must end in a slash. They are loaded when a verified token first names them; that
-    /// request gets 503 with `Retry-After: 1`.
+    /// Allows all lists below this address, which must end in a slash. They are loaded when a verified token first
+    /// names them; that request gets 503 with `Retry-After: 1`.
     ///
     /// What follows must be plain path: letters, digits, `-._~` and slashes, no empty or dotted segments.
     pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
@@ -129,13 +132,15 @@ impl StatusListBuilder {
 
     /// Sets how many lists are kept at most. Default 64.
     ///
-    /// One more pushes out the list below a prefix that was not asked for longest, if that is ten minutes or more; else its tokens get 503.
+    /// One more pushes out the list below a prefix that was not asked for longest, if that is ten minutes or more;
+    /// else its tokens get 503.
     pub const fn with_max_lists(mut self, lists: usize) -> Self {
         self.max_lists = lists;
         self
     }
 
-    /// Sets how long a list may be once decompressed, in bytes. Default 2,000,000: sixteen million tokens with one bit each.
+    /// Sets how long a list may be once decompressed, in bytes. Default 2,000,000: sixteen million tokens with one
+    /// bit each.
     pub const fn with_max_list_bytes(mut self, bytes: usize) -> Self {
         self.rules.max_bytes = bytes;
         self
@@ -147,7 +152,8 @@ impl StatusListBuilder {
         self
     }
 
-    /// Sets for how long a list is used at most, whatever it states, default 1 h; at least 10 s, which is also the least that a `ttl` can ask for.
+    /// Sets for how long a list is used at most, whatever it states, default 1 h; at least 10 s, which is also the
+    /// least that a `ttl` can ask for.
     pub const fn with_max_lifetime(mut self, lifetime: Duration) -> Self {
         self.rules.max_lifetime = lifetime;
         self
@@ -162,8 +168,9 @@ impl StatusListBuilder {
     /// Builds the check. It asks nobody yet.
     ///
     /// # Errors
-    /// [`ConfigError`] when no list is allowed, or more than are kept; for an address that is neither `https` nor `http` to this machine, or has a
-    /// user name or a fragment; for a prefix that has a query or does not end in a slash; for bounds of zero, or a longest lifetime below 10 s.
+    /// [`ConfigError`] when no list is allowed, or more than are kept; for an address that is neither `https` nor
+    /// `http` to this machine, or has a user name or a fragment; for a prefix that has a query or does not end in a
+    /// slash; for bounds of zero, or a longest lifetime below 10 s.
     pub fn build(self) -> Result<StatusListCheck, ConfigError> {
         let Self { issuer, keys, client, lists, prefixes, requires_status, max_lists, rules, timeout } = self;
         if lists.is_empty() && prefixes.is_empty() {

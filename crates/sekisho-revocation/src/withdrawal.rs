@@ -11,14 +11,16 @@ const LONGEST_ID: usize = 4096;
 /// The end of the year 9999, the last second that JSON dates here can hold; it stands for "never".
 const LAST: UnixSeconds = UnixSeconds::new(253_402_300_799);
 
-/// Is one thing that an issuer has withdrawn before its time: a token, a session, or all that a subject got before an instant.
+/// Is one thing that an issuer has withdrawn before its time: a token, a session, or all that a subject got before an
+/// instant.
 ///
-/// It names by issuer and id, never by a token or a token's hash: the same token can be written in several ways, and would
-/// slip through under another one.
+/// It names by issuer and id, never by a token or a token's hash: the same token can be written in several ways, and
+/// would slip through under another one.
 ///
-/// It holds until its end, which is when the last credential that it speaks of has expired. A list holds it
-/// [for five minutes more](crate::RevocationList), because a verifier with leeway takes a token a while beyond its expiry. Withdrawals can be repeated,
-/// and arrive in any order: of several for one id the latest end holds, and for a subject the latest `not_before`.
+/// It holds until its end, which is when the last credential that it speaks of has expired. A list holds it [for five
+/// minutes more](crate::RevocationList), because a verifier with leeway takes a token a while beyond its expiry.
+/// Withdrawals can be repeated, and arrive in any order: of several for one id the latest end holds, and for a
+/// subject the latest `not_before`.
 ///
 /// `Debug` shows the issuer, the kind and the end; ids are personal data.
 ///
@@ -49,8 +51,8 @@ pub enum Withdrawn {
     Session(Box<str>),
     /// All credentials of a subject that were issued before `not_before`.
     ///
-    /// Refused is `iat < not_before`, in whole seconds, and whatever has no `iat`. A credential issued in the very second
-    /// `not_before` passes, as with `nbf`.
+    /// Refused is `iat < not_before`, in whole seconds, and whatever has no `iat`. A credential issued in the very
+    /// second `not_before` passes, as with `nbf`.
     Subject {
         /// `sub`
         subject: Box<str>,
@@ -75,7 +77,8 @@ pub enum WithdrawalError {
     /// The text is longer than [`Withdrawal::MAX_JSON_BYTES`].
     #[error("a withdrawal is longer than allowed")]
     TooLarge,
-    /// Not a JSON object with `iss`, `until` and exactly one of `jti`, `sid` or `sub` with `not_before`, or with more than that.
+    /// Not a JSON object with `iss`, `until` and exactly one of `jti`, `sid` or `sub` with `not_before`, or with more
+    /// than that.
     #[error("not the JSON of a withdrawal")]
     Malformed,
 }
@@ -106,7 +109,8 @@ impl Withdrawal {
         Self::new(issuer, Withdrawn::Session(checked(session_id)?), until)
     }
 
-    /// Withdraws all credentials of a subject that were issued before `not_before`, and those that do not say when they were.
+    /// Withdraws all credentials of a subject that were issued before `not_before`, and those that do not say when
+    /// they were.
     ///
     /// - `not_before`: the first second whose credentials are valid.
     /// - `until`: when the last of the others has expired; [`UnixSeconds::MAX`] if that is not known.
@@ -148,7 +152,8 @@ impl Withdrawal {
         Self::token(principal.issuer(), &token_id, principal.expires_at().unwrap_or(LAST))
     }
 
-    /// Withdraws the session at the issuer that this principal's credential belongs to; see [`session`](Self::session) for `until`.
+    /// Withdraws the session at the issuer that this principal's credential belongs to; see
+    /// [`session`](Self::session) for `until`.
     ///
     /// # Errors
     /// [`WithdrawalError::NoSuchId`] when it has no `sid`; as for [`session`](Self::session).
@@ -159,11 +164,13 @@ impl Withdrawal {
 
     /// Reads what [`to_json`](Self::to_json) writes.
     ///
-    /// Strict, so that no reader understands less than the writer meant: one object with `iss`, `until` and exactly one of
-    /// `jti`, `sid`, or `sub` with `not_before`; strings and whole numbers of seconds; nothing twice, nothing else.
+    /// Strict, so that no reader understands less than the writer meant: one object with `iss`, `until` and exactly
+    /// one of `jti`, `sid`, or `sub` with `not_before`; strings and whole numbers of seconds; nothing twice, nothing
+    /// else.
     ///
     /// # Errors
-    /// [`WithdrawalError::TooLarge`], [`WithdrawalError::Malformed`], [`WithdrawalError::Issuer`], [`WithdrawalError::Id`].
+    /// [`WithdrawalError::TooLarge`], [`WithdrawalError::Malformed`], [`WithdrawalError::Issuer`],
+    /// [`WithdrawalError::Id`].
     pub fn from_json(text: &[u8]) -> Result<Self, WithdrawalError> {
         if text.len() > Self::MAX_JSON_BYTES {
             return Err(WithdrawalError::TooLarge);
@@ -256,8 +263,8 @@ impl fmt::Debug for Withdrawn {
     }
 }
 
-/// Writes JSON in which no `$` stands plainly: a text with `$serde_json::private::` in it, which strict readers refuse, must not
-/// make a whole feed unreadable because some user chose it for a name.
+/// Writes JSON in which no `$` stands plainly: a text with `$serde_json::private::` in it, which strict readers
+/// refuse, must not make a whole feed unreadable because some user chose it for a name.
 pub(crate) fn write(value: &Value) -> String {
     value.to_string().replace('$', "\\u0024")
 }

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 /// - `feed`: without any withdrawal of the issuer `https://suite.example` yet.
 /// - `push`: withdraws something, where the feed listens.
 ///
-/// It checks that a snapshot holds everything, that nothing falls between snapshot and changes, that a quiet feed shows that it
-/// is alive, and what cursors promise. It takes a few times the feed's patience.
+/// It checks that a snapshot holds everything, that nothing falls between snapshot and changes, that a quiet feed
+/// shows that it is alive, and what cursors promise. It takes a few times the feed's patience.
 ///
 /// # Panics
 /// When the feed breaks the contract; the message says where.

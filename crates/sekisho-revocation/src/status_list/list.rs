@@ -8,7 +8,8 @@ use sekisho_core::json::JsonObject;
 
 /// By how much the publisher's clock may differ from ours.
 pub(super) const LEEWAY: Duration = Duration::from_secs(60);
-/// The shortest time for which a list is used, unless it expires earlier: what a `ttl` of one second would do to its server.
+/// The shortest time for which a list is used, unless it expires earlier: what a `ttl` of one second would do to its
+/// server.
 const LEAST_LIFETIME: Duration = Duration::from_secs(10);
 
 /// Says what a list must be like.

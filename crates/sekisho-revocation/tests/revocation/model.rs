@@ -107,7 +107,8 @@ proptest! {
             }.unwrap()
         };
         let mut other = withdrawals.clone();
-        other.sort_by_key(|(kind, id, a, b)| (u64::from(*kind) * 7 + u64::from(*id) * 31 + a * 17 + b).wrapping_mul(shuffle | 1));
+        let place = |(kind, id, a, b): &(u8, u8, u64, u64)| u64::from(*kind) * 7 + u64::from(*id) * 31 + a * 17 + b;
+        other.sort_by_key(|withdrawal| place(withdrawal).wrapping_mul(shuffle | 1));
         // And each twice.
         other.extend(withdrawals.clone());
         let (one, two) = (list(100), list(100));
