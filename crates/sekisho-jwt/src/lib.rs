@@ -6,6 +6,7 @@ mod base64;
 mod builder;
 mod cache;
 mod claims;
+mod document;
 mod header;
 #[cfg(feature = "interop-jsonwebtoken")]
 pub mod interop;
@@ -22,6 +23,7 @@ mod verifier;
 
 pub use builder::{Jwt, JwtBuilder, JwtIssuer, JwtStart};
 pub use cache::CacheLimits;
+pub use document::DocumentVerifier;
 #[cfg(feature = "jwe")]
 pub use jwe::{ContentEncryption, DecryptionKey, KeyManagement, encrypt};
 pub use profile::{CustomProfile, Profile};

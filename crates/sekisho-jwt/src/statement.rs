@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use sekisho_core::json::JsonObject;
 use sekisho_core::{Claim, ConfigError, Refusal, Reject, UnixSeconds, claims};
-use sekisho_jwks::{KeyFamily, KeyQuery, KeySource};
+use sekisho_jwks::{KeyFamily, KeySource};
 
 use crate::Algorithm;
 use crate::algorithms::AlgorithmSet;
-use crate::header::{Header, normal_type};
-use crate::signature::{self, Checked, Compact};
-use crate::trace::Silent;
+use crate::document::DocumentVerifier;
+use crate::header::normal_type;
 use crate::verified::Verified;
-use crate::verifier::parse_claims;
 
 /// Verifies signed JWTs that state something and are nobody's access token: introspection answers
 /// ([RFC 9701](https://www.rfc-editor.org/rfc/rfc9701)), ID tokens on their way through a gateway.
@@ -34,12 +32,8 @@ use crate::verifier::parse_claims;
 pub struct StatementVerifier {
     issuer: Arc<str>,
     audiences: Arc<[Box<str>]>,
-    keys: Arc<dyn KeySource>,
-    algorithms: AlgorithmSet,
     leeway: Duration,
-    types: Vec<String>,
-    takes_absent_type: bool,
-    longest: usize,
+    document: DocumentVerifier,
 }
 
 impl StatementVerifier {
@@ -57,36 +51,28 @@ impl StatementVerifier {
         let (issuer, audience) = (issuer.into(), audience.into());
         crate::builder::check_name("issuer", &issuer)?;
         crate::builder::check_name("audience", &audience)?;
-        Ok(Self {
-            issuer,
-            audiences: [audience].into(),
-            keys,
-            algorithms: AlgorithmSet::asymmetric(),
-            leeway: Duration::from_secs(60),
-            types: Vec::new(),
-            takes_absent_type: false,
-            longest: 64 * 1024,
-        })
+        let (audiences, document) = ([audience].into(), DocumentVerifier::untyped(keys));
+        Ok(Self { issuer, audiences, leeway: Duration::from_secs(60), document })
     }
 
     /// Takes statements with this `typ`, compared without regard to case and to a leading `application/`.
     #[must_use]
     pub fn with_type(mut self, kind: &str) -> Self {
-        self.types.push(normal_type(kind));
+        self.document.types.push(normal_type(kind));
         self
     }
 
     /// Takes statements without `typ` too, as ID tokens often are.
     #[must_use]
     pub const fn with_absent_type(mut self) -> Self {
-        self.takes_absent_type = true;
+        self.document.takes_absent_type = true;
         self
     }
 
     /// Sets which algorithms may sign; shared secrets are left out whatever is named. Default: all with a public key.
     #[must_use]
     pub fn with_algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
-        self.algorithms =
+        self.document.algorithms =
             AlgorithmSet::new(algorithms.into_iter().filter(|algorithm| algorithm.family() != KeyFamily::Hmac));
         self
     }
@@ -106,31 +92,8 @@ impl StatementVerifier {
     /// [`Refusal::Failure`] when no keys are at hand; [`Reject::Signature`]; [`Reject::Issuer`], [`Reject::Audience`], or either
     /// of them missing or misshapen; [`Reject::Expired`], [`Reject::NotYetValid`], [`Reject::IssuedInFuture`].
     pub async fn verify(&self, token: &str, now: UnixSeconds) -> Result<Verified<JsonObject>, Refusal> {
-        if token.len() > self.longest {
-            return Err(Reject::TooLarge.into());
-        }
-        let compact = Compact::split(token)?;
-        let header = Header::parse(compact.header)?;
-        let fits = match header.kind.as_deref() {
-            None => self.takes_absent_type,
-            Some(kind) => self.types.iter().any(|taken| taken == kind),
-        };
-        if !fits {
-            return Err(Reject::Type.into());
-        }
-        if !self.algorithms.contains(header.algorithm) {
-            return Err(Reject::Algorithm.into());
-        }
-        if let Checked::FetchNeeded = signature::check(&*self.keys, &header, &compact, None, now, &mut Silent)? {
-            let query = KeyQuery { kid: header.kid.as_deref(), algorithm: header.algorithm };
-            let fetched = self.keys.fetch(query, now).await;
-            let again = signature::check(&*self.keys, &header, &compact, Some(fetched), now, &mut Silent)?;
-            // A source that answers so breaks its contract; nothing is believed by that.
-            if let Checked::FetchNeeded = again {
-                return Err(Reject::UnknownKey.into());
-            }
-        }
-        Ok(Verified::new(self.check_claims(parse_claims(compact.payload)?, now)?))
+        let claims = self.document.verify(token, now).await?;
+        Ok(Verified::new(self.check_claims(claims.into_inner(), now)?))
     }
 
     fn check_claims(&self, claims: JsonObject, now: UnixSeconds) -> Result<JsonObject, Reject> {
@@ -147,11 +110,11 @@ impl StatementVerifier {
 
 impl fmt::Debug for StatementVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { issuer, audiences, types, .. } = self;
+        let Self { issuer, audiences, document, leeway: _ } = self;
         f.debug_struct("StatementVerifier")
             .field("issuer", issuer)
             .field("audiences", audiences)
-            .field("types", types)
+            .field("types", &document.types)
             .finish_non_exhaustive()
     }
 }

@@ -11,6 +11,7 @@ mod issuer;
 mod key_source_suite;
 #[cfg(feature = "opaque")]
 mod reference_store_suite;
+mod revocation_feed_suite;
 mod served;
 mod token;
 
@@ -22,5 +23,6 @@ pub use issuer::Issuer;
 pub use key_source_suite::key_source_suite;
 #[cfg(feature = "opaque")]
 pub use reference_store_suite::reference_store_suite;
+pub use revocation_feed_suite::revocation_feed_suite;
 pub use served::{Endpoint, Fault, ServedIssuer};
 pub use token::TokenBuilder;

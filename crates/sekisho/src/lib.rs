@@ -17,11 +17,13 @@ pub use sekisho_jwt::{
     self as jwt, Algorithm, Backend, CacheLimits, Claims, CustomProfile, Jwt, JwtBuilder, Profile, Signer, Trace,
     Verified, Verifier, jwks,
 };
-#[cfg(feature = "testing")]
-pub use sekisho_testkit as testing;
 #[cfg(feature = "opaque")]
 pub use sekisho_opaque::{
     self as opaque, ClientCredentials, Introspection, Opaque, OutboundSwap, PhantomSwap, Reference, TokenSwap,
 };
+#[cfg(feature = "revocation")]
+pub use sekisho_revocation as revocation;
+#[cfg(feature = "testing")]
+pub use sekisho_testkit as testing;
 #[cfg(feature = "tower")]
 pub use sekisho_tower as tower;
