@@ -2,11 +2,11 @@
 
 use axum::body::Body;
 use axum::response::Response;
+use http::StatusCode;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, PRAGMA, REFERRER_POLICY,
     RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use http::StatusCode;
 use sekisho_core::{Failure, FailureKind};
 use serde_json::{Value, json};
 

@@ -114,12 +114,7 @@ impl Browser {
         }
         let token = format!("{}.{}", now.as_secs(), handle::encode(&self.tag(server, step, errand, now)));
         let field = |name, value: &str| format!(r#"<input type="hidden" name="{name}" value="{}">"#, escape(value));
-        Ok([
-            field("target", errand.target.name()),
-            field("request", &errand.request),
-            field("token", &token),
-        ]
-        .concat())
+        Ok([field("target", errand.target.name()), field("request", &errand.request), field("token", &token)].concat())
     }
 
     /// Tells whether a form was written for this browser, this step, this errand and, beyond the login, this session, and not too long ago.
@@ -165,7 +160,12 @@ impl Browser {
     }
 
     /// Adds the cookies that changed to an answer.
-    pub(crate) fn set_cookies(&self, server: &AuthorizationServer, response: &mut Response, before: Option<HandleHash>) {
+    pub(crate) fn set_cookies(
+        &self,
+        server: &AuthorizationServer,
+        response: &mut Response,
+        before: Option<HandleHash>,
+    ) {
         let is_secure = server.parts().issuer.is_secure();
         let secure = if is_secure { "; Secure" } else { "" };
         if let (true, Some(id)) = (self.id_is_new, &self.id) {

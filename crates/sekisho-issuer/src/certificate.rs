@@ -5,10 +5,10 @@ use subtle::ConstantTimeEq;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
+use crate::CertificateRule;
 use crate::address::AddressRange;
 use crate::handle;
 use crate::incoming::{Incoming, is_trusted};
-use crate::CertificateRule;
 
 /// Bounds a certificate in bytes.
 const LONGEST: usize = 16 * 1024;

@@ -6,8 +6,8 @@ use sekisho_core::{ConfigError, Failure, Secret};
 use sekisho_jwks::{Algorithm, KeySource};
 use serde::{Deserialize, Serialize};
 
-use crate::handle::{self, HandleHash, Purpose};
 use crate::ScopeSet;
+use crate::handle::{self, HandleHash, Purpose};
 use crate::redirect::{RedirectUri, check_origin, check_redirect_uri};
 
 mod builder;
@@ -166,9 +166,8 @@ impl ClientSecret {
             (Self::SHORTEST..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
         };
         let text = secret.expose_str().filter(fits);
-        let text = text.ok_or_else(|| {
-            ConfigError::new("a client secret must be random, of 32 to 512 visible ASCII characters")
-        })?;
+        let text = text
+            .ok_or_else(|| ConfigError::new("a client secret must be random, of 32 to 512 visible ASCII characters"))?;
         Ok(Self(HandleHash::of(Purpose::ClientSecret, text)))
     }
 

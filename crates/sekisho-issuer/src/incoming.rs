@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, ORIGIN};
 use http::Request;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, ORIGIN};
 use sekisho_core::UnixSeconds;
 
 use crate::address::AddressRange;
@@ -41,7 +41,8 @@ impl Incoming {
     }
 
     pub(crate) fn authorization(&self) -> Result<Option<&str>, OAuthError> {
-        self.one(&AUTHORIZATION).map_err(|()| OAuthError::request("more than one Authorization header, or a malformed one"))
+        self.one(&AUTHORIZATION)
+            .map_err(|()| OAuthError::request("more than one Authorization header, or a malformed one"))
     }
 
     /// Returns a cookie that came exactly once.
@@ -105,7 +106,8 @@ impl Incoming {
         if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             return Err(OAuthError { status: 415, ..OAuthError::request("the body must be a form") });
         }
-        let bytes = axum::body::to_bytes(body, form::LONGEST).await.map_err(|_| OAuthError::from(FormError::TooLarge))?;
+        let bytes =
+            axum::body::to_bytes(body, form::LONGEST).await.map_err(|_| OAuthError::from(FormError::TooLarge))?;
         Ok(zeroize::Zeroizing::new(bytes.to_vec()))
     }
 }

@@ -28,7 +28,11 @@ impl IssuerName {
         let fits = path.is_empty()
             || (path.starts_with('/') && !path.ends_with('/') && path.bytes().all(plain) && url.path() == path);
         let is_secure = url.scheme() == "https";
-        if !fits || path.contains("//") || name.len() > 512 || !(is_secure || url.scheme() == "http" && is_loopback(&url)) {
+        if !fits
+            || path.contains("//")
+            || name.len() > 512
+            || !(is_secure || url.scheme() == "http" && is_loopback(&url))
+        {
             return Err(refuse());
         }
         Ok(Self { name: name.to_owned(), origin, path: path.to_owned(), is_secure })
@@ -86,7 +90,12 @@ mod tests {
         ] {
             assert!(IssuerName::parse(bad).is_err(), "{bad:?}");
         }
-        for good in ["https://id.example", "https://id.example:8443/realms/shop", "http://127.0.0.1:3000", "http://localhost:1/a"] {
+        for good in [
+            "https://id.example",
+            "https://id.example:8443/realms/shop",
+            "http://127.0.0.1:3000",
+            "http://localhost:1/a",
+        ] {
             assert_eq!(IssuerName::parse(good).unwrap().as_str(), good);
         }
     }

@@ -134,7 +134,10 @@ mod tests {
     #[test]
     fn parameters_are_added_after_those_that_are_there() {
         assert_eq!(with_parameters("https://a.example/cb", &[("code", "a b&c")]), "https://a.example/cb?code=a+b%26c");
-        assert_eq!(with_parameters("https://a.example/cb?x=1", &[("a", "1"), ("b", "2")]), "https://a.example/cb?x=1&a=1&b=2");
+        assert_eq!(
+            with_parameters("https://a.example/cb?x=1", &[("a", "1"), ("b", "2")]),
+            "https://a.example/cb?x=1&a=1&b=2"
+        );
         assert_eq!(form_action("https://a.example:8443/cb").as_deref(), Some("https://a.example:8443"));
         assert_eq!(form_action("http://[::1]:80/cb").as_deref(), Some("http:"));
         assert_eq!(form_action("com.example.app:/cb").as_deref(), Some("com.example.app:"));

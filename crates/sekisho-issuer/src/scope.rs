@@ -107,8 +107,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_list_of_scopes() {
-        let many = vec!["a"; 3].join(" ") + &" b".repeat(1);
-        assert_eq!(ScopeSet::parse(&many).unwrap().to_string(), "a b");
+        assert_eq!(ScopeSet::parse("a a b a").unwrap().to_string(), "a b");
         let too_many = (0..65).map(|n| format!("s{n}")).collect::<Vec<_>>().join(" ");
         for bad in ["", " ", "a  b", " a", "a ", "a\tb", "a\"b", "a\\b", "ü", "a\nb", &too_many, &"x".repeat(2049)] {
             assert_eq!(ScopeSet::parse(bad), None, "{bad:?}");

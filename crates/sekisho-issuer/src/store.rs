@@ -220,12 +220,7 @@ pub trait DeviceStore: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`Failure`] when it cannot be told; the approval may be taken.
-    async fn poll_device(
-        &self,
-        device: &HandleHash,
-        client_id: &str,
-        now: UnixSeconds,
-    ) -> Result<DevicePoll, Failure>;
+    async fn poll_device(&self, device: &HandleHash, client_id: &str, now: UnixSeconds) -> Result<DevicePoll, Failure>;
 }
 
 /// Answers a device.

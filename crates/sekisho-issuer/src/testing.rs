@@ -51,7 +51,11 @@ fn seconds(count: u64) -> Duration {
 }
 
 fn login(now: UnixSeconds) -> Authentication {
-    Authentication { time: now, context: Some("urn:high".to_owned()), methods: vec!["pwd".to_owned(), "otp".to_owned()] }
+    Authentication {
+        time: now,
+        context: Some("urn:high".to_owned()),
+        methods: vec!["pwd".to_owned(), "otp".to_owned()],
+    }
 }
 
 fn grant(now: UnixSeconds) -> Grant {
@@ -159,7 +163,10 @@ async fn refresh(store: &Arc<dyn IssuerStore>, now: UnixSeconds) {
     assert_eq!(now_kept.current, second);
     assert!(rotate(second, third, 10_000, 149).await);
     assert!(store.refresh_family(&first.family, at(299)).await.expect(WORKS).is_some());
-    assert!(store.refresh_family(&first.family, at(300)).await.expect(WORKS).is_none(), "use does not prolong it for ever");
+    assert!(
+        store.refresh_family(&first.family, at(300)).await.expect(WORKS).is_none(),
+        "use does not prolong it for ever"
+    );
     assert!(!rotate(third, hash(), 10_000, 300).await);
     assert!(!store.rotate_refresh(&hash(), &third, &hash(), at(150), now).await.expect(WORKS), "no such family");
     store.revoke_grant(&kept.id, at(150)).await.expect(WORKS);
@@ -174,7 +181,8 @@ async fn references(store: &dyn IssuerStore, now: UnixSeconds) {
     let at = |later| now.saturating_add(seconds(later));
     let kept = grant(now);
     store.begin_grant(&kept, None, now).await.expect(WORKS);
-    let claims = Claims(Map::from_iter([("sub".to_owned(), json!("ü\"")), ("nested".to_owned(), json!({ "a": [1, null] }))]));
+    let claims =
+        Claims(Map::from_iter([("sub".to_owned(), json!("ü\"")), ("nested".to_owned(), json!({ "a": [1, null] }))]));
     let token = |grant| ReferenceRecord {
         token: hash(),
         grant,
@@ -269,13 +277,20 @@ async fn devices(store: &dyn IssuerStore, now: UnixSeconds) {
     assert_eq!(poll(&asked, "tv", 13).await, DevicePoll::SlowDown, "the interval grew to 10 s");
     assert_eq!(poll(&asked, "tv", 28).await, DevicePoll::Pending, "after 15 s");
     let undecided = store.undecided_device(&asked.user_code, now).await.expect(WORKS).expect("waits for a word");
-    assert_eq!((undecided.device, &undecided.client_id, &undecided.scope), (asked.device, &asked.client_id, &asked.scope));
+    assert_eq!(
+        (undecided.device, &undecided.client_id, &undecided.scope),
+        (asked.device, &asked.client_id, &asked.scope)
+    );
     let allowed = grant(now);
     assert!(!store.decide_device(&hash(), Some(&allowed), now).await.expect(WORKS), "no such request");
     assert!(store.decide_device(&asked.user_code, Some(&allowed), at(30)).await.expect(WORKS));
     assert!(!store.decide_device(&asked.user_code, None, at(30)).await.expect(WORKS), "it is decided once");
     assert_eq!(store.undecided_device(&asked.user_code, at(30)).await.expect(WORKS), None);
-    assert_eq!(store.grant(&allowed.id, at(30)).await.expect(WORKS), Some(allowed.clone()), "the grant began with the word");
+    assert_eq!(
+        store.grant(&allowed.id, at(30)).await.expect(WORKS),
+        Some(allowed.clone()),
+        "the grant began with the word"
+    );
     assert_eq!(poll(&asked, "other", 31).await, DevicePoll::Unknown);
     assert_eq!(poll(&asked, "tv", 31).await, DevicePoll::Approved(Box::new(allowed)));
     assert_eq!(poll(&asked, "tv", 60).await, DevicePoll::Unknown, "it is told once");
@@ -288,7 +303,10 @@ async fn devices(store: &dyn IssuerStore, now: UnixSeconds) {
     let late = request();
     assert!(store.begin_device(&late, now).await.expect(WORKS));
     assert_eq!(store.undecided_device(&late.user_code, at(600)).await.expect(WORKS), None);
-    assert!(!store.decide_device(&late.user_code, Some(&grant(now)), at(600)).await.expect(WORKS), "too late for a word");
+    assert!(
+        !store.decide_device(&late.user_code, Some(&grant(now)), at(600)).await.expect(WORKS),
+        "too late for a word"
+    );
     assert_eq!(poll(&late, "tv", 600).await, DevicePoll::Expired);
     assert_eq!(poll(&late, "tv", 1199).await, DevicePoll::Expired);
     assert_eq!(poll(&late, "tv", 1200).await, DevicePoll::Unknown);
@@ -323,7 +341,8 @@ async fn races(store: &Arc<dyn IssuerStore>, now: UnixSeconds) {
         tasks.push(async move {
             let to = hash();
             let taken = store.take_code(&code, now).await.expect(WORKS);
-            let rotated = store.rotate_refresh(&family.family, &family.current, &to, now.saturating_add(seconds(50)), now);
+            let rotated =
+                store.rotate_refresh(&family.family, &family.current, &to, now.saturating_add(seconds(50)), now);
             let rotated = rotated.await.expect(WORKS);
             let first = store.count(&key, now.saturating_add(seconds(50)), now).await.expect(WORKS) == 1;
             (matches!(taken, TakenCode::Fresh(_)), rotated, first)
@@ -366,9 +385,7 @@ mod tests {
     async fn a_full_memory_fails_and_forgets_nobody() {
         use crate::store::{CountStore as _, GrantStore as _};
         let now = UnixSeconds::new(1_764_072_000);
-        let mut limits = MemoryLimits::default();
-        limits.entries = 2;
-        let store = MemoryStore::with_limits(limits);
+        let store = MemoryStore::with_limits(MemoryLimits { entries: 2 });
         let (a, b) = (grant(now), grant(now));
         store.begin_grant(&a, None, now).await.unwrap();
         store.begin_grant(&b, None, now).await.unwrap();

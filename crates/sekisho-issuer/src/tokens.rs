@@ -63,7 +63,13 @@ impl<'a> AccessToken<'a> {
     }
 
     /// Writes the claims ([RFC 9068 §2.2](https://www.rfc-editor.org/rfc/rfc9068#section-2.2)).
-    fn claims(&self, server: &AuthorizationServer, id: &str, now: UnixSeconds, ends: UnixSeconds) -> Map<String, Value> {
+    fn claims(
+        &self,
+        server: &AuthorizationServer,
+        id: &str,
+        now: UnixSeconds,
+        ends: UnixSeconds,
+    ) -> Map<String, Value> {
         let issuer = server.issuer();
         let mut claims = self.extra.cloned().unwrap_or_default();
         // Marks of other kinds of tokens, and what binds a token: not for others to write.
@@ -90,7 +96,10 @@ impl<'a> AccessToken<'a> {
         set("sid", self.sid.map(Into::into));
         set("auth_time", self.authentication.map(|login| login.time.as_secs().into()));
         set("acr", self.authentication.and_then(|login| login.context.clone()).map(Into::into));
-        set("amr", self.authentication.filter(|login| !login.methods.is_empty()).map(|login| login.methods.clone().into()));
+        set(
+            "amr",
+            self.authentication.filter(|login| !login.methods.is_empty()).map(|login| login.methods.clone().into()),
+        );
         set("act", self.actor.clone());
         set("cnf", self.thumbprint.map(|thumbprint| json!({ "x5t#S256": handle::encode(&thumbprint) })));
         claims
@@ -99,7 +108,11 @@ impl<'a> AccessToken<'a> {
 
 impl AuthorizationServer {
     /// Makes an access token in the client's format, and keeps it if it is a reference token.
-    pub(crate) async fn make_access_token(&self, token: AccessToken<'_>, now: UnixSeconds) -> Result<MadeToken, Failure> {
+    pub(crate) async fn make_access_token(
+        &self,
+        token: AccessToken<'_>,
+        now: UnixSeconds,
+    ) -> Result<MadeToken, Failure> {
         let parts = self.parts();
         let lifetime = token.lifetime.or(token.client.access_token_lifetime).unwrap_or(parts.lifetimes.access_token);
         let ends = now.saturating_add(lifetime).min(token.not_after);

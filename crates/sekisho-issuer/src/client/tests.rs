@@ -30,9 +30,12 @@ fn refuses_redirect_uris_that_cannot_be_trusted() {
         assert!(confidential("c").with_redirect_uri(bad).build().is_err(), "{bad:?}");
         assert!(confidential("c").with_post_logout_redirect_uri(bad).build().is_err(), "{bad:?}");
     }
-    for good in
-        ["https://shop.example/cb", "https://shop.example:8443/cb?x=1", "http://127.0.0.1:3000/cb", "http://localhost/cb"]
-    {
+    for good in [
+        "https://shop.example/cb",
+        "https://shop.example:8443/cb?x=1",
+        "http://127.0.0.1:3000/cb",
+        "http://localhost/cb",
+    ] {
         assert!(confidential("c").with_redirect_uri(good).build().is_ok(), "{good:?}");
     }
     assert!(Client::public("app").with_redirect_uri("com.example.app:/cb").build().is_ok());
@@ -54,7 +57,9 @@ fn refuses_what_does_not_go_together() {
     assert!(confidential("a").with_audience("").build().is_err());
     assert!(confidential("a").with_access_token_lifetime(Duration::ZERO).build().is_err());
     assert!(confidential("a").with_access_token_lifetime(Duration::from_secs(86_401)).build().is_err());
-    for origin in ["*", "null", "https://shop.example/", "https://shop.example/a", "http://shop.example", "shop.example"] {
+    for origin in
+        ["*", "null", "https://shop.example/", "https://shop.example/a", "http://shop.example", "shop.example"]
+    {
         assert!(confidential("a").with_origin(origin).build().is_err(), "{origin}");
     }
     assert!(confidential("a").with_origin("https://shop.example").build().is_ok());

@@ -30,7 +30,11 @@ pub(super) enum Unusable {
     /// Nobody can be told but the user: client or redirect URI are not trusted.
     Page(&'static str),
     /// The client is told, through the browser.
-    Client { redirect_uri: String, state: Option<String>, error: OAuthError },
+    Client {
+        redirect_uri: String,
+        state: Option<String>,
+        error: OAuthError,
+    },
     Failure(Failure),
 }
 
@@ -121,7 +125,9 @@ pub(super) async fn proceed(
     let session = match browser.session.clone() {
         Some(session) if progress != Progress::Begun || !request.needs_login(&session, now) => session,
         _ if progress == Progress::Denied => return Err(request.refuse(denied())),
-        _ if request.prompt == Prompt::None => return Err(request.refuse(OAuthError::new("login_required", "nobody is logged in"))),
+        _ if request.prompt == Prompt::None => {
+            return Err(request.refuse(OAuthError::new("login_required", "nobody is logged in")));
+        }
         _ => return login_page(server, incoming, browser, &request, &errand),
     };
     if progress == Progress::Denied {
@@ -129,11 +135,14 @@ pub(super) async fn proceed(
     }
     // After a login that was asked for because of its context, without reaching one: to ask again would be a circle.
     if progress != Progress::Begun && !request.context_fits(&session) {
-        const UNMET: OAuthError = OAuthError::new("unmet_authentication_requirements", "the login reaches none of the contexts");
+        const UNMET: OAuthError =
+            OAuthError::new("unmet_authentication_requirements", "the login reaches none of the contexts");
         return Err(request.refuse(UNMET));
     }
     if progress != Progress::Begun && !request.user_fits(&session) {
-        return Err(request.refuse(OAuthError::new("login_required", "another user is logged in than the one who is due")));
+        return Err(
+            request.refuse(OAuthError::new("login_required", "another user is logged in than the one who is due"))
+        );
     }
     let parts = server.parts();
     let known = parts.store.consent(&session.subject, request.client.id()).await?;

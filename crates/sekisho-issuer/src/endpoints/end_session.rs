@@ -50,11 +50,15 @@ impl LogoutRequest {
         const MALFORMED: Unusable = Unusable::Page("The parameters are not well formed.");
         let form = Form::parse(query.as_bytes()).map_err(|_| MALFORMED)?;
         let hint = match form.get("id_token_hint") {
-            Some(token) => Some(read_hint(server, token, now).ok_or(Unusable::Page("The hint is no ID token of ours."))?),
+            Some(token) => {
+                Some(read_hint(server, token, now).ok_or(Unusable::Page("The hint is no ID token of ours."))?)
+            }
             None => None,
         };
         let id = match (&hint, form.get("client_id")) {
-            (Some(hint), Some(id)) if hint.client_id != id => return Err(Unusable::Page("The hint is another client's.")),
+            (Some(hint), Some(id)) if hint.client_id != id => {
+                return Err(Unusable::Page("The hint is another client's."));
+            }
             (Some(hint), _) => Some(hint.client_id.as_str()),
             (None, id) => id.filter(|id| id.len() <= 255),
         };
@@ -65,7 +69,9 @@ impl LogoutRequest {
         const UNKNOWN: Unusable = Unusable::Page("The application wants to go on in a place that is not its own.");
         let leads_to = match (form.get("post_logout_redirect_uri"), &client) {
             (None, _) => None,
-            (Some(uri), Some(client)) if client.post_logout_redirect_uris.iter().any(|own| own == uri) => Some(uri.to_owned()),
+            (Some(uri), Some(client)) if client.post_logout_redirect_uris.iter().any(|own| own == uri) => {
+                Some(uri.to_owned())
+            }
             _ => return Err(UNKNOWN),
         };
         let goes_to = leads_to.as_deref().map(|uri| match form.get("state") {
@@ -162,7 +168,11 @@ fn finished(server: &AuthorizationServer, request: &LogoutRequest, message: Mess
 
 impl AuthorizationServer {
     /// Ends a login and the grants that end with it.
-    pub(crate) async fn end_session(&self, session: &crate::store::SsoSession, now: UnixSeconds) -> Result<(), Failure> {
+    pub(crate) async fn end_session(
+        &self,
+        session: &crate::store::SsoSession,
+        now: UnixSeconds,
+    ) -> Result<(), Failure> {
         let store = &self.parts().store;
         // The grants first: if the second step fails, the user is still logged in and can try again.
         store.revoke_session_grants(&session.sid, now).await?;

@@ -7,13 +7,13 @@ use sekisho_core::UnixSeconds;
 use serde_json::{Map, Value, json};
 
 use super::token;
+use crate::AuthorizationServer;
 use crate::answer::{self, OAuthError, Refused};
 use crate::client_auth::{self, ProvedClient};
 use crate::form::Form;
 use crate::incoming::Incoming;
 use crate::inspect::Active;
 use crate::tokens::ACCESS_TYPE;
-use crate::AuthorizationServer;
 
 /// In which form the answer is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

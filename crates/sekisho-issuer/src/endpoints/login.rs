@@ -34,7 +34,8 @@ pub(super) async fn password(State(server): State<AuthorizationServer>, request:
         }
         let username = form.get("username").unwrap_or_default();
         let password = Secret::from(form.get("password").unwrap_or_default());
-        let fits = !username.is_empty() && username.len() <= LONGEST_USERNAME && !username.chars().any(char::is_control);
+        let fits =
+            !username.is_empty() && username.len() <= LONGEST_USERNAME && !username.chars().any(char::is_control);
         if !fits || password.is_empty() || password.len() > LONGEST_PASSWORD {
             return visit.ask_password(403, "", Some(Problem::Wrong));
         }
@@ -63,7 +64,8 @@ pub(super) async fn second_factor(State(server): State<AuthorizationServer>, req
         let form = read(&incoming, body).await?;
         let mut visit = Visit::of(&server, &incoming, &form).await?;
         let pending = form.get("pending").unwrap_or_default();
-        let fits = (1..=LONGEST_PENDING).contains(&pending.len()) && pending.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits =
+            (1..=LONGEST_PENDING).contains(&pending.len()) && pending.bytes().all(|byte| byte.is_ascii_graphic());
         if !visit.is_ours || !fits {
             return visit.ask_password(403, "", Some(Problem::Outdated));
         }
@@ -140,7 +142,12 @@ impl<'a> Visit<'a> {
         Ok(self.show(status, content))
     }
 
-    fn ask_code(&mut self, status: u16, pending: &PendingLogin, problem: Option<Problem>) -> Result<Response, Unusable> {
+    fn ask_code(
+        &mut self,
+        status: u16,
+        pending: &PendingLogin,
+        problem: Option<Problem>,
+    ) -> Result<Response, Unusable> {
         let hidden = self.browser.hidden(self.server, Step::Login, &self.errand, self.incoming.now)?;
         let pending = escape(handle::text(pending.handle()));
         let hidden = format!(r#"{hidden}<input type="hidden" name="pending" value="{pending}">"#);
@@ -219,5 +226,9 @@ async fn begin_session(
 
 /// Says that a form did not come from a page of ours.
 pub(super) const fn not_ours() -> OAuthError {
-    OAuthError { code: "invalid_request", description: "The page was open for too long. Please try again.", status: 403 }
+    OAuthError {
+        code: "invalid_request",
+        description: "The page was open for too long. Please try again.",
+        status: 403,
+    }
 }

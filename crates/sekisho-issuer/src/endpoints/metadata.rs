@@ -38,7 +38,13 @@ fn metadata(server: &AuthorizationServer) -> String {
     let signing: Vec<&str> = server.parts().keys.algorithms().iter().map(|algorithm| algorithm.name()).collect();
     let assertion: Vec<&str> = Algorithm::ASYMMETRIC.iter().map(|algorithm| algorithm.name()).collect();
     let grants: Vec<&str> = GrantKind::ALL.iter().map(|kind| kind.name()).collect();
-    let proofs = ["client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"];
+    let proofs = [
+        "client_secret_basic",
+        "client_secret_post",
+        "private_key_jwt",
+        "tls_client_auth",
+        "self_signed_tls_client_auth",
+    ];
     let with_none = ["none"].into_iter().chain(proofs).collect::<Vec<_>>();
     json!({
         "issuer": issuer.as_str(),

@@ -3,11 +3,11 @@
 use axum::response::Response;
 
 use super::token;
+use crate::AuthorizationServer;
 use crate::answer::{self, OAuthError, Refused};
 use crate::client_auth;
 use crate::form::Form;
 use crate::incoming::Incoming;
-use crate::AuthorizationServer;
 
 /// Revokes a token of the client that asks: a refresh token with its whole grant, an access token alone. `token_type_hint` is not needed.
 pub(super) async fn answer(

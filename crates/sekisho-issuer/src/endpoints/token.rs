@@ -182,7 +182,8 @@ async fn refresh(
     form: &Form,
     now: UnixSeconds,
 ) -> Result<TokenAnswer, Refused> {
-    const REFUSED: OAuthError = OAuthError::grant("the refresh token is not known, used, ended, revoked, or another client's");
+    const REFUSED: OAuthError =
+        OAuthError::grant("the refresh token is not known, used, ended, revoked, or another client's");
     let token = form.get("refresh_token").ok_or(OAuthError::request("refresh_token is missing"))?;
     let (family, secret) = split(token).ok_or(REFUSED)?;
     let store = &server.parts().store;

@@ -5,9 +5,9 @@ use axum::response::Response;
 use http::header::{HeaderValue, WWW_AUTHENTICATE};
 use serde_json::Value;
 
+use crate::AuthorizationServer;
 use crate::answer::{self, Refused};
 use crate::incoming::Incoming;
-use crate::AuthorizationServer;
 
 /// Refuses by [RFC 6750 §3](https://www.rfc-editor.org/rfc/rfc6750#section-3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

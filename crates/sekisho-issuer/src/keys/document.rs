@@ -55,12 +55,7 @@ impl Drop for Kept {
     }
 }
 
-pub(super) fn seal(
-    master: &MasterKey,
-    revision: u64,
-    rings: &[Ring],
-    now: UnixSeconds,
-) -> Result<SealedKeys, Failure> {
+pub(super) fn seal(master: &MasterKey, revision: u64, rings: &[Ring], now: UnixSeconds) -> Result<SealedKeys, Failure> {
     let kept = |key: &SigningKey| key.to_pkcs8_der().map(|der| Kept(handle::encode(&der))).map_err(broken);
     let mut document = Document { rings: Vec::new() };
     for Ring { ring, signs_since } in rings {

@@ -29,7 +29,9 @@ impl MasterKey {
     /// [`ConfigError`] when it is anything else; a passphrase is no such key.
     pub fn from_text(text: &str) -> Result<Self, ConfigError> {
         let bytes = handle::decode(text.trim()).map(Secret::new).filter(|bytes| bytes.len() == 32);
-        bytes.map(Self).ok_or_else(|| ConfigError::new("the master key must be 32 random bytes as 43 characters of base64url"))
+        bytes
+            .map(Self)
+            .ok_or_else(|| ConfigError::new("the master key must be 32 random bytes as 43 characters of base64url"))
     }
 
     /// Writes the key, to be put where secrets are kept.

@@ -4,7 +4,8 @@ const START: UnixSeconds = UnixSeconds::new(1_764_072_000);
 
 async fn opened(store: &Arc<MemoryKeyStore>, master: &MasterKey) -> Result<IssuerKeys, Failure> {
     let store: Arc<dyn KeyStore> = Arc::clone(store) as Arc<dyn KeyStore>;
-    IssuerKeys::open(store, master.clone(), &[Algorithm::Ed25519, Algorithm::Es256], KeyRotation::default(), START).await
+    IssuerKeys::open(store, master.clone(), &[Algorithm::Ed25519, Algorithm::Es256], KeyRotation::default(), START)
+        .await
 }
 
 fn after(hours: u64) -> UnixSeconds {

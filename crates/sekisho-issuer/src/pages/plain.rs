@@ -1,4 +1,4 @@
-use super::{PageForm, Message, Page, PageContent, Pages, Problem, escape};
+use super::{Message, Page, PageContent, PageForm, Pages, Problem, escape};
 
 /// Writes plain pages, with a name and a style sheet of one's own.
 ///
@@ -46,9 +46,8 @@ impl Pages for PlainPages {
         let style = escape(page.style_sheet);
         let main = match &page.content {
             PageContent::Login { form, client, username, problem } => {
-                let goes_to = client.map_or(String::new(), |client| {
-                    format!("<p>to go on to <strong>{}</strong></p>", escape(client))
-                });
+                let goes_to = client
+                    .map_or(String::new(), |client| format!("<p>to go on to <strong>{}</strong></p>", escape(client)));
                 let username = escape(username);
                 let fields = format!(
                     r#"<label>User name<input name="username" value="{username}" autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="256" required autofocus></label>
@@ -63,7 +62,8 @@ impl Pages for PlainPages {
                 format!("<h1>Second step</h1>{}{}", told(*problem), write_form(form, fields))
             }
             PageContent::Consent { form, client, scopes, user_code } => {
-                let items: String = scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope))).collect();
+                let items: String =
+                    scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope))).collect();
                 let code = user_code.map_or(String::new(), |code| {
                     format!("<p>Go on only if your device shows <strong>{}</strong>.</p>", escape(code))
                 });
@@ -77,7 +77,8 @@ impl Pages for PlainPages {
                 format!("<h1>Connect a device</h1>{}{}", told(*problem), write_form(form, fields))
             }
             PageContent::Logout { form, client } => {
-                let asked = client.map_or(String::new(), |client| format!("<p><strong>{}</strong> asks for it.</p>", escape(client)));
+                let asked = client
+                    .map_or(String::new(), |client| format!("<p><strong>{}</strong> asks for it.</p>", escape(client)));
                 format!("<h1>Sign out?</h1>{asked}{}", write_form(form, DECISION))
             }
             PageContent::Message(message) => say(*message),
@@ -106,7 +107,9 @@ fn told(problem: Option<Problem>) -> String {
         Some(Problem::TryLater(seconds)) => {
             format!(r#"<p role="alert">Too many attempts. Please wait {seconds} seconds.</p>"#)
         }
-        Some(Problem::Outdated) => r#"<p role="alert">This page was open for too long. Please try again.</p>"#.to_owned(),
+        Some(Problem::Outdated) => {
+            r#"<p role="alert">This page was open for too long. Please try again.</p>"#.to_owned()
+        }
     }
 }
 

@@ -208,8 +208,7 @@ impl GrantStore for MemoryStore {
         let tables = &mut *self.lock();
         let grants = &tables.grants;
         let grant_lives = |id: &GrantId| grants.contains_key(id);
-        let is_live =
-            |token: &ReferenceRecord| now < token.expires_at && token.grant.as_ref().is_none_or(grant_lives);
+        let is_live = |token: &ReferenceRecord| now < token.expires_at && token.grant.as_ref().is_none_or(grant_lives);
         self.room(&mut tables.references, is_live)?;
         tables.references.insert(token.token, token.clone());
         Ok(())
@@ -336,12 +335,7 @@ impl DeviceStore for MemoryStore {
         Ok(true)
     }
 
-    async fn poll_device(
-        &self,
-        device: &HandleHash,
-        client_id: &str,
-        now: UnixSeconds,
-    ) -> Result<DevicePoll, Failure> {
+    async fn poll_device(&self, device: &HandleHash, client_id: &str, now: UnixSeconds) -> Result<DevicePoll, Failure> {
         let tables = &mut *self.lock();
         let wanted = |device: &&mut Device| device.request.client_id == client_id && device.is_remembered(now);
         let Some(device) = tables.devices.get_mut(device).filter(wanted) else { return Ok(DevicePoll::Unknown) };

@@ -196,7 +196,9 @@ async fn a_login_is_asked_for_anew_when_the_client_wants_it_so() {
     browser.code("house", house, "openid").await;
     world.wait(100);
     assert!(browser.get(&ask(&[("max_age", "100")])).await.redirect().1.contains_key("code"));
-    for changes in [&[("max_age", "99")][..], &[("max_age", "0")], &[("prompt", "login")], &[("prompt", "select_account")]] {
+    for changes in
+        [&[("max_age", "99")][..], &[("max_age", "0")], &[("prompt", "login")], &[("prompt", "select_account")]]
+    {
         let page = browser.get(&ask(changes)).await;
         assert!(page.page(200).contains("name=\"password\""), "{changes:?}");
     }
@@ -280,7 +282,8 @@ async fn a_consent_form_counts_for_its_browser_its_session_and_its_request_only(
     let (_, their_fields) = read_form(&theirs.body);
     let their_token = &their_fields.iter().find(|(name, _)| name == "token").unwrap().1;
     let login_token = read_form(&login.body).1.into_iter().find(|(name, _)| name == "token").unwrap().1;
-    for fields in [with("request", &other), with("token", their_token), with("token", ""), with("token", &login_token)] {
+    for fields in [with("request", &other), with("token", their_token), with("token", ""), with("token", &login_token)]
+    {
         let answer = browser.send(http::Method::POST, &action, &fields).await;
         assert!(answer.page(200).contains("Allow access?"), "it begins anew: {fields:?}");
     }

@@ -58,7 +58,9 @@ async fn more_than_one_proof_or_a_malformed_one_is_refused() {
     world.token(&[CREDENTIALS, assertion[2]]).await.error(400, "invalid_request");
     let other_type = [CREDENTIALS, ("client_assertion_type", "saml"), ("client_assertion", "x")];
     world.token(&other_type).await.error(400, "invalid_request");
-    for bad in ["Basic", "Basic !", "Basic d29ya2Vy", "Bearer x", "Basic d29ya2VyOiU=", &good.replace("Basic ", "Digest ")] {
+    for bad in
+        ["Basic", "Basic !", "Basic d29ya2Vy", "Bearer x", "Basic d29ya2VyOiU=", &good.replace("Basic ", "Digest ")]
+    {
         with_header(&world, bad, &[CREDENTIALS]).await.error(401, "invalid_client");
     }
     let mut twice = post("/token", &[CREDENTIALS]);
@@ -173,7 +175,8 @@ async fn refuses_assertions_that_prove_nothing_here() {
         assert_eq!(answer.status, 401, "{what}");
     }
     let good = assertion(&world, |_| ());
-    let form = [CREDENTIALS, ("client_assertion_type", ASSERTION), ("client_assertion", &good), ("client_id", "worker")];
+    let form =
+        [CREDENTIALS, ("client_assertion_type", ASSERTION), ("client_assertion", &good), ("client_id", "worker")];
     world.token(&form).await.error(400, "invalid_request");
 }
 
@@ -210,7 +213,8 @@ async fn a_certificate_counts_only_when_a_listed_proxy_tells_it() {
     by_certificate(&world, "cert", proxy, &[]).await.error(401, "invalid_client");
     by_certificate(&world, "cert", proxy, &[&good, &good]).await.error(401, "invalid_client");
     let other = field(&certificate("worker", "Evil"));
-    for bad in [other.as_str(), "", ":", "::", good.trim_matches(':'), &format!("{good};x"), &format!("{good}, {good}")] {
+    for bad in [other.as_str(), "", ":", "::", good.trim_matches(':'), &format!("{good};x"), &format!("{good}, {good}")]
+    {
         by_certificate(&world, "cert", proxy, &[bad]).await.error(401, "invalid_client");
         by_certificate(&world, "named", proxy, &[bad]).await.error(401, "invalid_client");
     }
@@ -221,7 +225,8 @@ async fn a_certificate_is_known_by_its_subject() {
     let world = World::new().await;
     let proxy = Some([10, 1, 2, 3]);
     by_certificate(&world, "named", proxy, &[&field(&world.certificate)]).await.json(200);
-    for (name, organization) in [("worker2", "Example"), ("worker", "Example,CN=x"), ("worker,O=Example", ""), ("", "")] {
+    for (name, organization) in [("worker2", "Example"), ("worker", "Example,CN=x"), ("worker,O=Example", ""), ("", "")]
+    {
         let other = field(&certificate(name, organization));
         by_certificate(&world, "named", proxy, &[&other]).await.error(401, "invalid_client");
     }

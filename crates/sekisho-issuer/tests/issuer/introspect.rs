@@ -39,7 +39,9 @@ async fn whatever_is_no_good_token_is_only_not_active() {
     let access = tokens["access_token"].as_str().unwrap();
     let mut forged = access.to_owned();
     forged.replace_range(forged.len() - 5.., "AAAAA");
-    for bad in ["x", "..", "a.b.c", &forged, tokens["id_token"].as_str().unwrap(), tokens["refresh_token"].as_str().unwrap()] {
+    for bad in
+        ["x", "..", "a.b.c", &forged, tokens["id_token"].as_str().unwrap(), tokens["refresh_token"].as_str().unwrap()]
+    {
         let answer = world.post_as("orders", "/introspect", &[("token", bad)]).await;
         assert_eq!(answer.json(200), json!({ "active": false }), "{bad}");
     }
@@ -68,7 +70,10 @@ async fn a_signed_answer_is_of_a_type_of_its_own_and_no_access_token() {
     assert_eq!(answer.header("vary"), "Accept");
     assert_eq!(header_of(&answer.body)["typ"], "token-introspection+jwt");
     let claims = claims_of(&answer.body);
-    assert_eq!((&claims["iss"], &claims["aud"], &claims["iat"]), (&ISSUER.into(), &"orders".into(), &world.now().as_secs().into()));
+    assert_eq!(
+        (&claims["iss"], &claims["aud"], &claims["iat"]),
+        (&ISSUER.into(), &"orders".into(), &world.now().as_secs().into())
+    );
     assert_eq!(claims["token_introspection"]["active"], true);
     assert_eq!(claims["token_introspection"]["sub"], "worker");
     assert!(claims.get("sub").is_none() && claims.get("exp").is_none());
@@ -134,7 +139,10 @@ async fn a_revoked_token_is_not_active_and_the_listener_hears_of_it() {
     let heard = world.heard.0.lock().unwrap().clone();
     match heard.as_slice() {
         [Revocation::Token { id, expires_at, .. }] => {
-            assert_eq!((id.as_str(), expires_at.as_secs()), (claims["jti"].as_str().unwrap(), claims["exp"].as_u64().unwrap()));
+            assert_eq!(
+                (id.as_str(), expires_at.as_secs()),
+                (claims["jti"].as_str().unwrap(), claims["exp"].as_u64().unwrap())
+            );
         }
         _ => panic!("{heard:?}"),
     }
@@ -146,7 +154,8 @@ async fn revoking_a_refresh_token_takes_all_of_its_grant() {
     let world = World::new().await;
     let tokens = world.tokens("openid orders:read").await;
     let (access, refresh) = (tokens["access_token"].as_str().unwrap(), tokens["refresh_token"].as_str().unwrap());
-    let revoke = async |client: &str, token: &str| world.post("/revoke", &[("client_id", client), ("token", token)]).await;
+    let revoke =
+        async |client: &str, token: &str| world.post("/revoke", &[("client_id", client), ("token", token)]).await;
     revoke("web", refresh).await.error(400, "invalid_grant");
     revoke("web", access).await.error(400, "invalid_grant");
     assert!(world.is_active(access).await, "another client takes nothing back");

@@ -13,7 +13,10 @@ async fn the_documents_stand_in_every_place_where_they_are_looked_for() {
     for path in ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"] {
         let answer = world.get(path).await;
         let document = answer.json(200);
-        assert_eq!((&document["issuer"], &document["token_endpoint"]), (&ISSUER.into(), &"https://id.example/token".into()));
+        assert_eq!(
+            (&document["issuer"], &document["token_endpoint"]),
+            (&ISSUER.into(), &"https://id.example/token".into())
+        );
         assert_eq!(document["code_challenge_methods_supported"], serde_json::json!(["S256"]));
         assert_eq!(document["authorization_response_iss_parameter_supported"], true);
         assert_eq!(answer.header("cache-control"), "public, max-age=600");
@@ -32,7 +35,10 @@ async fn the_documents_stand_in_every_place_where_they_are_looked_for() {
         "/.well-known/oauth-authorization-server/realms/shop",
     ] {
         let document = world.get(path).await.json(200);
-        assert_eq!((&document["issuer"], &document["jwks_uri"]), (&issuer.into(), &"https://id.example/realms/shop/jwks".into()));
+        assert_eq!(
+            (&document["issuer"], &document["jwks_uri"]),
+            (&issuer.into(), &"https://id.example/realms/shop/jwks".into())
+        );
     }
     world.get("/.well-known/openid-configuration").await.status_is(404);
     world.get("/realms/shop/jwks").await.status_is(200);
@@ -73,7 +79,9 @@ async fn scripts_of_registered_origins_read_answers_and_nobody_elses() {
             assert_eq!(answer.header("access-control-allow-origin"), "https://web.example", "{method} {path}");
             assert_eq!(answer.header("access-control-allow-credentials"), "");
             assert_eq!(answer.header("vary"), "Origin");
-            for origin in ["https://evil.example", "null", "https://web.example.evil.example", "http://web.example", "*"] {
+            for origin in
+                ["https://evil.example", "null", "https://web.example.evil.example", "http://web.example", "*"]
+            {
                 let answer = cors(&world, method.clone(), path, origin).await;
                 assert_eq!(answer.header("access-control-allow-origin"), "", "{method} {path} {origin}");
                 assert_eq!(answer.header("access-control-allow-methods"), "");

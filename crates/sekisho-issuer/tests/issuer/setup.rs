@@ -451,9 +451,7 @@ impl LoginCheck for Logins {
         let pending = attempt.pending.handle().expose_str().unwrap();
         let Some(subject) = pending.strip_prefix("pending-") else { return Ok(LoginOutcome::Refused) };
         Ok(match attempt.code.expose_str() {
-            Some("123456") => {
-                LoginOutcome::Authenticated(user(subject, &["pwd", "otp", "mfa"], Some("urn:mfa"), now))
-            }
+            Some("123456") => LoginOutcome::Authenticated(user(subject, &["pwd", "otp", "mfa"], Some("urn:mfa"), now)),
             Some("later") => LoginOutcome::TryLater(Duration::from_secs(5)),
             Some("gone") => LoginOutcome::Refused,
             _ => LoginOutcome::SecondFactorNeeded(attempt.pending.clone()),
@@ -540,6 +538,7 @@ pub(crate) fn certificate(common_name: &str, organization: &str) -> Vec<u8> {
         let mut encoded = vec![tag];
         match content.len() {
             length @ 0..=127 => encoded.push(u8::try_from(length).unwrap()),
+            length @ 128..=255 => encoded.extend([0x81, u8::try_from(length).unwrap()]),
             length => {
                 encoded.push(0x82);
                 encoded.extend(u16::try_from(length).unwrap().to_be_bytes());

@@ -57,8 +57,11 @@ impl AuthorizationRequest {
         form: &Form,
         now: UnixSeconds,
     ) -> Result<Self, Unusable> {
-        const UNKNOWN: Unusable = Unusable::Page("The application is not known here, or asks for the answer in a place that is not its own.");
-        let (Some(id), Some(redirect_uri)) = (form.get("client_id"), form.get("redirect_uri")) else { return Err(UNKNOWN) };
+        const UNKNOWN: Unusable =
+            Unusable::Page("The application is not known here, or asks for the answer in a place that is not its own.");
+        let (Some(id), Some(redirect_uri)) = (form.get("client_id"), form.get("redirect_uri")) else {
+            return Err(UNKNOWN);
+        };
         if id.len() > 255 || redirect_uri.len() > redirect::LONGEST {
             return Err(UNKNOWN);
         }
@@ -68,11 +71,8 @@ impl AuthorizationRequest {
         }
         // From here on the client is told. A state that cannot be echoed is left out.
         let state = form.get("state").filter(|state| state.len() <= LONGEST_STATE && is_visible(state));
-        let refuse = |error| Unusable::Client {
-            redirect_uri: redirect_uri.to_owned(),
-            state: state.map(str::to_owned),
-            error,
-        };
+        let refuse =
+            |error| Unusable::Client { redirect_uri: redirect_uri.to_owned(), state: state.map(str::to_owned), error };
         if form.get("state").is_some() && state.is_none() {
             return Err(refuse(OAuthError::request("state is too long or has other than visible ASCII characters")));
         }
@@ -110,7 +110,8 @@ impl AuthorizationRequest {
         let code_challenge = form.get("code_challenge").filter(|challenge| {
             challenge.len() == 43 && handle::decode(challenge).is_some_and(|hash| hash.len() == 32)
         });
-        let code_challenge = code_challenge.ok_or(OAuthError::request("code_challenge must be a SHA-256 in base64url"))?;
+        let code_challenge =
+            code_challenge.ok_or(OAuthError::request("code_challenge must be a SHA-256 in base64url"))?;
         let scope = form.get("scope").and_then(ScopeSet::parse).filter(|scope| client.scopes.contains_all(scope));
         let scope = scope.ok_or(OAuthError::scope())?;
         let audience = audience(form.all("resource"), client)?;
@@ -135,7 +136,8 @@ impl AuthorizationRequest {
                 Some(hint.ok_or(OAuthError::request("id_token_hint is no ID token of this client"))?.subject)
             }
         };
-        let login_hint = form.get("login_hint").filter(|hint| hint.len() <= LONGEST_HINT && !hint.chars().any(char::is_control));
+        let login_hint =
+            form.get("login_hint").filter(|hint| hint.len() <= LONGEST_HINT && !hint.chars().any(char::is_control));
         Ok(Self {
             client: Arc::clone(client),
             redirect_uri: String::new(),
