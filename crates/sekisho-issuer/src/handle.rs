@@ -79,7 +79,7 @@ pub(crate) enum Purpose {
     Assertion,
     /// The `jti` of access tokens that were revoked.
     RevokedToken,
-    /// Wrong user codes typed in one session.
+    /// User codes that one user has typed.
     UserCodeAttempts,
 }
 

@@ -53,7 +53,8 @@ pub struct IssuerKeys {
 pub struct KeyRotation {
     /// For how long a key signs. Default 30 days.
     pub period: Duration,
-    /// For how long it is published before that. Default 1 hour; no less than what consumers keep the set for, which we tell them to be ten minutes.
+    /// For how long it is published before that. Default 1 hour, at least 20 minutes: ten for the other processes to
+    /// [take it over](IssuerKeys::maintain), and ten for which consumers are told to keep the set.
     pub lead: Duration,
     /// For how long it is published after that. Default 24 hours; no less than the longest token lives. ID tokens older than that are no hints for logging out.
     pub retention: Duration,
@@ -71,8 +72,8 @@ struct State {
     rings: Vec<Ring>,
 }
 
-/// Consumers are told to keep the key set for ten minutes.
-const SHORTEST_LEAD: Duration = Duration::from_secs(600);
+/// Other processes take a change over within ten minutes, and consumers are told to keep the key set for ten more.
+const SHORTEST_LEAD: Duration = Duration::from_secs(1200);
 /// How often a change is tried when other processes change the keys at the same time.
 const ATTEMPTS: usize = 4;
 
@@ -95,7 +96,7 @@ impl IssuerKeys {
             return Err(misconfigured("the issuer needs at least one algorithm, each with a public key"));
         }
         if rotation.lead < SHORTEST_LEAD || rotation.period <= rotation.lead {
-            return Err(misconfigured("keys must be published for ten minutes before they sign, and sign for longer"));
+            return Err(misconfigured("keys must be published for 20 minutes before they sign, and sign for longer"));
         }
         let state = ArcSwap::from_pointee(State { revision: 0, rings: Vec::new() });
         let keys = Self { store, master, rotation, algorithms: algorithms.to_vec(), state };

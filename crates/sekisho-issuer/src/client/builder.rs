@@ -118,6 +118,9 @@ impl ClientBuilder {
     }
 
     /// Does not ask users whether they allow it: for clients of one's own house.
+    ///
+    /// A public client whose redirect URI is not `https` is asked about each time nevertheless: any program of the user's machine could pass
+    /// for it ([RFC 8252 §8.6](https://www.rfc-editor.org/rfc/rfc8252#section-8.6)).
     pub const fn without_consent(mut self) -> Self {
         self.client.asks_consent = false;
         self

@@ -146,8 +146,9 @@ pub(super) async fn proceed(
     }
     let parts = server.parts();
     let known = parts.store.consent(&session.subject, request.client.id()).await?;
-    let is_new = request.wants_consent() || !known.contains_all(&request.scope);
-    if request.client.asks_consent && is_new && progress != Progress::Allowed {
+    let is_new = request.client.asks_consent && !known.contains_all(&request.scope);
+    let must_ask = is_new || request.wants_consent() || !request.client_is_assured();
+    if must_ask && progress != Progress::Allowed {
         if request.prompt == Prompt::None {
             return Err(request.refuse(OAuthError::new("consent_required", "the user has not allowed this yet")));
         }
@@ -163,7 +164,7 @@ pub(super) async fn proceed(
         browser.set_cookies(server, &mut response, before);
         return Ok(response);
     }
-    if request.client.asks_consent && is_new {
+    if is_new {
         let allowed = known.joined(&request.scope);
         parts.store.put_consent(&session.subject, request.client.id(), &allowed).await?;
     }

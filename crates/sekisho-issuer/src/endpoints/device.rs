@@ -22,10 +22,10 @@ use crate::{AuthorizationServer, GrantKind, Message, ScopeSet};
 /// Letters that make no words and are not mistaken for digits (RFC 8628 §6.1): 20^8 codes.
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const CODE_LETTERS: usize = 8;
-/// How many wrong codes a user may type in a quarter of an hour (RFC 8628 §5.1). With 1,000 requests waiting, one
+/// How many codes a user may type in a quarter of an hour (RFC 8628 §5.1). With 1,000 requests waiting, one
 /// user then finds a foreign code with a chance of one in two million.
-const MOST_WRONG_CODES: u32 = 20;
-const WRONG_CODES_WITHIN: Duration = Duration::from_secs(900);
+const MOST_CODES: u32 = 20;
+const CODES_WITHIN: Duration = Duration::from_secs(900);
 /// How often a new code is drawn when the one before is taken.
 const DRAWS: usize = 4;
 
@@ -205,7 +205,7 @@ fn ask_code(
     Ok(server.page(status, PageContent::Device { form: server.form(&action, &hidden), problem }, None))
 }
 
-/// Asks whether the device with a code may go on; wrong codes are counted.
+/// Asks whether the device with a code may go on; typed codes are counted.
 async fn ask_decision(
     server: &AuthorizationServer,
     incoming: &Incoming,
@@ -216,8 +216,9 @@ async fn ask_decision(
     let now = incoming.now;
     let parts = server.parts();
     let attempts = HandleHash::of(Purpose::UserCodeAttempts, &session.subject);
-    if parts.store.counted(&attempts, now).await? >= MOST_WRONG_CODES {
-        return ask_code(server, incoming, browser, 429, Some(Problem::TryLater(WRONG_CODES_WITHIN.as_secs())));
+    // Counted before it is looked up, so that many at the same time are no way around it.
+    if parts.store.count(&attempts, now.saturating_add(CODES_WITHIN), now).await? > MOST_CODES {
+        return ask_code(server, incoming, browser, 429, Some(Problem::TryLater(CODES_WITHIN.as_secs())));
     }
     let code = normal(typed);
     let request = match &code {
@@ -229,7 +230,6 @@ async fn ask_decision(
         None => None,
     };
     let (Some(code), Some(request), Some(client)) = (code, request, client) else {
-        parts.store.count(&attempts, now.saturating_add(WRONG_CODES_WITHIN), now).await?;
         return ask_code(server, incoming, browser, 403, Some(Problem::Wrong));
     };
     let hidden = browser.hidden(server, Step::Decide, &Errand::new(Target::Device, &code), now)?;

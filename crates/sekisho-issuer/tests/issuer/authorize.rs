@@ -50,6 +50,14 @@ async fn a_native_application_is_answered_on_any_port_of_this_machine() {
         let code = Browser::new(&world).code("house", uri, "openid").await;
         world.redeem("house", &code).await.json(200);
     }
+    // Any program could listen there: even a client of the house is asked about, each time.
+    let mut browser = Browser::new(&world);
+    browser.code("house", "http://127.0.0.1:2/cb", "openid").await;
+    let query = |changes: &[(&str, &str)]| authorize_query("house", "http://127.0.0.1:2/cb", changes);
+    let again = browser.get(&format!("/authorize?{}", query(&[]))).await;
+    assert!(again.page(200).contains("Allow access?"));
+    let silent = browser.get(&format!("/authorize?{}", query(&[("prompt", "none")]))).await;
+    assert_eq!(silent.redirect().1["error"], "consent_required");
     for uri in ["http://localhost:1/cb", "http://127.0.0.1:1/other", "http://127.0.0.2:1/cb"] {
         world.get(&format!("/authorize?{}", authorize_query("house", uri, &[]))).await.page(400);
     }

@@ -97,7 +97,7 @@ async fn nobody_decides_in_time_or_the_code_is_guessed() {
 }
 
 #[tokio::test]
-async fn a_user_types_twenty_wrong_codes_and_no_more() {
+async fn a_user_types_twenty_codes_in_a_quarter_of_an_hour_and_no_more() {
     let world = World::new().await;
     let begun = begin(&world).await;
     let mut browser = Browser::new(&world);

@@ -179,6 +179,12 @@ impl AuthorizationRequest {
         matches!(self.prompt, Prompt::Consent | Prompt::LoginAndConsent)
     }
 
+    /// Tells whether nobody but the client gets the answer: it proves itself, or it has a web address. Any program on a machine can listen on
+    /// its ports and claim its schemes ([RFC 8252 §8.6](https://www.rfc-editor.org/rfc/rfc8252#section-8.6)), and must not get a code unseen.
+    pub(super) fn client_is_assured(&self) -> bool {
+        !self.client.is_public() || self.redirect_uri.starts_with("https://")
+    }
+
     pub(in crate::endpoints) fn client_name(&self) -> &str {
         self.client.name()
     }
