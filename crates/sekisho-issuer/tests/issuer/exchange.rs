@@ -91,6 +91,17 @@ async fn a_machine_is_passed_on_too_and_the_chain_of_actors_is_kept_and_bounded(
     let machine = world.worker_token().await;
     let claims = claims_of(exchange(&world, &machine, &[]).await.json(200)["access_token"].as_str().unwrap());
     assert_eq!((&claims["sub"], &claims["act"]), (&"worker".into(), &json!({ "sub": "orders" })));
+    let mut token = user_token(&world, "openid orders:read").await;
+    for turn in 0..8 {
+        let client = if turn % 2 == 0 { "orders" } else { "billing" };
+        let form = [EXCHANGE, ("subject_token", token.as_str()), ("subject_token_type", ACCESS)];
+        let answer = world.post_as(client, "/token", &form).await.json(200);
+        let former = claims_of(&token).get("act").cloned();
+        token = answer["access_token"].as_str().unwrap().to_owned();
+        let actor = claims_of(&token)["act"].clone();
+        assert_eq!((&actor["sub"], actor.get("act")), (&client.into(), former.as_ref()));
+    }
+    exchange(&world, &token, &[]).await.error(400, "invalid_request");
     let issue = |actor: Value| {
         let request = sekisho_issuer::IssueRequest::new("worker", "dave").with_audience("orders");
         world.server.issue(request.with_claim("act", actor).with_claim("iss", ISSUER), world.now())

@@ -176,6 +176,24 @@ async fn behind_a_trusted_proxy_the_address_is_the_one_it_saw() {
 }
 
 #[tokio::test]
+async fn a_store_that_keeps_nothing_is_our_trouble_and_nobody_elses() {
+    let mut limits = sekisho_issuer::MemoryLimits::default();
+    limits.entries = 0;
+    let store = sekisho_issuer::MemoryStore::with_limits(limits);
+    let world = World::with_store("https://id.example", store, |builder| builder).await;
+    let (mut browser, page) = login_page(&world).await;
+    let answer = browser.log_in(&page, "alice").await;
+    answer.page(503);
+    assert_eq!(answer.header("retry-after"), "1");
+    let device = world.post("/device_authorization", &[("client_id", "tv"), ("scope", "openid")]).await;
+    assert_eq!(device.json(503), serde_json::json!({ "error": "temporarily_unavailable" }));
+    assert_eq!(device.header("cache-control"), "no-store");
+    // What cannot be remembered as used is not let in.
+    let token = world.worker_token().await;
+    world.post_as("worker", "/revoke", &[("token", &token)]).await.json(503);
+}
+
+#[tokio::test]
 async fn forms_want_to_be_forms() {
     let world = World::new().await;
     for path in ["/login", "/login/code", "/consent", "/device", "/device/decision", "/end_session/decision"] {

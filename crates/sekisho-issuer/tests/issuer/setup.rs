@@ -50,6 +50,14 @@ impl World {
         issuer: &str,
         configure: impl FnOnce(AuthorizationServerBuilder) -> AuthorizationServerBuilder,
     ) -> Self {
+        Self::with_store(issuer, MemoryStore::new(), configure).await
+    }
+
+    pub(crate) async fn with_store(
+        issuer: &str,
+        store: MemoryStore,
+        configure: impl FnOnce(AuthorizationServerBuilder) -> AuthorizationServerBuilder,
+    ) -> Self {
         let clock = FixedClock::at(UnixSeconds::new(1_764_072_000));
         let (secret, hash) = ClientSecret::generate().unwrap();
         let signing_key = SigningKey::generate(Backend::default(), Algorithm::Es256).unwrap();
@@ -66,7 +74,7 @@ impl World {
         let essentials = Essentials {
             clients: Arc::new(StaticClients::new(clients).unwrap()),
             login: Arc::clone(&login) as Arc<dyn LoginCheck>,
-            store: Arc::new(MemoryStore::new()),
+            store: Arc::new(store),
             keys: Arc::new(keys.await.unwrap()),
         };
         let builder = AuthorizationServer::builder(issuer, essentials)
@@ -203,6 +211,8 @@ fn clients(hash: ClientSecret, signing_key: &SigningKey, certificate: &[u8]) -> 
         .with_audience("billing");
     let rules = ExchangeRules::new(["billing"], ScopeSet::parse("orders:read").unwrap());
     let orders = Client::confidential("orders", secret()).with_own_audience("orders").with_token_exchange(rules);
+    let back = ExchangeRules::new(["orders"], ScopeSet::parse("orders:read").unwrap());
+    let billing = Client::confidential("billing", secret()).with_own_audience("billing").with_token_exchange(back);
     let keys = StaticKeys::new([signing_key.verifying_key()]);
     let signer = Client::confidential("signer", ClientAuthentication::PrivateKeyJwt(Arc::new(keys)))
         .with_client_credentials()
@@ -224,7 +234,7 @@ fn clients(hash: ClientSecret, signing_key: &SigningKey, certificate: &[u8]) -> 
         .with_scopes("openid orders:read")
         .with_audience("orders")
         .with_refresh_tokens();
-    [web, house, opaque, confidential, worker, orders, signer, cert, named, tv]
+    [web, house, opaque, confidential, worker, orders, billing, signer, cert, named, tv]
         .into_iter()
         .map(|client| client.build().unwrap())
         .collect()
