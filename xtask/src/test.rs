@@ -118,6 +118,7 @@ fn after_the_servers(layout: &Layout) -> Vec<Step> {
     let keys = "-p sekisho-jwks -p sekisho-jwt";
     vec![
         Step::passes("quickstart", cargo(layout, "cargo run --example quickstart -- --once")),
+        Step::passes("issuer", cargo(layout, "cargo run --example issuer -- --once")),
         Step::tests(
             "ring alone",
             cargo(layout, &format!("cargo test {keys} --no-default-features --features ring --lib --no-fail-fast")),

@@ -76,6 +76,27 @@ impl KeyRing {
         Self { state: RwLock::new(state), lead: Duration::from_secs(3600), retention: Duration::from_secs(86_400) }
     }
 
+    /// Makes the ring again that [`keys`](Self::keys) was asked of, after a restart for example.
+    ///
+    /// # Errors
+    /// - [`KeyRingError::KeyIdTaken`]: two of the keys have one id.
+    /// - [`KeyRingError::Full`]: more keys than consumers read.
+    pub fn restore(keys: RingKeys) -> Result<Self, KeyRingError> {
+        let RingKeys { current, next, retired } = keys;
+        let next = next.map(|(key, ready_at)| Next { key, ready_at });
+        let mut state = State { next: None, current, retired: Vec::new() };
+        for (key, until) in retired {
+            state.check_kid(key.kid().unwrap_or_default())?;
+            state.retired.push(Retired { key, until });
+        }
+        if let Some(next) = &next {
+            state.check_kid(next.key.kid())?;
+        }
+        state.next = next;
+        let ring = Self::new(state.current.clone());
+        Ok(Self { state: RwLock::new(state), ..ring })
+    }
+
     /// Publishes a key for at least so long before it signs; default one hour.
     ///
     /// It must be no less than the time for which consumers keep the document: what `Cache-Control` says, or their own interval.
@@ -98,6 +119,18 @@ impl KeyRing {
     #[must_use]
     pub fn current(&self) -> SigningKey {
         read(&self.state).current.clone()
+    }
+
+    /// Returns everything that is in the ring, to be kept somewhere safe. Lead and retention are not in it.
+    #[must_use]
+    pub fn keys(&self) -> RingKeys {
+        let state = read(&self.state);
+        let State { next, current, retired } = &*state;
+        RingKeys {
+            current: current.clone(),
+            next: next.as_ref().map(|next| (next.key.clone(), next.ready_at)),
+            retired: retired.iter().map(|retired| (retired.key.clone(), retired.until)).collect(),
+        }
     }
 
     /// Publishes the key that will sign after the next rotation, in the place of one announced before.
@@ -198,10 +231,14 @@ impl State {
 
     /// Checks that a key may come in.
     fn check_new(&self, key: &SigningKey) -> Result<(), KeyRingError> {
+        self.check_kid(key.kid())
+    }
+
+    fn check_kid(&self, kid: &str) -> Result<(), KeyRingError> {
         // A consumer would otherwise have two keys under one id, and might hold the wrong one.
         let announced = self.next.as_ref().map(|next| next.key.kid());
         let retired = self.retired.iter().filter_map(|retired| retired.key.kid());
-        if retired.chain(announced).chain([self.current.kid()]).any(|kid| kid == key.kid()) {
+        if retired.chain(announced).chain([self.current.kid()]).any(|taken| taken == kid) {
             return Err(KeyRingError::KeyIdTaken);
         }
         // The current key, the next one, and the present one retired.
@@ -210,6 +247,17 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// Holds all keys of a [`KeyRing`], as [`KeyRing::keys`] returns and [`KeyRing::restore`] takes them.
+#[derive(Clone, Debug)]
+pub struct RingKeys {
+    /// The key that signs.
+    pub current: SigningKey,
+    /// The announced key, and from when on it may sign.
+    pub next: Option<(SigningKey, UnixSeconds)>,
+    /// Retired keys, and before what instant each is published.
+    pub retired: Vec<(VerifyingKey, UnixSeconds)>,
 }
 
 /// Says why a ring did not change.

@@ -19,7 +19,7 @@ mod sync;
 pub use algorithm::{Algorithm, KeyFamily};
 pub use backend::Backend;
 pub use key::{KeyError, VerifyingKey};
-pub use key_ring::{KeyRing, KeyRingError};
+pub use key_ring::{KeyRing, KeyRingError, RingKeys};
 pub use key_set::{KeySet, KeySetError, SkippedKey};
 pub use signing::SigningKey;
 pub use source::{

@@ -12,6 +12,8 @@ pub use sekisho_core::{
     authentication_context, dangerous, json, max_age, role, scope,
 };
 pub use sekisho_http::{self as http, Checkpoint, CheckpointBuilder, ProtectedResourceMetadata};
+#[cfg(feature = "issuer")]
+pub use sekisho_issuer as issuer;
 #[cfg(feature = "jwt")]
 pub use sekisho_jwt::{
     self as jwt, Algorithm, Backend, CacheLimits, Claims, CustomProfile, Jwt, JwtBuilder, Profile, Signer, Trace,

@@ -237,3 +237,28 @@ fn shuttle_every_signature_is_verifiable_by_every_document_of_its_time() {
         1000,
     );
 }
+
+#[test]
+fn a_restored_ring_publishes_and_rotates_as_the_one_before() {
+    let ring = ring();
+    ring.announce(key("b"), START).unwrap();
+    ring.rotate(at(100)).unwrap();
+    ring.announce(key("c"), at(100)).unwrap();
+    let restored = KeyRing::restore(ring.keys()).unwrap().with_lead(LEAD).with_retention(RETENTION);
+    assert_eq!(restored.publish(at(150)), ring.publish(at(150)));
+    assert_eq!(published(&restored, at(1100)), ["b", "c"]);
+    assert_eq!(restored.rotate(at(199)).unwrap_err(), KeyRingError::TooEarly { ready_at: at(200) });
+    assert_eq!(restored.rotate(at(200)).unwrap().kid(), "c");
+}
+
+#[test]
+fn two_keys_of_one_id_make_no_ring() {
+    let with = |next: &str, retired: &str| {
+        let retired = vec![(key(retired).verifying_key(), at(10))];
+        KeyRing::restore(RingKeys { current: key("a"), next: Some((key(next), at(5))), retired })
+    };
+    assert_eq!(with("a", "b").unwrap_err(), KeyRingError::KeyIdTaken);
+    assert_eq!(with("b", "a").unwrap_err(), KeyRingError::KeyIdTaken);
+    assert_eq!(with("b", "b").unwrap_err(), KeyRingError::KeyIdTaken);
+    assert!(with("b", "c").is_ok());
+}

@@ -1,0 +1,225 @@
+//! What a browser holds between two pages: its cookies, and forms that only we can have written.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use sekisho_core::{Failure, UnixSeconds};
+use subtle::ConstantTimeEq;
+
+use crate::answer;
+use crate::form::Form;
+use crate::handle::{self, HandleHash, Purpose};
+use crate::incoming::Incoming;
+use crate::pages::{Page, PageContent, PageForm, escape};
+use crate::store::SsoSession;
+use crate::{AuthorizationServer, Message};
+
+/// Is what the login is for: where the user goes on after it. It is carried through the pages in hidden fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Errand {
+    pub(crate) target: Target,
+    /// The query with which the errand began; read anew, and checked anew, at each step.
+    pub(crate) request: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Authorize,
+    Device,
+    Logout,
+}
+
+impl Target {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Authorize => "authorize",
+            Self::Device => "device",
+            Self::Logout => "logout",
+        }
+    }
+}
+
+impl Errand {
+    pub(crate) fn new(target: Target, request: &str) -> Self {
+        Self { target, request: request.to_owned() }
+    }
+
+    /// Reads the errand out of a form of ours.
+    pub(crate) fn from_form(form: &Form) -> Option<Self> {
+        let name = form.get("target")?;
+        let target = [Target::Authorize, Target::Device, Target::Logout].into_iter().find(|t| t.name() == name)?;
+        Some(Self::new(target, form.get("request").unwrap_or_default()))
+    }
+}
+
+/// Tells apart what a form does, so that one is never taken for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// User name and password, or the second factor.
+    Login,
+    /// The user's word on an errand, after every login that it needs.
+    Decide,
+    /// A user code.
+    UserCode,
+}
+
+impl Step {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Decide => "decide",
+            Self::UserCode => "user code",
+        }
+    }
+}
+
+/// Is one browser, as its cookies show it.
+#[derive(Debug)]
+pub(crate) struct Browser {
+    /// Ties forms to this browser: 256 random bits in a cookie.
+    id: Option<String>,
+    id_is_new: bool,
+    /// The login of this browser, if it is live.
+    pub(crate) session: Option<SsoSession>,
+    session_cookie: Option<String>,
+}
+
+impl Browser {
+    pub(crate) async fn of(server: &AuthorizationServer, incoming: &Incoming) -> Result<Self, Failure> {
+        let parts = server.parts();
+        let own = |text: &&str| text.len() == 43 && handle::decode(text).is_some();
+        let id = incoming.cookie(&server.cookie_name("form")).filter(own).map(str::to_owned);
+        let cookie = incoming.cookie(&server.cookie_name("sso")).filter(own).map(str::to_owned);
+        let session = match &cookie {
+            Some(cookie) => {
+                let hash = HandleHash::of(Purpose::Session, cookie);
+                parts.store.use_session(&hash, parts.lifetimes.session_idle, incoming.now).await?
+            }
+            None => None,
+        };
+        Ok(Self { id, id_is_new: false, session, session_cookie: cookie })
+    }
+
+    /// Writes the hidden fields of a form, and remembers to set the cookie that they are tied to.
+    pub(crate) fn hidden(
+        &mut self,
+        server: &AuthorizationServer,
+        step: Step,
+        errand: &Errand,
+        now: UnixSeconds,
+    ) -> Result<String, Failure> {
+        if self.id.is_none() {
+            self.id = Some(handle::text(&handle::secret_text()?).to_owned());
+            self.id_is_new = true;
+        }
+        let token = format!("{}.{}", now.as_secs(), handle::encode(&self.tag(server, step, errand, now)));
+        let field = |name, value: &str| format!(r#"<input type="hidden" name="{name}" value="{}">"#, escape(value));
+        Ok([field("target", errand.target.name()), field("request", &errand.request), field("token", &token)].concat())
+    }
+
+    /// Tells whether a form was written for this browser, this step, this errand and, beyond the login, this session, and not too long ago.
+    pub(crate) fn wrote(
+        &self,
+        server: &AuthorizationServer,
+        step: Step,
+        errand: &Errand,
+        token: &str,
+        now: UnixSeconds,
+    ) -> bool {
+        let Some((written_at, tag)) = token.split_once('.') else { return false };
+        let Some(tag) = handle::decode(tag) else { return false };
+        let Ok(written_at) = written_at.parse().map(UnixSeconds::new) else { return false };
+        let expected = self.tag(server, step, errand, written_at);
+        let lasts: Duration = server.parts().lifetimes.form;
+        self.id.is_some() && bool::from(expected.ct_eq(&tag)) && now < written_at.saturating_add(lasts)
+    }
+
+    fn tag(&self, server: &AuthorizationServer, step: Step, errand: &Errand, written_at: UnixSeconds) -> [u8; 32] {
+        let session = match step {
+            Step::Login => "",
+            Step::Decide | Step::UserCode => self.session_cookie.as_deref().unwrap_or_default(),
+        };
+        // Each part but the last has no line end in it: cookies are base64url, the others are ours.
+        let id = self.id.as_deref().unwrap_or_default();
+        let written_at = written_at.as_secs();
+        let (step, target) = (step.name(), errand.target.name());
+        let message = format!("{step}\n{target}\n{written_at}\n{id}\n{session}\n{}", errand.request);
+        server.parts().keys.master().tag("sekisho issuer forms", message.as_bytes())
+    }
+
+    /// Puts a new session into the browser; the form's cookie changes with it.
+    pub(crate) fn log_in(&mut self, cookie: &str, session: SsoSession) {
+        self.session_cookie = Some(cookie.to_owned());
+        self.session = Some(session);
+        self.id = None;
+    }
+
+    pub(crate) fn log_out(&mut self) {
+        self.session = None;
+        self.session_cookie = None;
+    }
+
+    /// Adds the cookies that changed to an answer.
+    pub(crate) fn set_cookies(
+        &self,
+        server: &AuthorizationServer,
+        response: &mut Response,
+        before: Option<HandleHash>,
+    ) {
+        let is_secure = server.parts().issuer.is_secure();
+        let secure = if is_secure { "; Secure" } else { "" };
+        if let (true, Some(id)) = (self.id_is_new, &self.id) {
+            let name = server.cookie_name("form");
+            answer::add_cookie(response, &format!("{name}={id}; Path=/{secure}; HttpOnly; SameSite=Lax"));
+        }
+        let name = server.cookie_name("sso");
+        match (&self.session, &self.session_cookie) {
+            (Some(session), Some(cookie)) if Some(session.session) != before => {
+                answer::add_cookie(response, &format!("{name}={cookie}; Path=/{secure}; HttpOnly; SameSite=Lax"));
+            }
+            (None, None) if before.is_some() => {
+                answer::add_cookie(response, &format!("{name}=; Path=/{secure}; HttpOnly; SameSite=Lax; Max-Age=0"));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl AuthorizationServer {
+    /// Names a cookie. Issuers under different paths of one host have different ones.
+    pub(crate) fn cookie_name(&self, what: &str) -> String {
+        let issuer = &self.parts().issuer;
+        let prefix = if issuer.is_secure() { "__Host-" } else { "" };
+        if issuer.path().is_empty() {
+            return format!("{prefix}sekisho-{what}");
+        }
+        let hash = handle::sha256(issuer.path().as_bytes());
+        let suffix = handle::encode(hash.get(..6).unwrap_or_default());
+        format!("{prefix}sekisho-{what}-{suffix}")
+    }
+
+    /// Writes a page. `leads_to` is the registered address at which its form may end.
+    pub(crate) fn page(&self, status: u16, content: PageContent<'_>, leads_to: Option<&str>) -> Response {
+        let parts = self.parts();
+        let style_sheet = parts.issuer.route("/style.css");
+        let html = parts.pages.render(&Page { style_sheet: &style_sheet, content });
+        let leads_to = leads_to.and_then(crate::redirect::form_action);
+        answer::page(status, html, leads_to.as_deref())
+    }
+
+    pub(crate) fn message(&self, status: u16, message: Message) -> Response {
+        self.page(status, PageContent::Message(message), None)
+    }
+
+    /// Tells the user that our side broke.
+    pub(crate) fn broken(&self, failure: &Failure) -> Response {
+        tracing::error!(error = %failure, source = ?std::error::Error::source(failure), "failed");
+        let mut response = self.message(answer::failure_status(failure).0, Message::Unavailable);
+        answer::add_retry_after(&mut response, failure);
+        response
+    }
+
+    pub(crate) fn form<'a>(&self, action: &'a str, hidden: &'a str) -> PageForm<'a> {
+        PageForm { action, hidden }
+    }
+}

@@ -1,0 +1,234 @@
+//! The forms of the login page.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::header::{HeaderValue, RETRY_AFTER};
+use sekisho_core::{Failure, Secret};
+
+use super::{authorize, device};
+use crate::answer::OAuthError;
+use crate::browser::{Browser, Errand, Step, Target};
+use crate::form::Form;
+use crate::handle::{self, HandleHash, Purpose};
+use crate::incoming::Incoming;
+use crate::login::{AuthenticatedUser, LoginOutcome, PasswordAttempt, PendingLogin, SecondFactorAttempt};
+use crate::pages::{PageContent, Problem, escape};
+use crate::store::{Authentication, SsoSession};
+use crate::tokens::misconfigured;
+use crate::{AuthorizationServer, Message};
+
+use authorize::{AuthorizationRequest, Progress, Unusable};
+
+const LONGEST_USERNAME: usize = 256;
+const LONGEST_PASSWORD: usize = 1024;
+const LONGEST_CODE: usize = 64;
+const LONGEST_PENDING: usize = 1024;
+
+pub(super) async fn password(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    let (incoming, body) = server.receive(request);
+    let answer = async {
+        let form = read(&incoming, body).await?;
+        let mut visit = Visit::of(&server, &incoming, &form).await?;
+        if !visit.is_ours {
+            return visit.ask_password(403, "", Some(Problem::Outdated));
+        }
+        let username = form.get("username").unwrap_or_default();
+        let password = Secret::from(form.get("password").unwrap_or_default());
+        let fits =
+            !username.is_empty() && username.len() <= LONGEST_USERNAME && !username.chars().any(char::is_control);
+        if !fits || password.is_empty() || password.len() > LONGEST_PASSWORD {
+            return visit.ask_password(403, "", Some(Problem::Wrong));
+        }
+        let attempt = PasswordAttempt {
+            username,
+            password: &password,
+            client_address: incoming.client_address(&server.parts().proxies),
+            wanted_contexts: &visit.wanted_contexts,
+        };
+        match server.parts().login.password(attempt, incoming.now).await? {
+            LoginOutcome::Authenticated(user) => visit.go_on(user).await,
+            LoginOutcome::SecondFactorNeeded(pending) => visit.ask_code(200, &pending, None),
+            LoginOutcome::Refused => visit.ask_password(403, username, Some(Problem::Wrong)),
+            LoginOutcome::TryLater(wait) => {
+                let seconds = wait.as_secs().max(1);
+                Ok(later(visit.ask_password(429, username, Some(Problem::TryLater(seconds)))?, seconds))
+            }
+        }
+    };
+    answer.await.unwrap_or_else(|unusable: Unusable| unusable.into_response(&server))
+}
+
+pub(super) async fn second_factor(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    let (incoming, body) = server.receive(request);
+    let answer = async {
+        let form = read(&incoming, body).await?;
+        let mut visit = Visit::of(&server, &incoming, &form).await?;
+        let pending = form.get("pending").unwrap_or_default();
+        let fits =
+            (1..=LONGEST_PENDING).contains(&pending.len()) && pending.bytes().all(|byte| byte.is_ascii_graphic());
+        if !visit.is_ours || !fits {
+            return visit.ask_password(403, "", Some(Problem::Outdated));
+        }
+        let pending = PendingLogin::new(pending);
+        let code = Secret::from(form.get("code").unwrap_or_default());
+        if code.is_empty() || code.len() > LONGEST_CODE {
+            return visit.ask_code(403, &pending, Some(Problem::Wrong));
+        }
+        let attempt = SecondFactorAttempt {
+            pending: &pending,
+            code: &code,
+            client_address: incoming.client_address(&server.parts().proxies),
+        };
+        match server.parts().login.second_factor(attempt, incoming.now).await? {
+            LoginOutcome::Authenticated(user) => visit.go_on(user).await,
+            LoginOutcome::SecondFactorNeeded(pending) => visit.ask_code(403, &pending, Some(Problem::Wrong)),
+            // Whoever holds a pending login that is no more begins again.
+            LoginOutcome::Refused => visit.ask_password(403, "", Some(Problem::Wrong)),
+            LoginOutcome::TryLater(wait) => {
+                let seconds = wait.as_secs().max(1);
+                Ok(later(visit.ask_code(429, &pending, Some(Problem::TryLater(seconds)))?, seconds))
+            }
+        }
+    };
+    answer.await.unwrap_or_else(|unusable: Unusable| unusable.into_response(&server))
+}
+
+async fn read(incoming: &Incoming, body: axum::body::Body) -> Result<Form, Unusable> {
+    incoming.form(body).await.map_err(|_| Unusable::Page("The form is not well formed."))
+}
+
+fn later(mut response: Response, seconds: u64) -> Response {
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// Is one post of a login form.
+struct Visit<'a> {
+    server: &'a AuthorizationServer,
+    incoming: &'a Incoming,
+    browser: Browser,
+    errand: Errand,
+    is_ours: bool,
+    client: Option<String>,
+    leads_to: Option<String>,
+    wanted_contexts: Vec<String>,
+}
+
+impl<'a> Visit<'a> {
+    async fn of(server: &'a AuthorizationServer, incoming: &'a Incoming, form: &Form) -> Result<Self, Unusable> {
+        let errand = Errand::from_form(form).filter(|errand| errand.target != Target::Logout);
+        let errand = errand.ok_or(Unusable::Page("The form is not one of ours."))?;
+        let browser = Browser::of(server, incoming).await?;
+        let token = form.get("token").unwrap_or_default();
+        let is_ours = incoming.is_same_origin(server.parts().issuer.origin())
+            && browser.wrote(server, Step::Login, &errand, token, incoming.now);
+        let (mut client, mut leads_to, mut wanted_contexts) = (None, None, Vec::new());
+        if errand.target == Target::Authorize {
+            let query = Form::parse(errand.request.as_bytes());
+            let query = query.map_err(|_| Unusable::Page("The parameters are not well formed."))?;
+            let request = AuthorizationRequest::read(server, &query, incoming.now).await?;
+            client = Some(request.client_name().to_owned());
+            leads_to = Some(request.redirect_uri().to_owned());
+            wanted_contexts = request.wanted_contexts;
+        }
+        Ok(Self { server, incoming, browser, errand, is_ours, client, leads_to, wanted_contexts })
+    }
+
+    fn ask_password(&mut self, status: u16, username: &str, problem: Option<Problem>) -> Result<Response, Unusable> {
+        let hidden = self.browser.hidden(self.server, Step::Login, &self.errand, self.incoming.now)?;
+        let action = self.server.parts().issuer.route("/login");
+        let form = self.server.form(&action, &hidden);
+        let content = PageContent::Login { form, client: self.client.as_deref(), username, problem };
+        Ok(self.show(status, content))
+    }
+
+    fn ask_code(
+        &mut self,
+        status: u16,
+        pending: &PendingLogin,
+        problem: Option<Problem>,
+    ) -> Result<Response, Unusable> {
+        let hidden = self.browser.hidden(self.server, Step::Login, &self.errand, self.incoming.now)?;
+        let pending = escape(handle::text(pending.handle()));
+        let hidden = format!(r#"{hidden}<input type="hidden" name="pending" value="{pending}">"#);
+        let action = self.server.parts().issuer.route("/login/code");
+        let content = PageContent::SecondFactor { form: self.server.form(&action, &hidden), problem };
+        Ok(self.show(status, content))
+    }
+
+    fn show(&self, status: u16, content: PageContent<'_>) -> Response {
+        let mut response = self.server.page(status, content, self.leads_to.as_deref());
+        let before = self.browser.session.as_ref().map(|session| session.session);
+        self.browser.set_cookies(self.server, &mut response, before);
+        response
+    }
+
+    /// Begins a session and goes on with the errand.
+    async fn go_on(mut self, user: AuthenticatedUser) -> Result<Response, Unusable> {
+        begin_session(self.server, &mut self.browser, user, self.incoming).await?;
+        let Self { server, incoming, mut browser, errand, .. } = self;
+        let result = match errand.target {
+            Target::Authorize => {
+                authorize::proceed(server, incoming, &mut browser, &errand.request, Progress::LoggedIn).await
+            }
+            Target::Device => device::show(server, incoming, &mut browser, &errand.request, None).await,
+            Target::Logout => Ok(server.message(200, Message::StillLoggedIn)),
+        };
+        // The user is logged in, whatever became of the errand.
+        Ok(result.unwrap_or_else(|unusable| {
+            let mut response = unusable.into_response(server);
+            browser.set_cookies(server, &mut response, None);
+            response
+        }))
+    }
+}
+
+/// Keeps a new session under a new cookie, so that nobody who knew the old one is logged in too.
+async fn begin_session(
+    server: &AuthorizationServer,
+    browser: &mut Browser,
+    user: AuthenticatedUser,
+    incoming: &Incoming,
+) -> Result<(), Failure> {
+    let now = incoming.now;
+    let parts = server.parts();
+    let AuthenticatedUser { subject, methods, context, authenticated_at } = user;
+    let fits = (1..=255).contains(&subject.len()) && subject.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if !fits || authenticated_at > now {
+        return Err(misconfigured("a login gave a subject or a time that cannot stand in a token"));
+    }
+    // RFC 9068 §5: a resource server could not tell the user from the client.
+    if parts.clients.client(&subject).await?.is_some() {
+        return Err(misconfigured("a user has the id of a client"));
+    }
+    let former = browser.session.take();
+    let is_same = former.as_ref().is_some_and(|former| former.subject == subject);
+    let sid = match &former {
+        Some(former) if is_same => former.sid.clone(),
+        _ => handle::public_id()?,
+    };
+    let cookie = handle::secret_text()?;
+    let session = SsoSession {
+        session: HandleHash::of(Purpose::Session, handle::text(&cookie)),
+        sid,
+        subject,
+        authentication: Authentication { time: authenticated_at, context, methods },
+        idle_until: now.saturating_add(parts.lifetimes.session_idle.min(parts.lifetimes.session)),
+        expires_at: now.saturating_add(parts.lifetimes.session),
+    };
+    if let Some(former) = former.as_ref().filter(|_| !is_same) {
+        server.end_session(former, now).await?;
+    }
+    parts.store.put_session(&session, former.as_ref().map(|former| &former.session), now).await?;
+    browser.log_in(handle::text(&cookie), session);
+    Ok(())
+}
+
+/// Says that a form did not come from a page of ours.
+pub(super) const fn not_ours() -> OAuthError {
+    OAuthError {
+        code: "invalid_request",
+        description: "The page was open for too long. Please try again.",
+        status: 403,
+    }
+}

@@ -1,0 +1,141 @@
+//! What is a token worth now?
+
+use std::fmt;
+
+use sekisho_core::{Failure, UnixSeconds};
+use serde_json::{Map, Value};
+
+use crate::handle::{HandleHash, Purpose};
+use crate::tokens::ACCESS_TYPE;
+use crate::{AuthorizationServer, GrantId, Revocation, ScopeSet};
+
+/// Is an access token that is good now.
+pub(crate) struct Active {
+    pub(crate) claims: Map<String, Value>,
+    pub(crate) grant: Option<GrantId>,
+    pub(crate) expires_at: UnixSeconds,
+    /// Whether the token is the JWT itself.
+    pub(crate) is_jwt: bool,
+}
+
+impl Active {
+    fn new(claims: Map<String, Value>, is_jwt: bool) -> Option<Self> {
+        let expires_at = UnixSeconds::new(claims.get("exp")?.as_u64()?);
+        let grant = claims.get("jti")?.as_str()?.split_once('.').map(|(grant, _)| GrantId::from_text(grant));
+        Some(Self { claims, grant, expires_at, is_jwt })
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.claims.get(name)?.as_str()
+    }
+
+    pub(crate) fn audience(&self) -> impl Iterator<Item = &str> {
+        let audience = self.claims.get("aud");
+        let one = audience.and_then(Value::as_str);
+        let many = audience.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        one.into_iter().chain(many)
+    }
+
+    pub(crate) fn scope(&self) -> ScopeSet {
+        self.text("scope").and_then(ScopeSet::parse).unwrap_or_default()
+    }
+}
+
+/// Is what [`AuthorizationServer::inspect`] says about a good access token. `Debug` shows the number of claims.
+pub struct ActiveToken(Map<String, Value>);
+
+impl ActiveToken {
+    /// Returns the claims, as they stand in a JWT.
+    #[must_use]
+    pub const fn claims(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ActiveToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ActiveToken({} claims)", self.0.len())
+    }
+}
+
+impl AuthorizationServer {
+    /// Tells what an access token of this issuer is worth: its claims, or `None` when it is not ours, ended, or revoked.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be told.
+    pub async fn inspect(&self, token: &str, now: UnixSeconds) -> Result<Option<ActiveToken>, Failure> {
+        Ok(self.active(token, now).await?.map(|active| ActiveToken(active.claims)))
+    }
+
+    /// Revokes an access token of this issuer, JWT or reference. What is none any more is no error.
+    ///
+    /// # Errors
+    /// [`Failure`] when it is not certain.
+    pub async fn revoke(&self, token: &str, now: UnixSeconds) -> Result<(), Failure> {
+        match self.active(token, now).await? {
+            Some(active) => self.revoke_active(token, &active, now).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Logs a user out everywhere and revokes all that clients may do for them: after a password was changed or an account barred.
+    ///
+    /// JWT access tokens that are out stay good until they end, except where introspection or a [`RevocationListener`](crate::RevocationListener)
+    /// is asked.
+    ///
+    /// # Errors
+    /// [`Failure`] when it is not certain; call again.
+    pub async fn revoke_subject(&self, subject: &str, now: UnixSeconds) -> Result<(), Failure> {
+        let store = &self.parts().store;
+        store.end_subject_sessions(subject).await?;
+        store.revoke_subject_grants(subject, now).await?;
+        self.tell(Revocation::Subject(subject.to_owned()), now).await
+    }
+
+    pub(crate) async fn active(&self, token: &str, now: UnixSeconds) -> Result<Option<Active>, Failure> {
+        let parts = self.parts();
+        if !token.contains('.') {
+            let record = parts.store.reference(&HandleHash::of(Purpose::Reference, token), now).await?;
+            return Ok(record.and_then(|record| Active::new(record.claims.0, false)));
+        }
+        let claims = parts.keys.read_own(token, ACCESS_TYPE, now);
+        let claims = claims.and_then(|claims| serde_json::from_str(claims.as_str()).ok());
+        let Some(active) = claims.and_then(|claims| Active::new(claims, true)) else { return Ok(None) };
+        if active.text("iss") != Some(self.issuer()) || now >= active.expires_at {
+            return Ok(None);
+        }
+        let id = active.text("jti").unwrap_or_default();
+        if parts.store.counted(&HandleHash::of(Purpose::RevokedToken, id), now).await? > 0 {
+            return Ok(None);
+        }
+        if let Some(grant) = &active.grant
+            && parts.store.grant(grant, now).await?.is_none()
+        {
+            return Ok(None);
+        }
+        Ok(Some(active))
+    }
+
+    pub(crate) async fn revoke_active(&self, token: &str, active: &Active, now: UnixSeconds) -> Result<(), Failure> {
+        let store = &self.parts().store;
+        let id = active.text("jti").unwrap_or_default();
+        if active.is_jwt {
+            store.count(&HandleHash::of(Purpose::RevokedToken, id), active.expires_at, now).await?;
+        } else {
+            store.revoke_reference(&HandleHash::of(Purpose::Reference, token)).await?;
+        }
+        self.tell(Revocation::Token { id: id.to_owned(), expires_at: active.expires_at }, now).await
+    }
+
+    pub(crate) async fn revoke_grant(&self, grant: &GrantId, now: UnixSeconds) -> Result<(), Failure> {
+        self.parts().store.revoke_grant(grant, now).await?;
+        self.tell(Revocation::Grant(grant.clone()), now).await
+    }
+
+    pub(crate) async fn tell(&self, revocation: Revocation, now: UnixSeconds) -> Result<(), Failure> {
+        match &self.parts().listener {
+            Some(listener) => listener.revoked(&revocation, now).await,
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod address;
+mod answer;
+mod browser;
+mod certificate;
+mod client;
+mod client_auth;
+mod endpoints;
+mod form;
+mod handle;
+mod incoming;
+mod inspect;
+mod issue;
+mod issuer;
+mod keys;
+mod login;
+mod pages;
+mod redirect;
+mod revocation;
+mod scope;
+mod server;
+mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod tokens;
+mod user;
+
+pub use address::AddressRange;
+pub use client::{
+    AccessTokenFormat, CertificateRule, Client, ClientAuthentication, ClientBuilder, ClientSecret, ClientStore,
+    ExchangeRules, GrantKind, StaticClients,
+};
+pub use handle::{GrantId, HandleHash};
+pub use inspect::ActiveToken;
+pub use issue::{IssueRequest, IssuedToken};
+pub use keys::{IssuerKeys, KeyRotation, KeyStore, MasterKey, MemoryKeyStore, SealedKeys};
+pub use login::{AuthenticatedUser, LoginCheck, LoginOutcome, PasswordAttempt, PendingLogin, SecondFactorAttempt};
+pub use pages::{Message, Page, PageContent, PageForm, Pages, PlainPages, Problem, escape};
+pub use revocation::{Revocation, RevocationListener};
+pub use scope::ScopeSet;
+pub use server::{AuthorizationServer, AuthorizationServerBuilder, Essentials, Lifetimes};
+pub use store::{
+    Authentication, Claims, CodeRecord, CountStore, DevicePoll, DeviceRequest, DeviceStore, Grant, GrantStore,
+    IssuerStore, MemoryLimits, MemoryStore, ReferenceRecord, RefreshFamily, SsoSession, SsoStore, TakenCode,
+};
+pub use user::{UserClaims, UserDirectory};

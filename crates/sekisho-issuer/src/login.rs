@@ -1,0 +1,121 @@
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sekisho_core::{Failure, Secret, UnixSeconds};
+
+/// Checks who sits at the login page.
+///
+/// Contract for implementers:
+/// - Throttling is yours: [`LoginOutcome::TryLater`] is shown to the user with the time to wait.
+/// - An unknown user, a wrong password and a locked account are one answer, [`LoginOutcome::Refused`], after the same time.
+/// - Input is hostile and bounded: a user name has at most 256 bytes, a password 1,024, a code 64.
+/// - The subject never changes for one user, is never given to another, and is never the id of a client
+///   ([RFC 9068 §5](https://www.rfc-editor.org/rfc/rfc9068#section-5)).
+#[async_trait]
+pub trait LoginCheck: Send + Sync + fmt::Debug {
+    /// Checks a user name and a password.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be told, because a database does not answer for example. The user sees "try again", never "wrong".
+    async fn password(&self, attempt: PasswordAttempt<'_>, now: UnixSeconds) -> Result<LoginOutcome, Failure>;
+
+    /// Checks the second factor of a login that [`password`](Self::password) began.
+    ///
+    /// # Errors
+    /// As for [`password`](Self::password).
+    async fn second_factor(&self, attempt: SecondFactorAttempt<'_>, now: UnixSeconds) -> Result<LoginOutcome, Failure>;
+}
+
+/// Is what came in by the login form.
+#[derive(Clone, Copy, Debug)]
+pub struct PasswordAttempt<'a> {
+    /// The name as typed, at most 256 bytes without control characters.
+    pub username: &'a str,
+    /// The password as typed, at most 1,024 bytes.
+    pub password: &'a Secret,
+    /// Where the request came from: the peer, or what a trusted proxy says. `None` when the server does not know its peers.
+    pub client_address: Option<IpAddr>,
+    /// The authentication contexts that the client asked for, the preferred one first. If one of them takes a second
+    /// factor, ask for it now: a login that reaches none of them is refused afterwards.
+    pub wanted_contexts: &'a [String],
+}
+
+/// Is what came in by the form for the second factor.
+#[derive(Clone, Copy, Debug)]
+pub struct SecondFactorAttempt<'a> {
+    /// What [`LoginOutcome::SecondFactorNeeded`] handed out. It went through the browser: anything may stand in it.
+    pub pending: &'a PendingLogin,
+    /// The code as typed, at most 64 bytes.
+    pub code: &'a Secret,
+    /// As in [`PasswordAttempt`].
+    pub client_address: Option<IpAddr>,
+}
+
+/// Says how an attempt to log in ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum LoginOutcome {
+    /// Everything that was due is proved.
+    Authenticated(AuthenticatedUser),
+    /// The password was right; a second factor is due.
+    SecondFactorNeeded(PendingLogin),
+    /// Wrong, unknown, or locked: nothing more is said.
+    Refused,
+    /// Too many attempts; nothing was checked. How long to wait.
+    TryLater(Duration),
+}
+
+/// Names a user who proved to be who they are.
+///
+/// `Debug` shows the subject and how they logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthenticatedUser {
+    /// The `sub` of tokens: at most 255 visible ASCII characters ([OpenID Connect Core §2](https://openid.net/specs/openid-connect-core-1_0.html#IDToken)).
+    pub subject: String,
+    /// The `amr` of tokens, such as `pwd`, `otp`, `hwk` ([RFC 8176](https://www.rfc-editor.org/rfc/rfc8176)).
+    pub methods: Vec<String>,
+    /// The `acr` of tokens, if this login reaches a context that has a name.
+    pub context: Option<String>,
+    /// The `auth_time` of tokens: when it was proved.
+    pub authenticated_at: UnixSeconds,
+}
+
+/// Stands for a login that waits for its second factor, between two requests of one browser.
+///
+/// It is shown to the browser in a hidden field, at most 1,024 bytes. It must not be guessable, name exactly one user, live a few
+/// minutes and allow a few attempts; whoever holds it has given the right password. `Debug` shows nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingLogin(Secret);
+
+impl PendingLogin {
+    /// Takes over a text of visible ASCII characters.
+    #[must_use]
+    pub fn new(handle: impl Into<Secret>) -> Self {
+        Self(handle.into())
+    }
+
+    /// Reads the text.
+    #[must_use]
+    pub const fn handle(&self) -> &Secret {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_password_code_or_handle() {
+        let secret = Secret::from("hunter2");
+        let pending = PendingLogin::new("hunter2");
+        let password =
+            PasswordAttempt { username: "alice", password: &secret, client_address: None, wanted_contexts: &[] };
+        let second = SecondFactorAttempt { pending: &pending, code: &secret, client_address: None };
+        let outcome = LoginOutcome::SecondFactorNeeded(pending.clone());
+        let shown = format!("{password:?} {second:?} {outcome:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

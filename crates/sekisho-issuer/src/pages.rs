@@ -1,0 +1,156 @@
+use std::fmt;
+
+mod plain;
+
+pub use plain::PlainPages;
+
+/// Writes the HTML of the pages that users see.
+///
+/// Implement it to give them your own look; [`PlainPages`] takes a style sheet, which is enough for most.
+///
+/// Contract for implementers: the pages are served with a policy that allows no scripts, no frames, styles and images from the issuer only.
+/// Every text that is not your own goes through [`escape`]; each form posts to [`PageForm::action`] and contains [`PageForm::hidden`] as it stands.
+pub trait Pages: Send + Sync + fmt::Debug {
+    /// Writes a page.
+    fn render(&self, page: &Page<'_>) -> String;
+
+    /// Returns the style sheet, which pages find at [`Page::style_sheet`].
+    fn style_sheet(&self) -> &str;
+}
+
+/// Is a page and what is in it. No text here is escaped, except [`PageForm::hidden`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Page<'a> {
+    /// The address of the style sheet.
+    pub style_sheet: &'a str,
+    /// What the page is for.
+    pub content: PageContent<'a>,
+}
+
+/// Says what a page is for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PageContent<'a> {
+    /// Asks for user name (`username`) and password (`password`).
+    #[non_exhaustive]
+    Login {
+        /// The form.
+        form: PageForm<'a>,
+        /// The name of the client that waits, if one does.
+        client: Option<&'a str>,
+        /// What to write into the field of the user name.
+        username: &'a str,
+        /// What went wrong.
+        problem: Option<Problem>,
+    },
+    /// Asks for the second factor (`code`).
+    #[non_exhaustive]
+    SecondFactor {
+        /// The form.
+        form: PageForm<'a>,
+        /// What went wrong.
+        problem: Option<Problem>,
+    },
+    /// Asks whether a client may have what it asks for: `decision` is `allow` or `deny`.
+    #[non_exhaustive]
+    Consent {
+        /// The form.
+        form: PageForm<'a>,
+        /// The name of the client.
+        client: &'a str,
+        /// The scopes that it asks for.
+        scopes: Vec<&'a str>,
+        /// The code that a device shows, when it is one that asks; the user compares it.
+        user_code: Option<&'a str>,
+    },
+    /// Asks for the code that a device shows (`user_code`).
+    #[non_exhaustive]
+    Device {
+        /// The form.
+        form: PageForm<'a>,
+        /// What went wrong.
+        problem: Option<Problem>,
+    },
+    /// Asks whether to log out: `decision` is `allow` or `deny`.
+    #[non_exhaustive]
+    Logout {
+        /// The form.
+        form: PageForm<'a>,
+        /// The name of the client that asks for it, if one does.
+        client: Option<&'a str>,
+    },
+    /// Says something, and asks nothing.
+    Message(Message),
+}
+
+/// Is a form.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PageForm<'a> {
+    /// Where it posts to.
+    pub action: &'a str,
+    /// Fields without which it is refused, as HTML. Put it into the form as it stands.
+    pub hidden: &'a str,
+}
+
+/// Says what went wrong with what was typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Not the right name, password or code.
+    Wrong,
+    /// Too many attempts. How many seconds to wait.
+    TryLater(u64),
+    /// The page was open for too long, or came from elsewhere.
+    Outdated,
+}
+
+/// Says something to a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Message {
+    /// The request of the client cannot be answered; there is nobody whom it would be safe to tell but the user. Why.
+    BadRequest(&'static str),
+    /// Something is broken on our side.
+    Unavailable,
+    /// The device may go on.
+    DeviceAllowed,
+    /// The device may not go on.
+    DeviceDenied,
+    /// Logged out.
+    LoggedOut,
+    /// Still logged in, as wished.
+    StillLoggedIn,
+}
+
+/// Makes a text safe to stand in HTML, between tags and in quoted attributes.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            // Could turn the reading direction of what stands around it.
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => safe.push('\u{fffd}'),
+            character => safe.push(character),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_escapes_from_a_text() {
+        assert_eq!(escape("<a href=\"x\" onclick='y'>&"), "&lt;a href=&quot;x&quot; onclick=&#39;y&#39;&gt;&amp;");
+        assert_eq!(escape("a\u{202e}b"), "a\u{fffd}b");
+        assert_eq!(escape("ü"), "ü");
+    }
+}

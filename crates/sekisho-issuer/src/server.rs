@@ -1,0 +1,281 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sekisho_core::{Clock, ConfigError, SystemClock};
+use sekisho_jwks::Algorithm;
+
+use crate::address::AddressRange;
+use crate::issuer::IssuerName;
+use crate::pages::{Pages, PlainPages};
+use crate::revocation::RevocationListener;
+use crate::user::UserDirectory;
+use crate::{Client, ClientStore, IssuerKeys, IssuerStore, LoginCheck};
+
+/// Is an authentication service: it knows users by a [`LoginCheck`] and clients by a [`ClientStore`], and hands out tokens.
+///
+/// [`router`](Self::router) has all endpoints; [`issue`](Self::issue), [`inspect`](Self::inspect) and [`revoke`](Self::revoke) do the same
+/// without HTTP. A clone is the same server.
+///
+/// # Examples
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use sekisho_issuer::{AuthorizationServer, Essentials, IssuerKeys, LoginCheck, MemoryStore, StaticClients};
+/// # async fn example(clients: StaticClients, login: Arc<dyn LoginCheck>, keys: IssuerKeys) -> Result<(), Box<dyn std::error::Error>> {
+/// let server = AuthorizationServer::builder("https://id.example", Essentials {
+///     clients: Arc::new(clients),
+///     login,
+///     store: Arc::new(MemoryStore::new()),
+///     keys: Arc::new(keys),
+/// })
+/// .build()?;
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+/// let service = server.router().into_make_service_with_connect_info::<std::net::SocketAddr>();
+/// axum::serve(listener, service).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct AuthorizationServer(Arc<Parts>);
+
+/// Is what every server needs.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a further need must break every construction")]
+pub struct Essentials {
+    /// Who may ask.
+    pub clients: Arc<dyn ClientStore>,
+    /// Who may log in.
+    pub login: Arc<dyn LoginCheck>,
+    /// What is kept.
+    pub store: Arc<dyn IssuerStore>,
+    /// By what is signed.
+    pub keys: Arc<IssuerKeys>,
+}
+
+/// Says how long things live. Units are whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lifetimes {
+    /// Authorization codes. Default 60 s, at most 10 min.
+    pub code: Duration,
+    /// Access tokens, unless the client says otherwise. Default 5 min, at most 24 h.
+    pub access_token: Duration,
+    /// ID tokens. Default 5 min, at most 24 h.
+    pub id_token: Duration,
+    /// Refresh tokens that are not used. Default 14 days.
+    pub refresh_idle: Duration,
+    /// Refresh tokens from the login on, however often they are used. Default 30 days.
+    pub refresh: Duration,
+    /// Logins that are not used. Default 2 h.
+    pub session_idle: Duration,
+    /// Logins. Default 12 h.
+    pub session: Duration,
+    /// Device codes. Default 10 min, at most 30 min.
+    pub device_code: Duration,
+    /// Between two questions of a device. Default 5 s.
+    pub device_interval: Duration,
+    /// The forms of the login pages. Default 30 min.
+    pub form: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        const MINUTE: Duration = Duration::from_secs(60);
+        Self {
+            code: MINUTE,
+            access_token: 5 * MINUTE,
+            id_token: 5 * MINUTE,
+            refresh_idle: 14 * 24 * 60 * MINUTE,
+            refresh: 30 * 24 * 60 * MINUTE,
+            session_idle: 2 * 60 * MINUTE,
+            session: 12 * 60 * MINUTE,
+            device_code: 10 * MINUTE,
+            device_interval: Duration::from_secs(5),
+            form: 30 * MINUTE,
+        }
+    }
+}
+
+impl Lifetimes {
+    fn check(&self) -> Result<(), ConfigError> {
+        let Self {
+            code,
+            access_token,
+            id_token,
+            refresh_idle,
+            refresh,
+            session_idle,
+            session,
+            device_code,
+            device_interval,
+            form,
+        } = *self;
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        let years = minutes(60 * 24 * 366);
+        for (what, life, longest) in [
+            ("codes", code, minutes(10)),
+            ("access tokens", access_token, minutes(60 * 24)),
+            ("ID tokens", id_token, minutes(60 * 24)),
+            ("refresh tokens that are not used", refresh_idle, years),
+            ("refresh tokens", refresh, years),
+            ("logins that are not used", session_idle, years),
+            ("logins", session, years),
+            ("device codes", device_code, minutes(30)),
+            ("intervals of devices", device_interval, minutes(1)),
+            ("forms", form, minutes(60 * 24)),
+        ] {
+            if life < Duration::from_secs(1) || life > longest {
+                return Err(ConfigError::new(format!("{what} last from 1 s to {} s", longest.as_secs())));
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) struct Parts {
+    pub(crate) issuer: IssuerName,
+    pub(crate) clients: Arc<dyn ClientStore>,
+    pub(crate) login: Arc<dyn LoginCheck>,
+    pub(crate) store: Arc<dyn IssuerStore>,
+    pub(crate) keys: Arc<IssuerKeys>,
+    pub(crate) users: Option<Arc<dyn UserDirectory>>,
+    pub(crate) pages: Arc<dyn Pages>,
+    pub(crate) listener: Option<Arc<dyn RevocationListener>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) lifetimes: Lifetimes,
+    pub(crate) proxies: Vec<AddressRange>,
+    pub(crate) introspection_age: Option<Duration>,
+}
+
+impl AuthorizationServer {
+    /// Begins a server that is called `issuer`: an https URL without final slash; `http` on this machine only.
+    pub fn builder(issuer: impl Into<String>, essentials: Essentials) -> AuthorizationServerBuilder {
+        AuthorizationServerBuilder {
+            issuer: issuer.into(),
+            essentials,
+            users: None,
+            pages: None,
+            listener: None,
+            clock: None,
+            lifetimes: Lifetimes::default(),
+            proxies: Vec::new(),
+            introspection_age: None,
+        }
+    }
+
+    /// Returns the issuer's name, the `iss` of its tokens.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.0.issuer.as_str()
+    }
+
+    /// Returns the keys, to be [maintained](IssuerKeys::maintain).
+    #[must_use]
+    pub fn keys(&self) -> &Arc<IssuerKeys> {
+        &self.0.keys
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    /// Returns the algorithm of a client's tokens.
+    pub(crate) fn algorithm(&self, client: &Client) -> Algorithm {
+        let default = || self.0.keys.algorithms().first().copied().unwrap_or(Algorithm::Es256);
+        client.algorithm.unwrap_or_else(default)
+    }
+}
+
+impl fmt::Debug for AuthorizationServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AuthorizationServer({})", self.issuer())
+    }
+}
+
+/// Configures an [`AuthorizationServer`]. Everything here has a safe default.
+#[derive(Debug)]
+#[must_use]
+pub struct AuthorizationServerBuilder {
+    issuer: String,
+    essentials: Essentials,
+    users: Option<Arc<dyn UserDirectory>>,
+    pages: Option<Arc<dyn Pages>>,
+    listener: Option<Arc<dyn RevocationListener>>,
+    clock: Option<Arc<dyn Clock>>,
+    lifetimes: Lifetimes,
+    proxies: Vec<AddressRange>,
+    introspection_age: Option<Duration>,
+}
+
+impl AuthorizationServerBuilder {
+    /// Sets who knows what is to be said about users. Default: nobody; then tokens have no claims about them but `sub`, and whoever
+    /// logged in counts as a user until the login ends.
+    pub fn with_users(mut self, users: Arc<dyn UserDirectory>) -> Self {
+        self.users = Some(users);
+        self
+    }
+
+    /// Sets what the pages look like. Default: [`PlainPages`].
+    pub fn with_pages(mut self, pages: Arc<dyn Pages>) -> Self {
+        self.pages = Some(pages);
+        self
+    }
+
+    /// Sets who is told about everything that is revoked. Default: nobody.
+    pub fn with_revocation_listener(mut self, listener: Arc<dyn RevocationListener>) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// Sets the clock. Default: the system's.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Sets how long things live.
+    pub const fn with_lifetimes(mut self, lifetimes: Lifetimes) -> Self {
+        self.lifetimes = lifetimes;
+        self
+    }
+
+    /// Trusts what these proxies say in `Client-Cert` and `X-Forwarded-For`. Default: nobody.
+    ///
+    /// Each of them must remove `Client-Cert` from what comes from outside, and append to `X-Forwarded-For`. The router must be
+    /// [served with connect info](axum::Router::into_make_service_with_connect_info), or no peer is known and none is trusted.
+    pub fn with_trusted_proxies(mut self, proxies: impl IntoIterator<Item = AddressRange>) -> Self {
+        self.proxies.extend(proxies);
+        self
+    }
+
+    /// Lets those who introspect keep an answer for so long, at most until the token ends. Default: not at all (`no-store`).
+    ///
+    /// A revoked token is good for so long where the answer is kept.
+    pub const fn with_introspection_max_age(mut self, age: Duration) -> Self {
+        self.introspection_age = Some(age);
+        self
+    }
+
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for an issuer or a lifetime that cannot be used.
+    pub fn build(self) -> Result<AuthorizationServer, ConfigError> {
+        let Self { issuer, essentials, users, pages, listener, clock, lifetimes, proxies, introspection_age } = self;
+        let Essentials { clients, login, store, keys } = essentials;
+        lifetimes.check()?;
+        Ok(AuthorizationServer(Arc::new(Parts {
+            issuer: IssuerName::parse(&issuer)?,
+            clients,
+            login,
+            store,
+            keys,
+            users,
+            pages: pages.unwrap_or_else(|| Arc::new(PlainPages::new())),
+            listener,
+            clock: clock.unwrap_or_else(|| Arc::new(SystemClock)),
+            lifetimes,
+            proxies,
+            introspection_age,
+        })))
+    }
+}

@@ -1,0 +1,134 @@
+use serde_json::Value;
+
+use crate::setup::{Answer, Browser, World, claims_of};
+
+const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
+async fn begin(world: &World) -> Value {
+    let form = [("client_id", "tv"), ("scope", "openid orders:read")];
+    world.post("/device_authorization", &form).await.json(200)
+}
+
+async fn poll(world: &World, client: &str, begun: &Value) -> Answer {
+    let code = begun["device_code"].as_str().unwrap();
+    world.token(&[("grant_type", DEVICE), ("client_id", client), ("device_code", code)]).await
+}
+
+#[tokio::test]
+async fn refuses_devices_that_may_not_begin() {
+    let world = World::new().await;
+    for (form, status, error) in [
+        (&[("client_id", "nobody"), ("scope", "openid")][..], 401, "invalid_client"),
+        (&[("client_id", "house"), ("scope", "openid")], 400, "unauthorized_client"),
+        (&[("client_id", "tv")], 400, "invalid_scope"),
+        (&[("client_id", "tv"), ("scope", "openid admin")], 400, "invalid_scope"),
+        (&[("client_id", "tv"), ("scope", "openid"), ("resource", "x")], 400, "invalid_target"),
+        (&[("client_id", "tv"), ("client_id", "tv")], 400, "invalid_request"),
+    ] {
+        world.post("/device_authorization", form).await.error(status, error);
+    }
+}
+
+#[tokio::test]
+async fn a_device_waits_for_a_users_word() {
+    let world = World::new().await;
+    let begun = begin(&world).await;
+    assert_eq!((&begun["expires_in"], &begun["interval"]), (&600.into(), &5.into()));
+    assert_eq!(begun["verification_uri"], "https://id.example/device");
+    let user_code = begun["user_code"].as_str().unwrap();
+    assert_eq!(user_code.len(), 9);
+    poll(&world, "tv", &begun).await.error(400, "authorization_pending");
+    poll(&world, "tv", &begun).await.error(400, "slow_down");
+    world.wait(9);
+    poll(&world, "tv", &begun).await.error(400, "slow_down");
+    poll(&world, "house", &begun).await.error(400, "unauthorized_client");
+
+    let mut browser = Browser::new(&world);
+    let login = browser.get("/device").await;
+    assert!(login.page(200).contains("name=\"password\""));
+    let ask = browser.log_in(&login, "alice").await;
+    assert!(ask.page(200).contains("name=\"user_code\""));
+    let wrong = browser.submit(&ask, &[("user_code", "BBBB-BBBB")]).await;
+    assert!(wrong.page(403).contains("That is not right"));
+    let consent = browser.submit(&ask, &[("user_code", &user_code.to_lowercase().replace('-', " "))]).await;
+    assert!(consent.page(200).contains(user_code) && consent.body.contains("<strong>TV</strong>"));
+    poll(&world, "tv", &begun).await.error(400, "slow_down");
+    world.wait(30);
+    let done = browser.submit(&consent, &[("decision", "allow")]).await;
+    assert!(done.page(200).contains("connected"));
+    let tokens = poll(&world, "tv", &begun).await.json(200);
+    let claims = claims_of(tokens["access_token"].as_str().unwrap());
+    assert_eq!((&claims["sub"], &claims["client_id"]), (&"alice".into(), &"tv".into()));
+    assert!(tokens["id_token"].is_string());
+    world.refresh("tv", tokens["refresh_token"].as_str().unwrap()).await.json(200);
+    poll(&world, "tv", &begun).await.error(400, "invalid_grant");
+    browser.submit(&consent, &[("decision", "allow")]).await.page(400);
+}
+
+#[tokio::test]
+async fn a_link_with_the_code_still_asks() {
+    let world = World::new().await;
+    let begun = begin(&world).await;
+    let link = begun["verification_uri_complete"].as_str().unwrap().strip_prefix("https://id.example").unwrap();
+    let mut browser = Browser::new(&world);
+    let login = browser.get(link).await;
+    let consent = browser.log_in(&login, "alice").await;
+    assert!(consent.page(200).contains("Go on only if your device shows"));
+    let denied = browser.submit(&consent, &[("decision", "deny")]).await;
+    assert!(denied.page(200).contains("not connected"));
+    poll(&world, "tv", &begun).await.error(400, "access_denied");
+}
+
+#[tokio::test]
+async fn nobody_decides_in_time_or_the_code_is_guessed() {
+    let world = World::new().await;
+    let begun = begin(&world).await;
+    world.wait(600);
+    poll(&world, "tv", &begun).await.error(400, "expired_token");
+    world.wait(600);
+    poll(&world, "tv", &begun).await.error(400, "invalid_grant");
+    for guess in ["x", &"A".repeat(43)] {
+        world
+            .token(&[("grant_type", DEVICE), ("client_id", "tv"), ("device_code", guess)])
+            .await
+            .error(400, "invalid_grant");
+    }
+    world.token(&[("grant_type", DEVICE), ("client_id", "tv")]).await.error(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn a_user_types_twenty_codes_in_a_quarter_of_an_hour_and_no_more() {
+    let world = World::new().await;
+    let begun = begin(&world).await;
+    let mut browser = Browser::new(&world);
+    let login = browser.get("/device").await;
+    let ask = browser.log_in(&login, "alice").await;
+    for guess in 0..20 {
+        browser.submit(&ask, &[("user_code", if guess % 2 == 0 { "BBBB-BBBB" } else { "x" })]).await.page(403);
+    }
+    let right = [("user_code", begun["user_code"].as_str().unwrap())];
+    assert!(browser.submit(&ask, &right).await.page(429).contains("wait"));
+    let mut other = Browser::new(&world);
+    let login = other.get("/device").await;
+    let same_user = other.log_in(&login, "alice").await;
+    other.submit(&same_user, &right).await.page(429);
+    world.wait(900);
+    let ask = browser.get("/device").await;
+    browser.submit(&ask, &[("user_code", "BBBB-BBBB")]).await.page(403);
+}
+
+#[tokio::test]
+async fn forms_of_devices_count_for_their_session_only() {
+    let world = World::new().await;
+    let begun = begin(&world).await;
+    let path = format!("/device?user_code={}", begun["user_code"].as_str().unwrap());
+    let mut attacker = Browser::new(&world);
+    let login = attacker.get(&path).await;
+    let consent = attacker.log_in(&login, "carol").await;
+    let mut victim = Browser::new(&world);
+    let login = victim.get("/device").await;
+    victim.log_in(&login, "alice").await;
+    victim.submit(&consent, &[("decision", "allow")]).await.page(400);
+    Browser::new(&world).submit(&consent, &[("decision", "allow")]).await.page(400);
+    poll(&world, "tv", &begun).await.error(400, "authorization_pending");
+}
