@@ -244,6 +244,9 @@ impl Verifier {
         recorder.pass(|| format!("{} is allowed here", header.algorithm));
 
         recorder.begin(Step::Key);
+        if header.kid.is_none() && issuer.profile.requires_key_id() {
+            return Err(Reject::UnknownKey.into());
+        }
         let query = KeyQuery { kid: header.kid.as_deref(), algorithm: header.algorithm };
         let candidates = match fetched.unwrap_or_else(|| issuer.keys.find(query, now)) {
             KeyLookup::Found(candidates) => candidates,
