@@ -3,6 +3,11 @@
 
 mod authorizer;
 mod journey;
+mod lambda;
 
 pub use authorizer::{AuthorizerAnswer, JwtAuthorizer, JwtAuthorizerBuilder, JwtAuthorizerStart, RouteScopes};
 pub use journey::{Journey, JourneyListener, JourneyStep};
+pub use lambda::{
+    AuthorizerEvent, AuthorizerResponse, EventFormat, LambdaAuthorizer, LambdaError, PolicyDocument, PolicyEffect,
+    PolicyStatement,
+};

@@ -59,9 +59,7 @@ impl AuthorizerAnswer {
     pub(super) fn refused(reject: Reject) -> Self {
         tracing::info!(target: "sekisho", reason = reject.code(), detail = %reject, "credential refused");
         let description = describe(reject);
-        Self::unauthorized(format!(
-            r#"Bearer scope="" error="invalid_token" error_description="{description}""#
-        ))
+        Self::unauthorized(format!(r#"Bearer scope="" error="invalid_token" error_description="{description}""#))
     }
 
     pub(super) fn of(refusal: &Refusal) -> Self {

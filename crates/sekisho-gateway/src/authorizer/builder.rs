@@ -129,11 +129,8 @@ impl JwtAuthorizerBuilder {
             return Err(ConfigError::new("an authorizer has at most 50 audiences"));
         }
         let header = header_of(&identity_source)?;
-        let profile = Profile::custom()
-            .with_any_type()
-            .with_required_key_id()
-            .with_client_as_audience()
-            .with_client_as_subject();
+        let profile =
+            Profile::custom().with_any_type().with_required_key_id().with_client_as_audience().with_client_as_subject();
         let profile = if access_tokens_only { profile } else { profile.with_any_use() };
         let mut audiences = audiences.into_iter();
         let first = audiences.next().ok_or_else(|| ConfigError::new("an authorizer needs an audience"))?;

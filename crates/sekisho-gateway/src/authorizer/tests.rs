@@ -16,7 +16,8 @@ use crate::journey::JourneyListener;
 const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
 
 /// RSA keys take a second to find, so all tests share one.
-static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Backend::default(), Algorithm::Rs256).unwrap());
+static KEY: LazyLock<SigningKey> =
+    LazyLock::new(|| SigningKey::generate(Backend::default(), Algorithm::Rs256).unwrap());
 static OTHER_KEY: LazyLock<SigningKey> =
     LazyLock::new(|| SigningKey::generate(Backend::default(), Algorithm::Rs256).unwrap());
 
@@ -89,7 +90,14 @@ async fn takes_the_bare_token_or_the_one_after_bearer_from_one_header() {
 #[test]
 fn refuses_identity_sources_that_are_no_header() {
     let issuer = issuer();
-    for source in ["$request.querystring.token", "$request.header.", "$request.header.a b", "Authorization", "$request.header.Cookie", ""] {
+    for source in [
+        "$request.querystring.token",
+        "$request.header.",
+        "$request.header.a b",
+        "Authorization",
+        "$request.header.Cookie",
+        "",
+    ] {
         assert!(builder(&issuer).with_identity_source(source).build().is_err(), "{source}");
     }
 }
@@ -189,7 +197,8 @@ async fn a_rotated_key_is_found_at_its_first_token() {
 async fn the_issuer_is_compared_byte_for_byte() {
     let issuer = issuer();
     let authorizer = builder(&issuer).build().unwrap();
-    for other in ["https://id.example/", "https://id.example:443", "HTTPS://ID.EXAMPLE", "https://id.example.evil", ""] {
+    for other in ["https://id.example/", "https://id.example:443", "HTTPS://ID.EXAMPLE", "https://id.example.evil", ""]
+    {
         let refused = ask(&authorizer, token(&issuer).claim("iss", other)).await;
         assert_unauthorized(refused, "the token does not have a valid issuer");
     }
