@@ -3,6 +3,8 @@
 
 mod authorizer;
 mod decision;
+#[cfg(feature = "grpc")]
+mod ext_authz;
 mod forward_auth;
 mod identity;
 mod journey;
@@ -13,6 +15,8 @@ mod refusal;
 mod rules;
 
 pub use authorizer::{AuthorizerAnswer, JwtAuthorizer, JwtAuthorizerBuilder, JwtAuthorizerStart, RouteScopes};
+#[cfg(feature = "grpc")]
+pub use ext_authz::{ExtAuthz, proto as ext_authz_proto};
 pub use forward_auth::{Dialect, ForwardAuth};
 pub use identity::{IdentityField, IdentityHeaders, InternalToken};
 pub use journey::{Journey, JourneyListener, JourneyStep};
