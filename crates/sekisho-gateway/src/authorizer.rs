@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::request::Parts;
-use sekisho_core::{Clock, ConfigError, Principal, Refusal, Reject, UnixSeconds};
+use sekisho_core::{Clock, ConfigError, Principal, Refusal, Reject};
 use sekisho_jwt::{Step, Verifier};
 
 use crate::journey::{Journey, JourneyStep};
@@ -133,10 +133,6 @@ impl JwtAuthorizer {
     /// Returns what the request's token is, for a swap after it was verified.
     pub(crate) fn token<'a>(&self, request: &'a Parts) -> Option<&'a str> {
         token_in(request.headers.get(&*self.0.header)?.as_bytes())
-    }
-
-    pub(crate) fn now(&self) -> UnixSeconds {
-        self.0.clock.now()
     }
 
     async fn verify(&self, token: &str, journey: &Journey) -> Result<Principal, Refusal> {

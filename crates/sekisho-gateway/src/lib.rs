@@ -6,18 +6,22 @@ mod decision;
 #[cfg(feature = "grpc")]
 mod ext_authz;
 mod forward_auth;
+mod gateway;
 mod identity;
 mod journey;
 mod lambda;
 mod path;
 mod proxies;
+mod proxy;
 mod refusal;
 mod rules;
+mod token_swap;
 
 pub use authorizer::{AuthorizerAnswer, JwtAuthorizer, JwtAuthorizerBuilder, JwtAuthorizerStart, RouteScopes};
 #[cfg(feature = "grpc")]
 pub use ext_authz::{ExtAuthz, proto as ext_authz_proto};
 pub use forward_auth::{Dialect, ForwardAuth};
+pub use gateway::Gateway;
 pub use identity::{IdentityField, IdentityHeaders, InternalToken};
 pub use journey::{Journey, JourneyListener, JourneyStep};
 pub use lambda::{
@@ -26,4 +30,6 @@ pub use lambda::{
 };
 pub use path::{AmbiguousPath, NormalPath};
 pub use proxies::TrustedProxies;
+pub use proxy::{Guard, ProxyLimits, ProxyTimeouts, ReverseProxy, Route, Upstream, UpstreamOptions};
 pub use rules::{Access, Rule, RuleTable};
+pub use token_swap::{TokenForward, TokenSwap};

@@ -62,7 +62,7 @@ impl AuthorizerAnswer {
         Self::unauthorized(format!(r#"Bearer scope="" error="invalid_token" error_description="{description}""#))
     }
 
-    pub(super) fn of(refusal: &Refusal) -> Self {
+    pub(crate) fn of(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::Reject(reject) => Self::refused(*reject),
             Refusal::Failure(failure) => Self::failed(failure),

@@ -1,0 +1,165 @@
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::proxy::{ReverseProxy, StallGuard, Tunnels};
+
+/// Serves a [`ReverseProxy`] on a listener, and takes another one in its place without dropping a request.
+///
+/// Each request is answered by what was current when it came; requests under way are ended by what they began with. A clone is the
+/// same gateway.
+///
+/// # Examples
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use sekisho_gateway::{Gateway, Guard, ReverseProxy, Route, Upstream};
+/// let upstream = Upstream::new("orders", "http://127.0.0.1:9000")?;
+/// let gateway = Gateway::new(ReverseProxy::new([Route::new("/health", &upstream, Guard::Public)])?);
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// gateway.serve(listener, std::future::pending()).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Gateway(Arc<State>);
+
+struct State {
+    current: ArcSwap<ReverseProxy>,
+    tunnels: Tunnels,
+}
+
+impl Gateway {
+    /// Serves this.
+    #[must_use]
+    pub fn new(proxy: ReverseProxy) -> Self {
+        let tunnels = Tunnels::default();
+        let current = ArcSwap::from_pointee(proxy.with_tunnels(tunnels.clone()));
+        Self(Arc::new(State { current, tunnels }))
+    }
+
+    /// Serves this from the next request on.
+    ///
+    /// Limits and timeouts of connections hold for connections that are opened later; how many may be open stays as it was.
+    pub fn replace(&self, proxy: ReverseProxy) {
+        self.0.current.store(Arc::new(proxy.with_tunnels(self.0.tunnels.clone())));
+    }
+
+    /// Serves until `shutdown` is done. Then nothing new is accepted, requests under way are brought to their end, within
+    /// [`ProxyTimeouts::shutdown`](crate::ProxyTimeouts::shutdown), and tunnels are cut.
+    ///
+    /// Connections are HTTP/1.1; TLS ends before.
+    ///
+    /// # Errors
+    /// When the listener has no address.
+    pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let address = listener.local_addr()?;
+        let limits = self.0.current.load().limits();
+        let permits = Arc::new(Semaphore::new(limits.connections));
+        let (stop, _) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        tracing::info!(target: "sekisho", %address, "the gateway listens");
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                accepted = accept(&listener, &permits) => {
+                    let Some((stream, peer, permit)) = accepted else { continue };
+                    connections.spawn(self.clone().connection(stream, peer, stop.subscribe(), permit));
+                }
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        drop(listener);
+        stop.send_replace(true);
+        let grace = self.0.current.load().timeouts().shutdown;
+        tracing::info!(target: "sekisho", connections = connections.len(), "the gateway ends");
+        let all_done = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, all_done).await.is_err() {
+            tracing::warn!(target: "sekisho", "requests under way are cut off");
+        }
+        self.0.tunnels.end();
+        connections.shutdown().await;
+        Ok(())
+    }
+
+    /// Returns how many tunnels are open.
+    #[must_use]
+    pub fn tunnels(&self) -> usize {
+        self.0.tunnels.count()
+    }
+
+    async fn connection(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        mut stop: watch::Receiver<bool>,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let proxy = self.0.current.load_full();
+        let (limits, timeouts) = (proxy.limits(), proxy.timeouts());
+        // Where it fails, the connection is slower and no less right.
+        let _slower = stream.set_nodelay(true);
+        let io = TokioIo::new(StallGuard::new(stream, timeouts.idle));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let proxy = self.0.current.load_full();
+            async move { Ok::<_, std::convert::Infallible>(proxy.handle(request.map(Body::new), peer).await) }
+        });
+        let mut server = http1::Builder::new();
+        server
+            .timer(TokioTimer::new())
+            .header_read_timeout(timeouts.request_head)
+            .max_headers(limits.headers)
+            .max_header_size(limits.header_bytes)
+            .keep_alive(true);
+        let mut connection = pin!(server.serve_connection(io, service).with_upgrades());
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(target: "sekisho", peer = %peer.ip(), "a connection ended: {error}");
+        }
+        drop(permit);
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    // The semaphore is never closed.
+    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => Some((stream, peer, permit)),
+        Err(error) => {
+            // Out of file descriptors, say: it passes, and must not become a busy loop.
+            tracing::warn!(target: "sekisho", "a connection could not be accepted: {error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            None
+        }
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("current", &**self.0.current.load()).field("tunnels", &self.0.tunnels).finish()
+    }
+}
