@@ -1,12 +1,13 @@
 use std::fmt;
 use std::future::Future;
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
@@ -17,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::config::{ConfigContext, ConfigMistakes, GatewayConfig};
 use crate::proxy::{ReverseProxy, StallGuard, Tunnels};
 
 /// Serves a [`ReverseProxy`] on a listener, and takes another one in its place without dropping a request.
@@ -39,6 +41,8 @@ pub struct Gateway(Arc<State>);
 
 struct State {
     current: ArcSwap<ReverseProxy>,
+    /// What it was read from, so that what has not changed can go on.
+    config: ArcSwapOption<GatewayConfig>,
     tunnels: Tunnels,
 }
 
@@ -48,7 +52,53 @@ impl Gateway {
     pub fn new(proxy: ReverseProxy) -> Self {
         let tunnels = Tunnels::default();
         let current = ArcSwap::from_pointee(proxy.with_tunnels(tunnels.clone()));
-        Self(Arc::new(State { current, tunnels }))
+        Self(Arc::new(State { current, config: ArcSwapOption::empty(), tunnels }))
+    }
+
+    /// Serves what a configuration describes.
+    #[must_use]
+    pub fn from_config(config: GatewayConfig) -> Self {
+        let gateway = Self::new(config.proxy.clone());
+        gateway.0.config.store(Some(Arc::new(config)));
+        gateway
+    }
+
+    /// Serves another configuration from the next request on, if it has no mistake; otherwise goes on as before.
+    ///
+    /// Verifiers keep their keys and caches, and upstreams their connections, where their settings are the same.
+    ///
+    /// # Errors
+    /// All mistakes, by line; they are logged too.
+    pub fn reload(&self, text: &str, context: &ConfigContext) -> Result<(), ConfigMistakes> {
+        let before = self.0.config.load_full();
+        match GatewayConfig::parse_after(text, context, before.as_deref()) {
+            Ok(config) => {
+                self.replace(config.proxy.clone());
+                self.0.config.store(Some(Arc::new(config)));
+                tracing::info!(target: "sekisho", "the configuration was read anew");
+                Ok(())
+            }
+            Err(mistakes) => {
+                tracing::error!(target: "sekisho", "the new configuration is not taken, the old one stays:\n{mistakes}");
+                Err(mistakes)
+            }
+        }
+    }
+
+    /// Reads a file and serves it as [`reload`](Self::reload) does.
+    ///
+    /// # Errors
+    /// As [`reload`](Self::reload); a file that cannot be read is a mistake on line 1.
+    pub async fn reload_file(&self, path: impl AsRef<Path>, context: &ConfigContext) -> Result<(), ConfigMistakes> {
+        self.reload(&read_file(path.as_ref()).await?, context)
+    }
+
+    /// Reads a file for a gateway to begin with.
+    ///
+    /// # Errors
+    /// All mistakes, by line; a file that cannot be read is one on line 1.
+    pub async fn from_file(path: impl AsRef<Path>, context: &ConfigContext) -> Result<Self, ConfigMistakes> {
+        GatewayConfig::parse(&read_file(path.as_ref()).await?, context).map(Self::from_config)
     }
 
     /// Serves this from the next request on.
@@ -139,6 +189,18 @@ impl Gateway {
         }
         drop(permit);
     }
+}
+
+async fn read_file(path: &Path) -> Result<String, ConfigMistakes> {
+    let path = path.to_owned();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        let bound = u64::try_from(GatewayConfig::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+        std::fs::File::open(path)?.take(bound).read_to_string(&mut text)?;
+        Ok::<_, io::Error>(text)
+    });
+    let read = reading.await.unwrap_or_else(|_| Err(io::Error::other("the runtime ends")));
+    read.map_err(|error| ConfigMistakes::one(1, format!("the file cannot be read: {}", error.kind())))
 }
 
 async fn accept(

@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod authorizer;
+mod config;
 mod decision;
 #[cfg(feature = "grpc")]
 mod ext_authz;
@@ -18,6 +19,9 @@ mod rules;
 mod token_swap;
 
 pub use authorizer::{AuthorizerAnswer, JwtAuthorizer, JwtAuthorizerBuilder, JwtAuthorizerStart, RouteScopes};
+pub use config::{
+    ConfigContext, ConfigMistake, ConfigMistakes, GatewayConfig, Introspection, IntrospectionSettings, MakeIntrospection,
+};
 #[cfg(feature = "grpc")]
 pub use ext_authz::{ExtAuthz, proto as ext_authz_proto};
 pub use forward_auth::{Dialect, ForwardAuth};

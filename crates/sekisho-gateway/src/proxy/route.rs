@@ -160,7 +160,7 @@ impl Route {
         }
     }
 
-    pub(super) fn covers(&self, other: &Self) -> bool {
+    pub(crate) fn covers(&self, other: &Self) -> bool {
         match (&self.matcher, &other.matcher) {
             (Some(own), Some(other)) => own.covers(other),
             _ => false,
