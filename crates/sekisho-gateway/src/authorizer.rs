@@ -150,7 +150,7 @@ impl JwtAuthorizer {
         if let Some(key) = trace.steps().iter().find(|outcome| outcome.step() == Step::Key) {
             journey.tell(JourneyStep::KeySet, || match asked {
                 0 => "in memory".to_owned(),
-                asked => format!("fetched, {asked} requests to the issuer"),
+                asked => format!("fetched, requests to the issuer: {asked}"),
             });
             let named = trace.steps().iter().find(|outcome| outcome.step() == Step::Header);
             let named = named.map_or("", |outcome| outcome.detail());

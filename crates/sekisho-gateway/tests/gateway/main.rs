@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod refuse;
+mod configured;
 mod reload;
 mod smuggle;
 mod stream;
