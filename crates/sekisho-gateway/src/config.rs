@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_core::{Authenticate, Clock, ConfigError, Requirement, RevocationCheck, Secret, SystemClock, all_of, any_of, role, scope};
+use sekisho_core::{
+    Authenticate, Clock, ConfigError, Requirement, RevocationCheck, Secret, SystemClock, all_of, any_of, role, scope,
+};
 use sekisho_http::HttpClient;
 use sekisho_jwt::Backend;
 
@@ -68,13 +70,15 @@ struct UpstreamSettings {
 #[derive(Clone)]
 pub struct ConfigContext {
     backend: Option<Backend>,
-    environment: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    environment: Arc<ReadEnvironment>,
     introspection: Option<Arc<dyn MakeIntrospection>>,
     http_client: Option<Arc<dyn HttpClient>>,
     clock: Arc<dyn Clock>,
     revocation: Option<Arc<dyn RevocationCheck>>,
     listener: Option<Arc<dyn JourneyListener>>,
 }
+
+type ReadEnvironment = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// Makes what verifies opaque tokens by asking the issuer. Whoever brings the client for introspection implements it.
 pub trait MakeIntrospection: Send + Sync {
@@ -249,7 +253,8 @@ type Named<T> = BTreeMap<String, Option<T>>;
 
 impl Builder<'_> {
     fn build(&self, root: &Section<'_>) -> Option<GatewayConfig> {
-        let proxies = self.kept(TrustedProxies::new(root.plain_texts("trusted_proxies")), root.span_of("trusted_proxies"));
+        let proxies =
+            self.kept(TrustedProxies::new(root.plain_texts("trusted_proxies")), root.span_of("trusted_proxies"));
         let identity = root.section("identity").map(|section| self.identity(&section));
         let limits = root.section("limits").map(|section| limits(&section)).unwrap_or_default();
         let timeouts = root.section("timeouts").map(|section| timeouts(&section)).unwrap_or_default();
@@ -283,7 +288,9 @@ impl Builder<'_> {
             }
             routes.push(route);
         }
-        for (what, names, used) in [("upstreams", keys(&upstreams), used.0), ("credentials", keys(&credentials), used.1)] {
+        for (what, names, used) in
+            [("upstreams", keys(&upstreams), used.0), ("credentials", keys(&credentials), used.1)]
+        {
             for name in names.into_iter().filter(|name| !used.contains(name)) {
                 let span = root.span_within(what, &name);
                 self.reader.say(span, format!("[{what}.{name}] is used by no route"));
@@ -364,7 +371,12 @@ impl Builder<'_> {
         Some((settings, credential))
     }
 
-    fn route(&self, section: &Section<'_>, upstreams: &Named<Upstream>, credentials: &Named<Credential>) -> Option<Route> {
+    fn route(
+        &self,
+        section: &Section<'_>,
+        upstreams: &Named<Upstream>,
+        credentials: &Named<Credential>,
+    ) -> Option<Route> {
         let path = section.required_text("path");
         let upstream = self.named(section, "upstream", upstreams, "[upstreams]", true);
         let access = section.choice("access", &["public", "deny"]);
@@ -438,10 +450,14 @@ impl Builder<'_> {
                 rules.push(any_of(any_scope.into_iter().map(scope)));
             }
             rules.extend(roles.into_iter().map(role));
-            return Some(Guard::Checkpoint { checkpoint: credential.checkpoint()?.clone(), requirement: all_of(rules) });
+            return Some(Guard::Checkpoint {
+                checkpoint: credential.checkpoint()?.clone(),
+                requirement: all_of(rules),
+            });
         };
         for key in ["scopes", "roles"].into_iter().filter(|key| section.has(key)) {
-            let message = format!("`{key}` is not what this kind of credentials knows: it asks for any one, `any_scope`");
+            let message =
+                format!("`{key}` is not what this kind of credentials knows: it asks for any one, `any_scope`");
             self.reader.say(section.span_of(key), message);
         }
         let scopes = if section.has("any_scope") {
@@ -453,7 +469,14 @@ impl Builder<'_> {
     }
 
     /// Finds what a key names. A thing with mistakes of its own is found, and there is nothing more to say.
-    fn named<T: Clone>(&self, section: &Section<'_>, key: &str, all: &Named<T>, where_: &str, required: bool) -> Option<T> {
+    fn named<T: Clone>(
+        &self,
+        section: &Section<'_>,
+        key: &str,
+        all: &Named<T>,
+        where_: &str,
+        required: bool,
+    ) -> Option<T> {
         let name = if required { section.required_text(key) } else { section.plain_text(key) };
         let name = name?;
         match all.get(&name) {
@@ -472,7 +495,8 @@ fn keys<T>(named: &Named<T>) -> Vec<String> {
 
 fn limits(section: &Section<'_>) -> ProxyLimits {
     let defaults = ProxyLimits::default();
-    let size = |key: &str, least: u64, most: u64| section.number(key, least, most).and_then(|n| usize::try_from(n).ok());
+    let size =
+        |key: &str, least: u64, most: u64| section.number(key, least, most).and_then(|n| usize::try_from(n).ok());
     let limits = ProxyLimits {
         header_bytes: size("header_bytes", 8192, 1 << 20).unwrap_or(defaults.header_bytes),
         headers: size("headers", 1, 1000).unwrap_or(defaults.headers),

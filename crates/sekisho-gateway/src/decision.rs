@@ -1,12 +1,12 @@
 //! The decision about one request, the same for every dialect and for the proxy.
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, StatusCode};
 use sekisho_core::{Principal, Requirement};
 use sekisho_http::{Checkpoint, Inspection, Presence, RequestHead};
 
 use crate::path::{NormalPath, shown_path};
-use crate::refusal::problem;
+use crate::refusal::{Refused, problem};
 use crate::rules::{Access, RuleTable};
 
 /// Is a request as the client sent it, wherever we learnt of it.
@@ -36,7 +36,7 @@ pub(crate) async fn decide(
     checkpoint: &Checkpoint,
     rules: &RuleTable,
     original: &Original<'_>,
-) -> Result<Option<Principal>, Response<Bytes>> {
+) -> Result<Option<Principal>, Refused> {
     let access = rules.decide(original.host, original.path, original.method);
     match (access, access.requirement()) {
         (Access::Public, _) => Ok(None),
@@ -53,8 +53,8 @@ pub(crate) async fn guard(
     checkpoint: &Checkpoint,
     requirement: &Requirement,
     head: &Original<'_>,
-) -> Result<Option<Principal>, Response<Bytes>> {
-    let refuse = |answer: sekisho_http::Answer| sekisho_tower::response(&answer, |body| body);
+) -> Result<Option<Principal>, Refused> {
+    let refuse = |answer: sekisho_http::Answer| Box::new(sekisho_tower::response(&answer, |body: Bytes| body));
     let passage = match checkpoint.inspect(head, Presence::Required) {
         Inspection::Pass(passage) => passage,
         Inspection::Refuse(answer) => return Err(refuse(answer)),

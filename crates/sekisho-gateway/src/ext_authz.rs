@@ -18,7 +18,7 @@ use crate::decision::{Original, decide};
 use crate::forward_auth::{Told, check_peer, told};
 use crate::identity::IdentityHeaders;
 use crate::proxies::TrustedProxies;
-use crate::refusal::{failed, misconfigured, problem};
+use crate::refusal::{Refused, failed, misconfigured, problem};
 use crate::rules::RuleTable;
 
 pub mod proto;
@@ -84,11 +84,7 @@ impl ExtAuthz {
         }
     }
 
-    async fn pass(
-        &self,
-        request: CheckRequest,
-        peer: Option<std::net::IpAddr>,
-    ) -> Result<OkHttpResponse, Response<Bytes>> {
+    async fn pass(&self, request: CheckRequest, peer: Option<std::net::IpAddr>) -> Result<OkHttpResponse, Refused> {
         let Inner { checkpoint, rules, proxies, identity, clock } = &*self.0;
         check_peer(proxies, peer)?;
         let http = request.attributes.and_then(|attributes| attributes.request).and_then(|request| request.http);
@@ -130,7 +126,7 @@ impl fmt::Debug for ExtAuthz {
 }
 
 /// Reads the client's headers, in either of the two forms.
-fn headers_of(http: &proto::HttpRequest) -> Result<HeaderMap, Response<Bytes>> {
+fn headers_of(http: &proto::HttpRequest) -> Result<HeaderMap, Refused> {
     let bad = || problem(StatusCode::BAD_REQUEST);
     let mut headers = HeaderMap::new();
     let mut add = |name: &str, value: &[u8]| {

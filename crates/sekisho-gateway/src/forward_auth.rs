@@ -17,7 +17,7 @@ use crate::decision::{Original, decide};
 use crate::identity::IdentityHeaders;
 use crate::path::{NormalPath, normal_host};
 use crate::proxies::TrustedProxies;
-use crate::refusal::{failed, misconfigured, problem};
+use crate::refusal::{Refused, failed, misconfigured, problem};
 use crate::rules::RuleTable;
 
 #[cfg(test)]
@@ -141,14 +141,14 @@ impl ForwardAuth {
     pub async fn answer(&self, request: &Parts, peer: Option<IpAddr>, prefix: &str) -> Response<Bytes> {
         let told = match self.read(request, peer, prefix) {
             Ok(told) => told,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         let Inner { dialect, checkpoint, rules, .. } = &*self.0;
         let Told { method, host, path } = &told;
         let original = Original { method, host: host.as_deref(), path, headers: &request.headers };
         let values = match self.pass(checkpoint, rules, &original).await {
             Ok(values) => values,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         let mut response = Response::new(Bytes::new());
         let headers = response.headers_mut();
@@ -179,12 +179,12 @@ impl ForwardAuth {
         checkpoint: &Checkpoint,
         rules: &RuleTable,
         original: &Original<'_>,
-    ) -> Result<Vec<(HeaderName, Option<HeaderValue>)>, Response<Bytes>> {
+    ) -> Result<Vec<(HeaderName, Option<HeaderValue>)>, Refused> {
         let principal = decide(checkpoint, rules, original).await?;
         self.0.identity.values(principal.as_ref(), self.0.clock.now()).map_err(|failure| failed(&failure))
     }
 
-    fn read(&self, request: &Parts, peer: Option<IpAddr>, prefix: &str) -> Result<Told, Response<Bytes>> {
+    fn read(&self, request: &Parts, peer: Option<IpAddr>, prefix: &str) -> Result<Told, Refused> {
         let Inner { dialect, rules, proxies, .. } = &*self.0;
         check_peer(proxies, peer)?;
         let headers = &request.headers;
@@ -226,7 +226,7 @@ pub(crate) struct Told {
     pub(crate) path: NormalPath,
 }
 
-pub(crate) fn told(method: &str, host: Option<&str>, target: &str) -> Result<Told, Response<Bytes>> {
+pub(crate) fn told(method: &str, host: Option<&str>, target: &str) -> Result<Told, Refused> {
     let refuse = |what: &str| {
         tracing::info!(target: "sekisho", "request refused: its {what} can be read in more than one way");
         problem(StatusCode::BAD_REQUEST)
@@ -245,7 +245,7 @@ pub(crate) fn told(method: &str, host: Option<&str>, target: &str) -> Result<Tol
 }
 
 /// Lets only listed proxies ask.
-pub(crate) fn check_peer(proxies: &TrustedProxies, peer: Option<IpAddr>) -> Result<(), Response<Bytes>> {
+pub(crate) fn check_peer(proxies: &TrustedProxies, peer: Option<IpAddr>) -> Result<(), Refused> {
     match peer {
         Some(peer) if proxies.trust(peer) => Ok(()),
         Some(peer) => {
@@ -259,7 +259,7 @@ pub(crate) fn check_peer(proxies: &TrustedProxies, peer: Option<IpAddr>) -> Resu
 }
 
 /// Reads a header that the proxy must have set, once.
-fn one<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Response<Bytes>> {
+fn one<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Refused> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => value.to_str().map_err(|_| {

@@ -20,7 +20,8 @@ mod token_swap;
 
 pub use authorizer::{AuthorizerAnswer, JwtAuthorizer, JwtAuthorizerBuilder, JwtAuthorizerStart, RouteScopes};
 pub use config::{
-    ConfigContext, ConfigMistake, ConfigMistakes, GatewayConfig, Introspection, IntrospectionSettings, MakeIntrospection,
+    ConfigContext, ConfigMistake, ConfigMistakes, GatewayConfig, Introspection, IntrospectionSettings,
+    MakeIntrospection,
 };
 #[cfg(feature = "grpc")]
 pub use ext_authz::{ExtAuthz, proto as ext_authz_proto};

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
 use http::header::HeaderValue;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Uri, Version, header};
@@ -19,7 +18,7 @@ use crate::identity::IdentityHeaders;
 use crate::journey::{Journey, JourneyListener, JourneyStep, shown};
 use crate::path::{NormalPath, normal_host};
 use crate::proxies::TrustedProxies;
-use crate::refusal::{failed, problem};
+use crate::refusal::{Refused, failed, problem};
 use crate::token_swap::{TokenForward, TokenSwap};
 
 mod body;
@@ -221,7 +220,7 @@ impl ReverseProxy {
         mut request: Request<Body>,
         peer: SocketAddr,
         journey: &Journey,
-    ) -> Result<Response<Body>, Response<Bytes>> {
+    ) -> Result<Response<Body>, Refused> {
         let Inner { identity, proxies, clock, timeouts, .. } = &*self.0;
         let started = Instant::now();
         // Asked for before the request is taken apart, or it would be lost.
@@ -294,7 +293,7 @@ impl ReverseProxy {
         parts: &Parts,
         target: &Target,
         journey: &Journey,
-    ) -> Result<Option<Principal>, Response<Bytes>> {
+    ) -> Result<Option<Principal>, Refused> {
         match route.guard() {
             Guard::Public => Ok(None),
             Guard::Deny => {
@@ -319,7 +318,7 @@ impl ReverseProxy {
             }
             Guard::Authorizer { authorizer, scopes } => {
                 let found = authorizer.authorize_watched(parts, scopes, journey).await;
-                found.map(Some).map_err(crate::authorizer::AuthorizerAnswer::into_response)
+                found.map(Some).map_err(|answer| Box::new(answer.into_response()))
             }
         }
     }
@@ -331,7 +330,7 @@ impl ReverseProxy {
         parts: &Parts,
         target: &Target,
         principal: Option<&Principal>,
-    ) -> Result<Option<HeaderValue>, Response<Bytes>> {
+    ) -> Result<Option<HeaderValue>, Refused> {
         let (TokenForward::Swap(swap), Some(principal)) = (route.token(), principal) else { return Ok(None) };
         let now = self.0.clock.now();
         let original =
@@ -352,8 +351,8 @@ impl ReverseProxy {
             Ok(value) => Ok(Some(value)),
             Err(Refusal::Failure(failure)) => Err(failed(&failure)),
             Err(refusal @ Refusal::Reject(_)) => Err(match checkpoint {
-                Some(checkpoint) => sekisho_tower::response(&checkpoint.refuse(&refusal), |body| body),
-                None => crate::authorizer::AuthorizerAnswer::of(&refusal).into_response(),
+                Some(checkpoint) => Box::new(sekisho_tower::response(&checkpoint.refuse(&refusal), |body| body)),
+                None => Box::new(crate::authorizer::AuthorizerAnswer::of(&refusal).into_response()),
             }),
         }
     }
@@ -364,7 +363,7 @@ impl ReverseProxy {
         request: Request<Body>,
         deadline: Option<Instant>,
         trouble: &Trouble,
-    ) -> Result<Response<hyper::body::Incoming>, Response<Bytes>> {
+    ) -> Result<Response<hyper::body::Incoming>, Refused> {
         let timeouts = &self.0.timeouts;
         let sending = upstream.send(request);
         // The upstream has its time from when it has the request, and a body may take long to come.
@@ -415,7 +414,7 @@ async fn swapped(
     Ok(value)
 }
 
-pub(crate) fn bad_gateway(context: &'static str) -> Response<Bytes> {
+pub(crate) fn bad_gateway(context: &'static str) -> Refused {
     failed(&Failure::new(FailureKind::BadGateway, context))
 }
 
@@ -430,7 +429,7 @@ struct Target {
 }
 
 impl Target {
-    fn read(parts: &Parts) -> Result<Self, Response<Bytes>> {
+    fn read(parts: &Parts) -> Result<Self, Refused> {
         let refuse = |what: &str| {
             tracing::info!(target: "sekisho", "request refused: {what}");
             problem(StatusCode::BAD_REQUEST)

@@ -5,8 +5,11 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use sekisho_core::{Failure, FailureKind};
 
+/// Is the response to a request that does not pass.
+pub(crate) type Refused = Box<Response<Bytes>>;
+
 /// Answers with problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) that add nothing to the status.
-pub(crate) fn problem(status: StatusCode) -> Response<Bytes> {
+pub(crate) fn problem(status: StatusCode) -> Refused {
     let title = status.canonical_reason().unwrap_or("Error");
     let body = format!(r#"{{"type":"about:blank","title":"{title}","status":{}}}"#, status.as_u16());
     let mut response = Response::new(Bytes::from(body));
@@ -17,11 +20,11 @@ pub(crate) fn problem(status: StatusCode) -> Response<Bytes> {
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
     }
-    response
+    Box::new(response)
 }
 
 /// Answers, and logs, that our side broke.
-pub(crate) fn failed(failure: &Failure) -> Response<Bytes> {
+pub(crate) fn failed(failure: &Failure) -> Refused {
     let source = std::error::Error::source(failure).map(ToString::to_string).unwrap_or_default();
     let source = crate::journey::shown(&source);
     let status = match failure.kind() {
@@ -42,6 +45,6 @@ pub(crate) fn failed(failure: &Failure) -> Response<Bytes> {
 }
 
 /// Answers, and logs, that our side is set up wrong.
-pub(crate) fn misconfigured(context: &'static str) -> Response<Bytes> {
+pub(crate) fn misconfigured(context: &'static str) -> Refused {
     failed(&Failure::new(FailureKind::Misconfigured, context))
 }

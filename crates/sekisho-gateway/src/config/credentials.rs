@@ -77,7 +77,7 @@ impl Credential {
     }
 }
 
-type Environment<'a> = &'a (dyn Fn(&str) -> Option<String> + Send + Sync);
+type Environment<'a> = &'a super::ReadEnvironment;
 
 impl CredentialSettings {
     pub(super) fn read(section: &Section<'_>, environment: Environment<'_>) -> Option<Self> {
@@ -146,13 +146,15 @@ impl CredentialSettings {
                 let JwtSettings { issuer, audiences, profile, jwks_url, leeway, roles_at } = settings;
                 let mut audiences = audiences.iter().cloned();
                 let first = audiences.next().ok_or_else(|| ConfigError::new("no audience"))?;
-                let jwt = Jwt::with_backend(backend()?).issuer(issuer).audience(first).with_profile(match profile.as_deref() {
-                    Some("rfc9068") => Profile::rfc9068(),
-                    Some("keycloak") => Profile::keycloak(),
-                    Some("entra") => Profile::entra(),
-                    Some("cognito") => Profile::cognito(),
-                    _ => Profile::compatible(),
-                });
+                let jwt = Jwt::with_backend(backend()?).issuer(issuer).audience(first).with_profile(
+                    match profile.as_deref() {
+                        Some("rfc9068") => Profile::rfc9068(),
+                        Some("keycloak") => Profile::keycloak(),
+                        Some("entra") => Profile::entra(),
+                        Some("cognito") => Profile::cognito(),
+                        _ => Profile::compatible(),
+                    },
+                );
                 let mut jwt = audiences.fold(jwt, sekisho_jwt::JwtBuilder::with_audience);
                 jwt = roles_at.iter().fold(jwt, |jwt, place| jwt.with_roles_at(place));
                 if let Some(url) = jwks_url {
@@ -258,7 +260,9 @@ fn secret(section: &Section<'_>, key: &str, environment: Environment<'_>) -> Opt
     }
     let say = |message: String| section.say(section.span_of(key), message);
     let Some(place) = section.table_or(key) else {
-        say(format!("`{key}` is a secret and does not stand in this file; say where it is: {{ env = \"NAME\" }} or {{ file = \"/path\" }}"));
+        say(format!(
+            "`{key}` is a secret and does not stand in this file; say where it is: {{ env = \"NAME\" }} or {{ file = \"/path\" }}"
+        ));
         return None;
     };
     let (env, file) = (place.plain_text("env"), place.plain_text("file"));

@@ -8,8 +8,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::{ConfigMistake, ConfigMistakes};
 use super::GatewayConfig;
+use super::mistake::{ConfigMistake, ConfigMistakes};
 use crate::authorizer::is_scope;
 
 /// Collects mistakes.

@@ -140,42 +140,122 @@ fn each_mistake_is_told_with_its_line_and_reason() {
     let mut wrong = String::new();
     for (from, to, expected) in [
         ("audiences = [\"orders\"]\nprofile", "profile", "14: [credentials.shop] lacks `audiences`"),
-        ("audiences = [\"orders\"]\nprofile", "audiences = []\nprofile", "17: `audiences` must be a list with something in it, or not be there"),
-        ("audiences = [\"orders\"]\nprofile", "audiences = \"orders\"\nprofile", "17: `audiences` must be a list of texts"),
-        ("audiences = [\"orders\"]\nprofile", "audiences = [\"\"]\nprofile", "17: `audiences` must be a list of texts, none of them empty"),
+        (
+            "audiences = [\"orders\"]\nprofile",
+            "audiences = []\nprofile",
+            "17: `audiences` must be a list with something in it, or not be there",
+        ),
+        (
+            "audiences = [\"orders\"]\nprofile",
+            "audiences = \"orders\"\nprofile",
+            "17: `audiences` must be a list of texts",
+        ),
+        (
+            "audiences = [\"orders\"]\nprofile",
+            "audiences = [\"\"]\nprofile",
+            "17: `audiences` must be a list of texts, none of them empty",
+        ),
         ("endpoint = \"https://id.example/introspect\"\n", "", "26: [credentials.opaque] lacks `endpoint`"),
         ("audiences = [\"orders\"]\nclient_id", "client_id", "26: [credentials.opaque] lacks `audiences`"),
         ("issuer = \"https://id.example/realms/shop\"\n", "", "14: [credentials.shop] lacks `issuer`"),
-        ("issuer = \"https://id.example/realms/shop\"", "issuer = \"http://id.example\"", "14: the issuer cannot be used for discovery: not `https`; plain `http` is for 127.0.0.0/8, ::1 and localhost only"),
+        (
+            "issuer = \"https://id.example/realms/shop\"",
+            "issuer = \"http://id.example\"",
+            "14: the issuer cannot be used for discovery: not `https`; plain `http` is for 127.0.0.0/8, ::1 and localhost only",
+        ),
         ("kind = \"jwt\"\n", "", "14: [credentials.shop] lacks `kind`"),
         ("kind = \"jwt\"", "kind = \"basic\"", "15: `kind` must be one of jwt, aws_http_api, introspection"),
-        ("profile = \"keycloak\"", "profil = \"keycloak\"", "18: [credentials.shop] knows no `profil`; it knows audiences, cookie, header, issuer, jwks_url, kind, leeway_s, profile, realm, roles_at"),
+        (
+            "profile = \"keycloak\"",
+            "profil = \"keycloak\"",
+            "18: [credentials.shop] knows no `profil`; it knows audiences, cookie, header, issuer, jwks_url, kind, leeway_s, profile, realm, roles_at",
+        ),
         ("cookie = \"__Host-token\"", "cookie = \"a b\"", "14: \"a b\" cannot be the name of a cookie"),
-        ("client_secret = { env = \"CLIENT_SECRET\" }", "client_secret = { env = \"OTHER\" }", "32: the environment has no \"OTHER\""),
-        ("client_secret = { env = \"CLIENT_SECRET\" }", "client_secret = { file = \"/nowhere/at/all\" }", "32: the secret's file \"/nowhere/at/all\" cannot be read: entity not found"),
-        ("client_secret = { env = \"CLIENT_SECRET\" }", "client_secret = { env = \"A\", file = \"B\" }", "32: `client_secret` is either { env = \"NAME\" } or { file = \"/path\" }"),
+        (
+            "client_secret = { env = \"CLIENT_SECRET\" }",
+            "client_secret = { env = \"OTHER\" }",
+            "32: the environment has no \"OTHER\"",
+        ),
+        (
+            "client_secret = { env = \"CLIENT_SECRET\" }",
+            "client_secret = { file = \"/nowhere/at/all\" }",
+            "32: the secret's file \"/nowhere/at/all\" cannot be read: entity not found",
+        ),
+        (
+            "client_secret = { env = \"CLIENT_SECRET\" }",
+            "client_secret = { env = \"A\", file = \"B\" }",
+            "32: `client_secret` is either { env = \"NAME\" } or { file = \"/path\" }",
+        ),
         ("client_secret = { env = \"CLIENT_SECRET\" }\n", "", "26: [credentials.opaque] lacks `client_secret`"),
-        ("url = \"http://127.0.0.1:9000\"", "url = \"http://127.0.0.1:9000/base\"", "35: upstream \"orders\": must be an origin, without path and query: the request's own path is passed on"),
+        (
+            "url = \"http://127.0.0.1:9000\"",
+            "url = \"http://127.0.0.1:9000/base\"",
+            "35: upstream \"orders\": must be an origin, without path and query: the request's own path is passed on",
+        ),
         ("access = \"public\"", "access = \"open\"", "40: `access` must be one of public, deny"),
         ("access = \"public\"\n", "", "37: needs either `credentials`, or `access` as \"public\" or \"deny\""),
-        ("access = \"public\"", "access = \"public\"\ncredentials = \"shop\"", "37: needs either `credentials`, or `access` as \"public\" or \"deny\""),
-        ("access = \"public\"", "access = \"public\"\nscopes = [\"a\"]", "41: `scopes` has no meaning without `credentials`"),
-        ("scopes = [\"orders:write\"]", "scope = [\"orders:write\"]", "47: [[routes]] knows no `scope`; it knows access, any_scope, credentials, host, max_body_bytes, methods, origins, path, roles, scopes, token, upstream, websockets"),
+        (
+            "access = \"public\"",
+            "access = \"public\"\ncredentials = \"shop\"",
+            "37: needs either `credentials`, or `access` as \"public\" or \"deny\"",
+        ),
+        (
+            "access = \"public\"",
+            "access = \"public\"\nscopes = [\"a\"]",
+            "41: `scopes` has no meaning without `credentials`",
+        ),
+        (
+            "scopes = [\"orders:write\"]",
+            "scope = [\"orders:write\"]",
+            "47: [[routes]] knows no `scope`; it knows access, any_scope, credentials, host, max_body_bytes, methods, origins, path, roles, scopes, token, upstream, websockets",
+        ),
         ("scopes = [\"orders:write\"]", "scopes = [\"orders write\"]", "47: \"orders write\" is not a scope"),
-        ("credentials = \"shop\"\n", "credentials = \"shop\"\ntoken = \"swap\"\n", "47: these credentials cannot be swapped for another token"),
-        ("any_scope = [\"a\", \"b\"]", "scopes = [\"a\", \"b\"]", "54: `scopes` is not what this kind of credentials knows: it asks for any one, `any_scope`"),
+        (
+            "credentials = \"shop\"\n",
+            "credentials = \"shop\"\ntoken = \"swap\"\n",
+            "47: these credentials cannot be swapped for another token",
+        ),
+        (
+            "any_scope = [\"a\", \"b\"]",
+            "scopes = [\"a\", \"b\"]",
+            "54: `scopes` is not what this kind of credentials knows: it asks for any one, `any_scope`",
+        ),
         ("methods = [\"POST\"]", "methods = [\"post\"]", "42: method \"post\" must be in upper case"),
-        ("path = \"/orders/*\"", "path = \"/orders*\"", "42: path \"/orders*\": a star stands alone after the last slash"),
+        (
+            "path = \"/orders/*\"",
+            "path = \"/orders*\"",
+            "42: path \"/orders*\": a star stands alone after the last slash",
+        ),
         ("path = \"/api/*\"", "path = \"/health\"", "50: never reached: the route 1 before it covers it"),
-        ("host = \"api.example\"", "host = \"api.example:80\"", "57: host \"api.example:80\" must be in lower case, without port and final dot"),
+        (
+            "host = \"api.example\"",
+            "host = \"api.example:80\"",
+            "57: host \"api.example:80\" must be in lower case, without port and final dot",
+        ),
         ("response_ms = 5000", "response_ms = 0", "12: `response_ms` must be a whole number from 1 to 86400000"),
         ("response_ms = 5000", "response_ms = -1", "12: `response_ms` must be a whole number from 1 to 86400000"),
         ("response_ms = 5000", "response_ms = \"5s\"", "12: `response_ms` must be a whole number from 1 to 86400000"),
         ("header_bytes = 16384", "header_bytes = 100", "8: `header_bytes` must be a whole number from 8192 to 1048576"),
-        ("subject = \"X-Auth-Subject\"", "subject = \"Authorization\"", "4: `authorization` has a meaning of its own and cannot name the caller"),
-        ("trusted_proxies = [\"10.0.0.0/8\", \"::1\"]", "trusted_proxies = [\"0.0.0.0/0\"]", "1: \"0.0.0.0/0\" is everybody: then anybody can forge what a proxy forwards"),
-        ("max_body_bytes = 1000", "max_body_bytes = true", "63: `max_body_bytes` must be a whole number, 0 at the least"),
-        ("[limits]", "[limit]", "7: the file knows no `limit`; it knows credentials, identity, limits, routes, timeouts, trusted_proxies, upstreams"),
+        (
+            "subject = \"X-Auth-Subject\"",
+            "subject = \"Authorization\"",
+            "4: `authorization` has a meaning of its own and cannot name the caller",
+        ),
+        (
+            "trusted_proxies = [\"10.0.0.0/8\", \"::1\"]",
+            "trusted_proxies = [\"0.0.0.0/0\"]",
+            "1: \"0.0.0.0/0\" is everybody: then anybody can forge what a proxy forwards",
+        ),
+        (
+            "max_body_bytes = 1000",
+            "max_body_bytes = true",
+            "63: `max_body_bytes` must be a whole number, 0 at the least",
+        ),
+        (
+            "[limits]",
+            "[limit]",
+            "7: the file knows no `limit`; it knows credentials, identity, limits, routes, timeouts, trusted_proxies, upstreams",
+        ),
     ] {
         let found = mistakes(from, to);
         if found != [expected] {
@@ -215,7 +295,9 @@ fn all_mistakes_are_told_at_once() {
 
 #[test]
 fn what_is_no_toml_is_told_by_line() {
-    for (text, line) in [("a = \n", 1), ("[a\nb = 1", 1), ("x = 1\nx = 2", 2), ("\u{0}", 1), ("[[routes]]\npath = \"a\n", 2)] {
+    for (text, line) in
+        [("a = \n", 1), ("[a\nb = 1", 1), ("x = 1\nx = 2", 2), ("\u{0}", 1), ("[[routes]]\npath = \"a\n", 2)]
+    {
         let found = parse(text).unwrap_err();
         assert!(found.as_slice().iter().any(|mistake| mistake.line() == line), "{text:?}: {found}");
     }

@@ -1,6 +1,5 @@
-use bytes::Bytes;
+use http::StatusCode;
 use http::header::{self, HeaderMap};
-use http::{Response, StatusCode};
 use sekisho_core::{ConfigError, Requirement, all_of};
 use sekisho_http::Checkpoint;
 
@@ -8,7 +7,7 @@ use super::headers::take_cookie;
 use super::upstream::Upstream;
 use crate::authorizer::{JwtAuthorizer, RouteScopes};
 use crate::path::NormalPath;
-use crate::refusal::problem;
+use crate::refusal::{Refused, problem};
 use crate::rules::Matcher;
 use crate::token_swap::TokenForward;
 
@@ -171,7 +170,7 @@ impl Route {
         self.matcher.as_ref().is_some_and(|matcher| matcher.matches(Some(host), path, method))
     }
 
-    pub(super) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Response<Bytes>> {
+    pub(super) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refused> {
         let Some(origins) = &self.origins else { return Ok(()) };
         let is_listed =
             |value: &header::HeaderValue| origins.iter().any(|origin| value.as_bytes() == origin.as_bytes());

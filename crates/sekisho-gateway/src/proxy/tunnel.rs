@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -17,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{bad_gateway, headers};
+use crate::refusal::Refused;
 
 /// Knows the open tunnels, so that they end with the gateway.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ impl Tunnels {
         response: &mut Response<hyper::body::Incoming>,
         idle: Duration,
         ends: Option<Duration>,
-    ) -> Result<Response<Body>, Response<Bytes>> {
+    ) -> Result<Response<Body>, Refused> {
         let said = response.headers().get(header::UPGRADE).map(HeaderValue::as_bytes);
         if !said.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
             return Err(bad_gateway("the upstream switched to another protocol than the one asked for"));

@@ -3,7 +3,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -14,7 +13,7 @@ use sekisho_core::ConfigError;
 
 use crate::journey::shown;
 use crate::path::NormalPath;
-use crate::refusal::{misconfigured, problem};
+use crate::refusal::{Refused, misconfigured, problem};
 
 #[cfg(feature = "tls")]
 type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
@@ -127,7 +126,7 @@ impl Upstream {
         self.0.preserves_host && !self.0.is_http2
     }
 
-    pub(super) fn uri(&self, path: &NormalPath, query: Option<&str>) -> Result<Uri, Response<Bytes>> {
+    pub(super) fn uri(&self, path: &NormalPath, query: Option<&str>) -> Result<Uri, Refused> {
         let target = match query {
             Some(query) => format!("{path}?{query}"),
             None => path.to_string(),
@@ -142,7 +141,7 @@ impl Upstream {
     }
 
     /// Answers for an upstream that gave no answer.
-    pub(super) fn refusal(&self, error: &Error) -> Response<Bytes> {
+    pub(super) fn refusal(&self, error: &Error) -> Refused {
         let mut causes = String::new();
         let mut is_timeout = false;
         let mut source = std::error::Error::source(error);

@@ -9,7 +9,8 @@ use sekisho_testkit::{Endpoint, Issuer, ServedIssuer};
 use super::*;
 
 /// RSA keys take a second to find, so all tests share one.
-static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Backend::default(), Algorithm::Rs256).unwrap());
+static KEY: LazyLock<SigningKey> =
+    LazyLock::new(|| SigningKey::generate(Backend::default(), Algorithm::Rs256).unwrap());
 
 fn config(issuer: &ServedIssuer, service: &TestUpstream, more: &str) -> String {
     format!(
@@ -128,7 +129,8 @@ async fn a_gateway_starts_without_its_issuer_and_says_503_until_it_is_there() {
     let issuer = Issuer::new().with_signing_key(KEY.clone()).serve().await.unwrap();
     let service = TestUpstream::start().await;
     issuer.stop().await;
-    let config = sekisho_gateway::GatewayConfig::parse(&config(&issuer, &service, ""), &ConfigContext::default()).unwrap();
+    let config =
+        sekisho_gateway::GatewayConfig::parse(&config(&issuer, &service, ""), &ConfigContext::default()).unwrap();
     let served = Served::of(Gateway::from_config(config)).await;
     let bearer = format!("Bearer {}", issuer.token().audience("orders").scope("orders:read").sign());
     let bearer = [("authorization", &*bearer)];

@@ -1,8 +1,8 @@
 //! The proxy as clients and services see it, over real connections.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-mod refuse;
 mod configured;
+mod refuse;
 mod reload;
 mod smuggle;
 mod stream;
