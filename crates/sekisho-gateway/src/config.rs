@@ -10,10 +10,13 @@ use sekisho_core::{
 use sekisho_http::HttpClient;
 use sekisho_jwt::Backend;
 
+use crate::forward_auth::{Dialect, ForwardAuth};
+use crate::gateway::{Endpoint, Serving};
 use crate::identity::{IdentityField, IdentityHeaders};
 use crate::journey::JourneyListener;
 use crate::proxies::TrustedProxies;
 use crate::proxy::{Guard, ProxyLimits, ProxyTimeouts, ReverseProxy, Route, Upstream, UpstreamOptions};
+use crate::rules::{Access, Rule, RuleTable};
 use crate::token_swap::{TokenForward, TokenSwap};
 
 mod credentials;
@@ -54,7 +57,7 @@ use reader::{Reader, Section};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct GatewayConfig {
-    pub(crate) proxy: ReverseProxy,
+    pub(crate) serving: Serving,
     credentials: Vec<(CredentialSettings, Credential)>,
     upstreams: Vec<(UpstreamSettings, Upstream)>,
 }
@@ -236,7 +239,7 @@ impl GatewayConfig {
 impl fmt::Debug for GatewayConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GatewayConfig")
-            .field("proxy", &self.proxy)
+            .field("serving", &self.serving)
             .field("credentials", &self.credentials.iter().map(|(settings, _)| settings).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
@@ -273,8 +276,8 @@ impl Builder<'_> {
         let mut routes: Vec<Route> = Vec::new();
         let mut used = (Vec::new(), Vec::new());
         let sections = root.list("routes");
-        if sections.is_empty() {
-            self.reader.say(root.span(), "no `[[routes]]`: nothing would be passed on");
+        if sections.is_empty() && !root.has("forward_auth") {
+            self.reader.say(root.span(), "neither `[[routes]]` nor `[forward_auth]`: nothing would be passed on");
         }
         for section in &sections {
             used.0.extend(section.plain_text("upstream"));
@@ -288,6 +291,11 @@ impl Builder<'_> {
             }
             routes.push(route);
         }
+        let identity = identity.unwrap_or_default();
+        let forward_auth = root.section("forward_auth").and_then(|section| {
+            used.1.extend(section.plain_text("credentials"));
+            self.forward_auth(&section, &credentials, proxies.clone()?, identity.clone())
+        });
         for (what, names, used) in
             [("upstreams", keys(&upstreams), used.0), ("credentials", keys(&credentials), used.1)]
         {
@@ -300,13 +308,15 @@ impl Builder<'_> {
         if self.reader.has_mistakes() {
             return None;
         }
-        let proxy = self.kept(ReverseProxy::new(routes), root.span())?;
+        let made = if routes.is_empty() { Ok(ReverseProxy::without_routes()) } else { ReverseProxy::new(routes) };
+        let proxy = self.kept(made, root.span())?;
         let mut proxy = proxy.with_limits(limits).with_timeouts(timeouts).with_clock(Arc::clone(&self.context.clock));
-        proxy = proxy.with_trusted_proxies(proxies?).with_identity(identity.unwrap_or_default());
+        proxy = proxy.with_trusted_proxies(proxies?).with_identity(identity);
         if let Some(listener) = &self.context.listener {
             proxy = proxy.with_listener(Arc::clone(listener));
         }
-        Some(GatewayConfig { proxy, credentials: credential_settings, upstreams: upstream_settings })
+        let serving = Serving { proxy, forward_auth };
+        Some(GatewayConfig { serving, credentials: credential_settings, upstreams: upstream_settings })
     }
 
     /// Keeps a value, or says at this place why there is none.
@@ -433,6 +443,72 @@ impl Builder<'_> {
         Some(route)
     }
 
+    fn forward_auth(
+        &self,
+        section: &Section<'_>,
+        credentials: &Named<Credential>,
+        proxies: TrustedProxies,
+        identity: IdentityHeaders,
+    ) -> Option<Endpoint> {
+        let path = section.required_text("path");
+        if !section.has("dialect") {
+            section.lacks("dialect");
+        }
+        let dialect = section.choice("dialect", &["nginx", "traefik", "caddy", "envoy"]);
+        let credential = self.named(section, "credentials", credentials, "[credentials]", true);
+        let sections = section.list("rules");
+        let rules: Vec<Rule> = sections.iter().filter_map(|section| self.rule(section)).collect();
+        section.finish();
+        if rules.len() != sections.len() {
+            return None;
+        }
+        let rules = self.kept(RuleTable::new(rules), section.span_of("rules"));
+        let credential = credential?;
+        let Some(checkpoint) = credential.checkpoint() else {
+            let message = "forward-auth takes credentials of the kinds jwt and introspection";
+            self.reader.say(section.span_of("credentials"), message);
+            return None;
+        };
+        let dialect = match dialect?.as_str() {
+            "nginx" => Dialect::Nginx,
+            "traefik" => Dialect::Traefik,
+            "caddy" => Dialect::Caddy,
+            _ => Dialect::Envoy,
+        };
+        let auth = ForwardAuth::new(dialect, checkpoint.clone(), rules?, proxies);
+        let auth = self.kept(auth, section.span())?.with_identity(identity).with_clock(Arc::clone(&self.context.clock));
+        self.kept(Endpoint::new(&path?, auth), section.span_of("path"))
+    }
+
+    fn rule(&self, section: &Section<'_>) -> Option<Rule> {
+        let path = section.required_text("path");
+        let access = section.choice("access", &["public", "deny", "authenticated"]);
+        let (scopes, any_scope, roles) =
+            (section.scopes("scopes"), section.scopes("any_scope"), section.plain_texts("roles"));
+        let requires = ["scopes", "any_scope", "roles"].into_iter().any(|key| section.has(key));
+        let (host, methods) = (section.plain_text("host"), section.plain_texts("methods"));
+        section.finish();
+        if section.has("access") == requires {
+            let message =
+                "needs either `access` as \"public\", \"deny\" or \"authenticated\", or `scopes`, `any_scope`, `roles`";
+            self.reader.say(section.span(), message);
+            return None;
+        }
+        let access = match access.as_deref() {
+            Some("public") => Access::Public,
+            Some("deny") => Access::Deny,
+            Some(_) => Access::Authenticated,
+            None if requires => Access::Require(requirement(scopes, any_scope, roles)),
+            None => return None,
+        };
+        let mut rule = Rule::new(path?, access).for_methods(methods);
+        if let Some(host) = host {
+            rule = rule.on_host(host);
+        }
+        // Told here with the line of the rule; what it is to the others is told with the table's.
+        self.kept(rule.check(), section.span()).map(|()| rule)
+    }
+
     fn guard(
         &self,
         section: &Section<'_>,
@@ -442,18 +518,8 @@ impl Builder<'_> {
         roles: Vec<String>,
     ) -> Option<Guard> {
         let Some(guard) = credential.authorizer() else {
-            let mut rules: Vec<Requirement> = Vec::new();
-            if !scopes.is_empty() {
-                rules.push(scope(scopes.join(" ")));
-            }
-            if !any_scope.is_empty() {
-                rules.push(any_of(any_scope.into_iter().map(scope)));
-            }
-            rules.extend(roles.into_iter().map(role));
-            return Some(Guard::Checkpoint {
-                checkpoint: credential.checkpoint()?.clone(),
-                requirement: all_of(rules),
-            });
+            let requirement = requirement(scopes, any_scope, roles);
+            return Some(Guard::Checkpoint { checkpoint: credential.checkpoint()?.clone(), requirement });
         };
         for key in ["scopes", "roles"].into_iter().filter(|key| section.has(key)) {
             let message =
@@ -487,6 +553,19 @@ impl Builder<'_> {
             }
         }
     }
+}
+
+/// Asks for all scopes, one of some, and all roles.
+fn requirement(scopes: Vec<String>, any_scope: Vec<String>, roles: Vec<String>) -> Requirement {
+    let mut rules: Vec<Requirement> = Vec::new();
+    if !scopes.is_empty() {
+        rules.push(scope(scopes.join(" ")));
+    }
+    if !any_scope.is_empty() {
+        rules.push(any_of(any_scope.into_iter().map(scope)));
+    }
+    rules.extend(roles.into_iter().map(role));
+    all_of(rules)
 }
 
 fn keys<T>(named: &Named<T>) -> Vec<String> {

@@ -1,12 +1,11 @@
 //! The decision about one request, the same for every dialect and for the proxy.
 
-use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use sekisho_core::{Principal, Requirement};
 use sekisho_http::{Checkpoint, Inspection, Presence, RequestHead};
 
 use crate::path::{NormalPath, shown_path};
-use crate::refusal::{Refused, problem};
+use crate::refusal::{Refused, of_answer, problem};
 use crate::rules::{Access, RuleTable};
 
 /// Is a request as the client sent it, wherever we learnt of it.
@@ -54,7 +53,7 @@ pub(crate) async fn guard(
     requirement: &Requirement,
     head: &Original<'_>,
 ) -> Result<Option<Principal>, Refused> {
-    let refuse = |answer: sekisho_http::Answer| Box::new(sekisho_tower::response(&answer, |body: Bytes| body));
+    let refuse = |answer| of_answer(&answer);
     let passage = match checkpoint.inspect(head, Presence::Required) {
         Inspection::Pass(passage) => passage,
         Inspection::Refuse(answer) => return Err(refuse(answer)),

@@ -134,6 +134,14 @@ impl ForwardAuth {
         }
     }
 
+    /// Tells whether a request with this path asks, where the endpoint is at `prefix`.
+    pub(crate) fn is_at(&self, prefix: &str, path: &str) -> bool {
+        match self.0.dialect {
+            Dialect::Envoy => path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')),
+            _ => path == prefix,
+        }
+    }
+
     /// Answers one authorization request.
     ///
     /// - `peer`: who sent it; `None` if that is not known, and then the answer is 500.

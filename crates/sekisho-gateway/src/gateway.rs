@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::body::Body;
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sekisho_core::ConfigError;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{ConfigContext, ConfigMistakes, GatewayConfig};
+use crate::forward_auth::ForwardAuth;
+use crate::path::NormalPath;
 use crate::proxy::{ReverseProxy, StallGuard, Tunnels};
 
 /// Serves a [`ReverseProxy`] on a listener, and takes another one in its place without dropping a request.
@@ -40,25 +43,54 @@ use crate::proxy::{ReverseProxy, StallGuard, Tunnels};
 pub struct Gateway(Arc<State>);
 
 struct State {
-    current: ArcSwap<ReverseProxy>,
+    current: ArcSwap<Serving>,
     /// What it was read from, so that what has not changed can go on.
     config: ArcSwapOption<GatewayConfig>,
     tunnels: Tunnels,
+}
+
+/// Is what is served at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct Serving {
+    pub(crate) proxy: ReverseProxy,
+    pub(crate) forward_auth: Option<Endpoint>,
+}
+
+/// Is where other proxies ask.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) path: Box<str>,
+    pub(crate) auth: ForwardAuth,
 }
 
 impl Gateway {
     /// Serves this.
     #[must_use]
     pub fn new(proxy: ReverseProxy) -> Self {
+        Self::of(Serving { proxy, forward_auth: None })
+    }
+
+    /// Answers other proxies on the same listener, and passes nothing on: a plain [`ForwardAuth`] that needs no framework around it.
+    ///
+    /// # Errors
+    /// A path that is not in its normal form, or ends with a slash.
+    pub fn answering(path: &str, auth: ForwardAuth) -> Result<Self, ConfigError> {
+        let endpoint = Endpoint::new(path, auth)?;
+        Ok(Self::of(Serving { proxy: ReverseProxy::without_routes(), forward_auth: Some(endpoint) }))
+    }
+
+    fn of(serving: Serving) -> Self {
         let tunnels = Tunnels::default();
-        let current = ArcSwap::from_pointee(proxy.with_tunnels(tunnels.clone()));
+        let Serving { proxy, forward_auth } = serving;
+        let current = Serving { proxy: proxy.with_tunnels(tunnels.clone()), forward_auth };
+        let current = ArcSwap::from_pointee(current);
         Self(Arc::new(State { current, config: ArcSwapOption::empty(), tunnels }))
     }
 
     /// Serves what a configuration describes.
     #[must_use]
     pub fn from_config(config: GatewayConfig) -> Self {
-        let gateway = Self::new(config.proxy.clone());
+        let gateway = Self::of(config.serving.clone());
         gateway.0.config.store(Some(Arc::new(config)));
         gateway
     }
@@ -73,7 +105,7 @@ impl Gateway {
         let before = self.0.config.load_full();
         match GatewayConfig::parse_after(text, context, before.as_deref()) {
             Ok(config) => {
-                self.replace(config.proxy.clone());
+                self.serve_from_now(config.serving.clone());
                 self.0.config.store(Some(Arc::new(config)));
                 tracing::info!(target: "sekisho", "the configuration was read anew");
                 Ok(())
@@ -105,7 +137,14 @@ impl Gateway {
     ///
     /// Limits and timeouts of connections hold for connections that are opened later; how many may be open stays as it was.
     pub fn replace(&self, proxy: ReverseProxy) {
-        self.0.current.store(Arc::new(proxy.with_tunnels(self.0.tunnels.clone())));
+        let forward_auth = self.0.current.load().forward_auth.clone();
+        self.serve_from_now(Serving { proxy, forward_auth });
+    }
+
+    fn serve_from_now(&self, serving: Serving) {
+        let Serving { proxy, forward_auth } = serving;
+        let proxy = proxy.with_tunnels(self.0.tunnels.clone());
+        self.0.current.store(Arc::new(Serving { proxy, forward_auth }));
     }
 
     /// Serves until `shutdown` is done. Then nothing new is accepted, requests under way are brought to their end, within
@@ -117,7 +156,7 @@ impl Gateway {
     /// When the listener has no address.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let address = listener.local_addr()?;
-        let limits = self.0.current.load().limits();
+        let limits = self.0.current.load().proxy.limits();
         let permits = Arc::new(Semaphore::new(limits.connections));
         let (stop, _) = watch::channel(false);
         let mut connections = JoinSet::new();
@@ -136,7 +175,7 @@ impl Gateway {
         }
         drop(listener);
         stop.send_replace(true);
-        let grace = self.0.current.load().timeouts().shutdown;
+        let grace = self.0.current.load().proxy.timeouts().shutdown;
         tracing::info!(target: "sekisho", connections = connections.len(), "the gateway ends");
         let all_done = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, all_done).await.is_err() {
@@ -160,14 +199,14 @@ impl Gateway {
         mut stop: watch::Receiver<bool>,
         permit: OwnedSemaphorePermit,
     ) {
-        let proxy = self.0.current.load_full();
-        let (limits, timeouts) = (proxy.limits(), proxy.timeouts());
+        let serving = self.0.current.load_full();
+        let (limits, timeouts) = (serving.proxy.limits(), serving.proxy.timeouts());
         // Where it fails, the connection is slower and no less right.
         let _slower = stream.set_nodelay(true);
         let io = TokioIo::new(StallGuard::new(stream, timeouts.idle));
         let service = service_fn(move |request: Request<Incoming>| {
-            let proxy = self.0.current.load_full();
-            async move { Ok::<_, std::convert::Infallible>(proxy.handle(request.map(Body::new), peer).await) }
+            let serving = self.0.current.load_full();
+            async move { Ok::<_, std::convert::Infallible>(serving.answer(request, peer).await) }
         });
         let mut server = http1::Builder::new();
         server
@@ -188,6 +227,28 @@ impl Gateway {
             tracing::debug!(target: "sekisho", peer = %peer.ip(), "a connection ended: {error}");
         }
         drop(permit);
+    }
+}
+
+impl Endpoint {
+    pub(crate) fn new(path: &str, auth: ForwardAuth) -> Result<Self, ConfigError> {
+        let is_sound = NormalPath::parse(path).is_ok_and(|normal| normal.as_str() == path) && !path.ends_with('/');
+        if !is_sound {
+            return Err(ConfigError::new(format!("{path:?} is no path for an endpoint, such as `/check`")));
+        }
+        Ok(Self { path: path.into(), auth })
+    }
+}
+
+impl Serving {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        if let Some(Endpoint { path, auth }) = &self.forward_auth
+            && auth.is_at(path, request.uri().path())
+        {
+            let (parts, _) = request.into_parts();
+            return auth.answer(&parts, Some(peer.ip()), path).await.map(Body::from);
+        }
+        self.proxy.handle(request.map(Body::new), peer).await
     }
 }
 

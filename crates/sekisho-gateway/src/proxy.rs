@@ -18,7 +18,7 @@ use crate::identity::IdentityHeaders;
 use crate::journey::{Journey, JourneyListener, JourneyStep, shown};
 use crate::path::{NormalPath, normal_host};
 use crate::proxies::TrustedProxies;
-use crate::refusal::{Refused, failed, problem};
+use crate::refusal::{Refused, failed, of_answer, problem};
 use crate::token_swap::{TokenForward, TokenSwap};
 
 mod body;
@@ -128,8 +128,17 @@ impl ReverseProxy {
         if checked.is_empty() {
             return Err(ConfigError::new("a proxy without a route passes nothing on"));
         }
-        Ok(Self(Arc::new(Inner {
-            routes: checked,
+        Ok(Self::of(checked))
+    }
+
+    /// Passes nothing on: for a gateway that only answers other proxies.
+    pub(crate) fn without_routes() -> Self {
+        Self::of(Vec::new())
+    }
+
+    fn of(routes: Vec<Arc<Route>>) -> Self {
+        Self(Arc::new(Inner {
+            routes,
             limits: ProxyLimits::default(),
             timeouts: ProxyTimeouts::default(),
             proxies: TrustedProxies::none(),
@@ -138,7 +147,7 @@ impl ReverseProxy {
             listener: None,
             journeys: Arc::default(),
             tunnels: Tunnels::default(),
-        })))
+        }))
     }
 
     /// Sets the limits. Default [`ProxyLimits::default`].
@@ -351,7 +360,7 @@ impl ReverseProxy {
             Ok(value) => Ok(Some(value)),
             Err(Refusal::Failure(failure)) => Err(failed(&failure)),
             Err(refusal @ Refusal::Reject(_)) => Err(match checkpoint {
-                Some(checkpoint) => Box::new(sekisho_tower::response(&checkpoint.refuse(&refusal), |body| body)),
+                Some(checkpoint) => of_answer(&checkpoint.refuse(&refusal)),
                 None => Box::new(crate::authorizer::AuthorizerAnswer::of(&refusal).into_response()),
             }),
         }

@@ -1,12 +1,25 @@
 //! Refusals that are the gateway's own, beside those of checkpoints.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use sekisho_core::{Failure, FailureKind};
+use sekisho_http::Answer;
 
 /// Is the response to a request that does not pass.
 pub(crate) type Refused = Box<Response<Bytes>>;
+
+/// Turns a checkpoint's answer into a response.
+pub(crate) fn of_answer(answer: &Answer) -> Refused {
+    let mut response = Response::new(answer.body());
+    *response.status_mut() = StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in answer.headers() {
+        if let Ok(value) = HeaderValue::from_maybe_shared(value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    Box::new(response)
+}
 
 /// Answers with problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) that add nothing to the status.
 pub(crate) fn problem(status: StatusCode) -> Refused {

@@ -49,6 +49,11 @@ impl Rule {
         self
     }
 
+    /// Tells whether a request could match it.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        Matcher::new(&self.path, true, self.host.as_deref(), &self.methods).map(|_| ())
+    }
+
     /// Speaks of these methods only, in upper case. `GET` does not stand for `HEAD`. Default: every method.
     pub fn for_methods<I: IntoIterator<Item = S>, S: Into<String>>(mut self, methods: I) -> Self {
         self.methods = methods.into_iter().map(Into::into).collect();

@@ -254,7 +254,7 @@ fn each_mistake_is_told_with_its_line_and_reason() {
         (
             "[limits]",
             "[limit]",
-            "7: the file knows no `limit`; it knows credentials, identity, limits, routes, timeouts, trusted_proxies, upstreams",
+            "7: the file knows no `limit`; it knows credentials, forward_auth, identity, limits, routes, timeouts, trusted_proxies, upstreams",
         ),
     ] {
         let found = mistakes(from, to);
@@ -263,6 +263,59 @@ fn each_mistake_is_told_with_its_line_and_reason() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+const ASKED: &str = r#"trusted_proxies = ["10.0.0.1"]
+[credentials.shop]
+kind = "jwt"
+issuer = "https://id.example"
+audiences = ["orders"]
+[forward_auth]
+path = "/check"
+dialect = "nginx"
+credentials = "shop"
+[[forward_auth.rules]]
+path = "/health"
+access = "public"
+[[forward_auth.rules]]
+path = "/orders/*"
+methods = ["GET"]
+scopes = ["orders:read"]
+"#;
+
+#[test]
+fn an_endpoint_for_other_proxies_is_checked_in_the_same_way() {
+    assert!(parse(ASKED).is_ok(), "{:?}", parse(ASKED));
+    let neither =
+        "needs either `access` as \"public\", \"deny\" or \"authenticated\", or `scopes`, `any_scope`, `roles`";
+    for (from, to, expected) in [
+        ("trusted_proxies = [\"10.0.0.1\"]\n", "\n", "line 6: forward-auth without a listed proxy answers nobody"),
+        ("dialect = \"nginx\"\n", "", "line 6: [forward_auth] lacks `dialect`"),
+        ("path = \"/check\"\n", "", "line 6: [forward_auth] lacks `path`"),
+        ("path = \"/check\"", "path = \"/check/\"", "line 7: \"/check/\" is no path for an endpoint, such as `/check`"),
+        (
+            "kind = \"jwt\"",
+            "kind = \"aws_http_api\"",
+            "line 9: forward-auth takes credentials of the kinds jwt and introspection",
+        ),
+        (
+            "path = \"/orders/*\"",
+            "path = \"/orders*\"",
+            "line 13: path \"/orders*\": a star stands alone after the last slash",
+        ),
+        ("path = \"/orders/*\"", "path = \"/health\"", "line 10: rule 2 (/health) never decides: rule 1 covers it"),
+        ("scopes = [\"orders:read\"]\n", "", &format!("line 13: {neither}")),
+        (
+            "scopes = [\"orders:read\"]",
+            "scope = [\"orders:read\"]",
+            &format!(
+                "line 13: {neither}\nline 16: [[rules]] knows no `scope`; it knows access, any_scope, host, methods, path, roles, scopes"
+            ),
+        ),
+    ] {
+        let found = parse(&ASKED.replacen(from, to, 1)).expect_err(to).to_string();
+        assert_eq!(found, expected, "{to}");
+    }
 }
 
 #[test]

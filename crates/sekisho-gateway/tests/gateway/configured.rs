@@ -125,6 +125,45 @@ async fn a_bad_file_changes_nothing_and_a_good_one_takes_over() {
 }
 
 #[tokio::test]
+async fn other_proxies_are_answered_on_the_same_listener() {
+    let issuer = Issuer::new().serve().await.unwrap();
+    let text = format!(
+        r#"
+        trusted_proxies = ["127.0.0.1"]
+        [identity]
+        subject = "X-Auth-Subject"
+        [credentials.shop]
+        kind = "jwt"
+        issuer = "{}"
+        audiences = ["orders"]
+        [forward_auth]
+        path = "/check"
+        dialect = "traefik"
+        credentials = "shop"
+        [[forward_auth.rules]]
+        path = "/orders/*"
+        scopes = ["orders:read"]
+        "#,
+        issuer.url()
+    );
+    let config = sekisho_gateway::GatewayConfig::parse(&text, &ConfigContext::default()).unwrap();
+    let served = Served::of(Gateway::from_config(config)).await;
+    let bearer = format!("Bearer {}", issuer.token().audience("orders").scope("orders:read").sign());
+    let about =
+        |target: &'static str| [("x-forwarded-method", "GET"), ("x-forwarded-host", "a"), ("x-forwarded-uri", target)];
+    let mut good = about("/orders/7").to_vec();
+    good.push(("authorization", &bearer));
+    let reply = served.send("GET", "/check", &good).await;
+    assert_eq!((reply.status, reply.head.contains("x-auth-subject: u1")), (200, true), "{reply:?}");
+    assert_eq!(served.send("GET", "/check", &about("/orders/7")).await.status, 401);
+    assert_eq!(served.send("GET", "/check", &about("/orders/../x")).await.status, 400);
+    assert_eq!(served.send("GET", "/check", &[]).await.status, 500);
+    for elsewhere in ["/check/", "/check/x", "/orders/7", "/"] {
+        assert_eq!(served.send("GET", elsewhere, &good).await.status, 404, "{elsewhere}");
+    }
+}
+
+#[tokio::test]
 async fn a_gateway_starts_without_its_issuer_and_says_503_until_it_is_there() {
     let issuer = Issuer::new().with_signing_key(KEY.clone()).serve().await.unwrap();
     let service = TestUpstream::start().await;
