@@ -306,6 +306,23 @@ mod tests {
         assert_eq!((path.as_str(), query), ("/a", Some("b=/../c?d#e")));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_taken_means_the_same_to_whoever_decodes_joins_and_resolves(
+            path in "(/|\\.|%2[eEfF]|%5c|%25|%00|;|\\\\|a|%61|%C3%A9|%c3|x){0,12}"
+        ) {
+            let Ok(normal) = NormalPath::parse(&format!("/{path}")) else { return Ok(()) };
+            proptest::prop_assert_eq!(&NormalPath::parse(normal.as_str()).unwrap(), &normal);
+            // Decoded twice, as two careless servers in a row would.
+            let once = percent_decode_str(normal.as_str()).decode_utf8().unwrap().into_owned();
+            let twice = percent_decode_str(&once).decode_utf8().unwrap().into_owned();
+            proptest::prop_assert_eq!(&once, &twice);
+            proptest::prop_assert_eq!(once.matches('/').count(), normal.as_str().matches('/').count());
+            proptest::prop_assert!(!once.contains("//") && !once.contains(['\\', ';', '\0']));
+            proptest::prop_assert!(once.split('/').all(|segment| segment != "." && segment != ".."));
+        }
+    }
+
     #[test]
     fn patterns_fit_whole_segments() {
         assert!(fits("/orders", "/orders", false) && fits("/", "/", false));
