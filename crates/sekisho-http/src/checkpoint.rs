@@ -232,6 +232,12 @@ impl Checkpoint {
         Answer::challenge(Status::Unauthorized, self.0.challenges.missing.clone(), &*self.0.body, None)
     }
 
+    /// Returns where this checkpoint looks for credentials, for a proxy that must take them out of what it passes on.
+    #[must_use]
+    pub fn sources(&self) -> &CredentialSources {
+        &self.0.sources
+    }
+
     /// Returns the metadata document to serve, if one was configured.
     #[must_use]
     pub fn metadata(&self) -> Option<&MetadataDocument> {

@@ -64,6 +64,18 @@ impl CredentialSources {
         Ok(self)
     }
 
+    /// Returns the name of the cookie that may hold a credential.
+    #[must_use]
+    pub fn cookie(&self) -> Option<&str> {
+        self.cookie.as_deref()
+    }
+
+    /// Returns the name of the header that may hold a credential beside `authorization`, in lower case.
+    #[must_use]
+    pub fn header(&self) -> Option<&str> {
+        self.header.as_deref()
+    }
+
     /// Takes the credential out of a request, or `None` when there is none.
     ///
     /// Copies nothing; takes time proportional to the length of the headers that it looks at.

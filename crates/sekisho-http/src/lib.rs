@@ -21,3 +21,4 @@ pub use metadata::{MetadataDocument, ProtectedResourceMetadata};
 pub use outbound::ReqwestClient;
 pub use outbound::{HttpClient, HttpError, HttpLimits, HttpMethod, HttpRequest, HttpResponse};
 pub use passage::{Caller, Passage};
+pub use public_routes::is_unambiguous_path;

@@ -53,7 +53,16 @@ fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty())
 }
 
-/// Tells whether every server reads this path in the same way.
+/// Tells whether every server reads this path (without its query) in the same way.
+///
+/// It does not if there is anything that one server decodes, joins, resolves or normalises and another does not: `//`, dots
+/// as segments, `\`, `;`, control characters, text that is not UTF-8, broken percent-encoding, what hides one of these behind
+/// percent-encoding, and what Unicode normalisation turns into one.
+#[must_use]
+pub fn is_unambiguous_path(path: &str) -> bool {
+    is_sound(path)
+}
+
 fn is_sound(path: &str) -> bool {
     if path.bytes().any(|b| !b.is_ascii_graphic() || matches!(b, b'\\' | b';')) {
         return false;
@@ -210,6 +219,14 @@ mod tests {
             "/assets/..%ef%bb%bf",
         ] {
             assert!(!routes.contains(hostile), "{hostile}");
+        }
+    }
+
+    #[test]
+    fn tells_an_ambiguous_path_whatever_the_routes() {
+        assert!(is_unambiguous_path("/orders/caf%C3%A9/"));
+        for path in ["/a//b", "/a/../b", "/a;b", "/a%2fb", "/a\\b", "/%00"] {
+            assert!(!is_unambiguous_path(path), "{path}");
         }
     }
 

@@ -26,6 +26,10 @@ pub struct Profile {
     name: &'static str,
     types: Vec<String>,
     absent_type: bool,
+    any_type: bool,
+    any_use: bool,
+    key_id: bool,
+    client_as_audience: bool,
     required: Vec<String>,
     equals: Vec<(String, String)>,
     flavour: Flavour,
@@ -93,7 +97,19 @@ impl Profile {
         subject: SubjectRule,
     ) -> Self {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Self { name, types: own(types), absent_type, required: own(required), equals: Vec::new(), flavour, subject }
+        Self {
+            name,
+            types: own(types),
+            absent_type,
+            any_type: false,
+            any_use: false,
+            key_id: false,
+            client_as_audience: flavour == Flavour::Cognito,
+            required: own(required),
+            equals: Vec::new(),
+            flavour,
+            subject,
+        }
     }
 
     pub(crate) const fn name(&self) -> &'static str {
@@ -140,13 +156,19 @@ impl Profile {
     }
 
     /// Tells whether `client_id` stands in for an absent `aud`.
-    pub(crate) fn audience_may_be_client(&self) -> bool {
-        self.flavour == Flavour::Cognito
+    pub(crate) const fn audience_may_be_client(&self) -> bool {
+        self.client_as_audience
+    }
+
+    /// Tells whether a token without `kid` is refused, however few keys there are.
+    pub(crate) const fn requires_key_id(&self) -> bool {
+        self.key_id
     }
 
     /// Checks `typ`, before any work with keys ([RFC 8725 §3.11](https://www.rfc-editor.org/rfc/rfc8725#section-3.11)).
     pub(crate) fn check_type(&self, header: &Header) -> Result<(), Reject> {
         let fits = match header.kind.as_deref() {
+            _ if self.any_type => true,
             None => self.absent_type,
             Some(kind) => self.types.iter().any(|taken| taken == kind),
         };
@@ -160,7 +182,9 @@ impl Profile {
     /// - [`Reject::ProofRequired`]: marked as a DPoP token.
     /// - [`Reject::Missing`], [`Reject::Invalid`]: a claim that the profile requires.
     pub fn check_use(&self, claims: &JsonObject) -> Result<(), Reject> {
-        refuse_other_uses(claims)?;
+        if !self.any_use {
+            refuse_other_uses(claims)?;
+        }
         let says = |name: &str| claims.get(name).and_then(|value| value.as_str()).filter(|text| !text.is_empty());
         match self.flavour {
             Flavour::Keycloak if says("typ").is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) => {
@@ -267,6 +291,35 @@ impl CustomProfile {
     /// Takes tokens without `typ` too.
     pub fn with_absent_type(mut self) -> Self {
         self.0.absent_type = true;
+        self
+    }
+
+    /// Takes tokens whatever their `typ`, and without one: for gateways that are told not to look at it.
+    pub const fn with_any_type(mut self) -> Self {
+        self.0.any_type = true;
+        self
+    }
+
+    /// Takes tokens that bear the mark of another use, ID tokens above all, for a gateway that must let pass what another one did.
+    ///
+    /// An ID token goes to every client that logs a user in, and with this each of them can call the service as that user: require
+    /// scopes, which ID tokens do not have ([RFC 8725 §3.12](https://www.rfc-editor.org/rfc/rfc8725#section-3.12)).
+    pub const fn with_any_use(mut self) -> Self {
+        self.0.any_use = true;
+        self
+    }
+
+    /// Refuses tokens without `kid`. Default: without one, the issuer's only fitting key is tried, and few are.
+    pub const fn with_required_key_id(mut self) -> Self {
+        self.0.key_id = true;
+        self
+    }
+
+    /// Lets `client_id` stand in for an absent `aud`, as in Cognito's access tokens; the configured audiences are then ids of clients too.
+    ///
+    /// Where both are there, `aud` alone counts.
+    pub const fn with_client_as_audience(mut self) -> Self {
+        self.0.client_as_audience = true;
         self
     }
 
@@ -383,6 +436,17 @@ mod tests {
             Profile::rfc9068().check_use(&claims(r#"{"client_id":"c","iat":1,"jti":1}"#)),
             Err(Reject::Invalid(Claim::TokenId))
         );
+    }
+
+    #[test]
+    fn a_gateway_that_looks_at_neither_type_nor_use_takes_an_id_token() {
+        let header = |kind: &str| Header { algorithm: crate::Algorithm::Rs256, kid: None, kind: Some(kind.into()) };
+        let lax = Profile::custom().with_any_type().with_any_use().build();
+        assert_eq!(lax.check_type(&header("anything")), Ok(()));
+        assert_eq!(lax.check_use(&claims(r#"{"at_hash":"x","nonce":"n","token_use":"id"}"#)), Ok(()));
+        let any_type = Profile::custom().with_any_type().build();
+        assert_eq!(any_type.check_use(&claims(r#"{"at_hash":"x"}"#)), Err(Reject::TokenUse));
+        assert!(!any_type.requires_key_id() && !any_type.audience_may_be_client());
     }
 
     #[test]

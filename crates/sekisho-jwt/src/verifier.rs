@@ -243,6 +243,10 @@ impl Verifier {
         }
         recorder.pass(|| format!("{} is allowed here", header.algorithm));
 
+        recorder.begin(Step::Key);
+        if header.kid.is_none() && issuer.profile.requires_key_id() {
+            return Err(Reject::UnknownKey.into());
+        }
         let compact = Compact { header: encoded_header, payload, signature, signing_input };
         let life = match signature::check(&*issuer.keys, &header, &compact, fetched, now, recorder)? {
             Checked::Holds(life) => life,

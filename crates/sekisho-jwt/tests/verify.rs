@@ -487,6 +487,27 @@ fn an_algorithm_outside_the_allow_list_is_refused_before_its_key_is_looked_at() 
 }
 
 #[test]
+fn a_profile_can_insist_on_a_key_id_and_let_the_client_stand_in_for_the_audience() {
+    let fixture = Fixture::new();
+    let header = |json: Value| base64_simd::URL_SAFE_NO_PAD.encode_to_string(json.to_string());
+    let nameless = {
+        let input = format!("{}.{}", header(json!({ "alg": "ES256", "typ": "JWT" })), header(claims(json!({}))));
+        let signature = fixture.signing.sign(input.as_bytes()).unwrap();
+        format!("{input}.{}", base64_simd::URL_SAFE_NO_PAD.encode_to_string(signature))
+    };
+    assert!(answer(&fixture.verifier(), &nameless).is_ok());
+    let profile = Profile::custom().with_any_type().with_required_key_id().with_client_as_audience();
+    let strict = fixture.builder().with_profile(profile).build().unwrap();
+    assert_eq!(answer(&strict, &nameless), Err(Reject::UnknownKey));
+    let by_client = fixture.token(json!({ "aud": "REMOVE", "client_id": AUDIENCE }));
+    assert_eq!(answer(&strict, &by_client).map(|caller| caller.subject().to_owned()), Ok("alice".to_owned()));
+    let other = fixture.token(json!({ "aud": "elsewhere", "client_id": AUDIENCE }));
+    assert_eq!(answer(&strict, &other), Err(Reject::Audience));
+    let neither = fixture.token(json!({ "aud": "REMOVE", "client_id": "REMOVE" }));
+    assert_eq!(answer(&strict, &neither), Err(Reject::Missing(Claim::Audience)));
+}
+
+#[test]
 fn a_shared_secret_is_taken_only_when_asked_for() {
     let secret = [7_u8; 32];
     let key = VerifyingKey::hmac(Backend::default(), Algorithm::Hs256, &secret).unwrap();

@@ -11,6 +11,8 @@ pub use sekisho_core::{
     Requirement, Resource, RevocationCheck, Secret, SubjectId, SystemClock, UnixSeconds, all_of, any_of,
     authentication_context, dangerous, json, max_age, role, scope,
 };
+#[cfg(feature = "gateway")]
+pub use sekisho_gateway as gateway;
 pub use sekisho_http::{self as http, Checkpoint, CheckpointBuilder, ProtectedResourceMetadata};
 #[cfg(feature = "issuer")]
 pub use sekisho_issuer as issuer;

@@ -1,0 +1,400 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sekisho_testkit::FakeAuthenticator;
+
+use super::*;
+
+const GOOD: &str = r#"trusted_proxies = ["10.0.0.0/8", "::1"]
+
+[identity]
+subject = "X-Auth-Subject"
+scope = "X-Auth-Scope"
+
+[limits]
+header_bytes = 16384
+body_bytes = 1048576
+
+[timeouts]
+response_ms = 5000
+
+[credentials.shop]
+kind = "jwt"
+issuer = "https://id.example/realms/shop"
+audiences = ["orders"]
+profile = "keycloak"
+cookie = "__Host-token"
+
+[credentials.api]
+kind = "aws_http_api"
+issuer = "https://id.example/"
+audiences = ["api"]
+
+[credentials.opaque]
+kind = "introspection"
+endpoint = "https://id.example/introspect"
+issuer = "https://id.example/"
+audiences = ["orders"]
+client_id = "gateway"
+client_secret = { env = "CLIENT_SECRET" }
+
+[upstreams.orders]
+url = "http://127.0.0.1:9000"
+
+[[routes]]
+path = "/health"
+upstream = "orders"
+access = "public"
+
+[[routes]]
+path = "/orders/*"
+methods = ["POST"]
+upstream = "orders"
+credentials = "shop"
+scopes = ["orders:write"]
+roles = ["clerk"]
+
+[[routes]]
+path = "/api/*"
+upstream = "orders"
+credentials = "api"
+any_scope = ["a", "b"]
+token = "as_is"
+
+[[routes]]
+path = "/opaque/*"
+host = "api.example"
+upstream = "orders"
+credentials = "opaque"
+token = "swap"
+max_body_bytes = 1000
+"#;
+
+#[derive(Default)]
+struct Fake(AtomicUsize);
+
+#[derive(Debug)]
+struct NoSwap;
+
+#[async_trait::async_trait]
+impl TokenSwap for NoSwap {
+    fn swap_now(
+        &self,
+        _: sekisho_core::Credential<'_>,
+        _: &sekisho_core::Principal,
+        _: sekisho_core::UnixSeconds,
+    ) -> Option<Result<Secret, sekisho_core::Refusal>> {
+        Some(Ok(Secret::from("inner")))
+    }
+
+    async fn swap(
+        &self,
+        _: sekisho_core::Credential<'_>,
+        _: &sekisho_core::Principal,
+        _: sekisho_core::UnixSeconds,
+    ) -> Result<Secret, sekisho_core::Refusal> {
+        Ok(Secret::from("inner"))
+    }
+}
+
+impl MakeIntrospection for Fake {
+    fn make(&self, settings: &IntrospectionSettings) -> Result<Introspection, ConfigError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        if settings.client_secret != Secret::from("hush") {
+            return Err(ConfigError::new("another secret"));
+        }
+        Ok(Introspection { authenticator: Arc::new(FakeAuthenticator), swap: Some(Arc::new(NoSwap)) })
+    }
+}
+
+fn context() -> ConfigContext {
+    ConfigContext::default()
+        .with_environment(|name| (name == "CLIENT_SECRET").then(|| "hush".to_owned()))
+        .with_introspection(Arc::new(Fake::default()))
+}
+
+fn parse(text: &str) -> Result<GatewayConfig, ConfigMistakes> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    GatewayConfig::parse(text, &context())
+}
+
+/// Returns the mistakes of the good file after a change, as `line: message`.
+fn mistakes(from: &str, to: &str) -> Vec<String> {
+    assert!(GOOD.contains(from), "{from}");
+    let found = parse(&GOOD.replacen(from, to, 1)).expect_err(to);
+    found.as_slice().iter().map(|mistake| format!("{}: {}", mistake.line(), mistake.message())).collect()
+}
+
+#[test]
+fn a_good_file_is_taken_and_debug_shows_no_secret() {
+    let config = parse(GOOD).unwrap();
+    let text = format!("{config:?} {:?}", context());
+    assert!(text.contains("https://id.example/introspect") && !text.contains("hush"), "{text}");
+}
+
+#[test]
+fn each_mistake_is_told_with_its_line_and_reason() {
+    let mut wrong = String::new();
+    for (from, to, expected) in [
+        ("audiences = [\"orders\"]\nprofile", "profile", "14: [credentials.shop] lacks `audiences`"),
+        (
+            "audiences = [\"orders\"]\nprofile",
+            "audiences = []\nprofile",
+            "17: `audiences` must be a list with something in it, or not be there",
+        ),
+        (
+            "audiences = [\"orders\"]\nprofile",
+            "audiences = \"orders\"\nprofile",
+            "17: `audiences` must be a list of texts",
+        ),
+        (
+            "audiences = [\"orders\"]\nprofile",
+            "audiences = [\"\"]\nprofile",
+            "17: `audiences` must be a list of texts, none of them empty",
+        ),
+        ("endpoint = \"https://id.example/introspect\"\n", "", "26: [credentials.opaque] lacks `endpoint`"),
+        ("audiences = [\"orders\"]\nclient_id", "client_id", "26: [credentials.opaque] lacks `audiences`"),
+        ("issuer = \"https://id.example/realms/shop\"\n", "", "14: [credentials.shop] lacks `issuer`"),
+        (
+            "issuer = \"https://id.example/realms/shop\"",
+            "issuer = \"http://id.example\"",
+            "14: the issuer cannot be used for discovery: not `https`; plain `http` is for 127.0.0.0/8, ::1 and localhost only",
+        ),
+        ("kind = \"jwt\"\n", "", "14: [credentials.shop] lacks `kind`"),
+        ("kind = \"jwt\"", "kind = \"basic\"", "15: `kind` must be one of jwt, aws_http_api, introspection"),
+        (
+            "profile = \"keycloak\"",
+            "profil = \"keycloak\"",
+            "18: [credentials.shop] knows no `profil`; it knows audiences, cookie, header, issuer, jwks_url, kind, leeway_s, profile, realm, roles_at",
+        ),
+        ("cookie = \"__Host-token\"", "cookie = \"a b\"", "14: \"a b\" cannot be the name of a cookie"),
+        (
+            "client_secret = { env = \"CLIENT_SECRET\" }",
+            "client_secret = { env = \"OTHER\" }",
+            "32: the environment has no \"OTHER\"",
+        ),
+        (
+            "client_secret = { env = \"CLIENT_SECRET\" }",
+            "client_secret = { file = \"/nowhere/at/all\" }",
+            "32: the secret's file \"/nowhere/at/all\" cannot be read: entity not found",
+        ),
+        (
+            "client_secret = { env = \"CLIENT_SECRET\" }",
+            "client_secret = { env = \"A\", file = \"B\" }",
+            "32: `client_secret` is either { env = \"NAME\" } or { file = \"/path\" }",
+        ),
+        ("client_secret = { env = \"CLIENT_SECRET\" }\n", "", "26: [credentials.opaque] lacks `client_secret`"),
+        (
+            "url = \"http://127.0.0.1:9000\"",
+            "url = \"http://127.0.0.1:9000/base\"",
+            "35: upstream \"orders\": must be an origin, without path and query: the request's own path is passed on",
+        ),
+        ("access = \"public\"", "access = \"open\"", "40: `access` must be one of public, deny"),
+        ("access = \"public\"\n", "", "37: needs either `credentials`, or `access` as \"public\" or \"deny\""),
+        (
+            "access = \"public\"",
+            "access = \"public\"\ncredentials = \"shop\"",
+            "37: needs either `credentials`, or `access` as \"public\" or \"deny\"",
+        ),
+        (
+            "access = \"public\"",
+            "access = \"public\"\nscopes = [\"a\"]",
+            "41: `scopes` has no meaning without `credentials`",
+        ),
+        (
+            "scopes = [\"orders:write\"]",
+            "scope = [\"orders:write\"]",
+            "47: [[routes]] knows no `scope`; it knows access, any_scope, credentials, host, max_body_bytes, methods, origins, path, roles, scopes, token, upstream, websockets",
+        ),
+        ("scopes = [\"orders:write\"]", "scopes = [\"orders write\"]", "47: \"orders write\" is not a scope"),
+        (
+            "credentials = \"shop\"\n",
+            "credentials = \"shop\"\ntoken = \"swap\"\n",
+            "47: these credentials cannot be swapped for another token",
+        ),
+        (
+            "any_scope = [\"a\", \"b\"]",
+            "scopes = [\"a\", \"b\"]",
+            "54: `scopes` is not what this kind of credentials knows: it asks for any one, `any_scope`",
+        ),
+        ("methods = [\"POST\"]", "methods = [\"post\"]", "42: method \"post\" must be in upper case"),
+        (
+            "path = \"/orders/*\"",
+            "path = \"/orders*\"",
+            "42: path \"/orders*\": a star stands alone after the last slash",
+        ),
+        ("path = \"/api/*\"", "path = \"/health\"", "50: never reached: the route 1 before it covers it"),
+        (
+            "host = \"api.example\"",
+            "host = \"api.example:80\"",
+            "57: host \"api.example:80\" must be in lower case, without port and final dot",
+        ),
+        ("response_ms = 5000", "response_ms = 0", "12: `response_ms` must be a whole number from 1 to 86400000"),
+        ("response_ms = 5000", "response_ms = -1", "12: `response_ms` must be a whole number from 1 to 86400000"),
+        ("response_ms = 5000", "response_ms = \"5s\"", "12: `response_ms` must be a whole number from 1 to 86400000"),
+        ("header_bytes = 16384", "header_bytes = 100", "8: `header_bytes` must be a whole number from 8192 to 1048576"),
+        (
+            "subject = \"X-Auth-Subject\"",
+            "subject = \"Authorization\"",
+            "4: `authorization` has a meaning of its own and cannot name the caller",
+        ),
+        (
+            "trusted_proxies = [\"10.0.0.0/8\", \"::1\"]",
+            "trusted_proxies = [\"0.0.0.0/0\"]",
+            "1: \"0.0.0.0/0\" is everybody: then anybody can forge what a proxy forwards",
+        ),
+        (
+            "max_body_bytes = 1000",
+            "max_body_bytes = true",
+            "63: `max_body_bytes` must be a whole number, 0 at the least",
+        ),
+        (
+            "[limits]",
+            "[limit]",
+            "7: the file knows no `limit`; it knows credentials, forward_auth, identity, limits, routes, timeouts, trusted_proxies, upstreams",
+        ),
+    ] {
+        let found = mistakes(from, to);
+        if found != [expected] {
+            wrong.push_str(&format!("{to:?}\n  {found:?}\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+const ASKED: &str = r#"trusted_proxies = ["10.0.0.1"]
+[credentials.shop]
+kind = "jwt"
+issuer = "https://id.example"
+audiences = ["orders"]
+[forward_auth]
+path = "/check"
+dialect = "nginx"
+credentials = "shop"
+[[forward_auth.rules]]
+path = "/health"
+access = "public"
+[[forward_auth.rules]]
+path = "/orders/*"
+methods = ["GET"]
+scopes = ["orders:read"]
+"#;
+
+#[test]
+fn an_endpoint_for_other_proxies_is_checked_in_the_same_way() {
+    assert!(parse(ASKED).is_ok(), "{:?}", parse(ASKED));
+    let neither =
+        "needs either `access` as \"public\", \"deny\" or \"authenticated\", or `scopes`, `any_scope`, `roles`";
+    for (from, to, expected) in [
+        ("trusted_proxies = [\"10.0.0.1\"]\n", "\n", "line 6: forward-auth without a listed proxy answers nobody"),
+        ("dialect = \"nginx\"\n", "", "line 6: [forward_auth] lacks `dialect`"),
+        ("path = \"/check\"\n", "", "line 6: [forward_auth] lacks `path`"),
+        ("path = \"/check\"", "path = \"/check/\"", "line 7: \"/check/\" is no path for an endpoint, such as `/check`"),
+        (
+            "kind = \"jwt\"",
+            "kind = \"aws_http_api\"",
+            "line 9: forward-auth takes credentials of the kinds jwt and introspection",
+        ),
+        (
+            "path = \"/orders/*\"",
+            "path = \"/orders*\"",
+            "line 13: path \"/orders*\": a star stands alone after the last slash",
+        ),
+        ("path = \"/orders/*\"", "path = \"/health\"", "line 10: rule 2 (/health) never decides: rule 1 covers it"),
+        ("scopes = [\"orders:read\"]\n", "", &format!("line 13: {neither}")),
+        (
+            "scopes = [\"orders:read\"]",
+            "scope = [\"orders:read\"]",
+            &format!(
+                "line 13: {neither}\nline 16: [[rules]] knows no `scope`; it knows access, any_scope, host, methods, path, roles, scopes"
+            ),
+        ),
+    ] {
+        let found = parse(&ASKED.replacen(from, to, 1)).expect_err(to).to_string();
+        assert_eq!(found, expected, "{to}");
+    }
+}
+
+#[test]
+fn names_of_nothing_and_things_without_use_are_mistakes() {
+    assert_eq!(
+        mistakes("upstream = \"orders\"\naccess", "upstream = \"stock\"\naccess"),
+        ["39: \"stock\" is not among [upstreams]"]
+    );
+    assert_eq!(
+        mistakes("credentials = \"shop\"", "credentials = \"shopp\""),
+        ["14: [credentials.shop] is used by no route", "46: \"shopp\" is not among [credentials]"]
+    );
+    let more = "[upstreams.stock]\nurl = \"http://127.0.0.1:1\"\n\n[[routes]]\npath = \"/health\"";
+    assert_eq!(mistakes("[[routes]]\npath = \"/health\"", more), ["37: [upstreams.stock] is used by no route"]);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let text = GOOD
+        .replace("kind = \"jwt\"", "kind = \"jot\"")
+        .replace("response_ms = 5000", "response = 5000")
+        .replace("path = \"/health\"", "path = \"health\"")
+        .replace("upstream = \"orders\"\ncredentials = \"api\"", "credentials = \"api\"")
+        .replace("client_secret = { env = \"CLIENT_SECRET\" }", "client_secret = \"hush\"");
+    let found = parse(&text).unwrap_err();
+    let lines: Vec<usize> = found.as_slice().iter().map(ConfigMistake::line).collect();
+    assert_eq!(lines, [12, 15, 32, 37, 50], "{found}");
+    assert!(!found.to_string().contains("hush"), "{found}");
+}
+
+#[test]
+fn what_is_no_toml_is_told_by_line() {
+    for (text, line) in
+        [("a = \n", 1), ("[a\nb = 1", 1), ("x = 1\nx = 2", 2), ("\u{0}", 1), ("[[routes]]\npath = \"a\n", 2)]
+    {
+        let found = parse(text).unwrap_err();
+        assert!(found.as_slice().iter().any(|mistake| mistake.line() == line), "{text:?}: {found}");
+    }
+    assert!(parse("").unwrap_err().to_string().contains("nothing would be passed on"));
+    assert!(parse(&"#".repeat(GatewayConfig::MAX_BYTES + 1)).unwrap_err().to_string().contains("1 MiB"));
+    // Nested as deep as it may get, it is still told and not a crash.
+    assert!(parse(&format!("a = {}", "[".repeat(100_000))).is_err());
+}
+
+#[test]
+fn without_introspection_in_the_program_there_is_no_start() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let plain = ConfigContext::default().with_environment(|_| Some("hush".to_owned()));
+    let found = GatewayConfig::parse(GOOD, &plain).unwrap_err();
+    assert_eq!(found.to_string(), "line 26: this gateway was built without introspection");
+    let other = context().with_environment(|_| Some("whisper".to_owned()));
+    assert_eq!(GatewayConfig::parse(GOOD, &other).unwrap_err().to_string(), "line 26: another secret");
+    let empty = context().with_environment(|_| Some(String::new()));
+    assert_eq!(GatewayConfig::parse(GOOD, &empty).unwrap_err().to_string(), "line 32: `client_secret` is empty");
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file_of_its_own() {
+    let path = std::env::temp_dir().join(format!("sekisho-gateway-secret-{}", std::process::id()));
+    std::fs::File::create(&path).unwrap().write_all(b"hush\n").unwrap();
+    let place = format!("client_secret = {{ file = {:?} }}", path.to_str().unwrap());
+    let taken = parse(&GOOD.replace("client_secret = { env = \"CLIENT_SECRET\" }", &place));
+    std::fs::remove_file(&path).unwrap();
+    assert!(taken.is_ok());
+}
+
+#[test]
+fn what_has_not_changed_goes_on_after_a_reload() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let made = Arc::new(Fake::default());
+    let context = context().with_introspection(Arc::clone(&made) as Arc<dyn MakeIntrospection>);
+    let first = GatewayConfig::parse(GOOD, &context).unwrap();
+    let changed = GOOD.replace("path = \"/health\"", "path = \"/healthz\"");
+    let second = GatewayConfig::parse_after(&changed, &context, Some(&first)).unwrap();
+    assert_eq!(made.0.load(Ordering::SeqCst), 1);
+    let other = changed.replace("client_id = \"gateway\"", "client_id = \"other\"");
+    let third = GatewayConfig::parse_after(&other, &context, Some(&second));
+    assert!(third.is_ok());
+    assert_eq!(made.0.load(Ordering::SeqCst), 2);
+}

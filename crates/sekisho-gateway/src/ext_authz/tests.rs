@@ -1,0 +1,181 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use sekisho_core::scope;
+use sekisho_testkit::FakeAuthenticator;
+
+use super::proto::{AttributeContext, HeaderEntries, HttpRequest, HttpResponse, Request};
+use super::*;
+use crate::rules::{Access, Rule};
+
+const PROXY: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+fn service() -> ExtAuthz {
+    let checkpoint = Checkpoint::builder().accept(FakeAuthenticator).build().unwrap();
+    let rules = RuleTable::new([
+        Rule::new("/health", Access::Public),
+        Rule::new("/orders/*", Access::Require(scope("a"))).on_host("api.example").for_methods(["GET"]),
+        Rule::new("/orders/*", Access::Require(scope("b"))).on_host("api.example").for_methods(["POST"]),
+    ])
+    .unwrap();
+    let proxies = TrustedProxies::new(["127.0.0.1"]).unwrap();
+    ExtAuthz::new(checkpoint, rules, proxies).unwrap().with_identity(IdentityHeaders::standard())
+}
+
+fn described(method: &str, path: &str, headers: &[(&str, &str)]) -> HttpRequest {
+    let headers: HashMap<String, String> =
+        headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    HttpRequest {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        host: "api.example:443".to_owned(),
+        headers,
+        ..HttpRequest::default()
+    }
+}
+
+fn about(http: HttpRequest) -> CheckRequest {
+    CheckRequest { attributes: Some(AttributeContext { request: Some(Request { http: Some(http) }) }) }
+}
+
+/// Returns the gRPC code, the HTTP status and the headers of a denial; `None` when it passes.
+async fn denial(request: CheckRequest, peer: Option<IpAddr>) -> Option<(i32, i32, Vec<String>)> {
+    let response = service().check(request, peer).await;
+    let code = response.status.unwrap().code;
+    match response.http_response.unwrap() {
+        HttpResponse::Ok(_) => {
+            assert_eq!(code, 0);
+            None
+        }
+        HttpResponse::Denied(denied) => {
+            assert_ne!(code, 0);
+            let headers = denied.headers.iter().map(|one| one.header.as_ref().unwrap());
+            let headers = headers.map(|one| format!("{}: {}", one.key, one.value)).collect();
+            Some((code, denied.status.unwrap().code, headers))
+        }
+    }
+}
+
+#[tokio::test]
+async fn refuses_with_status_headers_and_body() {
+    let bearer = |token: &'static str| [("authorization", token)];
+    for (method, path, headers, code, status) in [
+        ("GET", "/orders/7", vec![], 16, 401),
+        ("GET", "/orders/7", bearer("Bearer bad").to_vec(), 16, 401),
+        ("GET", "/orders/7", bearer("Bearer good,Bearer good").to_vec(), 3, 400),
+        ("GET", "/orders/7", bearer("Bearer down").to_vec(), 14, 503),
+        ("POST", "/orders/7", bearer("Bearer good").to_vec(), 7, 403),
+        ("GET", "/", bearer("Bearer good").to_vec(), 7, 403),
+        ("GET", "/health/../orders", bearer("Bearer good").to_vec(), 3, 400),
+        ("GET", "/health/%2e%2e/orders", vec![], 3, 400),
+        ("GET", "", vec![], 3, 400),
+        ("", "/health", vec![], 3, 400),
+        ("GET", "/health", vec![("a b", "c")], 3, 400),
+        ("GET", "/health", vec![("a", "b\r\nc: d")], 3, 400),
+    ] {
+        let (found_code, found_status, headers) =
+            denial(about(described(method, path, &headers)), PROXY).await.unwrap();
+        assert_eq!((found_code, found_status), (code, status), "{method} {path}");
+        assert!(headers.iter().any(|header| header == "cache-control: no-store"));
+    }
+}
+
+#[tokio::test]
+async fn challenges_reach_the_client() {
+    let (_, status, headers) = denial(about(described("GET", "/orders/7", &[])), PROXY).await.unwrap();
+    assert_eq!(status, 401);
+    assert!(headers.iter().any(|header| header.starts_with("www-authenticate: Bearer ")), "{headers:?}");
+    let bearer = [("authorization", "Bearer good")];
+    let (_, _, headers) = denial(about(described("POST", "/orders/7", &bearer)), PROXY).await.unwrap();
+    assert!(headers.iter().any(|header| header.contains(r#"scope="b""#)), "{headers:?}");
+}
+
+#[tokio::test]
+async fn refuses_strangers_and_requests_that_describe_nothing() {
+    let health = || about(described("GET", "/health", &[]));
+    assert_eq!(denial(health(), PROXY).await, None);
+    assert_eq!(denial(health(), Some("127.0.0.2".parse().unwrap())).await.unwrap().1, 403);
+    assert_eq!(denial(health(), None).await.unwrap().1, 500);
+    assert_eq!(denial(CheckRequest::default(), PROXY).await.unwrap().1, 500);
+    let mut elsewhere = described("GET", "/orders/7", &[("authorization", "Bearer good")]);
+    elsewhere.host = "other.example".to_owned();
+    assert_eq!(denial(about(elsewhere), PROXY).await.unwrap().1, 403);
+}
+
+#[tokio::test]
+async fn forged_identity_is_overwritten_or_taken_out() {
+    let forged =
+        [("x-auth-subject", "root"), ("x_auth_subject", "root"), ("x-auth-client", "root"), ("x-other", "kept")];
+    let mut with_token = forged.to_vec();
+    with_token.push(("authorization", "Bearer good"));
+    let ok = service().check(about(described("GET", "/orders/7", &with_token)), PROXY).await;
+    let Some(HttpResponse::Ok(ok)) = ok.http_response else { panic!("refused") };
+    let set: Vec<_> = ok
+        .headers
+        .iter()
+        .map(|one| (&*one.header.as_ref().unwrap().key, &*one.header.as_ref().unwrap().value))
+        .collect();
+    assert_eq!(set, [("x-auth-subject", "alice"), ("x-auth-issuer", "https://id.example"), ("x-auth-scope", "a")]);
+    assert!(ok.headers.iter().all(|one| one.append == Some(proto::BoolValue { value: false })));
+    assert_eq!(ok.headers_to_remove, ["x-auth-client", "x_auth_subject"]);
+
+    let ok = service().check(about(described("GET", "/health", &forged)), PROXY).await;
+    let Some(HttpResponse::Ok(ok)) = ok.http_response else { panic!("refused") };
+    assert!(ok.headers.is_empty());
+    for name in ["x-auth-subject", "x-auth-issuer", "x-auth-client", "x-auth-scope", "x_auth_subject"] {
+        assert!(ok.headers_to_remove.iter().any(|one| one == name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn reads_raw_headers_too_and_sees_both_of_two() {
+    let entry = |value: &[u8]| HeaderEntry {
+        key: "authorization".to_owned(),
+        raw_value: value.to_vec(),
+        ..HeaderEntry::default()
+    };
+    let mut raw = described("GET", "/orders/7", &[]);
+    raw.header_map = Some(HeaderEntries { headers: vec![entry(b"Bearer good")] });
+    assert_eq!(denial(about(raw.clone()), PROXY).await, None);
+    raw.header_map = Some(HeaderEntries { headers: vec![entry(b"Bearer good"), entry(b"Bearer good")] });
+    assert_eq!(denial(about(raw.clone()), PROXY).await.unwrap().1, 400);
+    raw.header_map = Some(HeaderEntries { headers: vec![entry(b"Bearer g\xffod")] });
+    assert_eq!(denial(about(raw), PROXY).await.unwrap().1, 400);
+}
+
+#[tokio::test]
+async fn a_grpc_client_is_answered_over_the_wire() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let server = tokio::spawn(tonic::transport::Server::builder().add_service(service()).serve_with_incoming(incoming));
+    let channel = tonic::transport::Endpoint::new(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let mut client = tonic::client::Grpc::new(channel);
+    let path = http::uri::PathAndQuery::from_static("/envoy.service.auth.v3.Authorization/Check");
+    for (headers, code) in [(vec![("authorization", "Bearer good-slow")], 0), (vec![], 16)] {
+        client.ready().await.unwrap();
+        let request = tonic::Request::new(about(described("GET", "/orders/7?x=y", &headers)));
+        let codec = tonic_prost::ProstCodec::<CheckRequest, CheckResponse>::default();
+        let response = client.unary(request, path.clone(), codec).await.unwrap().into_inner();
+        assert_eq!(response.status.unwrap().code, code);
+    }
+    client.ready().await.unwrap();
+    let huge = about(described("GET", "/health", &[("x", &"x".repeat(ExtAuthz::MAX_MESSAGE_BYTES))]));
+    let codec = tonic_prost::ProstCodec::<CheckRequest, CheckResponse>::default();
+    let refused = client.unary(tonic::Request::new(huge), path, codec).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::OutOfRange);
+    client.ready().await.unwrap();
+    let other = http::uri::PathAndQuery::from_static("/envoy.service.auth.v3.Authorization/Other");
+    let codec = tonic_prost::ProstCodec::<CheckRequest, CheckResponse>::default();
+    let request = tonic::Request::new(about(described("GET", "/health", &[])));
+    assert_eq!(client.unary(request, other, codec).await.unwrap_err().code(), tonic::Code::Unimplemented);
+    server.abort();
+}
+
+#[test]
+fn debug_shows_no_header() {
+    let request = about(described("GET", "/", &[("authorization", "Bearer hush")]));
+    assert!(!format!("{request:?} {:?}", service()).contains("hush"));
+}

@@ -1,0 +1,286 @@
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::routing::any;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Response, StatusCode};
+use sekisho_core::{Clock, ConfigError, SystemClock};
+use sekisho_http::Checkpoint;
+
+use crate::decision::{Original, decide};
+use crate::identity::IdentityHeaders;
+use crate::path::{NormalPath, normal_host};
+use crate::proxies::TrustedProxies;
+use crate::refusal::{Refused, failed, misconfigured, problem};
+use crate::rules::RuleTable;
+
+#[cfg(test)]
+mod tests;
+
+/// Names the proxy that asks, and so where the client's request is described.
+///
+/// How each proxy is set up for it stands in [`docs/gateway.md`](https://github.com/sekisho-rs/sekisho/blob/main/docs/gateway.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// nginx's `auth_request`: `X-Original-Method`, `X-Original-URI`, and `X-Original-Host` if a rule names a host; all set by the
+    /// operator's configuration. nginx passes 2xx, 401 and 403 on, and makes 500 of everything else.
+    Nginx,
+    /// Traefik's `ForwardAuth`: `X-Forwarded-Method`, `X-Forwarded-Host`, `X-Forwarded-Uri`.
+    Traefik,
+    /// Caddy's `forward_auth`: the same headers as Traefik's.
+    Caddy,
+    /// Envoy's `ext_authz` over HTTP: the client's own method, `Host`, and path behind the `path_prefix`.
+    Envoy,
+}
+
+/// Answers proxies that ask, for each request, whether it may pass.
+///
+/// 200 means yes, with the [identity headers](IdentityHeaders) to set on the request, all of them each time: one that says nothing is empty (or,
+/// for Envoy, listed in `x-envoy-auth-headers-to-remove`), so that what a client sent under its name is overwritten. Anything else means
+/// no: 400 for a path that can be read in two ways, 401 and 403 with a challenge, 500, 502 or 503 when our side broke.
+///
+/// Only [listed proxies](TrustedProxies) are answered. Whoever else asks gets 403 and a line in the log: what they say of a request is worth nothing.
+///
+/// # Examples
+/// ```
+/// # use sekisho_testkit::FakeAuthenticator as Jwt;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sekisho_core::scope;
+/// use sekisho_gateway::{Access, Dialect, ForwardAuth, IdentityHeaders, Rule, RuleTable, TrustedProxies};
+/// use sekisho_http::Checkpoint;
+///
+/// let checkpoint = Checkpoint::builder().accept(Jwt).build()?;
+/// let rules = RuleTable::new([Rule::new("/health", Access::Public), Rule::new("/orders/*", Access::Require(scope("orders")))])?;
+/// let app = ForwardAuth::new(Dialect::Nginx, checkpoint, rules, TrustedProxies::new(["127.0.0.1"])?)?
+///     .with_identity(IdentityHeaders::standard())
+///     .router("/check");
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// // The address of the peer must be known:
+/// let service = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
+/// # let server = axum::serve(listener, service);
+/// # drop(server); Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct ForwardAuth(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    dialect: Dialect,
+    checkpoint: Checkpoint,
+    rules: RuleTable,
+    proxies: TrustedProxies,
+    identity: IdentityHeaders,
+    clock: Arc<dyn Clock>,
+}
+
+impl ForwardAuth {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// No listed proxy: then nobody could ask.
+    pub fn new(
+        dialect: Dialect,
+        checkpoint: Checkpoint,
+        rules: RuleTable,
+        proxies: TrustedProxies,
+    ) -> Result<Self, ConfigError> {
+        if proxies.is_empty() {
+            return Err(ConfigError::new("forward-auth without a listed proxy answers nobody"));
+        }
+        let (identity, clock) = (IdentityHeaders::new(), Arc::new(SystemClock));
+        Ok(Self(Arc::new(Inner { dialect, checkpoint, rules, proxies, identity, clock })))
+    }
+
+    /// Tells the services behind the proxy who calls. Default: nothing.
+    #[must_use]
+    pub fn with_identity(self, identity: IdentityHeaders) -> Self {
+        Self(Arc::new(Inner { identity, ..(*self.0).clone() }))
+    }
+
+    /// Takes the time from this clock. Default: the operating system's.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Inner { clock, ..(*self.0).clone() }))
+    }
+
+    /// Makes a router that answers at `path`, for any method; for Envoy, at everything below it too.
+    ///
+    /// To be served [with the peer's address](axum::Router::into_make_service_with_connect_info), a `SocketAddr`.
+    pub fn router(&self, path: &str) -> Router {
+        let path = path.strip_suffix('/').unwrap_or(path).to_owned();
+        let (this, prefix) = (self.clone(), path.clone());
+        let handler = move |request: axum::extract::Request| {
+            let (this, prefix) = (this.clone(), prefix.clone());
+            async move {
+                let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+                // The body of an authorization request is never looked at.
+                let (parts, _) = request.into_parts();
+                this.answer(&parts, peer, &prefix).await.map(Body::from)
+            }
+        };
+        match self.0.dialect {
+            Dialect::Envoy => {
+                let router = Router::new().route(&format!("{path}/"), any(handler.clone()));
+                router.route(&format!("{path}/{{*rest}}"), any(handler))
+            }
+            _ => Router::new().route(if path.is_empty() { "/" } else { &path }, any(handler)),
+        }
+    }
+
+    /// Tells whether a request with this path asks, where the endpoint is at `prefix`.
+    pub(crate) fn is_at(&self, prefix: &str, path: &str) -> bool {
+        match self.0.dialect {
+            Dialect::Envoy => path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')),
+            _ => path == prefix,
+        }
+    }
+
+    /// Answers one authorization request.
+    ///
+    /// - `peer`: who sent it; `None` if that is not known, and then the answer is 500.
+    /// - `prefix`: what Envoy puts before the client's path; of no meaning to other dialects.
+    pub async fn answer(&self, request: &Parts, peer: Option<IpAddr>, prefix: &str) -> Response<Bytes> {
+        let told = match self.read(request, peer, prefix) {
+            Ok(told) => told,
+            Err(refusal) => return *refusal,
+        };
+        let Inner { dialect, checkpoint, rules, .. } = &*self.0;
+        let Told { method, host, path } = &told;
+        let original = Original { method, host: host.as_deref(), path, headers: &request.headers };
+        let values = match self.pass(checkpoint, rules, &original).await {
+            Ok(values) => values,
+            Err(refusal) => return *refusal,
+        };
+        let mut response = Response::new(Bytes::new());
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut unsaid = Vec::new();
+        for (name, value) in values {
+            match (value, dialect) {
+                (Some(value), _) => {
+                    headers.insert(name, value);
+                }
+                (None, Dialect::Envoy) => unsaid.push(name),
+                (None, _) => {
+                    headers.insert(name, HeaderValue::from_static(""));
+                }
+            }
+        }
+        if !unsaid.is_empty() {
+            let list = unsaid.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(",");
+            if let Ok(list) = HeaderValue::try_from(list) {
+                headers.insert(HeaderName::from_static("x-envoy-auth-headers-to-remove"), list);
+            }
+        }
+        response
+    }
+
+    async fn pass(
+        &self,
+        checkpoint: &Checkpoint,
+        rules: &RuleTable,
+        original: &Original<'_>,
+    ) -> Result<Vec<(HeaderName, Option<HeaderValue>)>, Refused> {
+        let principal = decide(checkpoint, rules, original).await?;
+        self.0.identity.values(principal.as_ref(), self.0.clock.now()).map_err(|failure| failed(&failure))
+    }
+
+    fn read(&self, request: &Parts, peer: Option<IpAddr>, prefix: &str) -> Result<Told, Refused> {
+        let Inner { dialect, rules, proxies, .. } = &*self.0;
+        check_peer(proxies, peer)?;
+        let headers = &request.headers;
+        let (method, host, target) = match dialect {
+            Dialect::Nginx => {
+                let host = if rules.names_hosts() { Some(one(headers, "x-original-host")?) } else { None };
+                (one(headers, "x-original-method")?, host, one(headers, "x-original-uri")?)
+            }
+            Dialect::Traefik | Dialect::Caddy => {
+                let host = one(headers, "x-forwarded-host")?;
+                (one(headers, "x-forwarded-method")?, Some(host), one(headers, "x-forwarded-uri")?)
+            }
+            Dialect::Envoy => {
+                let target = request.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+                let target = target.strip_prefix(prefix).unwrap_or_default();
+                (request.method.as_str(), Some(one(headers, HOST.as_str())?), target)
+            }
+        };
+        told(method, host, target)
+    }
+}
+
+impl fmt::Debug for ForwardAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { dialect, checkpoint, proxies, identity, .. } = &*self.0;
+        f.debug_struct("ForwardAuth")
+            .field("dialect", dialect)
+            .field("checkpoint", checkpoint)
+            .field("proxies", proxies)
+            .field("identity", identity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Is what a proxy told of the client's request.
+pub(crate) struct Told {
+    pub(crate) method: String,
+    pub(crate) host: Option<String>,
+    pub(crate) path: NormalPath,
+}
+
+pub(crate) fn told(method: &str, host: Option<&str>, target: &str) -> Result<Told, Refused> {
+    let refuse = |what: &str| {
+        tracing::info!(target: "sekisho", "request refused: its {what} can be read in more than one way");
+        problem(StatusCode::BAD_REQUEST)
+    };
+    let is_method =
+        !method.is_empty() && method.len() <= 32 && method.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-');
+    if !is_method {
+        return Err(refuse("method"));
+    }
+    let host = match host {
+        Some(host) => Some(normal_host(host).ok_or_else(|| refuse("host"))?),
+        None => None,
+    };
+    let (path, _) = NormalPath::parse_target(target).map_err(|_| refuse("path"))?;
+    Ok(Told { method: method.to_owned(), host, path })
+}
+
+/// Lets only listed proxies ask.
+pub(crate) fn check_peer(proxies: &TrustedProxies, peer: Option<IpAddr>) -> Result<(), Refused> {
+    match peer {
+        Some(peer) if proxies.trust(peer) => Ok(()),
+        Some(peer) => {
+            tracing::warn!(target: "sekisho", %peer, "an authorization request came from an address that is no listed proxy");
+            Err(problem(StatusCode::FORBIDDEN))
+        }
+        None => Err(misconfigured(
+            "the address of the asking proxy is not known: serve the router with `into_make_service_with_connect_info`",
+        )),
+    }
+}
+
+/// Reads a header that the proxy must have set, once.
+fn one<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Refused> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().map_err(|_| {
+            tracing::info!(target: "sekisho", name, "request refused: a forwarded header is not visible ASCII");
+            problem(StatusCode::BAD_REQUEST)
+        }),
+        (None, _) => {
+            tracing::error!(target: "sekisho", name, "the proxy does not say what the client asked for; see docs/gateway.md");
+            Err(misconfigured("the proxy is not set up for this endpoint"))
+        }
+        (Some(_), Some(_)) => {
+            tracing::warn!(target: "sekisho", name, "the proxy lets the client's own header through beside its own");
+            Err(problem(StatusCode::BAD_REQUEST))
+        }
+    }
+}

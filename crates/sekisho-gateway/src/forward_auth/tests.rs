@@ -1,0 +1,264 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use http::Request;
+use sekisho_core::scope;
+use sekisho_testkit::FakeAuthenticator;
+
+use super::*;
+use crate::rules::{Access, Rule};
+
+const PROXY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+const DIALECTS: [Dialect; 4] = [Dialect::Nginx, Dialect::Traefik, Dialect::Caddy, Dialect::Envoy];
+
+fn checkpoint() -> Checkpoint {
+    Checkpoint::builder().accept(FakeAuthenticator).with_cookie("token").build().unwrap()
+}
+
+fn rules() -> RuleTable {
+    RuleTable::new([
+        Rule::new("/health", Access::Public),
+        Rule::new("/public/*", Access::Public),
+        Rule::new("/orders/*", Access::Require(scope("a"))).for_methods(["GET"]),
+        Rule::new("/orders/*", Access::Require(scope("b"))).for_methods(["POST"]),
+        Rule::new("/inner/*", Access::Authenticated).on_host("inner.example"),
+    ])
+    .unwrap()
+}
+
+fn forward_auth(dialect: Dialect) -> ForwardAuth {
+    let proxies = TrustedProxies::new(["10.0.0.0/24"]).unwrap();
+    ForwardAuth::new(dialect, checkpoint(), rules(), proxies).unwrap().with_identity(IdentityHeaders::standard())
+}
+
+/// What a proxy of this dialect sends about a client's request.
+fn about(dialect: Dialect, method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> Parts {
+    let mut request = match dialect {
+        Dialect::Nginx => Request::get("/check")
+            .header("x-original-method", method)
+            .header("x-original-host", host)
+            .header("x-original-uri", target),
+        Dialect::Traefik | Dialect::Caddy => Request::get("/check")
+            .header("x-forwarded-method", method)
+            .header("x-forwarded-host", host)
+            .header("x-forwarded-uri", target),
+        Dialect::Envoy => Request::builder().method(method).uri(format!("/check{target}")).header("host", host),
+    };
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+async fn ask(dialect: Dialect, method: &str, target: &str, headers: &[(&str, &str)]) -> Response<Bytes> {
+    let request = about(dialect, method, "api.example", target, headers);
+    forward_auth(dialect).answer(&request, Some(PROXY), "/check").await
+}
+
+#[tokio::test]
+async fn refuses_by_the_rules_in_every_dialect() {
+    const GOOD: (&str, &str) = ("authorization", "Bearer good");
+    for dialect in DIALECTS {
+        for (method, target, headers, status) in [
+            ("GET", "/orders/7?x=y", &[][..], 401),
+            ("GET", "/orders/7", &[("authorization", "Bearer bad")][..], 401),
+            ("GET", "/orders/7", &[GOOD, ("cookie", "token=good")][..], 400),
+            ("GET", "/orders/7", &[("authorization", "Bearer down")][..], 503),
+            ("GET", "/orders/7", &[("authorization", "Bearer down-slow")][..], 503),
+            ("GET", "/orders/7", &[("authorization", "Bearer bad-slow")][..], 401),
+            ("POST", "/orders", &[GOOD][..], 403),
+            ("PUT", "/orders/7", &[GOOD][..], 403),
+            ("GET", "/", &[GOOD][..], 403),
+            ("GET", "/inner/x", &[GOOD][..], 403),
+            ("GET", "/public/", &[GOOD][..], 403),
+        ] {
+            let answer = ask(dialect, method, target, headers).await;
+            assert_eq!(answer.status(), status, "{dialect:?} {method} {target}");
+            assert!(answer.headers().get("x-auth-subject").is_none());
+            assert_eq!(answer.headers()["cache-control"], "no-store");
+        }
+        let asked = ask(dialect, "GET", "/orders/7", &[]).await;
+        assert!(asked.headers()["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
+        let lacking = ask(dialect, "POST", "/orders", &[GOOD]).await;
+        assert!(lacking.headers()["www-authenticate"].to_str().unwrap().contains(r#"scope="b""#));
+    }
+}
+
+#[tokio::test]
+async fn passes_and_says_who_calls_in_every_dialect() {
+    for dialect in DIALECTS {
+        for token in ["Bearer good", "Bearer good-slow"] {
+            let answer = ask(dialect, "GET", "/orders/7?page=2", &[("authorization", token)]).await;
+            assert_eq!(answer.status(), 200, "{dialect:?}");
+            assert_eq!(answer.headers()["x-auth-subject"], "alice");
+            assert_eq!(answer.headers()["x-auth-issuer"], "https://id.example");
+            assert_eq!(answer.headers()["x-auth-scope"], "a");
+        }
+        let by_cookie = ask(dialect, "GET", "/orders", &[("cookie", "a=b; token=good")]).await;
+        assert_eq!(by_cookie.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_claims_to_be_is_overwritten_in_every_dialect() {
+    let forged = [("x-auth-subject", "root"), ("x-auth-scope", "admin"), ("X_Auth_Subject", "root")];
+    for dialect in DIALECTS {
+        // Nobody, on a public route: each header is still spoken of.
+        let public = ask(dialect, "GET", "/health", &forged).await;
+        assert_eq!(public.status(), 200);
+        for name in ["x-auth-subject", "x-auth-issuer", "x-auth-client", "x-auth-scope"] {
+            match public.headers().get(name) {
+                Some(value) => assert!(value.is_empty() && dialect != Dialect::Envoy, "{dialect:?} {name}"),
+                None => {
+                    let removed = public.headers()["x-envoy-auth-headers-to-remove"].to_str().unwrap();
+                    assert!(removed.split(',').any(|one| one == name), "{dialect:?} {name}");
+                }
+            }
+        }
+        let mut with_token = forged.to_vec();
+        with_token.push(("authorization", "Bearer good"));
+        let passed = ask(dialect, "GET", "/orders", &with_token).await;
+        assert_eq!(passed.headers()["x-auth-subject"], "alice");
+        assert_eq!(passed.headers().get_all("x-auth-subject").iter().count(), 1);
+        let refused = ask(dialect, "GET", "/orders", &forged).await;
+        assert_eq!(refused.status(), 401);
+    }
+}
+
+#[tokio::test]
+async fn ambiguous_paths_are_400_in_every_dialect() {
+    for dialect in DIALECTS {
+        for target in [
+            "/public/../orders",
+            "/public/%2e%2e/orders",
+            "/public//x",
+            "/public/..;/orders",
+            "/public/%2forders",
+            "/public/%5corders",
+            "/public/%00",
+            "/public/%c0%ae",
+            "/public/%",
+            "//health",
+            "/health;x",
+            "/public/..%252f",
+        ] {
+            // What http's own type does not take is refused before us.
+            let answer = ask(dialect, "GET", target, &[("authorization", "Bearer good")]).await;
+            assert_eq!(answer.status(), 400, "{dialect:?} {target}");
+        }
+        assert_eq!(ask(dialect, "GET", "/%68ealth", &[]).await.status(), 200);
+    }
+    for target in ["", "health", "http://evil/health", "*", "/public/\\..\\orders", "/a b", "/public/x#y"] {
+        for dialect in [Dialect::Nginx, Dialect::Traefik, Dialect::Caddy] {
+            assert_eq!(ask(dialect, "GET", target, &[]).await.status(), 400, "{dialect:?} {target}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_listed_proxies_are_answered() {
+    for dialect in DIALECTS {
+        let request = about(dialect, "GET", "api.example", "/health", &[("x-forwarded-for", "10.0.0.1")]);
+        let this = forward_auth(dialect);
+        assert_eq!(this.answer(&request, Some(PROXY), "/check").await.status(), 200);
+        for stranger in ["10.0.1.1", "127.0.0.1", "::1", "::ffff:10.0.1.1"] {
+            let answer = this.answer(&request, Some(stranger.parse().unwrap()), "/check").await;
+            assert_eq!(answer.status(), 403, "{stranger}");
+        }
+        assert_eq!(this.answer(&request, None, "/check").await.status(), 500);
+    }
+    let nobody = ForwardAuth::new(Dialect::Nginx, checkpoint(), rules(), TrustedProxies::none());
+    assert!(nobody.is_err());
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_say_what_was_asked_for_is_500() {
+    for (dialect, names) in [
+        (Dialect::Nginx, ["x-original-method", "x-original-uri", "x-original-host"]),
+        (Dialect::Traefik, ["x-forwarded-method", "x-forwarded-uri", "x-forwarded-host"]),
+        (Dialect::Caddy, ["x-forwarded-method", "x-forwarded-uri", "x-forwarded-host"]),
+    ] {
+        for name in names {
+            let mut request = about(dialect, "GET", "api.example", "/health", &[]);
+            request.headers.remove(name);
+            assert_eq!(forward_auth(dialect).answer(&request, Some(PROXY), "").await.status(), 500, "{name}");
+            let mut twice = about(dialect, "GET", "api.example", "/health", &[]);
+            twice.headers.append(name, HeaderValue::from_static("GET"));
+            assert_eq!(forward_auth(dialect).answer(&twice, Some(PROXY), "").await.status(), 400, "{name}");
+        }
+    }
+    // Headers of another dialect say nothing.
+    let other = about(Dialect::Traefik, "GET", "api.example", "/health", &[]);
+    assert_eq!(forward_auth(Dialect::Nginx).answer(&other, Some(PROXY), "").await.status(), 500);
+    let envoy = about(
+        Dialect::Envoy,
+        "GET",
+        "api.example",
+        "/orders",
+        &[("x-original-uri", "/health"), ("x-forwarded-uri", "/health")],
+    );
+    assert_eq!(forward_auth(Dialect::Envoy).answer(&envoy, Some(PROXY), "/check").await.status(), 401);
+}
+
+#[tokio::test]
+async fn hosts_are_compared_without_case_and_port() {
+    for dialect in DIALECTS {
+        for (host, status) in [
+            ("inner.example", 200),
+            ("INNER.example:8443", 200),
+            ("inner.example.", 200),
+            ("api.example", 403),
+            ("inner.example.evil", 403),
+            ("inner.example@evil", 400),
+            ("inner.example:x", 400),
+            ("inner.example,api.example", 400),
+            ("", 400),
+        ] {
+            let request = about(dialect, "GET", host, "/inner/x", &[("authorization", "Bearer good")]);
+            let answer = forward_auth(dialect).answer(&request, Some(PROXY), "/check").await;
+            assert_eq!(answer.status(), status, "{dialect:?} {host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn odd_methods_are_400() {
+    for method in ["", "G ET", "GET,POST", "GET\u{e9}", &"A".repeat(33)] {
+        let Ok(value) = HeaderValue::from_bytes(method.as_bytes()) else { continue };
+        let mut request = about(Dialect::Nginx, "GET", "api.example", "/health", &[]);
+        request.headers.insert("x-original-method", value);
+        assert_eq!(forward_auth(Dialect::Nginx).answer(&request, Some(PROXY), "").await.status(), 400, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn the_router_serves_over_real_connections() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    for dialect in DIALECTS {
+        let proxies = TrustedProxies::new(["127.0.0.1"]).unwrap();
+        let app = ForwardAuth::new(dialect, checkpoint(), rules(), proxies).unwrap().router("/check/");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await.unwrap();
+        });
+        for (target, status) in
+            [("/health", "200"), ("/", "403"), ("/orders/7?a=b", "401"), ("/public/../x", "400"), ("//health", "400")]
+        {
+            let request = about(dialect, "GET", "api.example", target, &[]);
+            let mut text = format!("GET {} HTTP/1.1\r\nconnection: close\r\n", request.uri);
+            for (name, value) in &request.headers {
+                text.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+            }
+            if dialect != Dialect::Envoy {
+                text.push_str("host: auth\r\n");
+            }
+            text.push_str("\r\n");
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(text.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{dialect:?} {target}: {answer}");
+        }
+        server.abort();
+    }
+}

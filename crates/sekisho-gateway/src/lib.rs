@@ -1,0 +1,40 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod authorizer;
+mod config;
+mod decision;
+#[cfg(feature = "grpc")]
+mod ext_authz;
+mod forward_auth;
+mod gateway;
+mod identity;
+mod journey;
+mod lambda;
+mod path;
+mod proxies;
+mod proxy;
+mod refusal;
+mod rules;
+mod token_swap;
+
+pub use authorizer::{AuthorizerAnswer, JwtAuthorizer, JwtAuthorizerBuilder, JwtAuthorizerStart, RouteScopes};
+pub use config::{
+    ConfigContext, ConfigMistake, ConfigMistakes, GatewayConfig, Introspection, IntrospectionSettings,
+    MakeIntrospection,
+};
+#[cfg(feature = "grpc")]
+pub use ext_authz::{ExtAuthz, proto as ext_authz_proto};
+pub use forward_auth::{Dialect, ForwardAuth};
+pub use gateway::Gateway;
+pub use identity::{IdentityField, IdentityHeaders, InternalToken};
+pub use journey::{Journey, JourneyListener, JourneyStep};
+pub use lambda::{
+    AuthorizerEvent, AuthorizerResponse, EventFormat, LambdaAuthorizer, LambdaError, PolicyDocument, PolicyEffect,
+    PolicyStatement,
+};
+pub use path::{AmbiguousPath, NormalPath};
+pub use proxies::TrustedProxies;
+pub use proxy::{Guard, ProxyLimits, ProxyTimeouts, ReverseProxy, Route, Upstream, UpstreamOptions};
+pub use rules::{Access, Rule, RuleTable};
+pub use token_swap::{TokenForward, TokenSwap};

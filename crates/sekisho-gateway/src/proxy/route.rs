@@ -1,0 +1,225 @@
+use http::StatusCode;
+use http::header::{self, HeaderMap};
+use sekisho_core::{ConfigError, Requirement, all_of};
+use sekisho_http::Checkpoint;
+
+use super::headers::take_cookie;
+use super::upstream::Upstream;
+use crate::authorizer::{JwtAuthorizer, RouteScopes};
+use crate::path::NormalPath;
+use crate::refusal::{Refused, problem};
+use crate::rules::Matcher;
+use crate::token_swap::TokenForward;
+
+/// Says who may use a route.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Guard {
+    /// Everybody, without a look at any credential.
+    Public,
+    /// Nobody: for taking a part out of what a later route lets pass.
+    Deny,
+    /// Whom a checkpoint lets pass and who satisfies a rule.
+    Checkpoint {
+        /// Which credentials are taken.
+        checkpoint: Checkpoint,
+        /// What the principal must have.
+        requirement: Requirement,
+    },
+    /// Whom a JWT authorizer lets pass.
+    Authorizer {
+        /// Which tokens are taken.
+        authorizer: JwtAuthorizer,
+        /// One of which a token must have.
+        scopes: RouteScopes,
+    },
+}
+
+impl Guard {
+    /// Lets everybody pass whom the checkpoint lets pass.
+    #[must_use]
+    pub fn checkpoint(checkpoint: Checkpoint) -> Self {
+        Self::Checkpoint { checkpoint, requirement: all_of([]) }
+    }
+}
+
+/// Sends some requests to an upstream. Errors surface in [`ReverseProxy::new`](super::ReverseProxy::new).
+///
+/// # Examples
+/// ```
+/// use sekisho_gateway::{Guard, Route, Upstream};
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let orders = Upstream::new("orders", "http://127.0.0.1:9000")?;
+/// let route = Route::new("/health", &orders, Guard::Public).for_methods(["GET"]);
+/// # let _ = route;
+/// # Ok::<(), sekisho_core::ConfigError>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct Route {
+    path: String,
+    host: Option<String>,
+    methods: Vec<String>,
+    matcher: Option<Matcher>,
+    upstream: Upstream,
+    guard: Guard,
+    token: TokenForward,
+    takes_websockets: bool,
+    origins: Option<Vec<String>>,
+    max_body: Option<u64>,
+}
+
+impl Route {
+    /// Sends requests for these paths there, if the guard lets them pass: `/orders`, `/orders/{id}`, `/orders/*`.
+    ///
+    /// `/orders/*` stands for `/orders` and `/orders/` too, unless the guard is [`Guard::Public`].
+    pub fn new(path: impl Into<String>, upstream: &Upstream, guard: Guard) -> Self {
+        Self {
+            path: path.into(),
+            host: None,
+            methods: Vec::new(),
+            matcher: None,
+            upstream: upstream.clone(),
+            guard,
+            token: TokenForward::Drop,
+            takes_websockets: false,
+            origins: None,
+            max_body: None,
+        }
+    }
+
+    /// Speaks of this host only, in lower case without port. Default: every host.
+    pub fn on_host(mut self, host: impl Into<String>) -> Self {
+        self.host = Some(host.into());
+        self
+    }
+
+    /// Speaks of these methods only, in upper case. Default: every method.
+    pub fn for_methods<I: IntoIterator<Item = S>, S: Into<String>>(mut self, methods: I) -> Self {
+        self.methods = methods.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Says which token the upstream gets. Default: none.
+    pub fn forwarding(mut self, token: TokenForward) -> Self {
+        self.token = token;
+        self
+    }
+
+    /// Tunnels WebSockets. Default: the upgrade is taken out of the request.
+    ///
+    /// Where the credential may come in a cookie, [`with_origins`](Self::with_origins) is needed too: browsers open WebSockets from any page, cookies and all.
+    pub const fn with_websockets(mut self) -> Self {
+        self.takes_websockets = true;
+        self
+    }
+
+    /// Refuses, with 403, requests that come from pages of other origins than these (`https://shop.example`), as `Origin` tells. Default: not looked at.
+    pub fn with_origins<I: IntoIterator<Item = S>, S: Into<String>>(mut self, origins: I) -> Self {
+        self.origins = Some(origins.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Bounds the bodies of requests, in bytes. Default: the proxy's limit.
+    pub const fn with_max_body(mut self, bytes: u64) -> Self {
+        self.max_body = Some(bytes);
+        self
+    }
+
+    pub(crate) fn check(&mut self) -> Result<(), ConfigError> {
+        let covers_itself = !matches!(self.guard, Guard::Public);
+        self.matcher = Some(Matcher::new(&self.path, covers_itself, self.host.as_deref(), &self.methods)?);
+        if self.takes_websockets && self.upstream.is_http2() {
+            return Err(ConfigError::new(
+                "WebSockets are tunnelled over HTTP/1.1 only, and the upstream speaks HTTP/2",
+            ));
+        }
+        if self.takes_websockets && self.takes_cookie() && self.origins.is_none() {
+            return Err(ConfigError::new("WebSockets with a credential in a cookie need a list of origins"));
+        }
+        for origin in self.origins.iter().flatten() {
+            let is_origin = origin.split_once("://").is_some_and(|(scheme, host)| {
+                matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains(['/', '@', ' '])
+            });
+            if !is_origin || origin.to_ascii_lowercase() != *origin {
+                return Err(ConfigError::new(format!("{origin:?} is no origin, such as `https://shop.example`")));
+            }
+        }
+        if matches!(self.token, TokenForward::Swap(_)) && matches!(self.guard, Guard::Public | Guard::Deny) {
+            return Err(ConfigError::new("there is no credential to swap on a public route"));
+        }
+        Ok(())
+    }
+
+    fn takes_cookie(&self) -> bool {
+        match &self.guard {
+            Guard::Checkpoint { checkpoint, .. } => checkpoint.sources().cookie().is_some(),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        match (&self.matcher, &other.matcher) {
+            (Some(own), Some(other)) => own.covers(other),
+            _ => false,
+        }
+    }
+
+    pub(super) fn matches(&self, host: &str, path: &NormalPath, method: &str) -> bool {
+        self.matcher.as_ref().is_some_and(|matcher| matcher.matches(Some(host), path, method))
+    }
+
+    pub(super) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        let Some(origins) = &self.origins else { return Ok(()) };
+        let is_listed =
+            |value: &header::HeaderValue| origins.iter().any(|origin| value.as_bytes() == origin.as_bytes());
+        if headers.get_all(header::ORIGIN).iter().all(is_listed) {
+            return Ok(());
+        }
+        tracing::info!(target: "sekisho", "request refused: it comes from a page of another origin");
+        Err(problem(StatusCode::FORBIDDEN))
+    }
+
+    /// Takes out of a request what proves who calls, unless it is to go on.
+    pub(super) fn take_credentials(&self, headers: &mut HeaderMap) {
+        if matches!(self.token, TokenForward::AsIs) {
+            return;
+        }
+        headers.remove(header::AUTHORIZATION);
+        match &self.guard {
+            Guard::Checkpoint { checkpoint, .. } => {
+                if let Some(name) = checkpoint.sources().cookie() {
+                    take_cookie(headers, name);
+                }
+                if let Some(name) = checkpoint.sources().header() {
+                    headers.remove(name);
+                }
+            }
+            Guard::Authorizer { authorizer, .. } => {
+                headers.remove(authorizer.header());
+            }
+            Guard::Public | Guard::Deny => {}
+        }
+    }
+
+    pub(super) const fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    pub(super) const fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    pub(super) const fn token(&self) -> &TokenForward {
+        &self.token
+    }
+
+    pub(super) const fn takes_websockets(&self) -> bool {
+        self.takes_websockets
+    }
+
+    pub(super) const fn max_body(&self) -> Option<u64> {
+        self.max_body
+    }
+}
