@@ -46,6 +46,12 @@ impl Backend {
         self.0.supports(algorithm)
     }
 
+    /// Computes the SHA-256 hash, for whoever compares thumbprints and token hashes.
+    #[must_use]
+    pub fn sha256(self, bytes: &[u8]) -> [u8; 32] {
+        self.0.sha256(bytes)
+    }
+
     /// Returns the name for messages, such as `aws-lc-rs`.
     #[must_use]
     pub fn name(self) -> &'static str {
