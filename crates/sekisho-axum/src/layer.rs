@@ -1,9 +1,13 @@
+use std::net::SocketAddr;
+
 use axum::Router;
+use axum::extract::{ConnectInfo, OriginalUri};
 use axum::routing::get;
+use http::Extensions;
 use http::header::CONTENT_TYPE;
 use sekisho_core::Requirement;
 use sekisho_http::{Checkpoint, Presence};
-use sekisho_tower::{CheckpointLayer, Kept, RequireLayer};
+use sekisho_tower::{Around, CheckpointLayer, Kept, RequireLayer};
 
 /// Makes axum layers of a checkpoint.
 ///
@@ -33,11 +37,11 @@ pub trait CheckpointExt {
 
 impl CheckpointExt for Checkpoint {
     fn layer(&self) -> CheckpointLayer<Kept> {
-        CheckpointLayer::new(self.clone(), Presence::Required).keeping_body()
+        CheckpointLayer::new(self.clone(), Presence::Required).keeping_body().reading(around)
     }
 
     fn optional_layer(&self) -> CheckpointLayer<Kept> {
-        CheckpointLayer::new(self.clone(), Presence::Optional).keeping_body()
+        CheckpointLayer::new(self.clone(), Presence::Optional).keeping_body().reading(around)
     }
 
     fn require(&self, rule: Requirement) -> RequireLayer<Kept> {
@@ -48,4 +52,11 @@ impl CheckpointExt for Checkpoint {
         let Some(document) = self.metadata() else { return Router::new() };
         Router::new().route(document.path(), get(([(CONTENT_TYPE, "application/json")], document.json().clone())))
     }
+}
+
+/// Reads the whole path, of which a nested router sees a part, and the peer, if the application serves with it.
+fn around(extensions: &Extensions) -> Around<'_> {
+    let whole_path = extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri.path());
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    Around::of_extensions(extensions).with_whole_path(whole_path).with_peer(peer)
 }

@@ -5,6 +5,7 @@ use sekisho_core::Requirement;
 use sekisho_http::{Checkpoint, Presence};
 use tower_layer::Layer;
 
+use crate::around::{ReadAround, of_extensions};
 use crate::body::{Kept, Wrapped};
 use crate::service::{CheckpointService, RequireService};
 
@@ -48,6 +49,7 @@ pub struct CheckpointLayer<Body = Wrapped> {
     checkpoint: Checkpoint,
     presence: Presence,
     answers_grpc: bool,
+    around: ReadAround,
     body: PhantomData<fn() -> Body>,
 }
 
@@ -55,14 +57,14 @@ impl CheckpointLayer {
     /// Makes the layer; [`CheckpointExt`] is shorter.
     #[must_use]
     pub const fn new(checkpoint: Checkpoint, presence: Presence) -> Self {
-        Self { checkpoint, presence, answers_grpc: false, body: PhantomData }
+        Self { checkpoint, presence, answers_grpc: false, around: of_extensions, body: PhantomData }
     }
 
     /// Leaves the body type of the response as it is, for services whose body is `From<Bytes>`.
     #[must_use]
     pub fn keeping_body(self) -> CheckpointLayer<Kept> {
-        let Self { checkpoint, presence, answers_grpc, body: _ } = self;
-        CheckpointLayer { checkpoint, presence, answers_grpc, body: PhantomData }
+        let Self { checkpoint, presence, answers_grpc, around, body: _ } = self;
+        CheckpointLayer { checkpoint, presence, answers_grpc, around, body: PhantomData }
     }
 
     /// Refuses gRPC calls in gRPC's terms: HTTP 200 with `grpc-status` in the headers, and no body. Default: every refusal
@@ -76,19 +78,28 @@ impl CheckpointLayer {
     }
 }
 
+impl<Body> CheckpointLayer<Body> {
+    /// Reads in another way what a framework knows of a request, for adapters. Default: [`Around::of_extensions`](crate::Around::of_extensions).
+    #[must_use]
+    pub fn reading(self, around: ReadAround) -> Self {
+        Self { around, ..self }
+    }
+}
+
 impl<S, Body> Layer<S> for CheckpointLayer<Body> {
     type Service = CheckpointService<S, Body>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let Self { checkpoint, presence, answers_grpc, body } = self.clone();
-        CheckpointService { inner, checkpoint, presence, answers_grpc, body }
+        let Self { checkpoint, presence, answers_grpc, around, body } = self.clone();
+        CheckpointService { inner, checkpoint, presence, answers_grpc, around, body }
     }
 }
 
 impl<Body> Clone for CheckpointLayer<Body> {
     fn clone(&self) -> Self {
-        let Self { checkpoint, presence, answers_grpc, body } = self;
-        Self { checkpoint: checkpoint.clone(), presence: *presence, answers_grpc: *answers_grpc, body: *body }
+        let Self { checkpoint, presence, answers_grpc, around, body } = self;
+        let checkpoint = checkpoint.clone();
+        Self { checkpoint, presence: *presence, answers_grpc: *answers_grpc, around: *around, body: *body }
     }
 }
 
