@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use sekisho_tests::vector_json;
 
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 9] = [
     include_str!("alg.rs"),
     include_str!("claims.rs"),
+    include_str!("dpop.rs"),
     include_str!("jwe.rs"),
     include_str!("jwks.rs"),
     include_str!("key.rs"),
+    include_str!("mtls.rs"),
     include_str!("parse.rs"),
     include_str!("sig.rs"),
 ];
@@ -34,7 +36,7 @@ fn tests() -> BTreeSet<String> {
 #[test]
 fn each_case_of_our_groups_has_its_test_and_each_test_its_case() {
     let Some(cases) = vector_json("attack-cases/cases.json") else { return };
-    let groups = ["alg", "sig", "key", "parse", "claims", "jwe", "jwks"];
+    let groups = ["alg", "sig", "key", "parse", "claims", "jwe", "jwks", "dpop", "mtls"];
     let text = |case: &serde_json::Value, name: &str| case[name].as_str().unwrap().to_owned();
     let expected: BTreeSet<String> = cases
         .as_array()
@@ -46,5 +48,5 @@ fn each_case_of_our_groups_has_its_test_and_each_test_its_case() {
         })
         .collect();
     assert_eq!(tests(), expected);
-    assert_eq!(expected.len(), 108);
+    assert_eq!(expected.len(), 117);
 }
