@@ -265,6 +265,24 @@ fn takes_each_algorithm_on_the_list_and_no_other() {
     }
 }
 
+#[cfg(feature = "ring")]
+#[test]
+fn ring_takes_and_refuses_the_same() {
+    let fixture = Fixture::new();
+    let start = || Jwt::with_backend(Backend::ring()).issuer(fixture.issuer.url()).audience("orders");
+    let nonces = NonceKeys::new(Secret::new(vec![1; 32]));
+    let builder = start().with_keys(fixture.issuer.static_keys()).with_dpop(Dpop::new().with_nonces(nonces));
+    let verifier = builder.build().unwrap();
+    let token = fixture.token();
+    assert_eq!(reject(fixture.ask(&verifier, &token, &fixture.proof(&token).sign())), Reject::ProofNonce);
+    let nonce = verifier.proof_nonce(NOW).unwrap();
+    let good = || fixture.proof(&token).nonce(&nonce);
+    assert!(fixture.ask(&verifier, &token, &good().sign()).is_ok());
+    let forged = good().signed_by(DpopKey::generate().key()).sign();
+    assert_eq!(reject(fixture.ask(&verifier, &token, &forged)), fault(ProofFault::Signature));
+    assert!(start().with_dpop(Dpop::new().with_algorithms([Algorithm::Es512])).build().is_err(), "not in ring");
+}
+
 #[test]
 fn a_key_may_say_more_of_itself_than_it_must() {
     let fixture = Fixture::new();

@@ -136,8 +136,8 @@ impl<State> CheckpointBuilder<State> {
     /// takes one away. Callable several times. Needed for DPoP, whose proofs name the URL of the request. Default: none.
     ///
     /// Behind a proxy a service does not see its own scheme and host, and what `Host` and `X-Forwarded-*` say comes from
-    /// the caller; so the URL is told here, and nowhere else. What the request's path is put behind it must be what the
-    /// client called: layers that rewrite paths, a trailing slash for instance, make proofs fail.
+    /// the caller; so the URL is told here, and nowhere else. The path of the request is put behind it, and must be the one
+    /// that the client called: layers outside that rewrite paths, a trailing slash for instance, make proofs fail.
     pub fn with_public_url(mut self, url: &str) -> Self {
         let base = target::base(url);
         if let Some(base) = self.keep(base) {
