@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use sekisho_tests::vector_json;
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 10] = [
     include_str!("alg.rs"),
     include_str!("claims.rs"),
+    include_str!("dpop.rs"),
     include_str!("jwe.rs"),
     include_str!("jwks.rs"),
     include_str!("key.rs"),
+    include_str!("mtls.rs"),
     include_str!("opaque.rs"),
     include_str!("parse.rs"),
     include_str!("sig.rs"),
@@ -35,7 +37,7 @@ fn tests() -> BTreeSet<String> {
 #[test]
 fn each_case_of_our_groups_has_its_test_and_each_test_its_case() {
     let Some(cases) = vector_json("attack-cases/cases.json") else { return };
-    let groups = ["alg", "sig", "key", "parse", "claims", "jwe", "jwks", "opaque"];
+    let groups = ["alg", "sig", "key", "parse", "claims", "jwe", "jwks", "dpop", "mtls", "opaque"];
     let text = |case: &serde_json::Value, name: &str| case[name].as_str().unwrap().to_owned();
     let expected: BTreeSet<String> = cases
         .as_array()
@@ -47,5 +49,5 @@ fn each_case_of_our_groups_has_its_test_and_each_test_its_case() {
         })
         .collect();
     assert_eq!(tests(), expected);
-    assert_eq!(expected.len(), 112);
+    assert_eq!(expected.len(), 121);
 }

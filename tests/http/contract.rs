@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sekisho_core::{Requirement, all_of, any_of, authentication_context, max_age, role, scope};
-use sekisho_http::{Checkpoint, ProtectedResourceMetadata};
-use sekisho_jwt::{Jwt, JwtBuilder, Profile};
+use sekisho_http::{Checkpoint, CheckpointBuilder, ProtectedResourceMetadata, Ready};
+use sekisho_jwt::{Dpop, Jwt, JwtBuilder, Profile};
 use sekisho_testkit::{HttpSuite, Issuer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -26,6 +26,16 @@ pub(crate) fn jwt(issuer: &Issuer) -> JwtBuilder {
 
 /// Builds the checkpoint that the suite asks for.
 pub(crate) fn checkpoint(issuer: &Issuer, jwt: JwtBuilder) -> Checkpoint {
+    builder(issuer, jwt).build().expect("a checkpoint")
+}
+
+/// Builds the checkpoint that the suite asks for, for tokens that are bound to a key too.
+pub(crate) fn dpop_checkpoint(issuer: &Issuer) -> Checkpoint {
+    let jwt = jwt(issuer).with_dpop(Dpop::new());
+    builder(issuer, jwt).with_public_url(HttpSuite::PUBLIC_URL).build().expect("a checkpoint")
+}
+
+fn builder(issuer: &Issuer, jwt: JwtBuilder) -> CheckpointBuilder<Ready> {
     Checkpoint::builder()
         .accept(jwt)
         .with_realm(HttpSuite::REALM)
@@ -36,8 +46,6 @@ pub(crate) fn checkpoint(issuer: &Issuer, jwt: JwtBuilder) -> Checkpoint {
             ProtectedResourceMetadata::new(HttpSuite::RESOURCE).with_authorization_server(issuer.url()),
         )
         .with_clock(issuer.clock())
-        .build()
-        .expect("a checkpoint")
 }
 
 pub(crate) fn write() -> Requirement {

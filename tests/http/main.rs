@@ -4,6 +4,7 @@
 mod actix_service;
 mod axum_placement;
 mod axum_service;
+mod certificates;
 mod contract;
 mod cors;
 mod hot_path;

@@ -8,7 +8,7 @@ use sekisho_testkit::{Endpoint, FixedClock, HttpSuite, Issuer, ServedIssuer};
 
 use crate::actix_service::ActixService;
 use crate::axum_service::AxumService;
-use crate::contract::{checkpoint, jwt};
+use crate::contract::{checkpoint, dpop_checkpoint, jwt};
 
 const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
 
@@ -37,7 +37,8 @@ async fn axum_keeps_every_rule_of_http() {
     let ((provider, clock), gone) = (provider().await, gone().await);
     let service = AxumService::start(&checkpoint(provider.issuer(), jwt(provider.issuer()))).await;
     let cold = AxumService::start(&checkpoint(gone.issuer(), jwt(gone.issuer()))).await;
-    let suite = HttpSuite::new(&*service.url, provider.issuer()).with_clock(&clock);
+    let bound = AxumService::start(&dpop_checkpoint(provider.issuer())).await;
+    let suite = HttpSuite::new(&*service.url, provider.issuer()).with_clock(&clock).with_dpop_service(&*bound.url);
     suite.with_cold_service(&*cold.url, gone.issuer()).run().await;
     assert_asked_little(&provider);
 }
@@ -47,7 +48,8 @@ async fn actix_keeps_every_rule_of_http() {
     let ((provider, clock), gone) = (provider().await, gone().await);
     let service = ActixService::start(&checkpoint(provider.issuer(), jwt(provider.issuer())));
     let cold = ActixService::start(&checkpoint(gone.issuer(), jwt(gone.issuer())));
-    let suite = HttpSuite::new(&*service.url, provider.issuer()).with_clock(&clock);
+    let bound = ActixService::start(&dpop_checkpoint(provider.issuer()));
+    let suite = HttpSuite::new(&*service.url, provider.issuer()).with_clock(&clock).with_dpop_service(&*bound.url);
     suite.with_cold_service(&*cold.url, gone.issuer()).run().await;
     assert_asked_little(&provider);
 }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
@@ -6,7 +7,7 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse, forward_ready};
 use actix_web::http::header::HeaderValue;
 use actix_web::{Error, HttpMessage as _};
 use sekisho_core::Requirement;
-use sekisho_http::{Checkpoint, Inspection, Passage, Presence, RequestHead};
+use sekisho_http::{Checkpoint, ClientCertificate, Inspection, Passage, Presence, RequestHead};
 
 use crate::future::ResponseFuture;
 
@@ -94,5 +95,15 @@ impl RequestHead for Head<'_> {
 
     fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.0.headers().get_all(name).map(HeaderValue::as_bytes)
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.0.peer_addr().map(|peer| peer.ip())
+    }
+
+    fn client_certificate(&self) -> Option<ClientCertificate> {
+        // Put there for the connection by `HttpServer::on_connect`, or for the request by a middleware outside of this one.
+        let of_connection = self.0.conn_data::<ClientCertificate>().cloned();
+        of_connection.or_else(|| self.0.extensions().get::<ClientCertificate>().cloned())
     }
 }

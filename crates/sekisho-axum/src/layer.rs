@@ -1,10 +1,13 @@
+use std::net::SocketAddr;
+
 use axum::Router;
-use axum::extract::OriginalUri;
+use axum::extract::{ConnectInfo, OriginalUri};
 use axum::routing::get;
+use http::Extensions;
 use http::header::CONTENT_TYPE;
 use sekisho_core::Requirement;
 use sekisho_http::{Checkpoint, Presence};
-use sekisho_tower::{CheckpointLayer, Kept, RequireLayer};
+use sekisho_tower::{Around, CheckpointLayer, Kept, RequireLayer};
 
 /// Makes axum layers of a checkpoint.
 ///
@@ -34,11 +37,11 @@ pub trait CheckpointExt {
 
 impl CheckpointExt for Checkpoint {
     fn layer(&self) -> CheckpointLayer<Kept> {
-        guard(self, Presence::Required)
+        CheckpointLayer::new(self.clone(), Presence::Required).keeping_body().reading(around)
     }
 
     fn optional_layer(&self) -> CheckpointLayer<Kept> {
-        guard(self, Presence::Optional)
+        CheckpointLayer::new(self.clone(), Presence::Optional).keeping_body().reading(around)
     }
 
     fn require(&self, rule: Requirement) -> RequireLayer<Kept> {
@@ -51,8 +54,9 @@ impl CheckpointExt for Checkpoint {
     }
 }
 
-fn guard(checkpoint: &Checkpoint, presence: Presence) -> CheckpointLayer<Kept> {
-    CheckpointLayer::new(checkpoint.clone(), presence)
-        .with_whole_uri(|extensions| extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri))
-        .keeping_body()
+/// Reads the whole path, of which a nested router sees a part, and the peer, if the application serves with it.
+fn around(extensions: &Extensions) -> Around<'_> {
+    let whole_path = extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri.path());
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    Around::of_extensions(extensions).with_whole_path(whole_path).with_peer(peer)
 }

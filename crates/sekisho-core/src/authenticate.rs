@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{ConfigError, Credential, Failure, Principal, Refusal, UnixSeconds};
+use crate::{AcceptedProofs, ConfigError, Credential, Failure, Principal, Refusal, UnixSeconds};
 
 /// Turns a credential into the principal it proves.
 ///
@@ -12,6 +12,7 @@ use crate::{ConfigError, Credential, Failure, Principal, Refusal, UnixSeconds};
 ///   `None` means "I would have to wait"; the caller then awaits [`authenticate`](Self::authenticate).
 /// - Both give the same answer for the same state of the world. Dropping the future is safe at
 ///   every await: nothing is half done, and nothing has been let through.
+/// - A proof of possession is used up by an answer: whoever asks twice about the same request gets a replay the second time.
 /// - Trouble on our side is a [`Failure`], never a [`Reject`](crate::Reject).
 #[async_trait]
 pub trait Authenticate: Send + Sync {
@@ -29,6 +30,18 @@ pub trait Authenticate: Send + Sync {
     /// # Errors
     /// [`Refusal::Reject`] when the credential is no good, [`Refusal::Failure`] when our side broke.
     async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal>;
+
+    /// Tells which proofs of possession are taken beside the credential. Default: none, so none is asked for. Always the
+    /// same: a checkpoint asks once, when it is built. Whoever wraps authenticators passes the question on.
+    fn accepted_proofs(&self) -> AcceptedProofs {
+        AcceptedProofs::none()
+    }
+
+    /// Returns the nonce for the client's next DPoP proof, sent along with [`Reject::ProofNonce`](crate::Reject::ProofNonce)
+    /// ([RFC 9449 §9](https://www.rfc-editor.org/rfc/rfc9449#section-9)). Default: none.
+    fn proof_nonce(&self, _now: UnixSeconds) -> Option<String> {
+        None
+    }
 }
 
 /// Becomes an [`Authenticate`]; implemented by every authenticator and by the builders of the family.

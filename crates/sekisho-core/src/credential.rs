@@ -1,5 +1,7 @@
 use std::fmt;
 
+use crate::Presentation;
+
 /// Says how a credential reached us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -22,13 +24,14 @@ pub enum CredentialKind {
 pub struct Credential<'a> {
     kind: CredentialKind,
     value: &'a str,
+    presentation: Option<&'a Presentation<'a>>,
 }
 
 impl<'a> Credential<'a> {
     /// Wraps a value taken from a request.
     #[must_use]
     pub const fn new(kind: CredentialKind, value: &'a str) -> Self {
-        Self { kind, value }
+        Self { kind, value, presentation: None }
     }
 
     /// Wraps a bearer token.
@@ -41,6 +44,19 @@ impl<'a> Credential<'a> {
     #[must_use]
     pub const fn kind(&self) -> CredentialKind {
         self.kind
+    }
+
+    /// Adds what the request shows beside it, for tokens that are bound to a key or a certificate.
+    #[must_use]
+    pub const fn with_presentation(mut self, presentation: &'a Presentation<'a>) -> Self {
+        self.presentation = Some(presentation);
+        self
+    }
+
+    /// Returns what the request shows beside it; `None` where nobody takes bound tokens.
+    #[must_use]
+    pub const fn presentation(&self) -> Option<&'a Presentation<'a>> {
+        self.presentation
     }
 
     /// Reads the value. It is a secret: it goes to a verifier, not to a log.

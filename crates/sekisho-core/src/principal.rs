@@ -169,13 +169,13 @@ impl Principal {
             Text::Claims(_) => 0,
             Text::Own(text) => text.len() + ALLOCATION,
         };
-        let Inner { issuer: _, subject, client, scope, roles, tenant, expires_at: _, confirmation: _, claims } =
-            &*self.0;
+        let Inner { issuer: _, subject, client, scope, roles, tenant, expires_at: _, confirmation, claims } = &*self.0;
         let texts: usize =
             [Some(subject), client.as_ref(), scope.as_ref(), tenant.as_ref()].into_iter().flatten().map(own).sum();
         // The smallest allocation has room for 24 bytes with common allocators.
         let roles: usize = roles.iter().map(|role| size_of::<Box<str>>() + role.len().max(24) + ALLOCATION).sum();
-        size_of::<Inner>() + ALLOCATION + texts + roles + claims.heap_bytes()
+        let bound_to = confirmation.as_ref().map_or(0, |bound_to| bound_to.thumbprint().len() + ALLOCATION);
+        size_of::<Inner>() + ALLOCATION + texts + roles + bound_to + claims.heap_bytes()
     }
 
     /// Returns all claims, already checked, to be read one by one or as a type.
@@ -253,6 +253,16 @@ pub enum Confirmation {
     KeyThumbprint(Box<str>),
     /// `x5t#S256`: the SHA-256 thumbprint of a client certificate, base64url ([RFC 8705 §3.1](https://www.rfc-editor.org/rfc/rfc8705#section-3.1)).
     CertificateThumbprint(Box<str>),
+}
+
+impl Confirmation {
+    /// Returns the thumbprint, of whatever it is.
+    #[must_use]
+    pub fn thumbprint(&self) -> &str {
+        match self {
+            Self::KeyThumbprint(thumbprint) | Self::CertificateThumbprint(thumbprint) => thumbprint,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,58 @@ impl Claim {
     }
 }
 
+/// Says which check of [RFC 9449 §4.3](https://www.rfc-editor.org/rfc/rfc9449#section-4.3) a DPoP proof failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProofFault {
+    /// No proof came with a token that was sent as bound.
+    Absent,
+    /// Several headers, or one with a list.
+    Several,
+    /// Longer than the limit, or not a strict compact JWS with strict JSON in it.
+    Malformed,
+    /// `typ` is not `dpop+jwt`.
+    Type,
+    /// `alg` is not one that is allowed, or not one of the key.
+    Algorithm,
+    /// `jwk` is absent, private, a shared secret, or not a usable key.
+    Key,
+    /// The bytes do not match.
+    Signature,
+    /// `htm` is not the method of this request.
+    Method,
+    /// `htu` is not the target of this request.
+    Target,
+    /// `ath` is not the hash of this token.
+    TokenHash,
+    /// `iat` is absent, too long ago or in the future; or it has an `exp` or `nbf` that says so.
+    Time,
+    /// `jti` is absent, empty, too long, or not a string.
+    TokenId,
+    /// It has been used before.
+    Replayed,
+}
+
+impl fmt::Display for ProofFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Absent => "there is none",
+            Self::Several => "there is more than one",
+            Self::Malformed => "not in the strict form that the standard asks for",
+            Self::Type => "`typ` is not `dpop+jwt`",
+            Self::Algorithm => "the algorithm is not allowed here, or not the one of the key",
+            Self::Key => "`jwk` is not a usable public key",
+            Self::Signature => "the signature does not match",
+            Self::Method => "made for another method",
+            Self::Target => "made for another URL",
+            Self::TokenHash => "made for another token",
+            Self::Time => "made too long ago, or in the future",
+            Self::TokenId => "`jti` is missing or is not a short string",
+            Self::Replayed => "used before",
+        })
+    }
+}
+
 /// Says why a caller's credential was refused.
 ///
 /// Flat and `Copy`, without a byte of what the caller sent, so that it can go to a log, a metric
@@ -114,6 +166,14 @@ pub enum Reject {
     Confirmation,
     /// Bound to a key or certificate, and the request brought no proof of possession.
     ProofRequired,
+    /// Sent as bound to a key, or to a service that takes nothing else, and it is not bound to one.
+    Unbound,
+    /// The proof of possession is not a good one for this request.
+    InvalidProof(ProofFault),
+    /// The proof of possession has no nonce of this service, or an old one. The caller gets a new one and may try again.
+    ProofNonce,
+    /// The proof of possession is of another key or certificate than the one that the token is bound to.
+    ProofMismatch,
     /// The user's own claims type does not fit the claims.
     ClaimsType,
     /// Withdrawn before its expiry.
@@ -149,6 +209,10 @@ impl Reject {
             Self::IssuedInFuture { .. } => "issued_in_future",
             Self::Confirmation => "confirmation",
             Self::ProofRequired => "proof_required",
+            Self::Unbound => "unbound",
+            Self::InvalidProof(_) => "invalid_proof",
+            Self::ProofNonce => "proof_nonce",
+            Self::ProofMismatch => "proof_mismatch",
             Self::ClaimsType => "claims_type",
             Self::Revoked => "revoked",
             Self::Inactive => "inactive",
@@ -187,6 +251,10 @@ impl fmt::Display for Reject {
             Self::IssuedInFuture { by_secs } => return write!(f, "issued {by_secs} s in the future"),
             Self::Confirmation => "bound to its holder in a way that is not understood",
             Self::ProofRequired => "bound to its holder, and no proof of possession came with it",
+            Self::Unbound => "sent as bound to a key, or where nothing else is taken, and not bound to one",
+            Self::InvalidProof(fault) => return write!(f, "the proof of possession is refused: {fault}"),
+            Self::ProofNonce => "the proof of possession has no current nonce of this service",
+            Self::ProofMismatch => "the proof is of another key or certificate than the token is bound to",
             Self::ClaimsType => "the claims do not have the shape that this service expects",
             Self::Revoked => "withdrawn before its expiry",
             Self::Inactive => "not active any more",

@@ -13,6 +13,8 @@ pub struct Answer {
     status: Status,
     challenge: Option<Bytes>,
     retry_after: Option<u64>,
+    /// Boxed, because hardly any answer has one.
+    nonce: Option<Box<Bytes>>,
     content: RefusalContent,
     grpc: bool,
 }
@@ -21,7 +23,7 @@ impl Answer {
     /// Answers with a challenge, for 400, 401 and 403.
     pub(crate) fn challenge(status: Status, challenge: Bytes, body: &RefusalBody, error: Option<&'static str>) -> Self {
         let content = body(&RefusalSummary { status: status.code(), title: status.title(), error });
-        Self { status, challenge: Some(challenge), retry_after: None, content, grpc: false }
+        Self { status, challenge: Some(challenge), retry_after: None, nonce: None, content, grpc: false }
     }
 
     /// Answers that our side broke.
@@ -35,7 +37,15 @@ impl Answer {
         let retry = retry.as_secs().saturating_add(u64::from(retry.subsec_nanos() > 0)).max(1);
         let retry_after = matches!(status, Status::Unavailable).then_some(retry);
         let content = body(&RefusalSummary { status: status.code(), title: status.title(), error: None });
-        Self { status, challenge: None, retry_after, content, grpc: false }
+        Self { status, challenge: None, retry_after, nonce: None, content, grpc: false }
+    }
+
+    /// Adds the nonce for the client's next DPoP proof ([RFC 9449 §9](https://www.rfc-editor.org/rfc/rfc9449#section-9)).
+    pub(crate) fn with_nonce(mut self, nonce: String) -> Self {
+        // What RFC 9449 §4.1 lets a nonce be made of: printable ASCII but quotes, backslashes and spaces.
+        let sound = nonce.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'));
+        self.nonce = (sound && !nonce.is_empty()).then(|| Box::new(nonce.into()));
+        self
     }
 
     /// Turns it into the answer that a gRPC caller understands: HTTP 200, the status in the headers, no body
@@ -68,12 +78,13 @@ impl Answer {
 
     /// Lists the headers to send: names in lower case, and values that are safe to send as they are.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, Bytes)> {
-        let Self { status, challenge, retry_after, content, grpc } = self;
+        let Self { status, challenge, retry_after, nonce, content, grpc } = self;
         let kind = if *grpc { Bytes::from_static(b"application/grpc") } else { content.kind() };
         [
             Some(("content-type", kind)),
             Some(("cache-control", Bytes::from_static(b"no-store"))),
             challenge.clone().map(|value| ("www-authenticate", value)),
+            nonce.as_ref().map(|value| ("dpop-nonce", Bytes::clone(value))),
             retry_after.map(|seconds| ("retry-after", seconds.to_string().into())),
             grpc.then(|| ("grpc-status", status.grpc().to_string().into())),
             // The titles are made of letters and spaces, so they are their own percent-encoding.

@@ -3,8 +3,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use sekisho_core::{
-    Authenticate, Clock, Credential, CredentialKind, Denial, Failure, FailureKind, Principal, Refusal, Reject,
-    Requirement, Secret,
+    Authenticate, Clock, Confirmation, Credential, CredentialKind, Denial, Failure, FailureKind, Principal, Refusal,
+    Reject, Requirement, Secret,
 };
 
 use crate::answer::{Answer, RefusalBody, Status};
@@ -15,7 +15,10 @@ use crate::metadata::MetadataDocument;
 use crate::passage::{Bearer, Passage, unguarded};
 use crate::public_routes::PublicRoutes;
 
+mod binding;
 mod builder;
+
+use binding::{Binding, Shown};
 
 pub use builder::{CheckpointBuilder, NeedsAuthenticator, Ready};
 
@@ -57,6 +60,8 @@ struct Inner {
     authenticators: Box<[Arc<dyn Authenticate>]>,
     sources: CredentialSources,
     challenges: Challenges,
+    /// What bound tokens need to be proved; `None` where nobody takes them.
+    binding: Option<Binding>,
     metadata: Option<MetadataDocument>,
     public_routes: PublicRoutes,
     lets_preflight_pass: bool,
@@ -124,15 +129,28 @@ impl Checkpoint {
                 return Err(self.ask());
             }
         };
-        let authenticator = self.authenticator_for(credential).map_err(|reject| self.refuse(&reject.into()))?;
+        let (certificate, shown);
+        let credential = match &inner.binding {
+            None => credential,
+            Some(binding) => {
+                certificate = binding.certificate_of_connection(head);
+                shown = binding.presentation(head, certificate.as_ref());
+                credential.with_presentation(&shown)
+            }
+        };
+        let authenticator = match self.authenticator_for(credential) {
+            Ok(authenticator) => authenticator,
+            Err(reject) => return Err(self.refuse_sent_as(credential.kind(), None, &reject.into())),
+        };
         match authenticator.authenticate_now(credential, inner.clock.now()) {
             Some(Ok(principal)) => pass(Bearer::Principal(principal)),
-            Some(Err(refusal)) => Err(self.refuse(&refusal)),
+            Some(Err(refusal)) => Err(self.refuse_sent_as(credential.kind(), Some(&**authenticator), &refusal)),
             None => Ok(Inspection::Wait(Pending {
                 checkpoint: self.clone(),
                 authenticator: Arc::clone(authenticator),
                 kind: credential.kind(),
                 value: credential.expose().into(),
+                shown: credential.presentation().map(Shown::copy),
             })),
         }
     }
@@ -197,7 +215,8 @@ impl Checkpoint {
             Denial::InsufficientAuthentication { .. } => (Status::Unauthorized, "insufficient_user_authentication"),
             _ => (Status::Forbidden, "insufficient_scope"),
         };
-        Answer::challenge(status, self.0.challenges.denial(denial), &*self.0.body, Some(error))
+        let is_bound = matches!(principal.confirmation(), Some(Confirmation::KeyThumbprint(_)));
+        Answer::challenge(status, self.0.challenges.denial(denial, is_bound), &*self.0.body, Some(error))
     }
 
     /// Answers, and logs, that a credential is no good or that our side broke.
@@ -209,7 +228,7 @@ impl Checkpoint {
         let Inner { challenges, body, .. } = &*self.0;
         match refusal {
             Refusal::Reject(reject) => {
-                tracing::info!(target: "sekisho", reason = reject.code(), detail = %reject, "credential refused");
+                log_reject(*reject);
                 let (status, challenge, error) = match reject {
                     Reject::SeveralCredentials | Reject::MalformedRequest => {
                         (Status::BadRequest, &challenges.invalid_request, "invalid_request")
@@ -222,6 +241,35 @@ impl Checkpoint {
                 log_failure(failure);
                 Answer::failure(failure, &**body)
             }
+        }
+    }
+
+    /// Refuses as [`refuse`](Self::refuse) does, in terms of the scheme under which the credential came.
+    ///
+    /// Under `DPoP`, a bad proof is 401 `invalid_dpop_proof` and one that lacks a nonce 401 `use_dpop_nonce`, with the nonce
+    /// ([RFC 9449 §7.1, §9](https://www.rfc-editor.org/rfc/rfc9449#section-7.1)). `asked` is who refused it.
+    fn refuse_sent_as(&self, kind: CredentialKind, asked: Option<&dyn Authenticate>, refusal: &Refusal) -> Answer {
+        let Inner { challenges, body, clock, .. } = &*self.0;
+        let Refusal::Reject(reject) = refusal else { return self.refuse(refusal) };
+        if kind != CredentialKind::Dpop || reject.is_invalid_request() {
+            return self.refuse(refusal);
+        }
+        log_reject(*reject);
+        let nonce = match reject {
+            Reject::ProofNonce => asked.and_then(|asked| asked.proof_nonce(clock.now())),
+            _ => None,
+        };
+        let (challenge, error) = match (reject, &nonce) {
+            (Reject::ProofNonce, Some(_)) => (&challenges.dpop.use_nonce, "use_dpop_nonce"),
+            (Reject::ProofNonce, None) | (Reject::InvalidProof(_), _) => {
+                (&challenges.dpop.invalid_proof, "invalid_dpop_proof")
+            }
+            _ => (&challenges.dpop.invalid_token, "invalid_token"),
+        };
+        let answer = Answer::challenge(Status::Unauthorized, challenge.clone(), &**body, Some(error));
+        match nonce {
+            Some(nonce) => answer.with_nonce(nonce),
+            None => answer,
         }
     }
 
@@ -269,6 +317,7 @@ pub struct Pending {
     authenticator: Arc<dyn Authenticate>,
     kind: CredentialKind,
     value: Secret,
+    shown: Option<Shown>,
 }
 
 impl Pending {
@@ -277,13 +326,19 @@ impl Pending {
     /// # Errors
     /// The answer to refuse the request with.
     pub async fn resolve(self) -> Result<Passage, Answer> {
-        let Self { checkpoint, authenticator, kind, value } = self;
+        let Self { checkpoint, authenticator, kind, value, shown } = self;
         // It was text when it was copied; an empty credential would be refused.
         let credential = Credential::new(kind, value.expose_str().unwrap_or_default());
+        let bases = checkpoint.0.binding.as_ref().map_or(&[][..], Binding::bases);
+        let shown = shown.as_ref().map(|shown| shown.read(bases));
+        let credential = match &shown {
+            Some(shown) => credential.with_presentation(shown),
+            None => credential,
+        };
         let now = checkpoint.0.clock.now();
         match authenticator.authenticate(credential, now).await {
-            Ok(principal) => Ok(Passage::new(checkpoint, Bearer::Principal(principal))),
-            Err(refusal) => Err(checkpoint.refuse(&refusal)),
+            Ok(principal) => Ok(Passage::new(checkpoint.clone(), Bearer::Principal(principal))),
+            Err(refusal) => Err(checkpoint.refuse_sent_as(kind, Some(&*authenticator), &refusal)),
         }
     }
 }
@@ -292,6 +347,10 @@ impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pending").field("kind", &self.kind).finish_non_exhaustive()
     }
+}
+
+fn log_reject(reject: Reject) {
+    tracing::info!(target: "sekisho", reason = reject.code(), detail = %reject, "credential refused");
 }
 
 pub(crate) fn log_failure(failure: &Failure) {
@@ -315,6 +374,8 @@ pub(crate) fn log_failure(failure: &Failure) {
     }
 }
 
+#[cfg(test)]
+mod binding_tests;
 #[cfg(test)]
 mod log_tests;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use sekisho_core::{ConfigError, Credential, CredentialKind, Reject};
+use sekisho_core::{ConfigError, Credential, CredentialKind, ProofHeader, Reject};
 
 use crate::head::RequestHead;
 
@@ -20,13 +20,22 @@ use crate::head::RequestHead;
 pub struct CredentialSources {
     cookie: Option<Box<str>>,
     header: Option<Box<str>>,
+    dpop: bool,
 }
 
 impl CredentialSources {
     /// Looks at `Authorization` only.
     #[must_use]
     pub const fn new() -> Self {
-        Self { cookie: None, header: None }
+        Self { cookie: None, header: None, dpop: false }
+    }
+
+    /// Takes `Authorization: DPoP …` too ([RFC 9449 §7.1](https://www.rfc-editor.org/rfc/rfc9449#section-7.1)). Without this
+    /// it is another scheme, and no credential.
+    #[must_use]
+    pub const fn with_dpop(mut self) -> Self {
+        self.dpop = true;
+        self
     }
 
     /// Looks at the cookie of this name too; letter case counts.
@@ -86,8 +95,8 @@ impl CredentialSources {
     /// - [`Reject::MalformedRequest`]: what stands there does not have the form that it must have, is longer than
     ///   16 KiB, or there are more than 128 cookies.
     pub fn extract<'a>(&'a self, head: &'a impl RequestHead) -> Result<Option<Credential<'a>>, Reject> {
-        let Self { cookie, header } = self;
-        let mut found = authorization(head.header("authorization"))?;
+        let Self { cookie, header, dpop } = self;
+        let mut found = of_authorization(head.header("authorization"), *dpop)?;
         if let Some(name) = cookie {
             found = one_of(found, named_cookie(head.header("cookie"), name)?)?;
         }
@@ -106,7 +115,14 @@ impl CredentialSources {
 ///
 /// # Errors
 /// [`Reject::SeveralCredentials`] when there are several values, [`Reject::MalformedRequest`] when the form is wrong.
-pub fn authorization<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Credential<'a>>, Reject> {
+pub fn authorization<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Credential<'a>>, Reject> {
+    of_authorization(values, false)
+}
+
+fn of_authorization<'a>(
+    mut values: impl Iterator<Item = &'a [u8]>,
+    dpop: bool,
+) -> Result<Option<Credential<'a>>, Reject> {
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(Reject::SeveralCredentials);
@@ -116,13 +132,30 @@ pub fn authorization<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<O
     }
     let end = value.iter().position(|b| *b == b' ').unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end);
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
+    let kind = if scheme.eq_ignore_ascii_case(b"bearer") {
+        CredentialKind::Bearer
+    } else if dpop && scheme.eq_ignore_ascii_case(b"dpop") {
+        CredentialKind::Dpop
+    } else {
         // A scheme is a token: a tab or a control character in it is an attempt to be read in two ways.
         return if is_token(scheme) { Ok(None) } else { Err(Reject::MalformedRequest) };
-    }
+    };
     let spaces = rest.iter().take_while(|b| **b == b' ').count();
     let token = rest.get(spaces..).unwrap_or_default();
-    text(token, is_b64token(token)).map(|token| Some(Credential::bearer(token)))
+    text(token, is_b64token(token)).map(|token| Some(Credential::new(kind, token)))
+}
+
+/// Reads the values of the header `DPoP` ([RFC 9449 §4.3](https://www.rfc-editor.org/rfc/rfc9449#section-4.3), check 1).
+///
+/// Exactly one value, made of what a compact JWS is made of: a proxy that joins two headers puts a comma between them.
+pub fn dpop_proof<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> ProofHeader<'a> {
+    let Some(value) = values.next() else { return ProofHeader::Absent };
+    let jws = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let sound = values.next().is_none() && !value.is_empty() && value.len() <= MAX_BYTES && value.iter().all(jws);
+    match std::str::from_utf8(value) {
+        Ok(proof) if sound => ProofHeader::One(proof),
+        _ => ProofHeader::Malformed,
+    }
 }
 
 /// Takes the value of the cookie `name` out of the values of `Cookie`.

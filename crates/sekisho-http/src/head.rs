@@ -1,3 +1,7 @@
+use std::net::IpAddr;
+
+use crate::ClientCertificate;
+
 /// Is the part of a request that a checkpoint looks at: method, path, headers.
 ///
 /// A framework adapter implements it over its own request type, so that the rules of this crate need neither
@@ -9,15 +13,32 @@ pub trait RequestHead {
     /// Returns the path as it came, percent-encoding and all, without the query.
     fn path(&self) -> &str;
 
-    /// Returns the whole path, where the framework has taken the beginning off [`path`](Self::path) for a nested router.
-    /// Public routes are compared with it.
+    /// Lists the values of the header `name` (given in lower case), one item per header line, as raw bytes.
+    fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
+
+    /// Returns the path before any router took a part of it away, like [`path`](Self::path) in all else. Public routes are
+    /// compared with it, and a DPoP proof names it. Default: `path`; where that is not the whole, proofs are refused.
     fn whole_path(&self) -> &str {
         self.path()
     }
 
-    /// Lists the values of the header `name` (given in lower case), one item per header line, as raw bytes.
-    fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
+    /// Returns the address of whoever made the connection; never one out of a header. Default: not known, so no header
+    /// of a proxy is believed.
+    fn peer(&self) -> Option<IpAddr> {
+        None
+    }
+
+    /// Returns the certificate that the TLS layer saw, if the application has put it where the adapter looks. Default: none.
+    fn client_certificate(&self) -> Option<ClientCertificate> {
+        None
+    }
 }
+
+/// Is the address of whoever made the connection, for applications that serve without a framework that knows it: they put
+/// it into the extensions of each request. axum's `ConnectInfo` and actix-web's own are read without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "applications build it")]
+pub struct PeerAddress(pub IpAddr);
 
 /// Is a request head made of plain slices: for tests, fuzzing, and frameworks without an adapter.
 ///

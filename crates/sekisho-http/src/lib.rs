@@ -3,6 +3,7 @@
 
 pub mod address;
 mod answer;
+mod certificate;
 mod challenge;
 mod checkpoint;
 mod extract;
@@ -11,14 +12,17 @@ mod metadata;
 mod outbound;
 mod passage;
 mod public_routes;
+mod target;
 
 pub use answer::{Answer, RefusalContent, RefusalSummary};
+pub use certificate::{ClientCertificate, ClientCertificateHeader, TrustedProxies, certificate_der};
 pub use checkpoint::{Checkpoint, CheckpointBuilder, Inspection, NeedsAuthenticator, Pending, Presence, Ready};
-pub use extract::{CredentialSources, authorization, named_cookie, named_header};
-pub use head::{HeadParts, RequestHead, is_grpc_call};
+pub use extract::{CredentialSources, authorization, dpop_proof, named_cookie, named_header};
+pub use head::{HeadParts, PeerAddress, RequestHead, is_grpc_call};
 pub use metadata::{MetadataDocument, ProtectedResourceMetadata};
 #[cfg(feature = "reqwest")]
 pub use outbound::ReqwestClient;
 pub use outbound::{HttpClient, HttpError, HttpLimits, HttpMethod, HttpRequest, HttpResponse};
 pub use passage::{Caller, Passage};
 pub use public_routes::is_unambiguous_path;
+pub use target::is_target;

@@ -73,6 +73,25 @@ impl ProtectedResourceMetadata {
         self
     }
 
+    /// Says which proofs of possession are taken, unless the owner has said so ([RFC 9728 §2]).
+    ///
+    /// [RFC 9728 §2]: https://www.rfc-editor.org/rfc/rfc9728#section-2
+    pub(crate) fn with_proofs(mut self, dpop: Option<(&str, bool)>, certificates: bool) -> Self {
+        let mut add = |name: &str, value| {
+            self.members.entry(name).or_insert(value);
+        };
+        if let Some((algorithms, is_required)) = dpop {
+            add("dpop_signing_alg_values_supported", algorithms.split(' ').collect());
+            if is_required {
+                add("dpop_bound_access_tokens_required", true.into());
+            }
+        }
+        if certificates {
+            add("tls_client_certificate_bound_access_tokens", true.into());
+        }
+        self
+    }
+
     /// Checks the values and writes the document.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::cache::{CacheLimits, TokenCache};
 use crate::header::HeaderMemo;
 use crate::issuer::Issuer;
 use crate::verifier::{Issuers, Parts, Verifier};
-use crate::{Algorithm, Backend, Profile};
+use crate::{Algorithm, Backend, Dpop, Profile, SenderConstraint};
 
 /// Bounds the leeway.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(300);
@@ -102,6 +102,8 @@ impl JwtIssuer {
             longest_token: None,
             cache: None,
             revocation: None,
+            dpop: None,
+            binds_certificates: false,
             http_client: None,
             clock: None,
             conflict: None,
@@ -123,6 +125,8 @@ pub struct JwtBuilder {
     /// `Some(None)` when it was switched off.
     cache: Option<Option<CacheLimits>>,
     revocation: Option<Arc<dyn RevocationCheck>>,
+    dpop: Option<Dpop>,
+    binds_certificates: bool,
     http_client: Option<Arc<dyn HttpClient>>,
     clock: Option<Arc<dyn Clock>>,
     conflict: Option<&'static str>,
@@ -208,7 +212,8 @@ impl JwtBuilder {
     ///
     /// `iss` is then looked up among the trusted names before any work with keys. Of what belongs to the verifier as a
     /// whole (the settings below) the stricter wins where both builders set it: the shorter token, the smaller cache or
-    /// none, both revocation checks. Two HTTP clients or two clocks are an error of [`build`](Self::build).
+    /// none, both revocation checks. DPoP and certificates are then for the tokens of all issuers. Two HTTP clients, two
+    /// clocks or two settings of DPoP are an error of [`build`](Self::build).
     pub fn also(mut self, other: Self) -> Self {
         let Self {
             rules,
@@ -216,6 +221,8 @@ impl JwtBuilder {
             longest_token,
             cache,
             revocation,
+            dpop,
+            binds_certificates,
             http_client,
             clock,
             conflict,
@@ -237,6 +244,11 @@ impl JwtBuilder {
         if self.http_client.is_some() && http_client.is_some() || self.clock.is_some() && clock.is_some() {
             self.conflict = Some("two builders that were put together each set an HTTP client or a clock");
         }
+        if self.dpop.is_some() && dpop.is_some() {
+            self.conflict = Some("two builders that were put together each set DPoP");
+        }
+        self.dpop = self.dpop.or(dpop);
+        self.binds_certificates |= binds_certificates;
         self.revocation = match (self.revocation, revocation) {
             (Some(own), Some(other)) => Some(Arc::new(Both(own, other))),
             (own, other) => own.or(other),
@@ -275,6 +287,26 @@ impl JwtBuilder {
         self
     }
 
+    /// Takes tokens that are bound to a key (`cnf` with `jkt`), if each request proves that its sender has it
+    /// ([RFC 9449](https://www.rfc-editor.org/rfc/rfc9449)). Default: they are refused.
+    ///
+    /// The checkpoint then needs [`with_public_url`](sekisho_http::CheckpointBuilder::with_public_url). Such a token sent as
+    /// a bearer token is refused, and so is a token that is not bound when it is sent as bound.
+    pub fn with_dpop(mut self, dpop: Dpop) -> Self {
+        self.dpop = Some(dpop);
+        self
+    }
+
+    /// Takes tokens that are bound to a client certificate (`cnf` with `x5t#S256`), over connections of that certificate
+    /// ([RFC 8705 §3](https://www.rfc-editor.org/rfc/rfc8705#section-3)). Default: they are refused.
+    ///
+    /// The certificate comes from the application's TLS layer, as a [`ClientCertificate`](sekisho_http::ClientCertificate),
+    /// or from a [header of a trusted proxy](sekisho_http::CheckpointBuilder::with_client_certificate_header).
+    pub const fn with_certificate_binding(mut self) -> Self {
+        self.binds_certificates = true;
+        self
+    }
+
     /// Sets the client that fetches keys. Default: `reqwest` with rustls, if the feature `reqwest` is on.
     pub fn with_http_client(mut self, client: Arc<dyn HttpClient>) -> Self {
         self.http_client = Some(client);
@@ -299,6 +331,7 @@ impl JwtBuilder {
     /// # Errors
     /// [`ConfigError`] for: an empty name, or one with control characters; the same issuer twice; a leeway above 300 s; no algorithm,
     /// or shared secrets together with public keys; a token length out of range; a roles place that is no JSON pointer; a cache without room;
+    /// DPoP with a lifetime, an algorithm or a secret that cannot work;
     /// what the key source finds wrong.
     pub fn build(self) -> Result<Verifier, ConfigError> {
         if let Some(conflict) = self.conflict {
@@ -314,6 +347,12 @@ impl JwtBuilder {
         let cache = match self.cache.unwrap_or_else(|| Some(CacheLimits::default())) {
             Some(limits) => TokenCache::new(limits.check()?),
             None => None,
+        };
+        let constraint = SenderConstraint::new(self.rules.backend);
+        let constraint = if self.binds_certificates { constraint.with_certificate_binding() } else { constraint };
+        let constraint = match self.dpop {
+            Some(dpop) => constraint.with_dpop(dpop)?,
+            None => constraint,
         };
         let issuers = if self.others.is_empty() {
             Issuers::One(Box::new(self.rules.build(&context)?))
@@ -336,6 +375,7 @@ impl JwtBuilder {
             headers: HeaderMemo::new(),
             cache,
             revocation: self.revocation,
+            constraint,
             #[cfg(feature = "jwe")]
             decryption: self.decryption,
         }))

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, OptionsBuilder, Weighter};
-use sekisho_core::{ConfigError, Principal, UnixSeconds};
+use sekisho_core::{ConfigError, UnixSeconds};
 use sekisho_jwks::KeyLife;
 
+use crate::binding::Candidate;
 use crate::claims::Accepted;
 
 /// Bounds the verified-token cache of one verifier.
@@ -88,11 +89,11 @@ impl TokenCache {
         Some(Self(Cache::with_options(options, weight, RandomState::default(), DefaultLifecycle::default())))
     }
 
-    /// Returns the principal of a token that is known, within its time, and whose key is still trusted.
-    pub(crate) fn get(&self, token: &str, now: UnixSeconds) -> Option<Principal> {
+    /// Returns whom a token speaks for that is known, within its time, and whose key is still trusted.
+    pub(crate) fn get(&self, token: &str, now: UnixSeconds) -> Option<Candidate> {
         let entry = self.0.get(&TokenRef(token))?;
         if entry.is_accepted_at(now) {
-            return Some(entry.principal);
+            return Some(entry.candidate);
         }
         // Dead, or the clock went backwards: the full verification says which.
         self.0.remove(&TokenRef(token));
@@ -100,11 +101,11 @@ impl TokenCache {
     }
 
     pub(crate) fn insert(&self, token: &str, accepted: &Accepted, life: &Arc<KeyLife>) {
-        let Accepted { principal, from, until } = accepted;
+        let Accepted { candidate, from, until } = accepted;
         // Too late to begin is never: such a token is verified each time.
         let Ok(from) = u32::try_from(from.as_secs()) else { return };
         let until = u32::try_from(until.as_secs()).unwrap_or(u32::MAX);
-        let entry = Entry { principal: principal.clone(), life: Arc::clone(life), from, until };
+        let entry = Entry { candidate: candidate.clone(), life: Arc::clone(life), from, until };
         self.0.insert(Token(token.into()), entry);
     }
 
@@ -152,7 +153,8 @@ impl fmt::Debug for TokenCache {
 
 #[derive(Clone)]
 struct Entry {
-    principal: Principal,
+    /// Not yet a principal: a bound token needs a proof with each request.
+    candidate: Candidate,
     life: Arc<KeyLife>,
     /// Seconds since 1970 in half the room, which lasts until the year 2106; what lies beyond is rounded to the safe side.
     from: u32,
@@ -207,7 +209,7 @@ struct Weight {
 
 impl Weighter<Token, Entry> for Weight {
     fn weight(&self, token: &Token, entry: &Entry) -> u64 {
-        let size = token.0.len() + entry.principal.heap_bytes();
+        let size = token.0.len() + entry.candidate.heap_bytes();
         (size as u64 + OVERHEAD).max(self.at_least)
     }
 }
@@ -224,7 +226,7 @@ mod tests {
 
     fn accepted() -> Accepted {
         let principal = PrincipalBuilder::new("https://id.example", "alice").build().unwrap();
-        Accepted { principal, from: UnixSeconds::new(0), until: UnixSeconds::new(200) }
+        Accepted { candidate: Candidate::new(principal), from: UnixSeconds::new(0), until: UnixSeconds::new(200) }
     }
 
     fn filled(limits: CacheLimits, tokens: usize, length: usize) -> TokenCache {
@@ -290,7 +292,13 @@ mod interleavings {
 
     fn accepted(subject: &str) -> Accepted {
         let principal = PrincipalBuilder::new("https://id.example", subject).build().expect("claims");
-        Accepted { principal, from: UnixSeconds::new(0), until: END }
+        Accepted { candidate: Candidate::new(principal), from: UnixSeconds::new(0), until: END }
+    }
+
+    fn subject(candidate: Candidate) -> String {
+        let constraint = crate::SenderConstraint::new(crate::Backend::default());
+        let proved = candidate.prove_now(&constraint, sekisho_core::Credential::bearer("token"), NOW);
+        proved.expect("at once").expect("a bearer token").subject().to_owned()
     }
 
     #[test]
@@ -305,7 +313,7 @@ mod interleavings {
                 });
                 let reader = thread::spawn({
                     let cache = Arc::clone(&cache);
-                    move || cache.get("token", NOW).map(|principal| principal.subject().to_owned())
+                    move || cache.get("token", NOW).map(|candidate| subject(candidate))
                 });
                 life.end();
                 assert!(cache.get("token", NOW).is_none());
@@ -331,8 +339,8 @@ mod interleavings {
                             cache.insert(&token, &accepted(&number.to_string()), &life);
                             for other in 0..3 {
                                 let token = format!("{other}{}", "t".repeat(HASHED_TAIL));
-                                if let Some(principal) = cache.get(&token, NOW) {
-                                    assert_eq!(principal.subject(), other.to_string());
+                                if let Some(candidate) = cache.get(&token, NOW) {
+                                    assert_eq!(subject(candidate), other.to_string());
                                 }
                             }
                         })

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::dangerous::CheckedClaims;
-use sekisho_core::json::{JsonKind, JsonObject};
-use sekisho_core::{Claim, Principal, Reject, UnixSeconds, claims};
+use sekisho_core::json::JsonObject;
+use sekisho_core::{Claim, Confirmation, Reject, UnixSeconds, claims};
 
+use crate::SenderConstraint;
+use crate::binding::Candidate;
 use crate::issuer::Issuer;
 use crate::profile::SubjectRule;
 use crate::trace::{Recorder, Step};
 
-/// Is a principal and the seconds in which its token is accepted: `from <= now < until`, leeway included.
+/// Is whom a token speaks for and the seconds in which it is accepted: `from <= now < until`, leeway included.
 pub(crate) struct Accepted {
-    pub(crate) principal: Principal,
+    pub(crate) candidate: Candidate,
     pub(crate) from: UnixSeconds,
     pub(crate) until: UnixSeconds,
 }
@@ -22,6 +24,7 @@ pub(crate) struct Accepted {
 /// Checks all claims against what the issuer's configuration says.
 pub(crate) fn check(
     issuer: &Issuer,
+    constraint: &SenderConstraint,
     claims: JsonObject,
     now: UnixSeconds,
     recorder: &mut impl Recorder,
@@ -37,12 +40,16 @@ pub(crate) fn check(
     let (from, until) = check_time(issuer, &claims, now, recorder)?;
 
     recorder.begin(Step::TokenUse);
-    issuer.profile.check_use(&claims)?;
+    issuer.profile.check_use(&claims, constraint.takes_dpop())?;
     recorder.pass(|| format!("an access token by the profile {}", issuer.profile.name()));
 
     recorder.begin(Step::Confirmation);
-    check_confirmation(&claims)?;
-    recorder.pass(|| "a bearer token, bound to nobody".to_owned());
+    let confirmation = constraint.confirmation(&claims)?;
+    recorder.pass(|| match &confirmation {
+        None => "a bearer token, bound to nobody".to_owned(),
+        Some(Confirmation::KeyThumbprint(_)) => "bound to a key".to_owned(),
+        Some(_) => "bound to a certificate".to_owned(),
+    });
 
     recorder.begin(Step::Subject);
     let roles = claims::roles(&claims, &issuer.roles_at)?;
@@ -58,9 +65,9 @@ pub(crate) fn check(
         Some(claim) => checked.with_tenant(claim)?,
         None => checked,
     };
-    let principal = checked.with_roles(roles).into_principal();
+    let principal = checked.with_roles(roles).with_confirmation(confirmation).into_principal();
     recorder.pass(|| "subject, client, scopes and roles have the right types".to_owned());
-    Ok(Accepted { principal, from, until })
+    Ok(Accepted { candidate: Candidate::new(principal), from, until })
 }
 
 /// Requires `iss` to be the configured string, byte for byte.
@@ -106,17 +113,4 @@ fn check_time(
     let from = claims::check_beginning(claims, leeway, now)?;
     recorder.pass(|| "already valid, and not issued in the future".to_owned());
     Ok((from, until))
-}
-
-/// Refuses tokens that are bound to a key or certificate: taken as bearer tokens they would be worth as much to a thief.
-fn check_confirmation(claims: &JsonObject) -> Result<(), Reject> {
-    let Some(confirmation) = claims.get("cnf") else { return Ok(()) };
-    if confirmation.kind() != JsonKind::Object {
-        return Err(Reject::Invalid(Claim::Confirmation));
-    }
-    // RFC 9449 §6 and RFC 8705 §3.1; other members (RFC 7800) are not understood.
-    if confirmation.member("jkt").is_some() || confirmation.member("x5t#S256").is_some() {
-        return Err(Reject::ProofRequired);
-    }
-    Err(Reject::Confirmation)
 }

@@ -5,11 +5,11 @@ use sekisho_core::{Refusal, Reject, UnixSeconds};
 use sekisho_jwks::{KeyQuery, KeySource};
 
 use crate::algorithms::AlgorithmSet;
+use crate::compact::{Compact, parse_object};
 use crate::header::{Header, normal_type};
-use crate::signature::{self, Checked, Compact};
+use crate::signature::{self, Checked};
 use crate::trace::Silent;
 use crate::verified::Verified;
-use crate::verifier::parse_claims;
 
 const DEFAULT_LONGEST: usize = 64 * 1024;
 
@@ -108,7 +108,7 @@ impl DocumentVerifier {
                 return Err(Reject::UnknownKey.into());
             }
         }
-        Ok(Verified::new(parse_claims(compact.payload)?))
+        Ok(Verified::new(parse_object(compact.payload)?))
     }
 }
 

@@ -5,7 +5,8 @@ use quick_cache::sync::Cache;
 use sekisho_core::Reject;
 use sekisho_core::json::{JsonKind, JsonObject};
 
-use crate::{Algorithm, base64};
+use crate::Algorithm;
+use crate::compact::parse_object;
 
 /// Bounds `kid`, in bytes.
 const LONGEST_KID: usize = 256;
@@ -29,8 +30,11 @@ pub(crate) struct Header {
 impl Header {
     /// Reads a protected header that is still encoded.
     pub(crate) fn parse(encoded: &str) -> Result<Self, Reject> {
-        let bytes = base64::decode(encoded).ok_or(Reject::Malformed)?;
-        let members = JsonObject::parse(bytes)?;
+        Self::read(&parse_object(encoded)?)
+    }
+
+    /// Reads the members of a protected header.
+    pub(crate) fn read(members: &JsonObject) -> Result<Self, Reject> {
         // RFC 7515 §4.1.11: no extension is understood here, so each `crit` is refused, well formed or not.
         // `b64` (RFC 7797) has no meaning without it, and would change what the signature covers.
         if members.get("crit").is_some() || members.get("b64").is_some() {
@@ -42,7 +46,7 @@ impl Header {
         }
         let name = members.get("alg").ok_or(Reject::Algorithm)?.as_str().ok_or(Reject::Algorithm)?;
         let algorithm = Algorithm::from_name(&name).ok_or(Reject::Algorithm)?;
-        Ok(Self { algorithm, kid: kid(&members)?, kind: kind(&members)? })
+        Ok(Self { algorithm, kid: kid(members)?, kind: kind(members)? })
     }
 }
 
@@ -110,6 +114,7 @@ impl fmt::Debug for HeaderMemo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base64;
 
     fn parse(json: &str) -> Result<Header, Reject> {
         Header::parse(&base64::encode(json.as_bytes()))

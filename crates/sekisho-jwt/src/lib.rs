@@ -3,10 +3,13 @@
 
 mod algorithms;
 mod base64;
+mod binding;
 mod builder;
 mod cache;
 mod claims;
+mod compact;
 mod document;
+mod dpop;
 mod header;
 #[cfg(feature = "interop-jsonwebtoken")]
 pub mod interop;
@@ -14,19 +17,24 @@ mod issuer;
 #[cfg(feature = "jwe")]
 mod jwe;
 mod profile;
+mod replay;
 mod signature;
 mod signer;
 mod statement;
+mod sync;
 mod trace;
 mod verified;
 mod verifier;
 
+pub use binding::SenderConstraint;
 pub use builder::{Jwt, JwtBuilder, JwtIssuer, JwtStart};
 pub use cache::CacheLimits;
 pub use document::DocumentVerifier;
+pub use dpop::{Dpop, NonceKeys};
 #[cfg(feature = "jwe")]
 pub use jwe::{ContentEncryption, DecryptionKey, KeyManagement, encrypt};
 pub use profile::{CustomProfile, Profile};
+pub use replay::MemoryReplayGuard;
 pub use sekisho_core::{Claim, ConfigError, Failure, Principal, Refusal, Reject, UnixSeconds};
 pub use sekisho_jwks as jwks;
 pub use sekisho_jwks::{Algorithm, Backend};

@@ -176,18 +176,22 @@ impl Profile {
     }
 
     /// Refuses tokens that were made for another use, by what their claims say; the claims come from a proved origin.
+    /// `takes_dpop` tells that tokens bound to a key are taken.
     ///
     /// # Errors
     /// - [`Reject::TokenUse`]: an ID, refresh or logout token.
-    /// - [`Reject::ProofRequired`]: marked as a DPoP token.
+    /// - [`Reject::ProofRequired`]: marked as a DPoP token, and none is taken.
     /// - [`Reject::Missing`], [`Reject::Invalid`]: a claim that the profile requires.
-    pub fn check_use(&self, claims: &JsonObject) -> Result<(), Reject> {
+    pub fn check_use(&self, claims: &JsonObject, takes_dpop: bool) -> Result<(), Reject> {
         if !self.any_use {
-            refuse_other_uses(claims)?;
+            refuse_other_uses(claims, takes_dpop)?;
         }
         let says = |name: &str| claims.get(name).and_then(|value| value.as_str()).filter(|text| !text.is_empty());
         match self.flavour {
-            Flavour::Keycloak if says("typ").is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) => {
+            // `DPoP` that came this far is taken.
+            Flavour::Keycloak
+                if says("typ").is_some_and(|kind| !["bearer", "dpop"].iter().any(|k| kind.eq_ignore_ascii_case(k))) =>
+            {
                 return Err(Reject::TokenUse);
             }
             // ID tokens of Entra carry neither.
@@ -213,7 +217,7 @@ impl Profile {
 }
 
 /// Refuses, for every issuer, what marks an ID, refresh or logout token.
-fn refuse_other_uses(claims: &JsonObject) -> Result<(), Reject> {
+fn refuse_other_uses(claims: &JsonObject, takes_dpop: bool) -> Result<(), Reject> {
     let has = |name: &str| claims.get(name).is_some();
     // Hashes of a code, an access token or a state stand in ID tokens only (OpenID Connect Core §3.1.3.6, §3.3.2.11);
     // `events` in logout tokens and security events (Back-Channel Logout §2.4, RFC 8417 §2.2).
@@ -235,7 +239,14 @@ fn refuse_other_uses(claims: &JsonObject) -> Result<(), Reject> {
     let is_marked_access = match claims.get("typ").map(|kind| kind.as_str().map(|text| text.to_ascii_lowercase())) {
         None => token_use.is_some(),
         Some(Some(kind)) if matches!(kind.as_str(), "bearer" | "jwt" | "at+jwt" | "access") => true,
-        Some(Some(kind)) if kind == "dpop" => return Err(Reject::ProofRequired),
+        // An access token that is bound to a key; whether it says so itself is checked with `cnf`, and a mark alone binds nothing.
+        Some(Some(kind)) if kind == "dpop" => {
+            let is_bound = claims.get("cnf").is_some_and(|cnf| cnf.member("jkt").is_some());
+            if !(takes_dpop && is_bound) {
+                return Err(Reject::ProofRequired);
+            }
+            true
+        }
         Some(_) => return Err(Reject::TokenUse),
     };
     // `nonce` is the ID token's; issuers that repeat it in access tokens also write the scopes there, or mark them.
@@ -393,47 +404,47 @@ mod tests {
             r#"{"events":{"http://schemas.openid.net/event/backchannel-logout":{}}}"#,
         ] {
             for profile in &profiles {
-                assert_eq!(profile.check_use(&claims(json)), Err(Reject::TokenUse), "{json}");
+                assert_eq!(profile.check_use(&claims(json), false), Err(Reject::TokenUse), "{json}");
             }
         }
     }
 
     #[test]
     fn entra_wants_a_mark_that_id_tokens_lack() {
-        assert_eq!(Profile::entra().check_use(&claims(r#"{"roles":["a"]}"#)), Err(Reject::TokenUse));
-        assert_eq!(Profile::entra().check_use(&claims(r#"{"appid":null,"azp":""}"#)), Err(Reject::TokenUse));
-        assert_eq!(Profile::entra().check_use(&claims(r#"{"azp":"c"}"#)), Ok(()));
-        assert_eq!(Profile::entra().check_use(&claims(r#"{"appid":"c"}"#)), Ok(()));
+        assert_eq!(Profile::entra().check_use(&claims(r#"{"roles":["a"]}"#), false), Err(Reject::TokenUse));
+        assert_eq!(Profile::entra().check_use(&claims(r#"{"appid":null,"azp":""}"#), false), Err(Reject::TokenUse));
+        assert_eq!(Profile::entra().check_use(&claims(r#"{"azp":"c"}"#), false), Ok(()));
+        assert_eq!(Profile::entra().check_use(&claims(r#"{"appid":"c"}"#), false), Ok(()));
     }
 
     #[test]
     fn a_nonce_is_no_mark_in_a_token_that_is_marked_as_access() {
-        assert_eq!(Profile::keycloak().check_use(&claims(r#"{"typ":"Bearer","nonce":"n"}"#)), Ok(()));
-        assert_eq!(Profile::compatible().check_use(&claims(r#"{"nonce":"n","scope":"openid"}"#)), Ok(()));
-        assert_eq!(Profile::keycloak().check_use(&claims(r#"{"typ":"access"}"#)), Err(Reject::TokenUse));
+        assert_eq!(Profile::keycloak().check_use(&claims(r#"{"typ":"Bearer","nonce":"n"}"#), false), Ok(()));
+        assert_eq!(Profile::compatible().check_use(&claims(r#"{"nonce":"n","scope":"openid"}"#), false), Ok(()));
+        assert_eq!(Profile::keycloak().check_use(&claims(r#"{"typ":"access"}"#), false), Err(Reject::TokenUse));
     }
 
     #[test]
     fn a_required_claim_that_is_null_is_missing() {
         let profile = Profile::custom().with_absent_type().with_required("dept").build();
-        assert_eq!(profile.check_use(&claims(r#"{"dept":null}"#)), Err(Reject::Missing(Claim::Custom)));
-        assert_eq!(profile.check_use(&claims(r#"{"dept":"x"}"#)), Ok(()));
+        assert_eq!(profile.check_use(&claims(r#"{"dept":null}"#), false), Err(Reject::Missing(Claim::Custom)));
+        assert_eq!(profile.check_use(&claims(r#"{"dept":"x"}"#), false), Ok(()));
     }
 
     #[test]
     fn cognito_wants_its_own_mark() {
-        assert_eq!(Profile::cognito().check_use(&claims("{}")), Err(Reject::TokenUse));
-        assert_eq!(Profile::cognito().check_use(&claims(r#"{"token_use":"access"}"#)), Ok(()));
+        assert_eq!(Profile::cognito().check_use(&claims("{}"), false), Err(Reject::TokenUse));
+        assert_eq!(Profile::cognito().check_use(&claims(r#"{"token_use":"access"}"#), false), Ok(()));
     }
 
     #[test]
     fn rfc9068_wants_its_claims() {
         assert_eq!(
-            Profile::rfc9068().check_use(&claims(r#"{"iat":1,"jti":"j"}"#)),
+            Profile::rfc9068().check_use(&claims(r#"{"iat":1,"jti":"j"}"#), false),
             Err(Reject::Missing(Claim::Client))
         );
         assert_eq!(
-            Profile::rfc9068().check_use(&claims(r#"{"client_id":"c","iat":1,"jti":1}"#)),
+            Profile::rfc9068().check_use(&claims(r#"{"client_id":"c","iat":1,"jti":1}"#), false),
             Err(Reject::Invalid(Claim::TokenId))
         );
     }
@@ -443,9 +454,9 @@ mod tests {
         let header = |kind: &str| Header { algorithm: crate::Algorithm::Rs256, kid: None, kind: Some(kind.into()) };
         let lax = Profile::custom().with_any_type().with_any_use().build();
         assert_eq!(lax.check_type(&header("anything")), Ok(()));
-        assert_eq!(lax.check_use(&claims(r#"{"at_hash":"x","nonce":"n","token_use":"id"}"#)), Ok(()));
+        assert_eq!(lax.check_use(&claims(r#"{"at_hash":"x","nonce":"n","token_use":"id"}"#), false), Ok(()));
         let any_type = Profile::custom().with_any_type().build();
-        assert_eq!(any_type.check_use(&claims(r#"{"at_hash":"x"}"#)), Err(Reject::TokenUse));
+        assert_eq!(any_type.check_use(&claims(r#"{"at_hash":"x"}"#), false), Err(Reject::TokenUse));
         assert!(!any_type.requires_key_id() && !any_type.audience_may_be_client());
     }
 

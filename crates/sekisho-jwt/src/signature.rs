@@ -6,36 +6,9 @@ use sekisho_core::{Refusal, Reject, UnixSeconds};
 use sekisho_jwks::{KeyLife, KeyLookup, KeyQuery, KeySource};
 
 use crate::base64::{self, LONGEST_SIGNATURE};
+use crate::compact::Compact;
 use crate::header::Header;
 use crate::trace::{Recorder, Step};
-
-/// Is a compact JWS taken apart, nothing decoded yet.
-pub(crate) struct Compact<'a> {
-    pub(crate) header: &'a str,
-    pub(crate) payload: &'a str,
-    pub(crate) signature: &'a str,
-    pub(crate) signing_input: &'a str,
-}
-
-impl<'a> Compact<'a> {
-    /// Splits at exactly two dots; no part may be empty.
-    pub(crate) fn split(token: &'a str) -> Result<Self, Reject> {
-        let mut dots = memchr::memchr_iter(b'.', token.as_bytes());
-        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
-            return Err(Reject::Malformed);
-        };
-        let (header, payload) = (token.get(..first), token.get(first + 1..second));
-        let signature = token.get(second + 1..);
-        let (Some(header), Some(payload), Some(signature)) = (header, payload, signature) else {
-            return Err(Reject::Malformed);
-        };
-        if header.is_empty() || payload.is_empty() || signature.is_empty() {
-            return Err(Reject::Malformed);
-        }
-        let signing_input = token.get(..second).ok_or(Reject::Malformed)?;
-        Ok(Self { header, payload, signature, signing_input })
-    }
-}
 
 /// Is what became of a signature that was not refused.
 pub(crate) enum Checked {

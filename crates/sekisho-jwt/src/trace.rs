@@ -38,6 +38,8 @@ pub enum Step {
     Confirmation,
     /// `sub`, client, scopes, roles, tenant.
     Subject,
+    /// The proof of possession, where bound tokens are taken.
+    Proof,
     /// That it was not withdrawn.
     Revocation,
 }
@@ -62,6 +64,7 @@ impl Step {
             Self::TokenUse => "token use",
             Self::Confirmation => "confirmation",
             Self::Subject => "subject",
+            Self::Proof => "proof",
             Self::Revocation => "revocation",
         }
     }

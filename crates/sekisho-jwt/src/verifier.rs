@@ -3,21 +3,23 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sekisho_core::json::JsonObject;
 use sekisho_core::{
-    Authenticate, Credential, CredentialKind, Principal, Refusal, Reject, RevocationCheck, UnixSeconds,
+    AcceptedProofs, Authenticate, Confirmation, Credential, CredentialKind, Principal, Refusal, Reject,
+    RevocationCheck, UnixSeconds,
 };
 use sekisho_jwks::{KeyHealth, KeyLookup, KeyQuery};
 use serde::de::DeserializeOwned;
 
+use crate::binding::Candidate;
 use crate::cache::TokenCache;
 use crate::claims::Accepted;
+use crate::compact::{Compact, parse_object};
 use crate::header::{Header, HeaderMemo};
 use crate::issuer::Issuer;
-use crate::signature::{self, Checked, Compact};
+use crate::signature::{self, Checked};
 use crate::trace::{Recorder, Silent, Step, Trace, Written, shown};
 use crate::verified::{Claims, Verified};
-use crate::{base64, claims};
+use crate::{SenderConstraint, claims};
 
 /// Verifies JWT access tokens of the issuers it was built for. Made by [`Jwt::issuer`](crate::Jwt::issuer).
 ///
@@ -31,6 +33,7 @@ pub(crate) struct Parts {
     pub(crate) headers: HeaderMemo,
     pub(crate) cache: Option<TokenCache>,
     pub(crate) revocation: Option<Arc<dyn RevocationCheck>>,
+    pub(crate) constraint: SenderConstraint,
     #[cfg(feature = "jwe")]
     pub(crate) decryption: Vec<crate::jwe::DecryptionKey>,
 }
@@ -52,9 +55,9 @@ impl Issuers {
     }
 }
 
-/// Is what one pass over a token came to.
+/// Is what one pass over a token came to. Whether its sender may send it, and whether it was withdrawn, is asked then.
 enum Pass {
-    Done(Result<Principal, Refusal>),
+    Done(Result<Candidate, Refusal>),
     /// The key is not in memory; the source of this issuer may fetch it.
     FetchNeeded {
         issuer: Arc<str>,
@@ -90,13 +93,11 @@ impl Verifier {
     /// - [`Reject::Issuer`], [`Reject::Audience`].
     /// - [`Reject::Expired`], [`Reject::NotYetValid`], [`Reject::IssuedInFuture`].
     /// - [`Reject::TokenUse`]: an ID, refresh or logout token.
-    /// - [`Reject::ProofRequired`], [`Reject::Confirmation`]: bound to a key or certificate.
+    /// - [`Reject::ProofRequired`], [`Reject::Confirmation`]: bound to a key or certificate. Here a token comes alone, so it is
+    ///   refused also where bound tokens are taken: those go through a checkpoint, or [`Authenticate`].
     /// - [`Reject::Revoked`]; [`Refusal::Failure`] when revocation cannot be told.
     pub async fn verify(&self, token: &str, now: UnixSeconds) -> Result<Verified<Principal>, Refusal> {
-        if let Some(principal) = self.cached(token, now) {
-            return self.check_revocation(principal, now, &mut Silent).map(Verified::new);
-        }
-        self.verify_uncached(token, now, &mut Silent).await.map(Verified::new)
+        self.verify_credential(Credential::bearer(token), now).await.map(Verified::new)
     }
 
     /// Verifies from memory alone: `None` means that keys would have to be fetched first.
@@ -107,13 +108,7 @@ impl Verifier {
     /// As for [`verify`](Self::verify).
     #[must_use]
     pub fn verify_now(&self, token: &str, now: UnixSeconds) -> Option<Result<Verified<Principal>, Refusal>> {
-        if let Some(principal) = self.cached(token, now) {
-            return Some(self.check_revocation(principal, now, &mut Silent).map(Verified::new));
-        }
-        match self.pass(token, now, None, &mut Silent) {
-            Pass::Done(result) => Some(result.map(Verified::new)),
-            Pass::FetchNeeded { .. } => None,
-        }
+        Some(self.verify_credential_now(Credential::bearer(token), now)?.map(Verified::new))
     }
 
     /// Verifies a token and reads its claims as a type of the caller's.
@@ -130,8 +125,16 @@ impl Verifier {
 
     /// Verifies a token and tells how each step went. It neither asks nor fills the cache.
     pub async fn explain(&self, token: &str, now: UnixSeconds) -> Trace {
+        self.explain_credential(Credential::bearer(token), now).await
+    }
+
+    /// Explains, as [`explain`](Self::explain) does, a token together with the proof of possession that came with it: see
+    /// [`Credential::with_presentation`]. Whether the proof was used before is neither asked nor remembered.
+    pub async fn explain_credential(&self, credential: Credential<'_>, now: UnixSeconds) -> Trace {
         let mut written = Written::default();
-        let result = self.verify_uncached(token, now, &mut written).await;
+        let result = self.candidate(credential.expose(), now, &mut written).await;
+        let result = result.and_then(|candidate| self.explain_proof(candidate, credential, now, &mut written));
+        let result = result.and_then(|principal| self.check_revocation(principal, now, &mut written));
         written.finish(result)
     }
 
@@ -147,16 +150,72 @@ impl Verifier {
         self.0.cache.as_ref().map_or(0, TokenCache::len)
     }
 
-    fn cached(&self, token: &str, now: UnixSeconds) -> Option<Principal> {
+    /// Takes a credential with whatever the request showed beside it through all steps.
+    async fn verify_credential(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
+        let token = credential.expose();
+        let candidate = match self.cached(token, now) {
+            Some(candidate) => candidate,
+            None => self.candidate(token, now, &mut Silent).await?,
+        };
+        let principal = candidate.prove(&self.0.constraint, credential, now).await?;
+        self.check_revocation(principal, now, &mut Silent)
+    }
+
+    /// As [`verify_credential`](Self::verify_credential), from memory alone.
+    fn verify_credential_now(
+        &self,
+        credential: Credential<'_>,
+        now: UnixSeconds,
+    ) -> Option<Result<Principal, Refusal>> {
+        let token = credential.expose();
+        let candidate = match self.cached(token, now) {
+            Some(candidate) => candidate,
+            None => match self.pass(token, now, None, &mut Silent) {
+                Pass::Done(Ok(candidate)) => candidate,
+                Pass::Done(Err(refusal)) => return Some(Err(refusal)),
+                Pass::FetchNeeded { .. } => return None,
+            },
+        };
+        match candidate.prove_now(&self.0.constraint, credential, now)? {
+            Ok(principal) => Some(self.check_revocation(principal, now, &mut Silent)),
+            Err(refusal) => Some(Err(refusal)),
+        }
+    }
+
+    fn explain_proof(
+        &self,
+        candidate: Candidate,
+        credential: Credential<'_>,
+        now: UnixSeconds,
+        recorder: &mut impl Recorder,
+    ) -> Result<Principal, Refusal> {
+        let constraint = &self.0.constraint;
+        if constraint.accepted_proofs() == AcceptedProofs::none() {
+            return Ok(candidate.examine(constraint, credential, now)?);
+        }
+        recorder.begin(Step::Proof);
+        let principal = candidate.examine(constraint, credential, now)?;
+        recorder.pass(|| match principal.confirmation() {
+            None => "none is due".to_owned(),
+            Some(Confirmation::KeyThumbprint(_)) => {
+                "the proof holds; whether it was used before is not asked".to_owned()
+            }
+            Some(_) => "the certificate is the one".to_owned(),
+        });
+        Ok(principal)
+    }
+
+    fn cached(&self, token: &str, now: UnixSeconds) -> Option<Candidate> {
         self.0.cache.as_ref()?.get(token, now)
     }
 
-    async fn verify_uncached<R: Recorder + Send>(
+    /// Takes a token through all steps of its own, waiting for a fetch of keys where one is due.
+    async fn candidate<R: Recorder + Send>(
         &self,
         token: &str,
         now: UnixSeconds,
         recorder: &mut R,
-    ) -> Result<Principal, Refusal> {
+    ) -> Result<Candidate, Refusal> {
         let (issuer, header) = match self.pass(token, now, None, recorder) {
             Pass::Done(result) => return result,
             Pass::FetchNeeded { issuer, header } => (issuer, header),
@@ -175,20 +234,20 @@ impl Verifier {
 
     fn pass(&self, token: &str, now: UnixSeconds, fetched: Option<KeyLookup>, recorder: &mut impl Recorder) -> Pass {
         match self.try_pass(token, now, fetched, recorder) {
-            Ok(Ok(principal)) => Pass::Done(self.check_revocation(principal, now, recorder)),
+            Ok(Ok(candidate)) => Pass::Done(Ok(candidate)),
             Ok(Err(pass)) => pass,
             Err(refusal) => Pass::Done(Err(refusal)),
         }
     }
 
-    /// Takes all steps but revocation. The inner error is [`Pass::FetchNeeded`].
+    /// Takes all steps of the token itself. The inner error is [`Pass::FetchNeeded`].
     fn try_pass<R: Recorder>(
         &self,
         token: &str,
         now: UnixSeconds,
         fetched: Option<KeyLookup>,
         recorder: &mut R,
-    ) -> Result<Result<Principal, Pass>, Refusal> {
+    ) -> Result<Result<Candidate, Pass>, Refusal> {
         let parts = &*self.0;
         recorder.restart();
         recorder.begin(Step::Form);
@@ -201,9 +260,9 @@ impl Verifier {
         let token = match &opened {
             Some(signed) => {
                 if R::FILLS_CACHE
-                    && let Some(principal) = self.cached(signed, now)
+                    && let Some(candidate) = self.cached(signed, now)
                 {
-                    return Ok(Ok(principal));
+                    return Ok(Ok(candidate));
                 }
                 signed.as_str()
             }
@@ -225,7 +284,7 @@ impl Verifier {
             Issuers::One(issuer) => (&**issuer, None),
             Issuers::Many(issuers) => {
                 recorder.begin(Step::Issuer);
-                let claims = parse_claims(payload)?;
+                let claims = parse_object(payload)?;
                 let name = claims::issuer_claim(&claims)?;
                 let issuer = issuers.get(&*name).ok_or(Reject::Issuer)?;
                 recorder.pass(|| format!("says it is from {}, one of the {} trusted", issuer.name, issuers.len()));
@@ -261,18 +320,18 @@ impl Verifier {
         recorder.begin(Step::Claims);
         let claims = match peeked {
             Some(claims) => claims,
-            None => parse_claims(payload)?,
+            None => parse_object(payload)?,
         };
         recorder.pass(|| format!("strict JSON with {} members", claims.len()));
 
-        let accepted = claims::check(issuer, claims, now, recorder)?;
+        let accepted = claims::check(issuer, &parts.constraint, claims, now, recorder)?;
         if R::FILLS_CACHE
             && let Some(cache) = &parts.cache
         {
             cache.insert(token, &accepted, &life);
         }
-        let Accepted { principal, .. } = accepted;
-        Ok(Ok(principal))
+        let Accepted { candidate, .. } = accepted;
+        Ok(Ok(candidate))
     }
 
     /// Asks for each token, also for one that the cache answered.
@@ -301,9 +360,10 @@ impl fmt::Debug for Verifier {
 
 #[async_trait]
 impl Authenticate for Verifier {
-    /// Recognizes whatever looks like a compact JWS, or a JWE if keys for it were given; DPoP is not taken.
+    /// Recognizes whatever looks like a compact JWS, or a JWE if keys for it were given; under the scheme `DPoP` if
+    /// [that is taken](crate::JwtBuilder::with_dpop).
     fn recognizes(&self, credential: Credential<'_>) -> bool {
-        if credential.kind() == CredentialKind::Dpop {
+        if credential.kind() == CredentialKind::Dpop && !self.0.constraint.takes_dpop() {
             return false;
         }
         let token = credential.expose();
@@ -322,17 +382,20 @@ impl Authenticate for Verifier {
     }
 
     fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
-        self.verify_now(credential.expose(), now).map(|result| result.map(Verified::into_inner))
+        self.verify_credential_now(credential, now)
     }
 
     async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
-        self.verify(credential.expose(), now).await.map(Verified::into_inner)
+        self.verify_credential(credential, now).await
     }
-}
 
-pub(crate) fn parse_claims(payload: &str) -> Result<JsonObject, Reject> {
-    let bytes = base64::decode(payload).ok_or(Reject::Malformed)?;
-    Ok(JsonObject::parse(bytes)?)
+    fn accepted_proofs(&self) -> AcceptedProofs {
+        self.0.constraint.accepted_proofs()
+    }
+
+    fn proof_nonce(&self, now: UnixSeconds) -> Option<String> {
+        self.0.constraint.nonce(now)
+    }
 }
 
 fn describe(header: &Header) -> String {

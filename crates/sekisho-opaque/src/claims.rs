@@ -96,7 +96,7 @@ impl Rules {
         let until = claims::check_expiry(&claims, self.leeway, now)?;
         let from = claims::check_beginning(&claims, self.leeway, now)?;
         check_token_type(&claims)?;
-        self.profile.check_use(&claims)?;
+        self.profile.check_use(&claims, false)?;
         check_confirmation(&claims)?;
         let roles = claims::roles(&claims, &self.roles_at)?;
         let checked = if self.client_as_subject {

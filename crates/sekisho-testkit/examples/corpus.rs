@@ -7,7 +7,7 @@
 //! When the folder of published vectors is there, which `SEKISHO_VECTORS` names (default `../shared/vectors` beside the workspace), the
 //! providers' key sets and discovery documents and the corpora of jwt_verify_lib and mod_auth_openidc are put beside them.
 //!
-//! The folders are `token`, `authorization`, `cookie`, `header` and `claims` (decoded), `jwk_set` and `discovery`. Issuer
+//! The folders are `token`, `authorization`, `cookie`, `header` and `claims` (decoded), `jwk_set`, `discovery` and `dpop`. Issuer
 //! `https://id.example`, audience `orders`, all at 1,800,000,000 s.
 #![expect(clippy::print_stdout, reason = "a program that people run")]
 
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use base64_simd::URL_SAFE_NO_PAD as BASE64;
 use sekisho_core::UnixSeconds;
-use sekisho_testkit::{HostileContext, Issuer, honest_tokens, hostile_tokens};
+use sekisho_testkit::{HostileContext, Issuer, honest_tokens, hostile_proofs, hostile_tokens};
 
 /// Longer tokens only slow a fuzzer down.
 const LONGEST: usize = 16_384;
@@ -50,6 +50,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         if let Some(Some(claims)) = parts.next() {
             put("claims", &name, &claims)?;
         }
+    }
+    let proofs = hostile_proofs(&issuer, "orders", "GET", "https://api.example/orders");
+    for (number, hostile) in proofs.iter().enumerate() {
+        put("dpop", &format!("seed-{number:03}"), hostile.proofs.join("\0").as_bytes())?;
+    }
+    for (name, certificate) in [
+        ("rfc9440", ":YWJjZA==:"),
+        ("pem", "-----BEGIN%20CERTIFICATE-----%0AYWJjZA%3D%3D%0A-----END%20CERTIFICATE-----%0A"),
+        ("url", "https://api.example:443/x/../%6frders?x#y"),
+    ] {
+        put("dpop", &format!("seed-{name}"), certificate.as_bytes())?;
     }
     let keys = issuer.key_set();
     put("jwk_set", "seed-keys", keys.as_bytes())?;

@@ -7,6 +7,7 @@ use crate::{FixedClock, HostileContext, Issuer, TokenBuilder};
 
 mod client;
 mod credentials;
+mod dpop;
 mod expected;
 mod rules;
 mod surroundings;
@@ -69,6 +70,7 @@ pub struct HttpSuite {
     issuer: Issuer,
     clock: Option<FixedClock>,
     cold: Option<(String, Issuer)>,
+    dpop: Option<String>,
 }
 
 impl HttpSuite {
@@ -91,10 +93,13 @@ impl HttpSuite {
     /// The path at which the metadata document is served.
     pub const METADATA_PATH: &'static str = "/.well-known/oauth-protected-resource/orders";
 
+    /// The URL under which clients call the service that takes DPoP.
+    pub const PUBLIC_URL: &'static str = "https://api.example";
+
     /// Prepares the suite for a service at `base_url`, such as `http://127.0.0.1:8080`, that trusts `issuer`.
     #[must_use]
     pub fn new(base_url: impl Into<String>, issuer: &Issuer) -> Self {
-        Self { base_url: base_url.into(), issuer: issuer.clone(), clock: None, cold: None }
+        Self { base_url: base_url.into(), issuer: issuer.clone(), clock: None, cold: None, dpop: None }
     }
 
     /// Adds checks of what time does to a token that was good; `clock` is the one that issuer and service read. It is
@@ -109,6 +114,14 @@ impl HttpSuite {
     #[must_use]
     pub fn with_cold_service(mut self, base_url: impl Into<String>, issuer: &Issuer) -> Self {
         self.cold = Some((base_url.into(), issuer.clone()));
+        self
+    }
+
+    /// Adds checks of a second service of the same make, which takes DPoP proofs by ES256 and maybe more beside bearer
+    /// tokens, without nonces, under the public URL [`PUBLIC_URL`](Self::PUBLIC_URL).
+    #[must_use]
+    pub fn with_dpop_service(mut self, base_url: impl Into<String>) -> Self {
+        self.dpop = Some(base_url.into());
         self
     }
 
@@ -130,6 +143,9 @@ impl HttpSuite {
         tokens::check(&mut trial).await;
         if let Some((base_url, issuer)) = &self.cold {
             surroundings::check_cold(&mut trial, base_url, issuer).await;
+        }
+        if let Some(base_url) = &self.dpop {
+            dpop::check(&mut trial, base_url).await;
         }
         if let Some(clock) = &self.clock {
             tokens::check_time(&mut trial, clock).await;

@@ -273,7 +273,7 @@ fn expect_key(made: Result<SigningKey, sekisho_jwks::KeyError>) -> SigningKey {
     made.unwrap_or_else(|error| panic!("no key: {error}"))
 }
 
-const fn default_backend() -> Backend {
+pub(crate) const fn default_backend() -> Backend {
     #[cfg(feature = "aws-lc-rs")]
     return Backend::aws_lc();
     #[cfg(not(feature = "aws-lc-rs"))]

@@ -4,8 +4,8 @@ use sekisho_core::UnixSeconds;
 use sekisho_jwks::{Algorithm, SigningKey};
 use serde_json::{Map, Value};
 
-use crate::Issuer;
 use crate::forge::{base64url, compact};
+use crate::{DpopKey, Issuer};
 
 /// Writes one token of an [`Issuer`], honest until told otherwise.
 ///
@@ -52,6 +52,17 @@ impl TokenBuilder {
     /// Sets `scope`: scopes separated by spaces.
     pub fn scope(self, scope: &str) -> Self {
         self.claim("scope", scope)
+    }
+
+    /// Binds it to the key of a client: `cnf` with `jkt` ([RFC 9449 §6](https://www.rfc-editor.org/rfc/rfc9449#section-6)).
+    pub fn bound_to(self, key: &DpopKey) -> Self {
+        self.claim("cnf", crate::dpop::bound_to(key))
+    }
+
+    /// Binds it to a client certificate, given as DER: `cnf` with `x5t#S256`
+    /// ([RFC 8705 §3.1](https://www.rfc-editor.org/rfc/rfc8705#section-3.1)).
+    pub fn bound_to_certificate(self, der: &[u8]) -> Self {
+        self.claim("cnf", serde_json::json!({ "x5t#S256": base64url(crate::crypto::sha256(der)) }))
     }
 
     /// Adds or replaces a claim.

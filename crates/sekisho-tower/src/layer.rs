@@ -1,13 +1,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use http::{Extensions, Uri};
 use sekisho_core::Requirement;
 use sekisho_http::{Checkpoint, Presence};
 use tower_layer::Layer;
 
+use crate::around::{ReadAround, of_extensions};
 use crate::body::{Kept, Wrapped};
-use crate::service::{CheckpointService, RequireService, WholeUri};
+use crate::service::{CheckpointService, RequireService};
 
 /// Makes tower layers of a checkpoint.
 pub trait CheckpointExt {
@@ -49,7 +49,7 @@ pub struct CheckpointLayer<Body = Wrapped> {
     checkpoint: Checkpoint,
     presence: Presence,
     answers_grpc: bool,
-    whole_uri: WholeUri,
+    around: ReadAround,
     body: PhantomData<fn() -> Body>,
 }
 
@@ -57,14 +57,14 @@ impl CheckpointLayer {
     /// Makes the layer; [`CheckpointExt`] is shorter.
     #[must_use]
     pub const fn new(checkpoint: Checkpoint, presence: Presence) -> Self {
-        Self { checkpoint, presence, answers_grpc: false, whole_uri: |_| None, body: PhantomData }
+        Self { checkpoint, presence, answers_grpc: false, around: of_extensions, body: PhantomData }
     }
 
     /// Leaves the body type of the response as it is, for services whose body is `From<Bytes>`.
     #[must_use]
     pub fn keeping_body(self) -> CheckpointLayer<Kept> {
-        let Self { checkpoint, presence, answers_grpc, whole_uri, body: _ } = self;
-        CheckpointLayer { checkpoint, presence, answers_grpc, whole_uri, body: PhantomData }
+        let Self { checkpoint, presence, answers_grpc, around, body: _ } = self;
+        CheckpointLayer { checkpoint, presence, answers_grpc, around, body: PhantomData }
     }
 
     /// Refuses gRPC calls in gRPC's terms: HTTP 200 with `grpc-status` in the headers, and no body. Default: every refusal
@@ -76,12 +76,13 @@ impl CheckpointLayer {
     pub fn answering_grpc(self) -> Self {
         Self { answers_grpc: true, ..self }
     }
+}
 
-    /// Finds the URI as the server got it in the request's extensions, where the framework takes the beginning off for
-    /// nested routers. Public routes are compared with its path. Default: the request's own URI. For authors of adapters.
+impl<Body> CheckpointLayer<Body> {
+    /// Reads in another way what a framework knows of a request, for adapters. Default: [`Around::of_extensions`](crate::Around::of_extensions).
     #[must_use]
-    pub fn with_whole_uri(self, find: fn(&Extensions) -> Option<&Uri>) -> Self {
-        Self { whole_uri: find, ..self }
+    pub fn reading(self, around: ReadAround) -> Self {
+        Self { around, ..self }
     }
 }
 
@@ -89,16 +90,16 @@ impl<S, Body> Layer<S> for CheckpointLayer<Body> {
     type Service = CheckpointService<S, Body>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let Self { checkpoint, presence, answers_grpc, whole_uri, body } = self.clone();
-        CheckpointService { inner, checkpoint, presence, answers_grpc, whole_uri, body }
+        let Self { checkpoint, presence, answers_grpc, around, body } = self.clone();
+        CheckpointService { inner, checkpoint, presence, answers_grpc, around, body }
     }
 }
 
 impl<Body> Clone for CheckpointLayer<Body> {
     fn clone(&self) -> Self {
-        let Self { checkpoint, presence, answers_grpc, whole_uri, body } = self;
-        let (presence, answers_grpc, whole_uri, body) = (*presence, *answers_grpc, *whole_uri, *body);
-        Self { checkpoint: checkpoint.clone(), presence, answers_grpc, whole_uri, body }
+        let Self { checkpoint, presence, answers_grpc, around, body } = self;
+        let checkpoint = checkpoint.clone();
+        Self { checkpoint, presence: *presence, answers_grpc: *answers_grpc, around: *around, body: *body }
     }
 }
 

@@ -1,12 +1,14 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod around;
 mod body;
 mod error;
 mod future;
 mod layer;
 mod service;
 
+pub use around::{Around, ReadAround};
 pub use body::{CheckpointBody, Kept, RefusalBody, Wrapped};
 pub use error::response;
 pub use future::ResponseFuture;

@@ -1,13 +1,15 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 
-use http::{Extensions, Request, Response, Uri};
+use http::{Request, Response};
 use sekisho_core::Requirement;
-use sekisho_http::{Checkpoint, Inspection, Passage, Presence, RequestHead, is_grpc_call};
+use sekisho_http::{Checkpoint, ClientCertificate, Inspection, Passage, Presence, RequestHead, is_grpc_call};
 use tower_service::Service;
 
+use crate::around::{Around, ReadAround, of_extensions};
 use crate::body::RefusalBody;
 use crate::future::ResponseFuture;
 
@@ -17,12 +19,9 @@ pub struct CheckpointService<S, Body> {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) presence: Presence,
     pub(crate) answers_grpc: bool,
-    pub(crate) whole_uri: WholeUri,
+    pub(crate) around: ReadAround,
     pub(crate) body: PhantomData<fn() -> Body>,
 }
-
-/// Finds the URI as the server got it, where a framework keeps it beside the one that it has shortened.
-pub(crate) type WholeUri = fn(&Extensions) -> Option<&Uri>;
 
 impl<S, Body, ReqBody, ResBody> Service<Request<ReqBody>> for CheckpointService<S, Body>
 where
@@ -38,7 +37,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        match self.checkpoint.inspect(&Head { request: &request, whole_uri: self.whole_uri }, self.presence) {
+        match self.checkpoint.inspect(&Head { request: &request, around: self.around }, self.presence) {
             Inspection::Pass(passage) => {
                 request.extensions_mut().insert(passage);
                 ResponseFuture::inner(self.inner.call(request))
@@ -58,16 +57,15 @@ where
 impl<S, Body> CheckpointService<S, Body> {
     /// Tells whether this request is refused in gRPC's terms.
     fn is_grpc<B>(&self, request: &Request<B>) -> bool {
-        self.answers_grpc && is_grpc_call(&Head { request, whole_uri: self.whole_uri })
+        self.answers_grpc && is_grpc_call(&Head { request, around: self.around })
     }
 }
 
 impl<S: Clone, Body> Clone for CheckpointService<S, Body> {
     fn clone(&self) -> Self {
-        let Self { inner, checkpoint, presence, answers_grpc, whole_uri, body } = self;
+        let Self { inner, checkpoint, presence, answers_grpc, around, body } = self;
         let (inner, checkpoint) = (inner.clone(), checkpoint.clone());
-        let (presence, answers_grpc, whole_uri, body) = (*presence, *answers_grpc, *whole_uri, *body);
-        Self { inner, checkpoint, presence, answers_grpc, whole_uri, body }
+        Self { inner, checkpoint, presence: *presence, answers_grpc: *answers_grpc, around: *around, body: *body }
     }
 }
 
@@ -100,7 +98,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let head = Head { request: &request, whole_uri: |_| None };
+        let head = Head { request: &request, around: of_extensions };
         match self.checkpoint.check_passage(request.extensions().get::<Passage>(), &self.rule, &head) {
             Ok(()) => ResponseFuture::inner(self.inner.call(request)),
             Err(answer) => ResponseFuture::refused(answer, self.answers_grpc && is_grpc_call(&head)),
@@ -125,7 +123,13 @@ impl<S: fmt::Debug, Body> fmt::Debug for RequireService<S, Body> {
 /// Reads a request of the `http` crate.
 struct Head<'r, B> {
     request: &'r Request<B>,
-    whole_uri: WholeUri,
+    around: ReadAround,
+}
+
+impl<B> Head<'_, B> {
+    fn around(&self) -> Around<'_> {
+        (self.around)(self.request.extensions())
+    }
 }
 
 impl<B> RequestHead for Head<'_, B> {
@@ -137,11 +141,19 @@ impl<B> RequestHead for Head<'_, B> {
         self.request.uri().path()
     }
 
-    fn whole_path(&self) -> &str {
-        (self.whole_uri)(self.request.extensions()).unwrap_or_else(|| self.request.uri()).path()
-    }
-
     fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.request.headers().get_all(name).iter().map(http::HeaderValue::as_bytes)
+    }
+
+    fn whole_path(&self) -> &str {
+        self.around().whole_path().unwrap_or_else(|| self.path())
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.around().peer()
+    }
+
+    fn client_certificate(&self) -> Option<ClientCertificate> {
+        self.around().certificate().cloned()
     }
 }

@@ -6,10 +6,11 @@ pub use sekisho_actix as actix;
 #[cfg(feature = "axum")]
 pub use sekisho_axum as axum;
 pub use sekisho_core::{
-    AccessRequest, Authenticate, Authorize, Claim, Clock, ConfigError, Confirmation, Credential, CredentialKind,
-    Decision, Denial, Effect, Failure, FailureKind, IntoAuthenticate, Obligation, Principal, Refusal, Reject,
-    Requirement, Resource, RevocationCheck, Secret, SubjectId, SystemClock, UnixSeconds, all_of, any_of,
-    authentication_context, dangerous, json, max_age, role, scope,
+    AcceptedProofs, AccessRequest, Authenticate, Authorize, CertificateForm, Claim, Clock, ConfigError, Confirmation,
+    Credential, CredentialKind, Decision, Denial, Effect, Failure, FailureKind, IntoAuthenticate, Obligation,
+    Occurrence, OneTimeUse, Presentation, Principal, ProofFault, ProofHeader, Refusal, Reject, ReplayGuard,
+    Requirement, Resource, RevocationCheck, Secret, ShownCertificate, SubjectId, SystemClock, UnixSeconds, all_of,
+    any_of, authentication_context, dangerous, json, max_age, role, scope,
 };
 #[cfg(feature = "gateway")]
 pub use sekisho_gateway as gateway;
@@ -18,7 +19,7 @@ pub use sekisho_http::{self as http, Checkpoint, CheckpointBuilder, ProtectedRes
 pub use sekisho_issuer as issuer;
 #[cfg(feature = "jwt")]
 pub use sekisho_jwt::{
-    self as jwt, Algorithm, Backend, CacheLimits, Claims, CustomProfile, Jwt, JwtBuilder, Profile, Signer, Trace,
+    self as jwt, Algorithm, Backend, CacheLimits, Claims, CustomProfile, Dpop, Jwt, JwtBuilder, Profile, Signer, Trace,
     Verified, Verifier, jwks,
 };
 #[cfg(feature = "opaque")]

@@ -1,13 +1,15 @@
 use std::sync::Arc;
 
-use sekisho_core::{Authenticate, Clock, ConfigError, IntoAuthenticate, SystemClock};
+use sekisho_core::{AcceptedProofs, Authenticate, Clock, ConfigError, IntoAuthenticate, SystemClock};
 
-use super::{Checkpoint, Inner};
+use super::{Binding, Checkpoint, Inner};
 use crate::answer::{RefusalBody, RefusalContent, RefusalSummary, problem_json};
-use crate::challenge::Challenges;
+use crate::certificate::ClientCertificateHeader;
+use crate::challenge::{Challenges, Schemes};
 use crate::extract::CredentialSources;
 use crate::metadata::ProtectedResourceMetadata;
 use crate::public_routes::PublicRoutes;
+use crate::target;
 
 /// Builds a [`Checkpoint`]. Errors of all steps, the authenticators' included, surface in [`build`](Self::build).
 #[must_use]
@@ -15,6 +17,8 @@ pub struct CheckpointBuilder<State> {
     authenticators: Vec<Arc<dyn Authenticate>>,
     sources: CredentialSources,
     realm: Option<String>,
+    public_urls: Vec<Box<str>>,
+    certificate_header: Option<ClientCertificateHeader>,
     metadata: Option<ProtectedResourceMetadata>,
     public_routes: PublicRoutes,
     lets_preflight_pass: bool,
@@ -49,6 +53,8 @@ impl CheckpointBuilder<NeedsAuthenticator> {
             authenticators: Vec::new(),
             sources: CredentialSources::new(),
             realm: None,
+            public_urls: Vec::new(),
+            certificate_header: None,
             metadata: None,
             public_routes: PublicRoutes::default(),
             lets_preflight_pass: false,
@@ -70,6 +76,8 @@ impl<State> CheckpointBuilder<State> {
             mut authenticators,
             sources,
             realm,
+            public_urls,
+            certificate_header,
             metadata,
             public_routes,
             lets_preflight_pass,
@@ -87,6 +95,8 @@ impl<State> CheckpointBuilder<State> {
             authenticators,
             sources,
             realm,
+            public_urls,
+            certificate_header,
             metadata,
             public_routes,
             lets_preflight_pass,
@@ -125,6 +135,31 @@ impl<State> CheckpointBuilder<State> {
     /// then have no parameter at all, which RFC 6750 §3 forbids, `realm="protected"`.
     pub fn with_realm(mut self, realm: impl Into<String>) -> Self {
         self.realm = Some(realm.into());
+        self
+    }
+
+    /// Says under which URL clients call this service, such as `https://api.example`, or with a path where a gateway
+    /// takes one away. Callable several times. Needed for DPoP, whose proofs name the URL of the request. Default: none.
+    ///
+    /// Behind a proxy a service does not see its own scheme and host, and what `Host` and `X-Forwarded-*` say comes from
+    /// the caller; so the URL is told here, and nowhere else. The path of the request is put behind it, and must be the one
+    /// that the client called: layers outside that rewrite paths, a trailing slash for instance, make proofs fail.
+    pub fn with_public_url(mut self, url: &str) -> Self {
+        let base = target::base(url);
+        if let Some(base) = self.keep(base) {
+            self.public_urls.push(base);
+        }
+        self
+    }
+
+    /// Takes the client's certificate from a header of a trusted proxy, for tokens that are bound to one
+    /// ([RFC 8705 §3](https://www.rfc-editor.org/rfc/rfc8705#section-3)). Default: from the TLS layer alone.
+    ///
+    /// On connections from one of the proxies, the header alone counts: a certificate in the TLS layer is the proxy's own.
+    /// On all others the header is ignored. The address of the peer is the adapter's to give: axum needs
+    /// `into_make_service_with_connect_info::<SocketAddr>()`.
+    pub fn with_client_certificate_header(mut self, header: ClientCertificateHeader) -> Self {
+        self.certificate_header = Some(header);
         self
     }
 
@@ -197,12 +232,15 @@ impl CheckpointBuilder<Ready> {
     /// Builds the checkpoint. It opens no connection.
     ///
     /// # Errors
-    /// The first [`ConfigError`] of the steps before; then of the metadata, then of the realm.
+    /// The first [`ConfigError`] of the steps before; then DPoP without a public URL, or a header for certificates that
+    /// nobody takes; then of the metadata, then of the realm.
     pub fn build(self) -> Result<Checkpoint, ConfigError> {
         let Self {
             authenticators,
             sources,
             realm,
+            public_urls,
+            certificate_header,
             metadata,
             mut public_routes,
             lets_preflight_pass,
@@ -214,16 +252,36 @@ impl CheckpointBuilder<Ready> {
         if let Some(error) = first_error {
             return Err(error);
         }
-        let metadata = metadata.map(ProtectedResourceMetadata::build).transpose()?;
+        let proofs: Vec<AcceptedProofs> = authenticators.iter().map(|a| a.accepted_proofs()).collect();
+        let takes_certificates = proofs.iter().any(AcceptedProofs::takes_certificates);
+        let schemes = schemes(&proofs);
+        if schemes.dpop.is_some() && public_urls.is_empty() {
+            return Err(ConfigError::new(
+                "DPoP proofs name the URL that was called: `with_public_url` must say which it is",
+            ));
+        }
+        if certificate_header.is_some() && !takes_certificates {
+            return Err(ConfigError::new("a header for client certificates, and nobody takes tokens bound to one"));
+        }
+        let sources = if schemes.dpop.is_some() { sources.with_dpop() } else { sources };
+        let bases = public_urls.into_boxed_slice();
+        let binding = (schemes.dpop.is_some() || takes_certificates).then_some(Binding {
+            bases,
+            takes_certificates,
+            certificate_header,
+        });
+        let dpop = schemes.dpop.as_deref().map(|algorithms| (algorithms, schemes.only_dpop));
+        let metadata = metadata.map(|m| m.with_proofs(dpop, takes_certificates).build()).transpose()?;
         if let Some(metadata) = &metadata {
             public_routes.add_exact(metadata.path());
         }
-        let challenges = Challenges::new(realm, metadata.as_ref().map(|m| m.url().to_owned()))?;
+        let challenges = Challenges::new(realm, metadata.as_ref().map(|m| m.url().to_owned()), schemes)?;
         let authenticators = authenticators.into_boxed_slice();
         Ok(Checkpoint(Arc::new(Inner {
             authenticators,
             sources,
             challenges,
+            binding,
             metadata,
             public_routes,
             lets_preflight_pass,
@@ -231,4 +289,18 @@ impl CheckpointBuilder<Ready> {
             body,
         })))
     }
+}
+
+/// Puts together what all authenticators take.
+fn schemes(proofs: &[AcceptedProofs]) -> Schemes {
+    let mut algorithms: Vec<&str> = Vec::new();
+    for algorithm in proofs.iter().filter_map(AcceptedProofs::dpop_algorithms).flat_map(|names| names.split(' ')) {
+        // They go into a header as they are.
+        let is_name = !algorithm.is_empty() && algorithm.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if is_name && !algorithms.contains(&algorithm) {
+            algorithms.push(algorithm);
+        }
+    }
+    let dpop = (!algorithms.is_empty()).then(|| algorithms.join(" "));
+    Schemes { only_dpop: dpop.is_some() && proofs.iter().all(AcceptedProofs::requires_dpop), dpop }
 }

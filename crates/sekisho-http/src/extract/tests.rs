@@ -260,3 +260,32 @@ fn refuses_a_second_name_of_a_cookie_or_header_rather_than_forget_the_first() {
     assert!(sources.clone().with_header("x-other").is_err());
     assert!(sources.with_cookie("sid").and_then(|same| same.with_header("x-api-key")).is_ok());
 }
+
+#[test]
+fn takes_the_scheme_dpop_only_when_told_to() {
+    let sources = CredentialSources::new().with_dpop();
+    for scheme in ["DPoP", "dpop", "DPOP"] {
+        let value = format!("{scheme} abc");
+        let headers = [("Authorization", value.as_bytes())];
+        assert_eq!(run(&CredentialSources::new(), &headers), Ok(None));
+        assert_eq!(run(&sources, &headers), Ok(Some((CredentialKind::Dpop, "abc".to_owned()))));
+    }
+    for bad in ["DPoP", "DPoP ", "DPoP a,b", "DPoP a b", "DPoP\ta"] {
+        assert_eq!(run(&sources, &[("Authorization", bad.as_bytes())]), Err(Reject::MalformedRequest), "{bad:?}");
+    }
+    let both = [("Authorization", &b"DPoP a"[..]), ("Authorization", &b"Bearer a"[..])];
+    assert_eq!(run(&sources, &both), Err(Reject::SeveralCredentials));
+}
+
+#[test]
+fn takes_one_proof_and_nothing_like_a_list() {
+    let read = |values: &[&'static [u8]]| dpop_proof(values.iter().copied());
+    assert_eq!(read(&[]), ProofHeader::Absent);
+    assert_eq!(read(&[b"a-_.b.c"]), ProofHeader::One("a-_.b.c"));
+    for bad in [&b""[..], b" ", b"a.b.c,d.e.f", b"a.b.c, d.e.f", b"a.b.c ", b"a b", b"a.b.c=", b"\"a\"", b"a.b.\xff"] {
+        assert_eq!(read(&[bad]), ProofHeader::Malformed, "{}", bad.escape_ascii());
+    }
+    assert_eq!(read(&[b"a.b.c", b"a.b.c"]), ProofHeader::Malformed);
+    assert_eq!(read(&[b"a.b.c", b""]), ProofHeader::Malformed);
+    assert_eq!(dpop_proof([&b"a".repeat(MAX_BYTES + 1)[..]].into_iter()), ProofHeader::Malformed);
+}

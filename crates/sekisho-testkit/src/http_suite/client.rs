@@ -34,6 +34,10 @@ impl Request {
         self.header("Authorization", format!("Bearer {token}"))
     }
 
+    pub(super) fn dpop(self, token: &str, proof: &str) -> Self {
+        self.header("Authorization", format!("DPoP {token}")).header("DPoP", proof)
+    }
+
     pub(super) fn form(mut self, body: impl Into<String>) -> Self {
         self.body = body.into();
         self.header("Content-Type", "application/x-www-form-urlencoded")

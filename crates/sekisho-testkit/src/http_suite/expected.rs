@@ -16,6 +16,8 @@ pub(super) enum Expected {
     OneOf(&'static [u16]),
     /// A refusal with this status and these parameters behind realm and metadata.
     Refused(u16, String),
+    /// A refusal that names these schemes in this order, and an error if one is given.
+    Challenge { status: u16, schemes: &'static [&'static str], error: Option<&'static str> },
     /// A failure of the service's own side.
     Failed(u16),
 }
@@ -81,6 +83,27 @@ impl Expected {
                 let challenge = challenge(parameters);
                 check(challenges == [&*challenge], format!("challenge {challenges:?} in place of {challenge:?}"));
                 check(answer.one("retry-after").is_none(), "Retry-After on a refusal".to_owned());
+                wrong.extend(problem(answer, *status));
+            }
+            Self::Challenge { status, schemes, error } => {
+                check(answer.status == *status, format!("status {} in place of {status}", answer.status));
+                let challenge = answer.one("www-authenticate").unwrap_or_default();
+                let realm = self::challenge("");
+                let realm = realm.trim_start_matches("Bearer ");
+                let due: Vec<String> = schemes.iter().map(|scheme| format!("{scheme} {realm}")).collect();
+                let places: Vec<_> = due.iter().map(|scheme| challenge.find(scheme.as_str())).collect();
+                let in_order =
+                    places.iter().all(Option::is_some) && places.is_sorted() && places.first() == Some(&Some(0));
+                let others =
+                    ["Bearer realm", "DPoP realm"].iter().filter(|scheme| challenge.contains(**scheme)).count();
+                check(in_order && others == schemes.len(), format!("challenge {challenge:?} is not of {schemes:?}"));
+                check(
+                    !schemes.contains(&"DPoP") || (challenge.contains("algs=\"") && challenge.contains("ES256")),
+                    "no algorithms".to_owned(),
+                );
+                if let Some(error) = error {
+                    check(challenge.contains(&format!("error=\"{error}\"")), format!("{challenge:?} is not {error}"));
+                }
                 wrong.extend(problem(answer, *status));
             }
             Self::Failed(status) => {

@@ -63,6 +63,25 @@ async fn a_service_that_tells_too_much_or_too_little_is_caught() {
 }
 
 #[tokio::test]
+async fn a_service_that_takes_every_proof_is_caught() {
+    let listener = Server::bind().await.unwrap();
+    let base_url = format!("http://{}", listener.local_addr().unwrap());
+    let everybody = |_: &Incoming| Reply::new(200, "application/json", "{}");
+    let _server = Server::start(listener, Arc::new(everybody)).unwrap();
+    let found = HttpSuite::new(&*base_url, &Issuer::new()).with_dpop_service(&*base_url).violations().await;
+    for rule in [
+        "DPoP: both schemes are asked for",
+        "DPoP: of eight at once",
+        "DPoP: a bound token is no bearer token",
+        "DPoP: Host is not believed",
+        "DPoP: hostile proof A118/a ",
+        "DPoP: hostile proof D006 ",
+    ] {
+        assert!(broken(&found, rule), "{rule} is not among {} violations", found.len());
+    }
+}
+
+#[tokio::test]
 #[should_panic(expected = "rules of HTTP are broken")]
 async fn a_service_that_is_not_there_is_caught() {
     HttpSuite::new("http://127.0.0.1:1", &Issuer::new()).run().await;
