@@ -1,9 +1,13 @@
 //! PostgreSQL: a cluster of this run alone, behind a password that is new in each run.
 
+use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::layout::{Layout, Scratch};
 use crate::process::{self, Invocation};
@@ -61,6 +65,7 @@ impl Server for Postgresql {
             .folder(&folder);
         let status = data.join("postmaster.pid");
         let resident = Resident::start(serve, log, port, move || is_ready(&status, port), line)?;
+        let resident = resident.with_clear(move || clear(&data));
         let url = format!("postgres://{USER}:{password}@127.0.0.1:{port}/postgres");
         Ok(Running::new(resident).with("SEKISHO_POSTGRES_URL", url).with_folder(outside))
     }
@@ -69,7 +74,7 @@ impl Server for Postgresql {
 /// Makes a folder that the server's account can enter: in the run's own, or, when that lies in root's home, elsewhere.
 fn home(place: &Place<'_>, log: &Path, line: &Line) -> Result<(PathBuf, Option<Scratch>)> {
     let enter = as_account("test").arg("-x").arg(place.scratch);
-    let limit = std::time::Duration::from_secs(60);
+    let limit = Duration::from_secs(60);
     if !process::run(&enter, log, line, limit, &|| None)?.success() {
         let outside = Scratch::make(&std::env::temp_dir(), "sekisho-postgresql")?;
         return Ok((outside.path().to_path_buf(), Some(outside)));
@@ -80,7 +85,7 @@ fn home(place: &Place<'_>, log: &Path, line: &Line) -> Result<(PathBuf, Option<S
 }
 
 /// Begins a command that does not run as root.
-fn as_account(program: impl Into<std::ffi::OsString>) -> Invocation {
+fn as_account(program: impl Into<OsString>) -> Invocation {
     if !program::is_root() {
         return Invocation::new(program);
     }
@@ -105,11 +110,36 @@ fn parent_of(program: PathBuf) -> Result<PathBuf> {
     Ok(fs::canonicalize(program)?.parent().context("a program lies in a folder")?.to_path_buf())
 }
 
-/// Reads what the server writes about itself; the eighth line tells how far it is, the fourth at which port.
+/// Says whether the server listens and calls itself ready; a file that a killed one left calls it so too.
 fn is_ready(status: &Path, port: u16) -> bool {
-    let text = fs::read_to_string(status).unwrap_or_default();
-    let line = |index: usize| text.lines().nth(index).unwrap_or_default().trim();
+    ready::is_open(port) && says_ready(&fs::read_to_string(status).unwrap_or_default(), port)
+}
+
+/// Reads what the server writes about itself; the eighth line tells how far it is, the fourth at which port.
+fn says_ready(status: &str, port: u16) -> bool {
+    let line = |index: usize| status.lines().nth(index).unwrap_or_default().trim();
     line(3) == port.to_string() && line(7) == "ready"
+}
+
+/// Waits until the last helper of a killed server has noticed, then removes the lock that it left.
+///
+/// The server would take a lock whose process is dead but not yet reaped for one that is held.
+fn clear(data: &Path) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while works_in(data) {
+        ensure!(Instant::now() < deadline, "a process of the killed server is still there");
+        thread::sleep(Duration::from_millis(10));
+    }
+    match fs::remove_file(data.join("postmaster.pid")) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Says whether a living process has this folder as its own, which all processes of a cluster have.
+fn works_in(folder: &Path) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|entry| fs::read_link(entry.path().join("cwd")).ok()).any(|place| place == folder)
 }
 
 #[cfg(test)]
@@ -139,20 +169,41 @@ mod tests {
 
     #[test]
     fn is_ready_when_the_server_says_so_of_this_port() {
-        let folder = folder("postmaster");
-        let file = folder.join("postmaster.pid");
         let says = |port: u16, state: &str| {
-            let text = format!("4711\n/data\n1800000000\n{port}\n\n127.0.0.1\n  5243 21\n{state}\n");
-            fs::write(&file, text).unwrap();
-            is_ready(&file, 5432)
+            let status = format!("4711\n/data\n1800000000\n{port}\n\n127.0.0.1\n  5243 21\n{state}\n");
+            says_ready(&status, 5432)
         };
         assert!(says(5432, "ready   "));
         assert!(!says(5432, "starting"));
         assert!(!says(5432, "stopping"));
         assert!(!says(5433, "ready   "));
-        fs::write(&file, "4711\n/data\n").unwrap();
-        assert!(!is_ready(&file, 5432));
-        assert!(!is_ready(&folder.join("absent"), 5432));
+        assert!(!says_ready("4711\n/data\n", 5432));
+        assert!(!says_ready("", 5432));
+    }
+
+    #[test]
+    fn is_not_ready_where_nobody_listens_whatever_a_file_says() {
+        let folder = folder("postmaster");
+        let (status, port) = (folder.join("postmaster.pid"), ready::free_port().unwrap());
+        fs::write(&status, format!("4711\n/data\n1800000000\n{port}\n\n127.0.0.1\n  5243 21\nready\n")).unwrap();
+        assert!(!is_ready(&status, port));
+        let _listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+        assert!(is_ready(&status, port));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_lock_is_removed_when_nobody_works_in_the_cluster_any_more() {
+        let folder = folder("lock");
+        let lock = folder.join("postmaster.pid");
+        fs::write(&lock, "4711\n").unwrap();
+        let mut helper = std::process::Command::new("sleep").arg("0.3").current_dir(&folder).spawn().unwrap();
+        assert!(works_in(&folder));
+        clear(&folder).unwrap();
+        assert!(!lock.exists());
+        assert!(!works_in(&folder), "it waited");
+        clear(&folder).unwrap();
+        helper.wait().unwrap();
         fs::remove_dir_all(folder).unwrap();
     }
 }

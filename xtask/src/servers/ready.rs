@@ -39,14 +39,19 @@ pub(crate) fn wait(group: &mut Group, is_ready: &dyn Fn() -> bool, log: &Path, l
 /// Waits until nobody listens at `port` any more.
 pub(crate) fn wait_gone(port: u16) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
+    while is_open(port) {
         if Instant::now() >= deadline {
             bail!("port {port} still answers after the kill");
         }
         thread::sleep(Duration::from_millis(10));
     }
     Ok(())
+}
+
+/// Says whether somebody listens at `port`.
+pub(crate) fn is_open(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
 }
 
 /// Says whether a GET of `path` is answered by 200.

@@ -64,6 +64,8 @@ pub(crate) struct Resident {
     log: PathBuf,
     port: u16,
     is_ready: Box<dyn Fn() -> bool + Send>,
+    /// Clears away what a killed process left in the way of the next.
+    clear: Box<dyn Fn() -> Result<()> + Send>,
     process: Option<Group>,
 }
 
@@ -76,9 +78,16 @@ impl Resident {
         is_ready: impl Fn() -> bool + Send + 'static,
         line: &Line,
     ) -> Result<Self> {
-        let mut resident = Self { invocation, log, port, is_ready: Box::new(is_ready), process: None };
+        let (is_ready, clear) = (Box::new(is_ready), Box::new(|| Ok(())));
+        let mut resident = Self { invocation, log, port, is_ready, clear, process: None };
         resident.launch(line)?;
         Ok(resident)
+    }
+
+    /// Sets what is done each time before the process is started again.
+    pub(crate) fn with_clear(mut self, clear: impl Fn() -> Result<()> + Send + 'static) -> Self {
+        self.clear = Box::new(clear);
+        self
     }
 
     /// Kills the process hard; returns when the port is silent.
@@ -92,6 +101,8 @@ impl Resident {
         if self.process.as_mut().is_some_and(Group::is_running) {
             return Ok(());
         }
+        drop(self.process.take());
+        (self.clear)()?;
         self.launch(&Screen::silent().line("server"))
     }
 
@@ -118,23 +129,28 @@ mod tests {
     }
 
     #[test]
-    fn comes_back_on_its_port_with_its_files() {
+    fn comes_back_with_its_files_once_it_is_cleared_away() {
         let folder = scratch("resident");
-        let port = ready::free_port().unwrap();
-        let script = "echo started >>starts; exec python3 -m http.server --bind 127.0.0.1 \"$0\"";
-        let invocation = Invocation::new("sh").args(["-c", script]).arg(port.to_string()).folder(&folder);
+        let (starts, port) = (folder.join("starts"), ready::free_port().unwrap());
+        let count = move || fs::read_to_string(&starts).unwrap_or_default().lines().count();
+        let is_up = count.clone();
+        let invocation = Invocation::new("sh").args(["-c", "echo up >>starts; exec sleep 300"]).folder(&folder);
         let line = Screen::silent().line("server");
-        let mut resident =
-            Resident::start(invocation, folder.join("log"), port, move || ready::answers_ok(port, "/"), &line).unwrap();
+        let resident = Resident::start(invocation, folder.join("log"), port, move || is_up() > 0, &line).unwrap();
+        let left = folder.join("lock");
+        let in_the_way = left.clone();
+        let mut resident = resident.with_clear(move || Ok(fs::remove_file(&in_the_way)?));
         resident.resume().unwrap();
-        assert_eq!(fs::read_to_string(folder.join("starts")).unwrap(), "started\n", "it ran already");
+        assert_eq!(count(), 1, "it ran already");
+        fs::write(&left, "").unwrap();
         resident.stop().unwrap();
-        assert!(!ready::answers_ok(port, "/"));
+        assert!(resident.process.is_none());
         resident.resume().unwrap();
-        assert!(ready::answers_ok(port, "/"));
-        assert_eq!(fs::read_to_string(folder.join("starts")).unwrap(), "started\nstarted\n");
+        assert!(resident.process.as_mut().unwrap().is_running());
+        assert!(!left.exists());
+        resident.stop().unwrap();
+        assert!(resident.resume().is_err(), "there was nothing to clear away");
         drop(resident);
-        assert!(!ready::answers_ok(port, "/"));
         fs::remove_dir_all(folder).unwrap();
     }
 
