@@ -1,0 +1,116 @@
+//! A gateway that a test starts with a configuration of its own, and that ends with the test.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::setup;
+
+/// Runs a command and kills its process group when standard input ends, which it does at the latest with this process.
+const LIFELINE: &str = r#"exec 3<&0
+"$@" </dev/null 3<&- &
+child=$!
+(read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 &
+exec 3<&-
+wait "$child""#;
+
+/// On a busy machine a gateway takes seconds.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A running gateway; dropping it kills it and removes its files. Its output stays in `target/xtask/logs`.
+pub(crate) struct Proxy {
+    shell: Child,
+    folder: PathBuf,
+    log: PathBuf,
+}
+
+impl Proxy {
+    /// Starts `program` in a new folder that holds `files`, and waits until `ready_url` answers 200.
+    ///
+    /// - `name`: names the log, so each test has one of its own.
+    /// - `files`: names, which may not have folders, with what is in them. The folder is the program's working folder
+    ///   and its `HOME`, so a configuration refers to files by their names alone.
+    pub(crate) async fn start(
+        name: &str,
+        program: impl AsRef<Path>,
+        files: &[(&str, &str)],
+        arguments: &[&str],
+        ready_url: &str,
+    ) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("gateway-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(id);
+        // A process with the same number may have left it, if it was killed.
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a new folder");
+        for (file, content) in files {
+            fs::write(folder.join(file), content).expect("a configuration is written");
+        }
+        let logs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/xtask/logs");
+        fs::create_dir_all(&logs).expect("a folder for logs");
+        let log = logs.join(format!("{name}.log"));
+        let output = File::create(&log).expect("a log");
+        let shell = Command::new("sh")
+            .arg("-c")
+            .arg(LIFELINE)
+            .arg("sh")
+            .arg(program.as_ref())
+            .args(arguments)
+            .current_dir(&folder)
+            .env("HOME", &folder)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone().expect("a log"))
+            .stderr(output)
+            .spawn()
+            .expect("sh starts");
+        // From here on a panic kills it.
+        let mut proxy = Self { shell, folder, log };
+        proxy.wait_for(ready_url).await;
+        proxy
+    }
+
+    async fn wait_for(&mut self, url: &str) {
+        let (http, begun) = (setup::http(), Instant::now());
+        loop {
+            let answer = http.get(url).timeout(Duration::from_secs(2)).send().await;
+            if answer.is_ok_and(|answer| answer.status() == 200) {
+                return;
+            }
+            let ended = self.shell.try_wait().expect("it is our child");
+            assert!(ended.is_none(), "it ended while starting: {}", self.last_words());
+            assert!(begun.elapsed() < LIMIT, "no 200 from {url}: {}", self.last_words());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Returns what it printed so far.
+    pub(crate) fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).expect("a log")).into_owned()
+    }
+
+    fn last_words(&self) -> String {
+        let output = self.output();
+        let from = output.char_indices().rev().nth(4000).map_or(0, |(index, _)| index);
+        format!("{}\n{}", self.log.display(), &output[from..])
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        // The shell is in the group that it kills, so this returns at once.
+        let _ = self.shell.wait();
+        // A process that dies just now may still be writing; then the folder stays.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Returns a loopback port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    listener.local_addr().expect("an address").port()
+}
