@@ -114,3 +114,50 @@ pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     listener.local_addr().expect("an address").port()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateways::Upstream;
+
+    fn is_alive(pid: &str) -> bool {
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !state.is_empty() && !state.contains(") Z ")
+    }
+
+    #[tokio::test]
+    async fn a_dropped_gateway_takes_its_children_and_its_files_along() {
+        let upstream = Upstream::start().await;
+        let url = format!("http://127.0.0.1:{}", upstream.port);
+        let script = "cat greeting; sleep 300 & echo $!; echo done; wait";
+        let files = [("greeting", "hello\n")];
+        let proxy = Proxy::start("gateway-process-drop", "sh", &files, &["-c", script], &url).await;
+        let output = loop {
+            let output = proxy.output();
+            if output.ends_with("done\n") {
+                break output;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        let words: Vec<_> = output.lines().collect();
+        let (folder, child) = (proxy.folder.clone(), words[1]);
+        assert_eq!(words[0], "hello");
+        assert!(is_alive(child) && folder.exists());
+        drop(proxy);
+        assert!(!folder.exists());
+        for _ in 0..100 {
+            if !is_alive(child) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{child} is still alive");
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "no such option")]
+    async fn a_gateway_that_ends_while_starting_fails_with_its_last_words() {
+        let url = format!("http://127.0.0.1:{}", free_port());
+        Proxy::start("gateway-process-end", "sh", &[], &["-c", "echo no such option; exit 1"], &url).await;
+    }
+}

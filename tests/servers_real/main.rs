@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod cognito;
+mod control;
 mod discovery;
 mod gateway_process;
 mod gateways;

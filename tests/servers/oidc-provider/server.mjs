@@ -66,7 +66,7 @@ const provider = new Provider(issuer, {
 });
 
 function lifetime(client) {
-  return client.clientId === 'brief-worker' ? 3 : 300;
+  return client.clientId === 'brief-worker' ? 5 : 300;
 }
 
 provider.on('server_error', (_context, error) => console.error(error));

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::layout::Layout;
 use crate::process::{self, Invocation};
@@ -12,6 +12,8 @@ use crate::progress::Line;
 use crate::servers::running::{Place, Resident, Running, Server};
 use crate::servers::{cached, program, ready};
 
+/// The first version whose global `crypto` its packages can use.
+const OLDEST: u32 = 20;
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// Makes new keys at each start and forgets all tokens.
@@ -56,20 +58,40 @@ impl Server for OidcProvider {
             fs::copy(source.join(name), folder.join(name)).with_context(|| format!("cannot copy {name}"))?;
         }
         symlink(installed.join("node_modules"), folder.join("node_modules"))?;
-        let port = ready::free_port()?;
-        let invocation =
-            Invocation::new(program::find("node", "nodejs")?).arg("server.mjs").arg(port.to_string()).folder(&folder);
         let log = layout.log("oidc-provider");
+        let node = program::find("node", "nodejs")?;
+        let version = process::must(&Invocation::new(&node).arg("--version"), &log, line, &|| None)?;
+        let version = version.stdout.trim();
+        ensure!(is_new_enough(version), "it needs Node.js {OLDEST}, and {} is {version}", node.display());
+        let port = ready::free_port()?;
+        let invocation = Invocation::new(node).arg("server.mjs").arg(port.to_string()).folder(&folder);
         let resident = Resident::start(invocation, log, port, move || ready::answers_ok(port, DISCOVERY), line)?;
         Ok(Running::new(resident).with("SEKISHO_OIDC_PROVIDER_URL", format!("http://127.0.0.1:{port}")))
     }
+}
+
+fn is_new_enough(version: &str) -> bool {
+    let major = version.strip_prefix('v').and_then(|rest| rest.split('.').next()?.parse::<u32>().ok());
+    major.is_some_and(|major| major >= OLDEST)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
 
+    use super::is_new_enough;
+
     const LOCK: &str = include_str!("../../../tests/servers/oidc-provider/package-lock.json");
+
+    #[test]
+    fn tells_an_old_runtime_from_a_new_one() {
+        for version in ["v20.0.0", "v22.11.0", "v100.0.0"] {
+            assert!(is_new_enough(version), "{version}");
+        }
+        for version in ["v18.20.4", "v2.0.0", "20.0.0", "v", ""] {
+            assert!(!is_new_enough(version), "{version}");
+        }
+    }
 
     #[test]
     fn the_lock_file_pins_each_package_by_its_sum_and_names_no_registry() {
