@@ -41,10 +41,12 @@ impl Proxy {
         ready_url: &str,
     ) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let id = format!("gateway-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(id);
-        // A process with the same number may have left it, if it was killed.
-        let _ = fs::remove_dir_all(&folder);
+        let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        if number == 0 {
+            remove_abandoned(parent);
+        }
+        let folder = parent.join(format!("gateway-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a new folder");
         for (file, content) in files {
             fs::write(folder.join(file), content).expect("a configuration is written");
@@ -106,6 +108,18 @@ impl Drop for Proxy {
         let _ = self.shell.wait();
         // A process that dies just now may still be writing; then the folder stays.
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Removes the folders that killed test processes left behind.
+fn remove_abandoned(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix("gateway-")?.split('-').next());
+        if owner.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+            // Another test process may be doing the same.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

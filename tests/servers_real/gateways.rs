@@ -32,6 +32,7 @@ impl Gateway {
         let port = free_port();
         let temporary =
             ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {kind};"));
+        // Started by root, its workers would else run by an account that may not reach this folder.
         let settings = format!(
             "daemon off; user root; pid nginx.pid; error_log stderr notice;\n\
              events {{}}\n\

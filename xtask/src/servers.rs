@@ -49,7 +49,8 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Installs what is missing, starts all servers and waits until each is ready; one that does not run spoils no other.
+    /// Installs what is missing, starts all servers and waits until each is ready; one that does not run spoils no
+    /// other.
     pub(crate) fn start(layout: &Layout, scratch: &Path, screen: &Screen) -> Self {
         Self::start_these(&SERVERS, &Place { layout, scratch }, screen)
     }

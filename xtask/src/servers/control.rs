@@ -1,7 +1,7 @@
 //! Lets tests stop and start a server: one line in, one line out, over a loopback socket.
 //!
-//! `TOKEN NAME stop` and `TOKEN NAME start` are answered by `ok` or `error REASON`, when the deed is done. The token keeps
-//! other users of the machine out.
+//! `TOKEN NAME stop` and `TOKEN NAME start` are answered by `ok` or `error REASON`, when the deed is done. The token
+//! keeps other users of the machine out.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
