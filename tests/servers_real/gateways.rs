@@ -100,7 +100,7 @@ impl Gateway {
         Some(Self::start(test, "envoy", &program, &files, &arguments, port).await)
     }
 
-    /// Starts Traefik; `http` is the dynamic configuration under that name, whose routers use the entry point `gateway`.
+    /// Starts Traefik; `http` is the dynamic configuration under that name.
     pub(crate) async fn traefik(test: &str, mut http: Value) -> Option<Self> {
         let program = setup::variable("SEKISHO_TRAEFIK", test)?;
         let port = free_port();
@@ -301,14 +301,17 @@ async fn envoy_verifies_tokens_of_our_issuer() {
 #[tokio::test]
 async fn haproxy_verifies_tokens_of_our_issuer() {
     let (upstream, issuer) = (Upstream::start().await, Issuer::new().with_algorithm(Algorithm::Es256));
-    let frontend = " http-request set-var(txn.token) http_auth_bearer\n \
-                    http-request deny deny_status 401 unless { var(txn.token),jwt_header_query('$.alg') -m str ES256 }\n \
-                    http-request deny deny_status 401 unless { var(txn.token),jwt_verify(ES256,issuer.pem) -m int 1 }\n \
-                    default_backend service";
+    let frontend = [
+        "http-request set-var(txn.token) http_auth_bearer",
+        "http-request deny deny_status 401 unless { var(txn.token),jwt_header_query('$.alg') -m str ES256 }",
+        "http-request deny deny_status 401 unless { var(txn.token),jwt_verify(ES256,issuer.pem) -m int 1 }",
+        "default_backend service",
+    ]
+    .join("\n");
     let backend = format!("backend service\n server one 127.0.0.1:{}", upstream.port);
     let pem = p256_pem(&issuer.key_set());
     let files = [("issuer.pem", &*pem)];
-    let gateway = Gateway::haproxy("HAProxy verifies tokens", frontend, &backend, &files).await;
+    let gateway = Gateway::haproxy("HAProxy verifies tokens", &frontend, &backend, &files).await;
     let Some(gateway) = gateway else { return };
     assert_verifies(&gateway, &upstream, &issuer).await;
 }
