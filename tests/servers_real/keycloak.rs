@@ -1,8 +1,4 @@
-//! Asks a running Keycloak for tokens, changes its keys, stops it and starts it.
-
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
-use std::time::Duration;
+//! Asks a running Keycloak for tokens and changes its keys.
 
 use sekisho_jwt::{Jwt, JwtBuilder, Profile};
 use serde_json::{Value, json};
@@ -184,63 +180,4 @@ impl Keycloak {
 
 fn text(object: &Value, member: &str) -> String {
     object.get(member).and_then(Value::as_str).unwrap_or_else(|| panic!("no {member} in {object}")).to_owned()
-}
-
-/// Stops and starts Keycloak through the program that runs it.
-pub(crate) struct Control {
-    address: String,
-    token: String,
-}
-
-impl Control {
-    pub(crate) fn reach(test: &str) -> Option<Self> {
-        let whole = setup::variable("SEKISHO_SERVERS_CONTROL", test)?;
-        let (address, token) = whole.rsplit_once(':').expect("HOST:PORT:TOKEN");
-        Some(Self { address: address.to_owned(), token: token.to_owned() })
-    }
-
-    /// Kills Keycloak. It is started again at the latest when the outage is dropped, also by a test that fails.
-    pub(crate) fn kill(&self) -> Outage<'_> {
-        let outage = Outage { control: self, is_over: false };
-        self.order("stop").expect("Keycloak is stopped");
-        outage
-    }
-
-    fn order(&self, verb: &str) -> Result<(), String> {
-        let exchange = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(&self.address)?;
-            stream.set_read_timeout(Some(Duration::from_secs(300)))?;
-            stream.write_all(format!("{} keycloak {verb}\n", self.token).as_bytes())?;
-            let mut line = String::new();
-            BufReader::new(stream).read_line(&mut line)?;
-            Ok(line)
-        };
-        match exchange() {
-            Ok(line) if line == "ok\n" => Ok(()),
-            other => Err(format!("{verb}: {other:?}")),
-        }
-    }
-}
-
-/// Keycloak is dead.
-pub(crate) struct Outage<'c> {
-    control: &'c Control,
-    is_over: bool,
-}
-
-impl Outage<'_> {
-    /// Starts Keycloak and returns when its discovery answers.
-    pub(crate) fn end(mut self) {
-        self.is_over = true;
-        self.control.order("start").expect("Keycloak is started");
-    }
-}
-
-impl Drop for Outage<'_> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            // The test fails already; the others should not fail with it.
-            let _ = self.control.order("start");
-        }
-    }
 }

@@ -1,16 +1,21 @@
-//! Real servers: Keycloak's tokens, keys and outages, and moto's Cognito user pool.
+//! Real servers: providers with their tokens, keys and outages, gateways, and databases.
 //!
 //! `cargo xtask test` and `cargo xtask servers` start them and say where they are. Without them each test says on one
 //! line that it is skipped; with `CI=true` it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod cognito;
+mod control;
 mod discovery;
+mod gateway_process;
+mod gateways;
 mod keycloak;
 mod outage;
+mod provider;
 mod quickstart;
 mod rotation;
 mod rules;
 mod service;
 mod setup;
+mod stores;
 mod tokens;

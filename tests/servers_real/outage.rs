@@ -8,7 +8,8 @@ use sekisho_jwks::KeyHealth;
 use sekisho_jwt::Verifier;
 use sekisho_testkit::Issuer;
 
-use crate::keycloak::{AUDIENCE, Control, Keycloak};
+use crate::control::Control;
+use crate::keycloak::{AUDIENCE, Keycloak};
 use crate::service::{Answer, Service};
 use crate::setup::{altered, header, now};
 
@@ -58,7 +59,7 @@ async fn known_keys_outlive_their_provider_and_unknown_ones_wait_for_its_return(
     assert_eq!(header(&unknown, "alg"), "ES256");
     let forged = Issuer::with_url(keycloak.issuer()).token().audience(AUDIENCE).subject("mallory").sign();
 
-    let outage = control.kill();
+    let outage = control.kill("keycloak");
 
     assert_eq!(service.get("/orders", &cached).await.status, 200);
     assert_eq!(service.get("/orders", &uncached).await.status, 200);

@@ -41,18 +41,7 @@ impl Layout {
     pub(crate) fn scratch(&self) -> Result<Scratch> {
         let parent = self.target.join("xtask");
         fs::create_dir_all(&parent)?;
-        for entry in fs::read_dir(&parent)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let owner = name.to_str().and_then(|name| name.strip_prefix("run-"));
-            if owner.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
-                // Another run may be clearing it at this very moment.
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-        let folder = parent.join(format!("run-{}", process::id()));
-        fs::create_dir_all(&folder)?;
-        Ok(Scratch { folder })
+        Scratch::make(&parent, "run")
     }
 
     /// Returns the file that takes the output of the step `name`; the newest run overwrites it.
@@ -68,6 +57,24 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
+    /// Makes the folder `NAME-ID` with the id of this process, and removes those of processes that are no more.
+    pub(crate) fn make(parent: &Path, name: &str) -> Result<Self> {
+        for entry in fs::read_dir(parent)?.flatten() {
+            let file = entry.file_name();
+            let owner = file.to_str().and_then(|file| file.strip_prefix(name)?.strip_prefix('-'));
+            let owner = owner.and_then(|id| id.parse::<u32>().ok());
+            // One with this process's own id is of an earlier process.
+            if owner.is_some_and(|id| id == process::id() || !Path::new("/proc").join(id.to_string()).exists()) {
+                // Another run may be clearing it at this very moment.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        let folder = parent.join(format!("{name}-{}", process::id()));
+        // Fails where it exists: in a folder that is open to all, somebody else may have put it there.
+        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self { folder })
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.folder
     }
@@ -76,5 +83,30 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scratch_folder_is_new_and_clears_away_those_of_dead_processes_alone() {
+        let parent = env::temp_dir().join(format!("sekisho-xtask-scratch-{}", process::id()));
+        // No process has the highest number; process 1 always runs.
+        let (dead, alive, other) =
+            (parent.join("run-4294967295"), parent.join("run-1"), parent.join("runs-4294967295"));
+        for folder in [&dead, &alive, &other] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        let left_behind = parent.join(format!("run-{}/file", process::id()));
+        fs::create_dir_all(&left_behind).unwrap();
+        let scratch = Scratch::make(&parent, "run").unwrap();
+        assert!(!dead.exists() && !left_behind.exists());
+        assert!(alive.exists() && other.exists());
+        let folder = scratch.path().to_path_buf();
+        drop(scratch);
+        assert!(!folder.exists());
+        fs::remove_dir_all(parent).unwrap();
     }
 }

@@ -38,7 +38,7 @@ enum Recipe {
         #[arg(long)]
         fast: bool,
     },
-    /// Starts Keycloak and moto and keeps them until Ctrl-C.
+    /// Starts the servers of the tests and keeps them until Ctrl-C.
     Servers {
         #[command(subcommand)]
         action: Option<ServersAction>,

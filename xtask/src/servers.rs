@@ -2,15 +2,20 @@
 
 mod cached;
 mod control;
+mod gateways;
 mod keycloak;
 mod moto;
+mod oidc_provider;
+mod postgresql;
+mod program;
 mod ready;
+mod redis;
+mod running;
 
 use std::env;
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -19,69 +24,88 @@ use anyhow::{Context, Result};
 use crate::layout::Layout;
 use crate::progress::{Line, Screen};
 use crate::servers::control::Control;
-use crate::servers::keycloak::Keycloak;
-use crate::servers::moto::Moto;
+use crate::servers::running::{Place, Running, Server};
+
+/// All of them; the slowest first.
+const SERVERS: [&dyn Server; 10] = [
+    &keycloak::Keycloak,
+    &moto::Moto,
+    &oidc_provider::OidcProvider,
+    &postgresql::Postgresql,
+    &redis::Redis,
+    &gateways::NGINX,
+    &gateways::HAPROXY,
+    &gateways::ENVOY,
+    &gateways::TRAEFIK,
+    &gateways::CADDY,
+];
 
 /// The servers of one run; dropping this stops them.
 pub(crate) struct Servers {
-    keycloak: Option<Arc<Mutex<Keycloak>>>,
-    moto: Option<Moto>,
+    running: Vec<Running>,
     control: Option<Control>,
     /// How each server fared: its name, and how long it took or why it does not run.
     pub(crate) fates: Vec<(&'static str, Result<Duration, String>)>,
 }
 
 impl Servers {
-    /// Installs what is missing, starts all servers and waits until each answers; one that does not run spoils no other.
+    /// Installs what is missing, starts all servers and waits until each is ready; one that does not run spoils no
+    /// other.
     pub(crate) fn start(layout: &Layout, scratch: &Path, screen: &Screen) -> Self {
-        let (keycloak, moto) = thread::scope(|scope| {
-            let moto = scope.spawn(|| attempt(screen, "moto", |line| Moto::start(layout, scratch, line)));
-            let keycloak = attempt(screen, "keycloak", |line| Keycloak::start(layout, scratch, line));
-            (keycloak, moto.join().unwrap_or_else(|_| Err("panicked".to_owned())))
+        Self::start_these(&SERVERS, &Place { layout, scratch }, screen)
+    }
+
+    fn start_these(servers: &[&dyn Server], place: &Place<'_>, screen: &Screen) -> Self {
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = servers
+                .iter()
+                .map(|server| {
+                    let start = || attempt(screen, server.name(), "ready", |line| server.start(place, line));
+                    (server.name(), scope.spawn(start))
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|(name, thread)| (name, thread.join().unwrap_or_else(|_| Err("panicked".to_owned()))))
+                .collect()
         });
-        let mut servers = Self { keycloak: None, moto: None, control: None, fates: Vec::new() };
-        let keycloak = keycloak.and_then(|(keycloak, took)| {
-            let keycloak = Arc::new(Mutex::new(keycloak));
-            servers.control = Some(Control::open(Arc::clone(&keycloak)).map_err(|error| format!("{error:#}"))?);
-            servers.keycloak = Some(keycloak);
-            Ok(took)
-        });
-        let moto = moto.map(|(moto, took)| {
-            servers.moto = Some(moto);
-            took
-        });
-        servers.fates = vec![("keycloak", keycloak), ("moto", moto)];
-        servers
+        let mut residents = Vec::new();
+        let mut started = Self { running: Vec::new(), control: None, fates: Vec::new() };
+        for (name, outcome) in outcomes {
+            let fate = outcome.map(|(running, took)| {
+                residents.extend(running.resident.as_ref().map(|resident| (name, resident.clone())));
+                started.running.push(running);
+                took
+            });
+            started.fates.push((name, fate));
+        }
+        match Control::open(&residents) {
+            Ok(control) => started.control = Some(control),
+            Err(error) => started.fates.push(("control", Err(format!("{error:#}")))),
+        }
+        started
     }
 
     /// Returns the variables that tell tests where the servers are; those of a missing server are absent.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
-        let Self { keycloak, moto, control, fates: _ } = self;
-        let mut pairs = Vec::new();
-        if let Some(keycloak) = keycloak {
-            let keycloak = keycloak.lock().unwrap_or_else(PoisonError::into_inner);
-            pairs.push(("SEKISHO_KEYCLOAK_URL".to_owned(), keycloak.url()));
-            pairs.push(("SEKISHO_KEYCLOAK_ADMIN_USER".to_owned(), keycloak::ADMIN.to_owned()));
-            pairs.push(("SEKISHO_KEYCLOAK_ADMIN_PASSWORD".to_owned(), keycloak.admin_password().to_owned()));
-        }
-        if let Some(moto) = moto {
-            pairs.push(("SEKISHO_MOTO_URL".to_owned(), moto.url()));
-        }
-        if let Some(control) = control {
-            pairs.push(("SEKISHO_SERVERS_CONTROL".to_owned(), control.address()));
-        }
-        pairs
+        let Self { running, control, fates: _ } = self;
+        let control = control.as_ref().map(|control| ("SEKISHO_SERVERS_CONTROL", control.address()));
+        let variables = running.iter().flat_map(|running| running.variables.iter().cloned());
+        variables.chain(control).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 
-type Started<T> = Result<(T, Duration), String>;
-
-fn attempt<T>(screen: &Screen, name: &str, start: impl FnOnce(&Line) -> Result<T>) -> Started<T> {
+fn attempt<T>(
+    screen: &Screen,
+    name: &str,
+    note: &str,
+    work: impl FnOnce(&Line) -> Result<T>,
+) -> Result<(T, Duration), String> {
     let line = screen.line(name);
-    match start(&line) {
-        Ok(server) => Ok((server, line.finish("✓", "answers"))),
+    match work(&line) {
+        Ok(done) => Ok((done, line.finish("✓", note))),
         Err(error) => {
-            line.finish("✗", "does not run");
+            line.finish("✗", &format!("not {note}"));
             Err(format!("{error:#}"))
         }
     }
@@ -100,7 +124,7 @@ pub(crate) fn stay(layout: &Layout) -> Result<ExitCode> {
     for (name, value) in servers.environment() {
         println!("export {name}={value}");
     }
-    if servers.fates.iter().all(|(_, fate)| fate.is_err()) {
+    if servers.running.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
     eprintln!("Ctrl-C stops them");
@@ -109,16 +133,21 @@ pub(crate) fn stay(layout: &Layout) -> Result<ExitCode> {
     }
 }
 
-/// Installs the servers without starting them.
+/// Installs the servers, all that can be, without starting them.
 pub(crate) fn install(layout: &Layout) -> Result<ExitCode> {
     let screen = Screen::new();
-    let line = screen.line("keycloak");
-    let folder = keycloak::install(layout, &line)?;
-    line.finish("✓", &folder.display().to_string());
-    let line = screen.line("moto");
-    let folder = moto::install(layout, &line)?;
-    line.finish("✓", &folder.display().to_string());
-    Ok(ExitCode::SUCCESS)
+    let mut code = ExitCode::SUCCESS;
+    for server in SERVERS {
+        let name = server.name();
+        match attempt(&screen, name, "installed", |line| server.install(layout, line)) {
+            Ok((place, _)) => screen.print(&format!("  {}", place.display())),
+            Err(reason) => {
+                eprintln!("{name} cannot be installed: {reason}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
 }
 
 /// Says whether a missing server has to fail the run.
@@ -133,4 +162,53 @@ fn random_word() -> Result<String> {
         .and_then(|mut source| source.read_exact(&mut bytes))
         .context("cannot read /dev/urandom")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    struct Fake(&'static str, fn() -> Result<Running>);
+
+    impl Server for Fake {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        fn install(&self, _: &Layout, _: &Line) -> Result<PathBuf> {
+            anyhow::bail!("not asked for")
+        }
+
+        fn start(&self, _: &Place<'_>, _: &Line) -> Result<Running> {
+            self.1()
+        }
+    }
+
+    #[test]
+    fn one_that_does_not_run_spoils_no_other() {
+        let layout = Layout::find().unwrap();
+        let place = Place { layout: &layout, scratch: Path::new("/nowhere") };
+        let good = Fake("good", || Ok(Running::on_demand("SEKISHO_GOOD", Path::new("/bin/good"))));
+        let bad = Fake("bad", || anyhow::bail!("no such package"));
+        let ugly = Fake("ugly", || panic!("on purpose"));
+        let servers = Servers::start_these(&[&ugly, &bad, &good], &place, &Screen::silent());
+        let fates: Vec<_> = servers.fates.iter().map(|(name, fate)| (*name, fate.as_ref().err().cloned())).collect();
+        assert_eq!(
+            fates,
+            [("ugly", Some("panicked".to_owned())), ("bad", Some("no such package".to_owned())), ("good", None)]
+        );
+        let names: Vec<_> = servers.environment().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["SEKISHO_GOOD", "SEKISHO_SERVERS_CONTROL"]);
+    }
+
+    #[test]
+    fn each_server_has_a_name_of_its_own() {
+        let mut names: Vec<_> = SERVERS.iter().map(|server| server.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SERVERS.len());
+        assert!(names.iter().all(|name| !name.contains(char::is_whitespace)), "{names:?}");
+    }
 }

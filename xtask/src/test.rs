@@ -95,7 +95,7 @@ fn judge_servers(summary: &mut Summary<'_>, servers: Option<&Servers>, fast: boo
     for (name, fate) in servers.fates.clone() {
         summary.run(Step::new(name, move |_, _, _| {
             Ok(match fate {
-                Ok(took) => Verdict::passed(format!("answered after {:.1} s", took.as_secs_f64())),
+                Ok(took) => Verdict::passed(format!("ready after {:.1} s", took.as_secs_f64())),
                 Err(reason) if servers::required() => Verdict::failed("does not run", reason),
                 Err(reason) => Verdict::skipped(format!("does not run: {}", reason.replace('\n', " "))),
             })

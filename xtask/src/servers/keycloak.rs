@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::layout::Layout;
-use crate::process::{self, Group, Invocation};
-use crate::progress::{Line, Screen};
+use crate::process::{self, Invocation};
+use crate::progress::Line;
+use crate::servers::running::{Place, Resident, Running, Server};
 use crate::servers::{cached, random_word, ready};
 
-pub(crate) const ADMIN: &str = "admin";
+const ADMIN: &str = "admin";
 
 const VERSION: &str = "26.7.3";
 /// Of keycloak-quarkus-dist-26.7.3.zip as Maven Central has it; its published SHA-1 is
@@ -20,21 +21,25 @@ const SHA256: &str = "27a6535553c3cdcd083872ba40629efafb3475e3b758e0c6f691395561
 const SIZE: u64 = 176_710_367;
 const DISCOVERY: &str = "/realms/sekisho/.well-known/openid-configuration";
 
-/// A Keycloak of one run: a copy of the installation, its database and, most of the time, its process.
-pub(crate) struct Keycloak {
-    home: PathBuf,
-    log: PathBuf,
-    port: u16,
-    admin_password: String,
-    process: Option<Group>,
-}
+/// Keeps its database in its own folder, so each run gets a copy of the installation.
+pub(crate) struct Keycloak;
 
-impl Keycloak {
-    pub(crate) fn start(layout: &Layout, scratch: &Path, line: &Line) -> Result<Self> {
-        let installed = install(layout, line)?;
+impl Server for Keycloak {
+    fn name(&self) -> &'static str {
+        "keycloak"
+    }
+
+    fn install(&self, layout: &Layout, line: &Line) -> Result<PathBuf> {
+        let home = layout.cache.join(format!("servers/keycloak-{VERSION}"));
+        cached::once(&home, line, || fetch(layout, &home, line))?;
+        Ok(home)
+    }
+
+    fn start(&self, place: &Place<'_>, line: &Line) -> Result<Running> {
+        let Place { layout, scratch } = place;
+        let installed = self.install(layout, line)?;
         let home = scratch.join("keycloak");
         let log = layout.log("keycloak");
-        // Keycloak keeps its database in its own folder, so each run gets a copy.
         line.say("copying");
         let copy = Invocation::new("cp").arg("-R").arg(&installed).arg(&home);
         process::must(&copy, &log, line, &|| None)?;
@@ -42,56 +47,23 @@ impl Keycloak {
         fs::create_dir_all(&import)?;
         let realm = layout.root.join("tests/servers/keycloak/realm.json");
         fs::copy(&realm, import.join("realm.json")).with_context(|| format!("cannot copy {}", realm.display()))?;
-        let mut keycloak = Self { home, log, port: ready::free_port()?, admin_password: random_word()?, process: None };
-        keycloak.launch(line)?;
-        Ok(keycloak)
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    pub(crate) fn admin_password(&self) -> &str {
-        &self.admin_password
-    }
-
-    /// Kills the process hard; returns when the port is silent.
-    pub(crate) fn stop(&mut self) -> Result<()> {
-        drop(self.process.take());
-        ready::wait_gone(self.port)
-    }
-
-    /// Starts the process again on the same port with the same database; returns when discovery answers.
-    pub(crate) fn resume(&mut self) -> Result<()> {
-        if self.process.as_mut().is_some_and(Group::is_running) {
-            return Ok(());
-        }
-        self.launch(&Screen::silent().line("keycloak"))
-    }
-
-    fn launch(&mut self, line: &Line) -> Result<()> {
-        let invocation = Invocation::new(self.home.join("bin/kc.sh"))
+        let (port, password) = (ready::free_port()?, random_word()?);
+        let invocation = Invocation::new(home.join("bin/kc.sh"))
             .args(["start", "--optimized", "--http-enabled=true", "--http-host=127.0.0.1"])
-            .arg(format!("--http-port={}", self.port))
+            .arg(format!("--http-port={port}"))
             .args(["--hostname-strict=false", "--cache=local", "--import-realm"])
             // What a test changed must still be there after a kill a moment later.
             .arg("--db-url-properties=;WRITE_DELAY=0")
             .env("KC_BOOTSTRAP_ADMIN_USERNAME", ADMIN)
-            .env("KC_BOOTSTRAP_ADMIN_PASSWORD", &self.admin_password)
+            .env("KC_BOOTSTRAP_ADMIN_PASSWORD", &password)
             // The second compiler never pays for itself in a run of minutes.
             .env("JAVA_OPTS_APPEND", "-XX:TieredStopAtLevel=1");
-        let mut group = Group::serve(&invocation, &self.log)?;
-        ready::wait(&mut group, self.port, DISCOVERY, &self.log, line)?;
-        self.process = Some(group);
-        Ok(())
+        let resident = Resident::start(invocation, log, port, move || ready::answers_ok(port, DISCOVERY), line)?;
+        Ok(Running::new(resident)
+            .with("SEKISHO_KEYCLOAK_URL", format!("http://127.0.0.1:{port}"))
+            .with("SEKISHO_KEYCLOAK_ADMIN_USER", ADMIN)
+            .with("SEKISHO_KEYCLOAK_ADMIN_PASSWORD", password))
     }
-}
-
-/// Installs Keycloak into the cache and returns its folder.
-pub(crate) fn install(layout: &Layout, line: &Line) -> Result<PathBuf> {
-    let home = layout.cache.join(format!("servers/keycloak-{VERSION}"));
-    cached::once(&home, line, || fetch(layout, &home, line))?;
-    Ok(home)
 }
 
 fn fetch(layout: &Layout, home: &Path, line: &Line) -> Result<()> {

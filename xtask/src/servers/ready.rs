@@ -19,28 +19,27 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// Waits until `path` answers 200, and fails when the server ends before that.
-pub(crate) fn wait(group: &mut Group, port: u16, path: &str, log: &Path, line: &Line) -> Result<()> {
+/// Waits until the server says that it is ready, and fails when it ends before that.
+pub(crate) fn wait(group: &mut Group, is_ready: &dyn Fn() -> bool, log: &Path, line: &Line) -> Result<()> {
     let deadline = Instant::now() + LIMIT;
     line.say("starting");
     while Instant::now() < deadline {
-        if status(port, path) == Some(200) {
+        if is_ready() {
             return Ok(());
         }
         if !group.is_running() {
             bail!("ended while starting:\n{}", last_lines(log));
         }
         line.say("starting");
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(50));
     }
-    bail!("gave no answer at {path} within {} s:\n{}", LIMIT.as_secs(), last_lines(log))
+    bail!("is not ready after {} s:\n{}", LIMIT.as_secs(), last_lines(log))
 }
 
 /// Waits until nobody listens at `port` any more.
 pub(crate) fn wait_gone(port: u16) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
+    while is_open(port) {
         if Instant::now() >= deadline {
             bail!("port {port} still answers after the kill");
         }
@@ -49,14 +48,31 @@ pub(crate) fn wait_gone(port: u16) -> Result<()> {
     Ok(())
 }
 
-fn status(port: u16, path: &str) -> Option<u16> {
+/// Says whether somebody listens at `port`.
+pub(crate) fn is_open(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+}
+
+/// Says whether a GET of `path` is answered by 200.
+pub(crate) fn answers_ok(port: u16, path: &str) -> bool {
+    status(port, path) == Some(200)
+}
+
+/// Sends `question` and returns the first bytes of what comes back until the server hangs up, or until there are `most`.
+pub(crate) fn ask(port: u16, question: &str, most: u64) -> Option<Vec<u8>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut head = Vec::new();
-    stream.take(512).read_to_end(&mut head).ok()?;
-    status_of(&head)
+    stream.write_all(question.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream.take(most).read_to_end(&mut answer).ok()?;
+    Some(answer)
+}
+
+fn status(port: u16, path: &str) -> Option<u16> {
+    let question = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    status_of(&ask(port, &question, 512)?)
 }
 
 fn status_of(head: &[u8]) -> Option<u16> {

@@ -1,0 +1,73 @@
+// An OpenID provider for tests: node server.mjs PORT. tests/servers/README.md says what it holds.
+import { generateKeyPairSync } from 'node:crypto';
+import Provider, { errors } from 'oidc-provider';
+
+const port = Number(process.argv[2]);
+const issuer = `http://127.0.0.1:${port}`;
+
+function key(alg, type, options) {
+  const jwk = generateKeyPairSync(type, options).privateKey.export({ format: 'jwk' });
+  return { ...jwk, alg, use: 'sig', kid: alg.toLowerCase() };
+}
+
+function client(id, more = {}) {
+  const grants = { grant_types: ['client_credentials'], redirect_uris: [], response_types: [] };
+  return { client_id: id, client_secret: `${id}-secret`, ...grants, ...more };
+}
+
+// What `resource=` of a token request may name. Without it a token is opaque and has no audience.
+const resources = {
+  'urn:orders-api': { audience: 'orders-api', accessTokenFormat: 'opaque' },
+  'urn:billing-api': { audience: 'billing-api', accessTokenFormat: 'opaque' },
+  'urn:orders-api:rs256': { audience: 'orders-api', accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } },
+  'urn:orders-api:es256': { audience: 'orders-api', accessTokenFormat: 'jwt', jwt: { sign: { alg: 'ES256' } } },
+  'urn:orders-api:eddsa': { audience: 'orders-api', accessTokenFormat: 'jwt', jwt: { sign: { alg: 'EdDSA' } } },
+};
+
+const scopes = ['orders:read', 'orders:write'];
+
+const provider = new Provider(issuer, {
+  jwks: {
+    keys: [
+      key('RS256', 'rsa', { modulusLength: 2048 }),
+      key('ES256', 'ec', { namedCurve: 'P-256' }),
+      key('EdDSA', 'ed25519', {}),
+    ],
+  },
+  clients: [
+    client('worker'),
+    client('brief-worker'),
+    client('orders-api', { introspection_signed_response_alg: 'RS256' }),
+    client('orders-api-es256', { introspection_signed_response_alg: 'ES256' }),
+    client('orders-api-post', { token_endpoint_auth_method: 'client_secret_post' }),
+  ],
+  scopes,
+  clientAuthMethods: ['client_secret_basic', 'client_secret_post'],
+  enabledJWA: { introspectionSigningAlgValues: ['RS256', 'ES256'] },
+  ttl: { ClientCredentials: (_context, token, client) => token.resourceServer?.accessTokenTTL ?? lifetime(client) },
+  features: {
+    devInteractions: { enabled: false },
+    clientCredentials: { enabled: true },
+    // Only services may ask about tokens, each about anybody's.
+    introspection: { enabled: true, allowedPolicy: (_context, client) => client.clientId.startsWith('orders-api') },
+    jwtIntrospection: { enabled: true },
+    revocation: { enabled: true },
+    resourceIndicators: {
+      enabled: true,
+      defaultResource: () => undefined,
+      useGrantedResource: () => true,
+      getResourceServerInfo(_context, resource, client) {
+        const known = resources[resource];
+        if (!known) throw new errors.InvalidTarget();
+        return { scope: scopes.join(' '), accessTokenTTL: lifetime(client), ...known };
+      },
+    },
+  },
+});
+
+function lifetime(client) {
+  return client.clientId === 'brief-worker' ? 5 : 300;
+}
+
+provider.on('server_error', (_context, error) => console.error(error));
+provider.listen(port, '127.0.0.1', () => console.log(`ready at ${issuer}`));

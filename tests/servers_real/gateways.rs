@@ -1,0 +1,337 @@
+//! The gateways that a service may stand behind, each with as little configuration as it runs with, and what they do
+//! with a request and with a token of ours.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::http::{HeaderMap, Uri};
+use axum::{Json, Router};
+use sekisho_jwt::Algorithm;
+use sekisho_testkit::Issuer;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::gateway_process::{Proxy, free_port};
+use crate::setup::{self, altered};
+
+/// Answered by 200 in every gateway as soon as its configuration is in force, whatever guards the other paths.
+const READY: &str = "/gateway-ready";
+
+/// A running gateway on a port of its own.
+pub(crate) struct Gateway {
+    url: String,
+    proxy: Proxy,
+}
+
+/// Each of these returns `None`, after a line that says so, when the gateway is not installed. `test` names the test in
+/// that line and in the name of the log.
+impl Gateway {
+    /// Starts nginx; `server` is what stands in the block `server` beside `listen`.
+    pub(crate) async fn nginx(test: &str, server: &str) -> Option<Self> {
+        let program = setup::variable("SEKISHO_NGINX", test)?;
+        let port = free_port();
+        let temporary =
+            ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {kind};"));
+        // Started by root, its workers would else run by an account that may not reach this folder.
+        let settings = format!(
+            "daemon off; user root; pid nginx.pid; error_log stderr notice;\n\
+             events {{}}\n\
+             http {{\n access_log off; {temporary}\n\
+             server {{\n listen 127.0.0.1:{port};\n location = {READY} {{ return 200; }}\n{server}\n}}\n}}\n",
+            temporary = temporary.join(" "),
+        );
+        let files = [("nginx.conf", &*settings)];
+        // `-e` too, because nginx would open the system's log before it reads the configuration.
+        let arguments = ["-p", ".", "-e", "stderr", "-c", "nginx.conf"];
+        Some(Self::start(test, "nginx", &program, &files, &arguments, port).await)
+    }
+
+    /// Starts HAProxy; `frontend` is what stands in the section `frontend` beside `bind`, `rest` are further sections.
+    pub(crate) async fn haproxy(test: &str, frontend: &str, rest: &str, files: &[(&str, &str)]) -> Option<Self> {
+        let program = setup::variable("SEKISHO_HAPROXY", test)?;
+        let port = free_port();
+        let settings = format!(
+            "global\n maxconn 256\n\
+             defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n\
+             frontend gateway\n bind 127.0.0.1:{port}\n monitor-uri {READY}\n{frontend}\n{rest}\n"
+        );
+        let files: Vec<_> = files.iter().copied().chain([("haproxy.cfg", &*settings)]).collect();
+        Some(Self::start(test, "haproxy", &program, &files, &["-db", "-f", "haproxy.cfg"], port).await)
+    }
+
+    /// Starts Envoy; `filters` stand before the router, `routes` lead to the `clusters`, which are names and loopback
+    /// ports.
+    pub(crate) async fn envoy(
+        test: &str,
+        filters: Vec<Value>,
+        routes: Value,
+        clusters: &[(&str, u16)],
+    ) -> Option<Self> {
+        let program = setup::variable("SEKISHO_ENVOY", test)?;
+        let port = free_port();
+        let extension = |name: &str| format!("type.googleapis.com/envoy.extensions.filters.{name}");
+        let address = |port: u16| json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } });
+        let ready = json!({ "name": "ready", "typed_config": {
+            "@type": extension("http.health_check.v3.HealthCheck"),
+            "pass_through_mode": false,
+            "headers": [{ "name": ":path", "string_match": { "exact": READY } }],
+        } });
+        let router = json!({ "name": "router", "typed_config": { "@type": extension("http.router.v3.Router") } });
+        let filters: Vec<_> = [ready].into_iter().chain(filters).chain([router]).collect();
+        let clusters: Vec<_> = clusters
+            .iter()
+            .map(|(name, port)| {
+                let endpoints = json!([{ "lb_endpoints": [{ "endpoint": { "address": address(*port) } }] }]);
+                let assignment = json!({ "cluster_name": name, "endpoints": endpoints });
+                json!({ "name": name, "connect_timeout": "5s", "type": "STATIC", "load_assignment": assignment })
+            })
+            .collect();
+        let manager = json!({
+            "@type": extension("network.http_connection_manager.v3.HttpConnectionManager"),
+            "stat_prefix": "gateway",
+            "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": routes }] },
+            "http_filters": filters,
+        });
+        let chain = json!({ "filters": [{ "name": "http", "typed_config": manager }] });
+        let listener = json!({ "name": "gateway", "address": address(port), "filter_chains": [chain] });
+        let settings = json!({ "static_resources": { "listeners": [listener], "clusters": clusters } }).to_string();
+        let files = [("envoy.json", &*settings)];
+        let arguments = ["-c", "envoy.json", "--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"];
+        Some(Self::start(test, "envoy", &program, &files, &arguments, port).await)
+    }
+
+    /// Starts Traefik; `http` is the dynamic configuration under that name.
+    pub(crate) async fn traefik(test: &str, mut http: Value) -> Option<Self> {
+        let program = setup::variable("SEKISHO_TRAEFIK", test)?;
+        let port = free_port();
+        http["routers"]["gateway-ready"] =
+            json!({ "rule": format!("Path(`{READY}`)"), "priority": 1_000_000, "service": "ping@internal" });
+        let settings = json!({
+            "global": { "checkNewVersion": false, "sendAnonymousUsage": false },
+            "entryPoints": { "gateway": { "address": format!("127.0.0.1:{port}") } },
+            "ping": { "manualRouting": true },
+            "providers": { "file": { "filename": "dynamic.yml", "watch": false } },
+            "log": { "level": "INFO", "noColor": true },
+        });
+        // JSON is YAML.
+        let (settings, dynamic) = (settings.to_string(), json!({ "http": http }).to_string());
+        let files = [("traefik.yml", &*settings), ("dynamic.yml", &*dynamic)];
+        Some(Self::start(test, "traefik", &program, &files, &["--configFile=traefik.yml"], port).await)
+    }
+
+    /// Starts Caddy; `site` are the directives of its only site.
+    pub(crate) async fn caddy(test: &str, site: &str) -> Option<Self> {
+        let program = setup::variable("SEKISHO_CADDY", test)?;
+        let port = free_port();
+        let settings = format!(
+            "{{\n admin off\n auto_https off\n persist_config off\n}}\n\
+             http://127.0.0.1:{port} {{\n bind 127.0.0.1\n\
+             handle {READY} {{\n respond 200\n}}\n\
+             handle {{\n{site}\n}}\n}}\n"
+        );
+        let files = [("Caddyfile", &*settings)];
+        let arguments = ["run", "--config", "Caddyfile", "--adapter", "caddyfile"];
+        Some(Self::start(test, "caddy", &program, &files, &arguments, port).await)
+    }
+
+    async fn start(
+        test: &str,
+        kind: &str,
+        program: &str,
+        files: &[(&str, &str)],
+        arguments: &[&str],
+        port: u16,
+    ) -> Self {
+        let plain: String = test.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let url = format!("http://127.0.0.1:{port}");
+        let ready = format!("{url}{READY}");
+        let proxy = Proxy::start(&format!("{kind}--{plain}"), program, files, arguments, &ready).await;
+        Self { url, proxy }
+    }
+
+    /// Sends a GET, with a bearer token if there is one, and returns status and body.
+    pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> (u16, Value) {
+        let mut request = setup::http().get(format!("{}{path}", self.url));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.unwrap_or_else(|error| panic!("{error}: {}", self.proxy.output()));
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice(&answer.bytes().await.expect("a body")).unwrap_or_default())
+    }
+}
+
+/// A service of this process that tells what reached it; dropping it ends it.
+pub(crate) struct Upstream {
+    pub(crate) port: u16,
+    requests: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Upstream {
+    pub(crate) async fn start() -> Self {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        let echo = |uri: Uri, headers: HeaderMap| async move {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            let all: Vec<_> = headers.keys().map(|name| (name.to_string(), text(name.as_str()))).collect();
+            let all: serde_json::Map<_, _> = all.into_iter().map(|(name, value)| (name, json!(value))).collect();
+            Json(json!({ "path": uri.path(), "headers": all }))
+        };
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let app = Router::new().fallback(echo);
+        let task = tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
+        Self { port, requests, task }
+    }
+
+    /// Returns how many requests have come through.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Routes of Envoy that lead everything to one cluster.
+pub(crate) fn everything_to(cluster: &str) -> Value {
+    json!([{ "match": { "prefix": "/" }, "route": { "cluster": cluster } }])
+}
+
+async fn assert_passes(gateway: &Gateway, upstream: &Upstream) {
+    let (status, seen) = gateway.get("/orders/7", Some("t0ken")).await;
+    assert_eq!((status, &seen["path"]), (200, &json!("/orders/7")), "{seen}");
+    assert_eq!(seen["headers"]["authorization"], "Bearer t0ken", "{seen}");
+    assert_eq!(upstream.requests(), 1, "the gateway's own page does not reach the service");
+}
+
+#[tokio::test]
+async fn nginx_passes_a_request() {
+    let upstream = Upstream::start().await;
+    let server = format!("location / {{ proxy_pass http://127.0.0.1:{}; }}", upstream.port);
+    let Some(gateway) = Gateway::nginx("nginx passes a request", &server).await else { return };
+    assert_passes(&gateway, &upstream).await;
+}
+
+#[tokio::test]
+async fn haproxy_passes_a_request() {
+    let upstream = Upstream::start().await;
+    let backend = format!("backend service\n server one 127.0.0.1:{}", upstream.port);
+    let test = "HAProxy passes a request";
+    let Some(gateway) = Gateway::haproxy(test, " default_backend service", &backend, &[]).await else { return };
+    assert_passes(&gateway, &upstream).await;
+}
+
+#[tokio::test]
+async fn envoy_passes_a_request() {
+    let upstream = Upstream::start().await;
+    let clusters = [("service", upstream.port)];
+    let gateway = Gateway::envoy("Envoy passes a request", Vec::new(), everything_to("service"), &clusters).await;
+    let Some(gateway) = gateway else { return };
+    assert_passes(&gateway, &upstream).await;
+}
+
+#[tokio::test]
+async fn traefik_passes_a_request() {
+    let upstream = Upstream::start().await;
+    let server = json!([{ "url": format!("http://127.0.0.1:{}", upstream.port) }]);
+    let http = json!({
+        "routers": { "all": { "rule": "PathPrefix(`/`)", "service": "service" } },
+        "services": { "service": { "loadBalancer": { "servers": server } } },
+    });
+    let Some(gateway) = Gateway::traefik("Traefik passes a request", http).await else { return };
+    assert_passes(&gateway, &upstream).await;
+}
+
+#[tokio::test]
+async fn caddy_passes_a_request() {
+    let upstream = Upstream::start().await;
+    let site = format!("reverse_proxy 127.0.0.1:{}", upstream.port);
+    let Some(gateway) = Gateway::caddy("Caddy passes a request", &site).await else { return };
+    assert_passes(&gateway, &upstream).await;
+}
+
+/// What a gateway that knows the keys of `issuer` has to do with tokens for `orders-api`.
+async fn assert_verifies(gateway: &Gateway, upstream: &Upstream, issuer: &Issuer) {
+    let good = issuer.token().audience("orders-api").sign();
+    let (status, seen) = gateway.get("/orders", Some(&good)).await;
+    assert_eq!((status, &seen["path"]), (200, &json!("/orders")), "{seen}");
+    let stranger = Issuer::with_url(issuer.url()).with_algorithm(issuer.algorithm());
+    let forged = stranger.token().audience("orders-api").sign();
+    let (claims, signature) = (altered(&good, 1), altered(&good, 2));
+    for (what, token) in [
+        ("no token", None),
+        ("no token at all", Some("word")),
+        ("altered claims", Some(&*claims)),
+        ("an altered signature", Some(&*signature)),
+        ("a stranger's key", Some(&*forged)),
+    ] {
+        assert_eq!(gateway.get("/orders", token).await.0, 401, "{what}");
+    }
+    assert_eq!(upstream.requests(), 1, "a refused request reached the service");
+}
+
+#[tokio::test]
+async fn envoy_verifies_tokens_of_our_issuer() {
+    let (upstream, issuer) = (Upstream::start().await, Issuer::new().with_algorithm(Algorithm::Es256));
+    let filter = json!({ "name": "jwt", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+        "providers": { "issuer": {
+            "issuer": issuer.url(),
+            "audiences": ["orders-api"],
+            "local_jwks": { "inline_string": issuer.key_set() },
+        } },
+        "rules": [{ "match": { "prefix": "/" }, "requires": { "provider_name": "issuer" } }],
+    } });
+    let clusters = [("service", upstream.port)];
+    let gateway = Gateway::envoy("Envoy verifies tokens", vec![filter], everything_to("service"), &clusters).await;
+    let Some(gateway) = gateway else { return };
+    assert_verifies(&gateway, &upstream, &issuer).await;
+    let billing = issuer.token().audience("billing-api").sign();
+    assert_eq!(gateway.get("/orders", Some(&billing)).await.0, 403, "Envoy calls another audience forbidden");
+    let expired = issuer.token().audience("orders-api").expired().sign();
+    assert_eq!(gateway.get("/orders", Some(&expired)).await.0, 401);
+}
+
+#[tokio::test]
+async fn haproxy_verifies_tokens_of_our_issuer() {
+    let (upstream, issuer) = (Upstream::start().await, Issuer::new().with_algorithm(Algorithm::Es256));
+    let frontend = [
+        "http-request set-var(txn.token) http_auth_bearer",
+        "http-request deny deny_status 401 unless { var(txn.token),jwt_header_query('$.alg') -m str ES256 }",
+        "http-request deny deny_status 401 unless { var(txn.token),jwt_verify(ES256,issuer.pem) -m int 1 }",
+        "default_backend service",
+    ]
+    .join("\n");
+    let backend = format!("backend service\n server one 127.0.0.1:{}", upstream.port);
+    let pem = p256_pem(&issuer.key_set());
+    let files = [("issuer.pem", &*pem)];
+    let gateway = Gateway::haproxy("HAProxy verifies tokens", &frontend, &backend, &files).await;
+    let Some(gateway) = gateway else { return };
+    assert_verifies(&gateway, &upstream, &issuer).await;
+}
+
+/// Writes the first key of a set, which is on P-256, as PEM, the only form that HAProxy reads ([RFC 5480]).
+///
+/// [RFC 5480]: https://www.rfc-editor.org/rfc/rfc5480#section-2
+fn p256_pem(key_set: &str) -> String {
+    /// `SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING }` up to the point, which is not compressed.
+    const HEAD: [u8; 27] = [
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+        0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+    ];
+    let set: Value = serde_json::from_str(key_set).expect("JSON");
+    let mut der = HEAD.to_vec();
+    for name in ["x", "y"] {
+        let text = set["keys"][0][name].as_str().expect("a coordinate");
+        der.extend(base64_simd::URL_SAFE_NO_PAD.decode_to_vec(text).expect("base64url"));
+    }
+    let text = base64_simd::STANDARD.encode_to_string(&der);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("ASCII")).collect();
+    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
+}
