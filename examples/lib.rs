@@ -1,5 +1,6 @@
 //! Programs that show one pattern each. Run one with `cargo run --example NAME`.
 //!
+//! - `gateway`: a gateway before two services, and a walk with a JWT, a phantom token and a revocation.
 //! - `issuer`: an authentication service, and a walk through login, tokens, refresh, exchange, introspection and logout.
 //! - `quickstart`: an axum service behind a checkpoint, and a walk through what it accepts and refuses.
 

@@ -83,13 +83,16 @@ pub struct ConfigContext {
 
 type ReadEnvironment = dyn Fn(&str) -> Option<String> + Send + Sync;
 
-/// Makes what verifies opaque tokens by asking the issuer. Whoever brings the client for introspection implements it.
+/// Makes what verifies opaque tokens by asking the issuer. With the feature `opaque` there is `OpaqueIntrospection`.
 pub trait MakeIntrospection: Send + Sync {
     /// Makes it from what the file says. Opens no connection.
     ///
+    /// - `context`: what the program says. Its revocation must be asked for each token, its HTTP client be the one that asks, its clock
+    ///   tell the time.
+    ///
     /// # Errors
     /// What cannot work.
-    fn make(&self, settings: &IntrospectionSettings) -> Result<Introspection, ConfigError>;
+    fn make(&self, settings: &IntrospectionSettings, context: &ConfigContext) -> Result<Introspection, ConfigError>;
 }
 
 /// Is what the file says of an introspection endpoint ([RFC 7662](https://www.rfc-editor.org/rfc/rfc7662)).
@@ -121,12 +124,13 @@ pub struct Introspection {
 }
 
 impl Default for ConfigContext {
-    /// Secrets from the process's environment, the system clock, the default backend and HTTP client, no introspection.
+    /// Secrets from the process's environment, the system clock, the default backend and HTTP client; introspection by
+    /// `OpaqueIntrospection` if the feature `opaque` is on, otherwise none.
     fn default() -> Self {
         Self {
             backend: default_backend(),
             environment: Arc::new(|name| std::env::var(name).ok()),
-            introspection: None,
+            introspection: default_introspection(),
             http_client: None,
             clock: Arc::new(SystemClock),
             revocation: None,
@@ -146,6 +150,17 @@ const fn default_backend() -> Option<Backend> {
     None
 }
 
+#[cfg(feature = "opaque")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature there is none")]
+fn default_introspection() -> Option<Arc<dyn MakeIntrospection>> {
+    Some(Arc::new(crate::opaque::OpaqueIntrospection::new()))
+}
+
+#[cfg(not(feature = "opaque"))]
+fn default_introspection() -> Option<Arc<dyn MakeIntrospection>> {
+    None
+}
+
 impl ConfigContext {
     /// Verifies with this crypto backend.
     #[must_use]
@@ -161,14 +176,14 @@ impl ConfigContext {
         self
     }
 
-    /// Verifies credentials of the kind `introspection` by what this makes. Without it they are a mistake.
+    /// Verifies credentials of the kind `introspection` by what this makes. Without any they are a mistake.
     #[must_use]
     pub fn with_introspection(mut self, make: Arc<dyn MakeIntrospection>) -> Self {
         self.introspection = Some(make);
         self
     }
 
-    /// Fetches keys with this client.
+    /// Fetches keys, and asks introspection endpoints, with this client.
     #[must_use]
     pub fn with_http_client(mut self, client: Arc<dyn HttpClient>) -> Self {
         self.http_client = Some(client);
@@ -182,7 +197,7 @@ impl ConfigContext {
         self
     }
 
-    /// Asks, for each JWT, whether it was withdrawn.
+    /// Asks, for each credential, whether it was withdrawn.
     #[must_use]
     pub fn with_revocation(mut self, revocation: Arc<dyn RevocationCheck>) -> Self {
         self.revocation = Some(revocation);
@@ -194,6 +209,30 @@ impl ConfigContext {
     pub fn with_listener(mut self, listener: Arc<dyn JourneyListener>) -> Self {
         self.listener = Some(listener);
         self
+    }
+
+    /// Returns the crypto backend, if one was chosen or is the default.
+    #[must_use]
+    pub const fn backend(&self) -> Option<Backend> {
+        self.backend
+    }
+
+    /// Returns the HTTP client, if one was given.
+    #[must_use]
+    pub const fn http_client(&self) -> Option<&Arc<dyn HttpClient>> {
+        self.http_client.as_ref()
+    }
+
+    /// Returns the clock.
+    #[must_use]
+    pub const fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Returns what tells whether a credential was withdrawn, if there is something.
+    #[must_use]
+    pub const fn revocation(&self) -> Option<&Arc<dyn RevocationCheck>> {
+        self.revocation.as_ref()
     }
 }
 

@@ -11,6 +11,8 @@ mod gateway;
 mod identity;
 mod journey;
 mod lambda;
+#[cfg(feature = "opaque")]
+mod opaque;
 mod path;
 mod proxies;
 mod proxy;
@@ -33,6 +35,8 @@ pub use lambda::{
     AuthorizerEvent, AuthorizerResponse, EventFormat, LambdaAuthorizer, LambdaError, PolicyDocument, PolicyEffect,
     PolicyStatement,
 };
+#[cfg(feature = "opaque")]
+pub use opaque::{OpaqueIntrospection, OpaqueSwap};
 pub use path::{AmbiguousPath, NormalPath};
 pub use proxies::TrustedProxies;
 pub use proxy::{Guard, ProxyLimits, ProxyTimeouts, ReverseProxy, Route, Upstream, UpstreamOptions};

@@ -6,8 +6,9 @@ use std::time::Duration;
 use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
 use sekisho_core::{Failure, FailureKind, Principal, Refusal, Reject, Secret, UnixSeconds};
 use sekisho_http::{HttpError, HttpResponse};
-use sekisho_jwt::{StatementVerifier, Verifier};
+use sekisho_jwt::{Backend, SenderConstraint, StatementVerifier, Verifier};
 
+use crate::candidate::Candidate;
 use crate::claims::{Accepted, Rules};
 
 /// Is a token that the provider says is active, and that passed every check of ours.
@@ -27,12 +28,13 @@ impl Active {
         self.accepted.dies
     }
 
+    /// Looks at whom it speaks for; it lets nobody in.
     pub(crate) fn principal(&self) -> &Principal {
-        &self.accepted.principal
+        self.accepted.candidate.peek()
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.accepted.principal.heap_bytes() + self.jwt.as_ref().map_or(0, |jwt| jwt.len() + 64)
+        self.principal().heap_bytes() + self.jwt.as_ref().map_or(0, |jwt| jwt.len() + 64)
     }
 }
 
@@ -53,6 +55,14 @@ impl Form {
             Self::Json(_) => "application/json",
             Self::Signed(..) => "application/token-introspection+jwt",
             Self::Phantom(_) => "application/jwt",
+        }
+    }
+
+    /// Says which bound tokens are taken. A JWT behind a token is verified as a bearer token.
+    pub(crate) fn constraint(&self, backend: Backend) -> SenderConstraint {
+        match self {
+            Self::Json(rules) | Self::Signed(rules, _) => rules.constraint.clone(),
+            Self::Phantom(_) => SenderConstraint::new(backend),
         }
     }
 
@@ -118,7 +128,8 @@ async fn phantom(verifier: &Verifier, jwt: String, now: UnixSeconds) -> Result<R
     };
     // The verifier required an `exp`, and looks at all times again whenever it is asked.
     let dies = principal.expires_at().unwrap_or(now);
-    let accepted = Accepted { principal, from: UnixSeconds::new(0), until: UnixSeconds::MAX, dies };
+    let accepted =
+        Accepted { candidate: Candidate::new(principal), from: UnixSeconds::new(0), until: UnixSeconds::MAX, dies };
     Ok(Ok(Active { accepted, jwt: Some(Arc::new(Secret::from(jwt))) }))
 }
 

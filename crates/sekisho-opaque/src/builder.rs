@@ -5,7 +5,7 @@ use std::time::Duration;
 use sekisho_core::{Authenticate, Clock, ConfigError, IntoAuthenticate, RevocationCheck, SystemClock};
 use sekisho_http::{HttpClient, address};
 use sekisho_jwt::jwks::{IntoKeySource, KeySource, SourceContext};
-use sekisho_jwt::{Backend, CacheLimits, Profile, StatementVerifier};
+use sekisho_jwt::{Backend, CacheLimits, Dpop, Profile, SenderConstraint, StatementVerifier};
 
 use crate::answer::Form;
 use crate::claims::Rules;
@@ -132,8 +132,15 @@ impl IntrospectionIssuer {
     }
 
     fn with_audience(self, audience: Option<String>) -> IntrospectionBuilder {
-        let rules = Rules::new(self.settings.issuer.clone(), audience);
-        IntrospectionBuilder { settings: self.settings, rules, signed_by: None, clock: None }
+        let rules = Rules::new(self.settings.backend, self.settings.issuer.clone(), audience);
+        IntrospectionBuilder {
+            settings: self.settings,
+            rules,
+            dpop: None,
+            binds_certificates: false,
+            signed_by: None,
+            clock: None,
+        }
     }
 }
 
@@ -145,6 +152,8 @@ type MakeKeys = Box<dyn FnOnce(&SourceContext) -> Result<Arc<dyn KeySource>, Con
 pub struct IntrospectionBuilder {
     settings: Settings,
     rules: Rules,
+    dpop: Option<Dpop>,
+    binds_certificates: bool,
     signed_by: Option<MakeKeys>,
     clock: Option<Arc<dyn Clock>>,
 }
@@ -190,6 +199,27 @@ impl IntrospectionBuilder {
         self
     }
 
+    /// Takes tokens that the provider says are bound to a key (`cnf` with `jkt`,
+    /// [RFC 9449 §6.2](https://www.rfc-editor.org/rfc/rfc9449#section-6.2)), with a DPoP proof for each request, also when the answer
+    /// is in memory. Default: they are refused.
+    ///
+    /// The checkpoint then needs [`with_public_url`](sekisho_http::CheckpointBuilder::with_public_url). Such a token sent as
+    /// a bearer token is refused, and so is a token that is not bound when it is sent as bound.
+    pub fn with_dpop(mut self, dpop: Dpop) -> Self {
+        self.dpop = Some(dpop);
+        self
+    }
+
+    /// Takes tokens that the provider says are bound to a client certificate (`cnf` with `x5t#S256`), over connections of that
+    /// certificate ([RFC 8705 §3.2](https://www.rfc-editor.org/rfc/rfc8705#section-3.2)). Default: they are refused.
+    ///
+    /// The certificate comes from the application's TLS layer, as a [`ClientCertificate`](sekisho_http::ClientCertificate),
+    /// or from a [header of a trusted proxy](sekisho_http::CheckpointBuilder::with_client_certificate_header).
+    pub const fn with_certificate_binding(mut self) -> Self {
+        self.binds_certificates = true;
+        self
+    }
+
     /// Asks for signed answers ([RFC 9701](https://www.rfc-editor.org/rfc/rfc9701)) and takes no others: of type
     /// `token-introspection+jwt`, from the issuer, for our client id, signed by one of `keys`.
     pub fn with_signed_answers(mut self, keys: impl IntoKeySource + Send + 'static) -> Self {
@@ -212,9 +242,15 @@ impl IntrospectionBuilder {
     ///
     /// # Errors
     /// [`ConfigError`] for: an address that may not be asked; a name, client id or secret that cannot be sent; a duration or bound out
-    /// of its range; a roles place that is no JSON pointer; signed answers without a client id; no HTTP client; what the key source finds wrong.
+    /// of its range; a roles place that is no JSON pointer; a rule for proofs that cannot work; signed answers without a client id; no HTTP client; what the key source finds wrong.
     pub fn build(self) -> Result<Introspection, ConfigError> {
-        let Self { settings, rules, signed_by, clock } = self;
+        let Self { settings, mut rules, dpop, binds_certificates, signed_by, clock } = self;
+        let constraint = SenderConstraint::new(settings.backend);
+        let constraint = if binds_certificates { constraint.with_certificate_binding() } else { constraint };
+        rules.constraint = match dpop {
+            Some(dpop) => constraint.with_dpop(dpop)?,
+            None => constraint,
+        };
         let rules = rules.build()?;
         let form = match signed_by {
             None => Form::Json(rules),

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::dangerous::CheckedClaims;
-use sekisho_core::json::{JsonKind, JsonObject};
-use sekisho_core::{Claim, ConfigError, Principal, Reject, UnixSeconds, claims};
-use sekisho_jwt::Profile;
+use sekisho_core::json::JsonObject;
+use sekisho_core::{Claim, ConfigError, Reject, UnixSeconds, claims};
+use sekisho_jwt::{Backend, Profile, SenderConstraint};
+
+use crate::candidate::Candidate;
 
 /// Says which claims are accepted.
 #[derive(Debug)]
@@ -19,12 +21,14 @@ pub(crate) struct Rules {
     pub(crate) roles_at: Vec<Box<str>>,
     pub(crate) tenant_claim: Option<Box<str>>,
     pub(crate) client_as_subject: bool,
+    /// Which bound tokens are taken. Default none.
+    pub(crate) constraint: SenderConstraint,
 }
 
-/// Is a principal, and when its credential is accepted: `from <= now < until`, leeway included.
+/// Is whom a token speaks for, and when it is accepted: `from <= now < until`, leeway included.
 #[derive(Clone, Debug)]
 pub(crate) struct Accepted {
-    pub(crate) principal: Principal,
+    pub(crate) candidate: Candidate,
     pub(crate) from: UnixSeconds,
     pub(crate) until: UnixSeconds,
     /// When it dies without any leeway: nothing is kept for longer.
@@ -44,7 +48,7 @@ impl Accepted {
 }
 
 impl Rules {
-    pub(crate) fn new(issuer: String, audience: Option<String>) -> Self {
+    pub(crate) fn new(backend: Backend, issuer: String, audience: Option<String>) -> Self {
         Self {
             issuer: issuer.into(),
             audiences: audience.into_iter().map(Into::into).collect(),
@@ -53,6 +57,7 @@ impl Rules {
             roles_at: Vec::new(),
             tenant_claim: None,
             client_as_subject: false,
+            constraint: SenderConstraint::new(backend),
         }
     }
 
@@ -95,9 +100,9 @@ impl Rules {
         }
         let until = claims::check_expiry(&claims, self.leeway, now)?;
         let from = claims::check_beginning(&claims, self.leeway, now)?;
-        check_token_type(&claims)?;
-        self.profile.check_use(&claims, false)?;
-        check_confirmation(&claims)?;
+        check_token_type(&claims, self.constraint.takes_dpop())?;
+        self.profile.check_use(&claims, self.constraint.takes_dpop())?;
+        let confirmation = self.constraint.confirmation(&claims)?;
         let roles = claims::roles(&claims, &self.roles_at)?;
         let checked = if self.client_as_subject {
             CheckedClaims::new_or_client(Arc::clone(&self.issuer), claims)?
@@ -112,31 +117,19 @@ impl Rules {
             Some(claim) => checked.with_tenant(claim)?,
             None => checked,
         };
-        let principal = checked.with_roles(roles).into_principal();
+        let principal = checked.with_roles(roles).with_confirmation(confirmation).into_principal();
         let dies = principal.expires_at().unwrap_or(UnixSeconds::MAX);
-        Ok(Accepted { principal, from, until: until.unwrap_or(UnixSeconds::MAX), dies })
+        Ok(Accepted { candidate: Candidate::new(principal), from, until: until.unwrap_or(UnixSeconds::MAX), dies })
     }
 }
 
 /// Refuses a token that is no bearer token by its `token_type` ([RFC 7662 §2.2](https://www.rfc-editor.org/rfc/rfc7662#section-2.2)).
-fn check_token_type(claims: &JsonObject) -> Result<(), Reject> {
+fn check_token_type(claims: &JsonObject, takes_dpop: bool) -> Result<(), Reject> {
     let Some(kind) = claims.get("token_type") else { return Ok(()) };
     let kind = kind.as_str().ok_or(Reject::Invalid(Claim::Custom))?;
-    // RFC 9449 §6.2. Names of refresh and other tokens are the profile's to refuse, in every profile.
-    if kind.eq_ignore_ascii_case("dpop") { Err(Reject::ProofRequired) } else { Ok(()) }
-}
-
-/// Refuses tokens that are bound to a key or certificate: taken as bearer tokens they would be worth as much to a thief.
-fn check_confirmation(claims: &JsonObject) -> Result<(), Reject> {
-    let Some(confirmation) = claims.get("cnf") else { return Ok(()) };
-    if confirmation.kind() != JsonKind::Object {
-        return Err(Reject::Invalid(Claim::Confirmation));
-    }
-    // RFC 9449 §6.2 and RFC 8705 §3.2; other members (RFC 7800) are not understood.
-    if confirmation.member("jkt").is_some() || confirmation.member("x5t#S256").is_some() {
-        return Err(Reject::ProofRequired);
-    }
-    Err(Reject::Confirmation)
+    // RFC 9449 §6.2. A mark alone binds nothing. Names of refresh and other tokens are the profile's to refuse, in every profile.
+    let is_bound = || claims.get("cnf").is_some_and(|cnf| cnf.member("jkt").is_some());
+    if kind.eq_ignore_ascii_case("dpop") && !(takes_dpop && is_bound()) { Err(Reject::ProofRequired) } else { Ok(()) }
 }
 
 pub(crate) fn check_name(what: &str, name: &str) -> Result<(), ConfigError> {

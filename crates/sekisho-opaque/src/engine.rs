@@ -7,7 +7,7 @@ use sekisho_core::{
     Credential, CredentialKind, Failure, FailureKind, Refusal, Reject, RevocationCheck, Secret, UnixSeconds,
 };
 use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpMethod, HttpRequest, HttpResponse, address};
-use sekisho_jwt::Backend;
+use sekisho_jwt::{Backend, SenderConstraint};
 use tokio::runtime::Handle;
 use url::form_urlencoded::Serializer;
 
@@ -26,6 +26,7 @@ pub(crate) struct Engine {
     pub(crate) limits: HttpLimits,
     pub(crate) backend: Backend,
     pub(crate) form: Form,
+    pub(crate) constraint: SenderConstraint,
     pub(crate) hasher: TokenHasher,
     pub(crate) cache: AnswerCache,
     pub(crate) flights: Arc<Flights>,
@@ -38,7 +39,8 @@ pub(crate) struct Engine {
 impl Engine {
     /// Tells, from the look of it, whether to ask about this credential.
     pub(crate) fn recognizes(&self, credential: Credential<'_>) -> bool {
-        credential.kind() != CredentialKind::Dpop && (self.also_jwts || !looks_like_jwt(credential.expose()))
+        (credential.kind() != CredentialKind::Dpop || self.constraint.takes_dpop())
+            && (self.also_jwts || !looks_like_jwt(credential.expose()))
     }
 
     /// Answers from memory, or not at all.

@@ -2,9 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sekisho_core::{Authenticate, Credential, Principal, Refusal, UnixSeconds};
+use sekisho_core::{AcceptedProofs, Authenticate, Credential, Principal, Refusal, UnixSeconds};
 
-use crate::answer::Active;
 use crate::engine::Engine;
 
 /// Authenticates opaque tokens by asking their issuer ([RFC 7662](https://www.rfc-editor.org/rfc/rfc7662)). Made by
@@ -33,6 +32,8 @@ impl Introspection {
 
     /// Says whose token it is, asking the provider unless the answer is in memory.
     ///
+    /// It knows the token alone, so one that is bound to a key or certificate is refused: proofs come with requests, to [`Authenticate`].
+    ///
     /// - `token`: as it came, 1 to 8,192 bytes unless configured otherwise.
     /// - `now`: whole seconds since 1970-01-01T00:00:00Z.
     ///
@@ -42,11 +43,13 @@ impl Introspection {
     /// - [`Refusal::Failure`]: no plain answer, as the table above says.
     /// - `Inactive`: the provider says so.
     /// - `Issuer`, `Missing` or `Audience`, `Expired`, `NotYetValid`, `IssuedInFuture`.
-    /// - `TokenUse`: a refresh or ID token, by its marks. `ProofRequired`, `Confirmation`: bound to a key or certificate.
+    /// - `TokenUse`: a refresh or ID token, by its marks. `ProofRequired`, `Confirmation`: bound to a key or certificate in a
+    ///   way that was not switched on.
     /// - `Missing`: no `sub`.
     /// - `Revoked`; [`Refusal::Failure`] when revocation cannot be told.
+    /// - `ProofRequired`: bound to a key or certificate. `Unbound`: not, where [proofs are required](sekisho_jwt::Dpop::requiring_proof).
     pub async fn introspect(&self, token: &str, now: UnixSeconds) -> Result<Principal, Refusal> {
-        self.0.answer(token, now).await.map(into_principal)
+        self.prove(Credential::bearer(token), now).await
     }
 
     /// Answers from memory alone: `None` means that the provider would have to be asked.
@@ -55,7 +58,19 @@ impl Introspection {
     /// As for [`introspect`](Self::introspect).
     #[must_use]
     pub fn introspect_now(&self, token: &str, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
-        Some(self.0.answer_now(token, now)?.map(into_principal))
+        self.prove_now(Credential::bearer(token), now)
+    }
+
+    async fn prove(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
+        let active = self.0.answer(credential.expose(), now).await?;
+        active.accepted.candidate.prove(&self.0.constraint, credential, now).await
+    }
+
+    fn prove_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        match self.0.answer_now(credential.expose(), now)? {
+            Ok(active) => active.accepted.candidate.prove_now(&self.0.constraint, credential, now),
+            Err(refusal) => Some(Err(refusal)),
+        }
     }
 
     /// Forgets what is known of this token, as after its revocation. What a question that is running will answer is not kept.
@@ -77,23 +92,28 @@ impl Introspection {
     }
 }
 
-fn into_principal(active: Active) -> Principal {
-    active.accepted.principal
-}
-
 #[async_trait]
 impl Authenticate for Introspection {
-    /// Recognizes whatever does not look like a JWT, unless told to take those too; DPoP is not taken.
+    /// Recognizes whatever does not look like a JWT, unless told to take those too; the scheme `DPoP` only
+    /// [where that is taken](crate::IntrospectionBuilder::with_dpop).
     fn recognizes(&self, credential: Credential<'_>) -> bool {
         self.0.recognizes(credential)
     }
 
     fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
-        self.introspect_now(credential.expose(), now)
+        self.prove_now(credential, now)
     }
 
     async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
-        self.introspect(credential.expose(), now).await
+        self.prove(credential, now).await
+    }
+
+    fn accepted_proofs(&self) -> AcceptedProofs {
+        self.0.constraint.accepted_proofs()
+    }
+
+    fn proof_nonce(&self, now: UnixSeconds) -> Option<String> {
+        self.0.constraint.nonce(now)
     }
 }
 

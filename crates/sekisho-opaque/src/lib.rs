@@ -5,6 +5,7 @@ mod answer;
 mod base64;
 mod builder;
 mod cache;
+mod candidate;
 mod claims;
 mod credentials;
 mod engine;
@@ -25,4 +26,4 @@ pub use reference::{
     MemoryReferenceStore, RecordError, Reference, ReferenceBuilder, ReferenceContent, ReferenceDigest, ReferenceIssuer,
     ReferenceLimits, ReferenceRecord, ReferenceStart, ReferenceStore, ReferenceToken,
 };
-pub use sekisho_jwt::{Backend, CacheLimits, Profile};
+pub use sekisho_jwt::{Backend, CacheLimits, Dpop, Profile};

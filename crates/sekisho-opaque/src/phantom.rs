@@ -91,19 +91,20 @@ impl PhantomSwap {
     }
 }
 
-fn inner(active: Active) -> InnerToken {
+fn inner(active: Active) -> Result<InnerToken, Refusal> {
     let Active { accepted, jwt } = active;
-    InnerToken { principal: accepted.principal, jwt: jwt.unwrap_or_else(|| Arc::new(Secret::from(""))) }
+    let jwt = jwt.unwrap_or_else(|| Arc::new(Secret::from("")));
+    Ok(InnerToken { principal: accepted.candidate.unbound()?, jwt })
 }
 
 #[async_trait]
 impl TokenSwap for PhantomSwap {
     fn to_jwt_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<InnerToken, Refusal>> {
-        Some(self.0.answer_now(credential.expose(), now)?.map(inner))
+        Some(self.0.answer_now(credential.expose(), now)?.and_then(inner))
     }
 
     async fn to_jwt(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<InnerToken, Refusal> {
-        self.0.answer(credential.expose(), now).await.map(inner)
+        self.0.answer(credential.expose(), now).await.and_then(inner)
     }
 }
 
@@ -115,11 +116,11 @@ impl Authenticate for PhantomSwap {
     }
 
     fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
-        Some(self.0.answer_now(credential.expose(), now)?.map(|active| active.accepted.principal))
+        Some(self.0.answer_now(credential.expose(), now)?.and_then(|active| Ok(active.accepted.candidate.unbound()?)))
     }
 
     async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
-        self.0.answer(credential.expose(), now).await.map(|active| active.accepted.principal)
+        Ok(self.0.answer(credential.expose(), now).await?.accepted.candidate.unbound()?)
     }
 }
 

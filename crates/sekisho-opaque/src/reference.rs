@@ -63,7 +63,7 @@ struct Inner {
 
 /// Says what handles stand for.
 enum Reading {
-    Claims(Rules),
+    Claims(Box<Rules>),
     Jwt(Verifier),
     /// The client holds the signature, the store the rest.
     Split(Verifier),
@@ -87,7 +87,7 @@ impl Reference {
         let Reading::Claims(rules) = &self.0.reading else {
             return Err(misconfigured("reference tokens stand for JWTs here, not for claims").into());
         };
-        let principal = rules.check(claims.clone(), now)?.principal;
+        let principal = rules.check(claims.clone(), now)?.candidate.unbound()?;
         let expires_at = principal.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
         let session = principal.session_id().map(Into::into);
         let record = ReferenceRecord::new(principal.id(), session, expires_at, ReferenceContent::Claims(claims));
@@ -227,7 +227,7 @@ impl Reference {
             (Reading::Claims(rules), ReferenceContent::Claims(claims))
                 if record.subject().issuer() == &*rules.issuer =>
             {
-                Ok(Found::Principal(rules.check(claims.clone(), now)?.principal))
+                Ok(Found::Principal(rules.check(claims.clone(), now)?.candidate.unbound()?))
             }
             (Reading::Claims(_), ReferenceContent::Claims(_)) => Err(Reject::Issuer.into()),
             (Reading::Jwt(_), ReferenceContent::Jwt(jwt)) => Ok(Found::Jwt(jwt.clone())),
@@ -379,8 +379,8 @@ pub struct ReferenceIssuer {
 impl ReferenceIssuer {
     /// Names this service as it stands in `aud`, byte for byte.
     pub fn audience(self, audience: impl Into<String>) -> ReferenceBuilder {
-        let rules = Rules::new(self.issuer, Some(audience.into()));
-        ReferenceBuilder::new(self.start, Reading::Claims(rules))
+        let rules = Rules::new(self.start.backend, self.issuer, Some(audience.into()));
+        ReferenceBuilder::new(self.start, Reading::Claims(Box::new(rules)))
     }
 }
 
@@ -472,7 +472,7 @@ impl ReferenceBuilder {
             (Reading::Claims(_), true) => {
                 return Err(ConfigError::new("there is nothing to split where reference tokens stand for claims"));
             }
-            (Reading::Claims(rules), false) => Reading::Claims(rules.build()?),
+            (Reading::Claims(rules), false) => Reading::Claims(Box::new(rules.build()?)),
             (Reading::Jwt(verifier) | Reading::Split(verifier), true) => Reading::Split(verifier),
             (reading, false) => reading,
         };

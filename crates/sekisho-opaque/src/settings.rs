@@ -115,6 +115,7 @@ impl Settings {
             client,
             limits,
             backend,
+            constraint: form.constraint(backend),
             form,
             flights: Arc::default(),
             most_calls,

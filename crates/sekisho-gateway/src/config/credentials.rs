@@ -196,7 +196,7 @@ impl CredentialSettings {
             }
             Self::Introspection(settings, sources) => {
                 let nobody = || ConfigError::new("this gateway was built without introspection");
-                let made = context.introspection.as_ref().ok_or_else(nobody)?.make(settings)?;
+                let made = context.introspection.as_ref().ok_or_else(nobody)?.make(settings, context)?;
                 let checkpoint = sources.checkpoint(made.authenticator, context)?;
                 Ok(Credential { verifies: Verifies::Checkpoint(checkpoint), swap: made.swap })
             }

@@ -100,7 +100,7 @@ impl TokenSwap for NoSwap {
 }
 
 impl MakeIntrospection for Fake {
-    fn make(&self, settings: &IntrospectionSettings) -> Result<Introspection, ConfigError> {
+    fn make(&self, settings: &IntrospectionSettings, _: &ConfigContext) -> Result<Introspection, ConfigError> {
         self.0.fetch_add(1, Ordering::SeqCst);
         if settings.client_secret != Secret::from("hush") {
             return Err(ConfigError::new("another secret"));
@@ -364,7 +364,8 @@ fn what_is_no_toml_is_told_by_line() {
 fn without_introspection_in_the_program_there_is_no_start() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _inside = runtime.enter();
-    let plain = ConfigContext::default().with_environment(|_| Some("hush".to_owned()));
+    let mut plain = ConfigContext::default().with_environment(|_| Some("hush".to_owned()));
+    plain.introspection = None;
     let found = GatewayConfig::parse(GOOD, &plain).unwrap_err();
     assert_eq!(found.to_string(), "line 26: this gateway was built without introspection");
     let other = context().with_environment(|_| Some("whisper".to_owned()));

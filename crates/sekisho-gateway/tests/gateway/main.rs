@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod configured;
+#[cfg(feature = "opaque")]
+mod opaque;
 mod refuse;
 mod reload;
 mod smuggle;

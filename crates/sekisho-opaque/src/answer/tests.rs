@@ -8,8 +8,15 @@ fn response(status: u16, kind: &str, body: impl Into<Vec<u8>>) -> HttpResponse {
     HttpResponse { status, headers: vec![("content-type".to_owned(), kind.to_owned())], body: body.into() }
 }
 
+fn backend() -> Backend {
+    #[cfg(feature = "aws-lc-rs")]
+    return Backend::aws_lc();
+    #[cfg(not(feature = "aws-lc-rs"))]
+    return Backend::ring();
+}
+
 fn form() -> Form {
-    Form::Json(Rules::new("https://id.example".to_owned(), Some("orders".to_owned())).build().expect("good"))
+    Form::Json(Rules::new(backend(), "https://id.example".to_owned(), Some("orders".to_owned())).build().expect("good"))
 }
 
 async fn read(status: u16, kind: &str, body: &[u8]) -> Result<Result<Active, Reject>, Failure> {

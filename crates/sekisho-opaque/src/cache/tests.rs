@@ -1,6 +1,7 @@
 use sekisho_core::dangerous::PrincipalBuilder;
 
 use super::*;
+use crate::candidate::Candidate;
 use crate::claims::Accepted;
 
 const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
@@ -33,7 +34,10 @@ fn key(number: u8) -> TokenKey {
 fn active(dies: UnixSeconds) -> Active {
     let principal = PrincipalBuilder::new("https://id.example", "u").build().expect("claims");
     let until = dies.saturating_add(Duration::from_secs(60));
-    Active { accepted: Accepted { principal, from: UnixSeconds::new(0), until, dies }, jwt: None }
+    Active {
+        accepted: Accepted { candidate: Candidate::new(principal), from: UnixSeconds::new(0), until, dies },
+        jwt: None,
+    }
 }
 
 fn is_known(cache: &AnswerCache, now: UnixSeconds) -> bool {

@@ -1,9 +1,19 @@
+use sekisho_core::Confirmation;
+use sekisho_jwt::Dpop;
+
 use super::*;
 
 const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
 
+fn backend() -> Backend {
+    #[cfg(feature = "aws-lc-rs")]
+    return Backend::aws_lc();
+    #[cfg(not(feature = "aws-lc-rs"))]
+    return Backend::ring();
+}
+
 fn rules() -> Rules {
-    Rules::new("https://id.example".to_owned(), Some("orders".to_owned())).build().expect("good")
+    Rules::new(backend(), "https://id.example".to_owned(), Some("orders".to_owned())).build().expect("good")
 }
 
 fn check(rules: &Rules, json: &str) -> Result<Accepted, Reject> {
@@ -23,9 +33,9 @@ fn accepts_an_answer_with_and_without_what_is_optional() {
         r#""iss":"https://id.example","exp":1800000600,"nbf":1799999999,"iat":1799999999,"scope":"a b","client_id":"c","token_type":"Bearer","username":"u","#,
     );
     let accepted = check(&rules(), &full).expect("good");
-    assert_eq!(accepted.principal.subject(), "u1");
-    assert_eq!(accepted.principal.client(), Some("c"));
-    assert!(accepted.principal.has_scope("b"));
+    assert_eq!(accepted.candidate.peek().subject(), "u1");
+    assert_eq!(accepted.candidate.peek().client(), Some("c"));
+    assert!(accepted.candidate.peek().has_scope("b"));
     assert_eq!(accepted.until, UnixSeconds::new(1_800_000_660));
     assert_eq!(accepted.dies, UnixSeconds::new(1_800_000_600));
     let hydra = with(r#""token_use":"access_token","token_type":"Bearer","#);
@@ -95,23 +105,50 @@ fn refuses_tokens_that_are_bound_to_a_holder() {
 }
 
 #[test]
+fn a_binding_is_read_where_it_is_taken_and_a_mark_alone_is_none() {
+    const KEY: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+    let mut rules = rules();
+    rules.constraint = SenderConstraint::new(backend()).with_dpop(Dpop::new()).expect("good");
+    let bound = format!(r#""cnf":{{"jkt":"{KEY}"}},"#);
+    for mark in ["", r#""token_type":"DPoP","#, r#""typ":"DPoP","#, r#""token_type":"Bearer","#] {
+        let bound = check(&rules, &with(&format!("{mark}{bound}"))).expect("good").candidate;
+        assert_eq!(bound.peek().confirmation(), Some(&Confirmation::KeyThumbprint(KEY.into())), "{mark}");
+        // There is no way out of it without a proof.
+        assert_eq!(bound.unbound().err(), Some(Reject::ProofRequired), "{mark}");
+    }
+    for (members, expected) in [
+        (r#""token_type":"DPoP","#.to_owned(), Reject::ProofRequired),
+        (r#""typ":"dpop","#.to_owned(), Reject::ProofRequired),
+        (r#""token_type":"DPoP","cnf":{"x5t#S256":"x"},"#.to_owned(), Reject::ProofRequired),
+        (bound.replace("jkt", "x5t#S256"), Reject::ProofRequired),
+        (bound.replace(KEY, "x"), Reject::Invalid(Claim::Confirmation)),
+        (bound.replace("}", r#","kid":"x"}"#), Reject::Confirmation),
+        (r#""cnf":{},"#.to_owned(), Reject::Confirmation),
+        (r#""cnf":null,"#.to_owned(), Reject::Invalid(Claim::Confirmation)),
+        (format!(r#""token_type":"refresh_token",{bound}"#), Reject::TokenUse),
+    ] {
+        assert_eq!(check(&rules, &with(&members)).err(), Some(expected), "{members}");
+    }
+}
+
+#[test]
 fn takes_a_client_for_a_subject_only_when_told_and_never_for_a_user() {
     let mut rules = rules();
     rules.client_as_subject = true;
     let machine = r#"{"active":true,"aud":"orders","client_id":"robot"}"#;
-    assert_eq!(check(&rules, machine).expect("good").principal.subject(), "robot");
+    assert_eq!(check(&rules, machine).expect("good").candidate.peek().subject(), "robot");
     let user = r#"{"active":true,"aud":"orders","client_id":"robot","username":"alice"}"#;
     assert_eq!(check(&rules, user).err(), Some(Reject::Missing(Claim::Subject)));
 }
 
 #[test]
 fn roles_and_tenant_come_from_where_they_were_told_to_stand() {
-    let mut open = Rules::new("https://id.example".to_owned(), None);
+    let mut open = Rules::new(backend(), "https://id.example".to_owned(), None);
     open.profile = Profile::keycloak();
     open.tenant_claim = Some("org".into());
     let rules = open.build().expect("good");
     let answer = r#"{"active":true,"sub":"u","typ":"Bearer","org":"acme","realm_access":{"roles":["clerk"]}}"#;
-    let principal = check(&rules, answer).expect("good").principal;
+    let principal = check(&rules, answer).expect("good").candidate.unbound().expect("unbound");
     assert!(principal.has_role("clerk"));
     assert_eq!(principal.tenant(), Some("acme"));
     assert_eq!(check(&rules, r#"{"active":true,"sub":"u"}"#).err(), Some(Reject::Missing(Claim::Custom)));
@@ -120,7 +157,7 @@ fn roles_and_tenant_come_from_where_they_were_told_to_stand() {
 #[test]
 fn settings_that_cannot_work_are_refused() {
     let with = |change: fn(&mut Rules)| {
-        let mut rules = Rules::new("https://id.example".to_owned(), Some("orders".to_owned()));
+        let mut rules = Rules::new(backend(), "https://id.example".to_owned(), Some("orders".to_owned()));
         change(&mut rules);
         rules.build().is_err()
     };

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![cfg(all(feature = "aws-lc-rs", feature = "reqwest"))]
 
+mod bound;
 mod caching;
 mod config;
 mod credentials;
