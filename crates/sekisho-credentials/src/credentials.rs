@@ -246,6 +246,3 @@ impl Bound {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,4 @@
 //! One suite for all stores.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::sync::Arc;
 
@@ -13,35 +12,12 @@ async fn the_store_in_memory_keeps_the_contract() {
     sharing_suite(store.clone(), store).await;
 }
 
-#[cfg(feature = "sqlite")]
 mod sqlite {
-    use std::path::PathBuf;
-
     use sekisho_core::FailureKind;
     use sekisho_credentials::SqliteStore;
 
     use super::*;
-
-    /// A folder of one test, gone with it.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("sekisho-credentials-{}-{name}", std::process::id()));
-            std::fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn file(&self) -> PathBuf {
-            self.0.join("credentials.db")
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            drop(std::fs::remove_dir_all(&self.0));
-        }
-    }
+    use crate::world::Folder;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn the_store_in_a_file_keeps_the_contract() {
