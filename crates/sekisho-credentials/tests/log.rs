@@ -1,13 +1,17 @@
 //! What goes to the log.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
+
+#[expect(dead_code, reason = "the other tests need more of it")]
+mod world;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::world::{NOW, RIGHT, World, at, from, secret};
+use world::{NOW, RIGHT, World, at, from, secret};
 
 /// Writes down every event with all its fields.
 #[derive(Clone, Default)]

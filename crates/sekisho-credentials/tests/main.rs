@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod factors;
-mod log;
 mod login;
 mod passwords;
 mod stores;
