@@ -7,7 +7,8 @@ use crate::{PasswordHash, Username};
 
 /// Names an account for good: the `sub` of tokens, and the user handle of passkeys.
 ///
-/// It says nothing of the person and is never given to another account. `Debug` and `Display` show it: it is what logs may hold.
+/// It says nothing of the person and is never given to another account. `Debug` and `Display` show it: it is what logs
+/// may hold.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId(String);
 
@@ -21,7 +22,8 @@ impl AccountId {
     }
 
     /// Takes over an id that exists already: 1 to 64 visible ASCII characters
-    /// ([WebAuthn §5.4.3](https://www.w3.org/TR/webauthn-2/#dictdef-publickeycredentialuserentity) allows 64 bytes). `None` for anything else.
+    /// ([WebAuthn §5.4.3](https://www.w3.org/TR/webauthn-2/#dictdef-publickeycredentialuserentity) allows 64 bytes).
+    /// `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let is_id = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());

@@ -18,8 +18,8 @@ pub struct ClientContext<'a> {
 
 /// Marks a device on which somebody has logged in, so that nobody else's failures keep them out there.
 ///
-/// To be kept by the device for as long as you remember it, in a cookie with `__Host-`, `Secure`, `HttpOnly`, `SameSite=Lax`. It opens nothing.
-/// One token may stand for several accounts. 256 random bits; `Debug` shows nothing.
+/// To be kept by the device for as long as you remember it, in a cookie with `__Host-`, `Secure`, `HttpOnly`,
+/// `SameSite=Lax`. It opens nothing. One token may stand for several accounts. 256 random bits; `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DeviceToken(Secret);
 
@@ -76,7 +76,8 @@ impl fmt::Debug for SourceHash {
     }
 }
 
-/// Returns the part of an address that one customer of a provider has: all of IPv4, `v6_bits` of IPv6. Mapped addresses are IPv4.
+/// Returns the part of an address that one customer of a provider has: all of IPv4, `v6_bits` of IPv6. Mapped addresses
+/// are IPv4.
 pub(crate) fn prefix(address: IpAddr, v6_bits: u32) -> Vec<u8> {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.octets().to_vec(),

@@ -24,9 +24,11 @@ pub use sealed::{LoginTicket, ResetToken};
 ///
 /// Clones share everything. Processes that have the same store and [`SealingKeys`] act as one.
 ///
-/// All methods may answer with a [`Failure`]: the store or the hasher broke or is too busy, and nothing is known about the caller. Never let
-/// one pass as "wrong". Sessions are not kept here: end them after [`change_password`](Self::change_password),
-/// [`finish_reset`](Self::finish_reset), [`set_disabled`](Self::set_disabled) and [`delete_account`](Self::delete_account).
+/// All methods may answer with a [`Failure`]: the store or the hasher broke or is too busy, and nothing is known about
+/// the caller. Never let one pass as "wrong". Sessions are not kept here: end them after
+/// [`change_password`](Self::change_password),
+/// [`finish_reset`](Self::finish_reset), [`set_disabled`](Self::set_disabled) and
+/// [`delete_account`](Self::delete_account).
 ///
 /// Events go to `tracing` and name accounts by their id: no name, address, password or code.
 #[derive(Clone)]
@@ -48,7 +50,8 @@ struct Shared {
 }
 
 impl Credentials {
-    /// Begins with what must be given: where credentials are kept, and the keys under which secrets are encrypted there.
+    /// Begins with what must be given: where credentials are kept, and the keys under which secrets are encrypted
+    /// there.
     #[must_use]
     pub fn builder(store: Arc<dyn CredentialStore>, keys: SealingKeys) -> CredentialsBuilder {
         CredentialsBuilder {
@@ -64,7 +67,8 @@ impl Credentials {
         }
     }
 
-    /// Removes counters of throttling that are forgotten or too many. Done by itself at every 1,024th attempt of a process.
+    /// Removes counters of throttling that are forgotten or too many. Done by itself at every 1,024th attempt of a
+    /// process.
     ///
     /// # Errors
     /// [`Failure`] of the store.
@@ -192,7 +196,8 @@ pub enum SignUpError {
     /// The policy refuses the password.
     #[error(transparent)]
     Password(#[from] PasswordError),
-    /// Somebody has the name. Telling so tells that they have an account: where that matters, sign-up goes by invitation.
+    /// Somebody has the name. Telling so tells that they have an account: where that matters, sign-up goes by
+    /// invitation.
     #[error("the user name is taken")]
     NameTaken,
     /// Our side broke.

@@ -15,8 +15,8 @@ use crate::random::random;
 
 /// Says how much work a password hash is: argon2id ([RFC 9106](https://www.rfc-editor.org/rfc/rfc9106)) version 0x13.
 ///
-/// Default: 19,456 KiB, 2 passes, 1 lane, the least that OWASP's cheat sheet recommends. Passwords that were hashed with less are hashed anew
-/// when their owner logs in. See the README for what that costs.
+/// Default: 19,456 KiB, 2 passes, 1 lane, the least that OWASP's cheat sheet recommends. Passwords that were hashed
+/// with less are hashed anew when their owner logs in. See the README for what that costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashPolicy {
     memory_kib: u32,
@@ -28,8 +28,8 @@ impl HashPolicy {
     /// Chooses the memory in KiB, the passes over it, and the lanes.
     ///
     /// # Errors
-    /// [`ConfigError`] for less than one of the equal settings of the cheat sheet (46 MiB × 1, 19 MiB × 2, 12 MiB × 3, 9 MiB × 4,
-    /// 7 MiB × 5), for more than 1 GiB, 64 passes or 16 lanes.
+    /// [`ConfigError`] for less than one of the equal settings of the cheat sheet (46 MiB × 1, 19 MiB × 2, 12 MiB × 3,
+    /// 9 MiB × 4, 7 MiB × 5), for more than 1 GiB, 64 passes or 16 lanes.
     pub fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, ConfigError> {
         let least = match passes {
             0 => u32::MAX,
@@ -49,7 +49,8 @@ impl HashPolicy {
         Ok(policy)
     }
 
-    /// Chooses as [`new`](Self::new), with no least amount: for tests, in which the default would take most of the time.
+    /// Chooses as [`new`](Self::new), with no least amount: for tests, in which the default would take most of the
+    /// time.
     ///
     /// What argon2 itself refuses, such as less than 8 KiB for each lane, is an error when the hasher is built.
     #[must_use]
@@ -82,9 +83,9 @@ impl Default for HashPolicy {
 
 /// Is a second ingredient of password hashes that is not in the database: whoever steals only that cannot guess at all.
 ///
-/// A password goes through HMAC-SHA-256 under this key before it is hashed. The hash names the pepper by its id (`keyid` of the PHC string),
-/// so peppers can be changed: hashes move to the current one as their owners log in. A pepper that is lost locks everybody out
-/// whose hash has it. `Debug` shows the id only.
+/// A password goes through HMAC-SHA-256 under this key before it is hashed. The hash names the pepper by its id
+/// (`keyid` of the PHC string), so peppers can be changed: hashes move to the current one as their owners log in. A
+/// pepper that is lost locks everybody out whose hash has it. `Debug` shows the id only.
 #[derive(Clone)]
 pub struct Pepper {
     id: KeyId,
@@ -110,13 +111,14 @@ impl fmt::Debug for Pepper {
     }
 }
 
-/// Is a hashed password as a [PHC string](https://github.com/P-H-C/phc-string-format/blob/master/phc-sf-spec.md). `Debug` shows nothing.
+/// Is a hashed password as a [PHC string](https://github.com/P-H-C/phc-string-format/blob/master/phc-sf-spec.md).
+/// `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
-    /// Takes over a hash that is kept already: argon2id, argon2i or argon2d as a PHC string of at most 512 bytes, with salt and output.
-    /// `None` for anything else.
+    /// Takes over a hash that is kept already: argon2id, argon2i or argon2d as a PHC string of at most 512 bytes, with
+    /// salt and output. `None` for anything else.
     ///
     /// One that is not argon2id, or less work than the policy, is replaced at the next login.
     #[must_use]
@@ -141,9 +143,9 @@ impl fmt::Debug for PasswordHash {
 
 /// Hashes passwords, some at a time, on threads for blocking work.
 ///
-/// At most `concurrent` hashes run at once (default: as many as there are processors), each with the memory of its policy; `waiting`
-/// more wait (default 64); what comes then is a [`Failure`] that says when to come again, HTTP 503. Clones share all of that.
-/// A hash whose caller has gone away runs to its end, and counts until then.
+/// At most `concurrent` hashes run at once (default: as many as there are processors), each with the memory of its
+/// policy; `waiting` more wait (default 64); what comes then is a [`Failure`] that says when to come again, HTTP 503.
+/// Clones share all of that. A hash whose caller has gone away runs to its end, and counts until then.
 #[derive(Clone)]
 pub struct PasswordHasher {
     shared: Arc<Shared>,
@@ -230,13 +232,15 @@ impl PasswordHasher {
         self.run(move |shared| shared.hash(&password)).await
     }
 
-    /// Checks a password against a hash, or against nobody's when there is none: that is as much work, and is never right.
+    /// Checks a password against a hash, or against nobody's when there is none: that is as much work, and is never
+    /// right.
     ///
-    /// A wrong password is as much work as the policy says also when the hash is of less, so that time does not tell which accounts are
-    /// old. `None` for `password` is one that no account can have.
+    /// A wrong password is as much work as the policy says also when the hash is of less, so that time does not tell
+    /// which accounts are old. `None` for `password` is one that no account can have.
     ///
     /// # Errors
-    /// As for [`hash`](Self::hash); and misconfigured, when the hash has a pepper that is not known here or asks for more than 1 GiB.
+    /// As for [`hash`](Self::hash); and misconfigured, when the hash has a pepper that is not known here or asks for
+    /// more than 1 GiB.
     pub async fn verify(
         &self,
         password: Option<&Password>,

@@ -9,9 +9,9 @@ use crate::Username;
 
 /// Says which passwords may be chosen, and in which form passwords are hashed.
 ///
-/// What was typed is normalised by NFKC, as NIST SP 800-63B asks for, so that a password typed on another keyboard or system is the same
-/// one. Length is counted afterwards, in characters. There are no rules of composition and no expiry, as the same document asks.
-/// Spaces and all other characters count; nothing is cut off.
+/// What was typed is normalised by NFKC, as NIST SP 800-63B asks for, so that a password typed on another keyboard or
+/// system is the same one. Length is counted afterwards, in characters. There are no rules of composition and no
+/// expiry, as the same document asks. Spaces and all other characters count; nothing is cut off.
 ///
 /// A list of common passwords is not in the box: give one to [`with_refused`](Self::with_refused).
 #[derive(Clone)]
@@ -36,8 +36,8 @@ impl PasswordPolicy {
         Ok(self)
     }
 
-    /// Refuses new passwords for which `is_refused` is true, such as those on a list of known ones; it gets the normal form, and runs
-    /// on the thread of the caller: a look-up in memory. Default: none is refused.
+    /// Refuses new passwords for which `is_refused` is true, such as those on a list of known ones; it gets the normal
+    /// form, and runs on the thread of the caller: a look-up in memory. Default: none is refused.
     #[must_use]
     pub fn with_refused(mut self, is_refused: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         self.is_refused = Arc::new(is_refused);
@@ -47,7 +47,8 @@ impl PasswordPolicy {
     /// Checks a password that somebody chooses, for `username`, which the password must not be.
     ///
     /// # Errors
-    /// In this order: [`PasswordError::TooLong`] (or not UTF-8), [`PasswordError::TooShort`], [`PasswordError::Common`].
+    /// In this order: [`PasswordError::TooLong`] (or not UTF-8), [`PasswordError::TooShort`],
+    /// [`PasswordError::Common`].
     pub fn check_new(&self, typed: &Secret, username: &Username) -> Result<Password, PasswordError> {
         let password = self.prepare(typed).ok_or(PasswordError::TooLong)?;
         if password.0.chars().count() < self.shortest {
@@ -59,8 +60,8 @@ impl PasswordPolicy {
         Ok(password)
     }
 
-    /// Prepares a password that somebody logs in with. `None` when no account can have it; short ones are not refused, for the
-    /// policy may have been another one when the password was chosen.
+    /// Prepares a password that somebody logs in with. `None` when no account can have it; short ones are not refused,
+    /// for the policy may have been another one when the password was chosen.
     pub(crate) fn prepare(&self, typed: &Secret) -> Option<Password> {
         if typed.len() > MOST_BYTES_TYPED {
             return None;

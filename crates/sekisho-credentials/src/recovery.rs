@@ -26,7 +26,8 @@ impl RecoveryCode {
         Ok(Self(Secret::from(text)))
     }
 
-    /// Reads what was typed, whatever the case, with `-` and spaces anywhere, `O` for `0`, `I` and `L` for `1`. `None` for anything else.
+    /// Reads what was typed, whatever the case, with `-` and spaces anywhere, `O` for `0`, `I` and `L` for `1`. `None`
+    /// for anything else.
     pub(crate) fn parse(typed: &Secret) -> Option<Self> {
         if typed.len() > 64 {
             return None;

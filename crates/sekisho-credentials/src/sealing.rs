@@ -65,8 +65,9 @@ impl fmt::Debug for SealingKey {
 
 /// Holds the key that seals, and older ones that only open.
 ///
-/// To change keys: put the new one first, keep the old one until every TOTP secret was used once (each is then sealed anew) or for as long as
-/// people may stay away, then drop it. Counters of throttling and known addresses begin anew with a new first key.
+/// To change keys: put the new one first, keep the old one until every TOTP secret was used once (each is then sealed
+/// anew) or for as long as people may stay away, then drop it. Counters of throttling and known addresses begin anew
+/// with a new first key.
 #[derive(Clone, Debug)]
 pub struct SealingKeys {
     current: SealingKey,
@@ -89,7 +90,8 @@ impl SealingKeys {
 
     /// Encrypts; `context` must be the same to open.
     ///
-    /// Each message has an AES-256-GCM key of its own, from 128 random bits, so that no number of messages wears out the nonces.
+    /// Each message has an AES-256-GCM key of its own, from 128 random bits, so that no number of messages wears out
+    /// the nonces.
     pub(crate) fn seal(&self, purpose: &str, context: &[u8], plain: &[u8]) -> Result<Vec<u8>, Failure> {
         let (salt, nonce) = (random::<SALT_LEN>()?, random::<NONCE_LEN>()?);
         let mut sealed = plain.to_vec();

@@ -28,11 +28,14 @@ impl<S: AccountStore + FactorStore + ThrottleStore + PasskeyStore> CredentialSto
 /// Keeps accounts and passwords.
 ///
 /// Contract, for all methods of all stores here:
-/// - Each call is atomic and durable when it returns; two calls of anybody at the same time, in any process, come in some order.
-/// - What cannot be kept is a [`Failure`]; nothing is dropped silently. After a failure nothing or all of the call has happened.
+/// - Each call is atomic and durable when it returns; two calls of anybody at the same time, in any process, come in
+///   some order.
+/// - What cannot be kept is a [`Failure`]; nothing is dropped silently. After a failure nothing or all of the call has
+///   happened.
 /// - Dropping the future in the middle is a failure of that kind.
 /// - Nothing of a record stands in a failure or a log.
-/// - What is kept for an account goes with the account, and cannot be kept for one that is not there: that is `false`, unless said otherwise.
+/// - What is kept for an account goes with the account, and cannot be kept for one that is not there: that is `false`,
+///   unless said otherwise.
 #[async_trait]
 pub trait AccountStore: Send + Sync + fmt::Debug {
     /// Keeps a new account. `false`, and nothing is kept, when its id or its name is taken.
@@ -53,14 +56,15 @@ pub trait AccountStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when it cannot be told.
     async fn account_by_name(&self, username: &Username) -> Result<Option<Account>, Failure>;
 
-    /// Keeps a new password if the account is still at `revision`, counts the revision up by one and forgets the account's
-    /// known sources; tells whether it was. Of all calls for one revision at most one is `true`.
+    /// Keeps a new password if the account is still at `revision`, counts the revision up by one and forgets the
+    /// account's known sources; tells whether it was. Of all calls for one revision at most one is `true`.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be told.
     async fn replace_password(&self, id: &AccountId, revision: u64, password: &PasswordHash) -> Result<bool, Failure>;
 
-    /// Keeps another hash of the same password if the account is still at `revision`, which stays; tells whether it was.
+    /// Keeps another hash of the same password if the account is still at `revision`, which stays; tells whether it
+    /// was.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be told.
@@ -127,15 +131,15 @@ pub trait FactorStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when it cannot be told.
     async fn totp(&self, id: &AccountId) -> Result<TotpRecords, Failure>;
 
-    /// Puts the pending enrolment with this name in the place of the confirmed one, with `counter` used; tells whether there was one.
-    /// Of all calls for one enrolment at most one is `true`.
+    /// Puts the pending enrolment with this name in the place of the confirmed one, with `counter` used; tells whether
+    /// there was one. Of all calls for one enrolment at most one is `true`.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be told.
     async fn confirm_totp(&self, id: &AccountId, enrolment: &[u8; 16], counter: u64) -> Result<bool, Failure>;
 
-    /// Marks `counter` of the confirmed enrolment with this name as used, if only lower ones were; tells whether it was so. Compare and
-    /// set in one step: of all calls for one counter at most one is `true`.
+    /// Marks `counter` of the confirmed enrolment with this name as used, if only lower ones were; tells whether it was
+    /// so. Compare and set in one step: of all calls for one counter at most one is `true`.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be told; the counter may be used.
@@ -182,14 +186,15 @@ pub enum Admission {
     Wait(Duration),
 }
 
-/// Keeps counters of failures, and from where accounts are used. See [`AccountStore`] for the contract, from which this differs in one thing:
-/// counters may be lost by [`prune_counters`](Self::prune_counters), and only by that.
+/// Keeps counters of failures, and from where accounts are used. See [`AccountStore`] for the contract, from which this
+/// differs in one thing: counters may be lost by [`prune_counters`](Self::prune_counters), and only by that.
 #[async_trait]
 pub trait ThrottleStore: Send + Sync + fmt::Debug {
-    /// Counts one failure in each of the counters, unless one of them says to wait; then none, and the longest wait is returned.
+    /// Counts one failure in each of the counters, unless one of them says to wait; then none, and the longest wait is
+    /// returned.
     ///
-    /// A counter with a failure at `now` has it as its last, unless the last is later. All counters in one step: of a hundred calls at once,
-    /// no more are admitted than would be one after the other.
+    /// A counter with a failure at `now` has it as its last, unless the last is later. All counters in one step: of a
+    /// hundred calls at once, no more are admitted than would be one after the other.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be told.
@@ -201,8 +206,8 @@ pub trait ThrottleStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when it is not certain.
     async fn forgive(&self, one: &[CounterKey], all: &[CounterKey]) -> Result<(), Failure>;
 
-    /// Removes counters whose failures are forgotten, then those beyond `most`: the fewest failures first, then the oldest. Returns how many
-    /// are gone.
+    /// Removes counters whose failures are forgotten, then those beyond `most`: the fewest failures first, then the
+    /// oldest. Returns how many are gone.
     ///
     /// # Errors
     /// [`Failure`] when it is not certain.

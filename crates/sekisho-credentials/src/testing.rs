@@ -1,4 +1,5 @@
-//! Checks that a store keeps the contract of its traits. For authors of stores; the suite panics where the contract is broken.
+//! Checks that a store keeps the contract of its traits. For authors of stores; the suite panics where the contract is
+//! broken.
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a suite says by panics what is wrong")]
 
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use crate::{
 const WORKS: &str = "the store answers";
 const NOW: UnixSeconds = UnixSeconds::new(1_764_072_000);
 
-/// Checks a [`CredentialStore`], which may hold accounts of others, but whose counters nobody else uses meanwhile. Needs a tokio runtime, best
-/// one of several threads.
+/// Checks a [`CredentialStore`], which may hold accounts of others, but whose counters nobody else uses meanwhile.
+/// Needs a tokio runtime, best one of several threads.
 pub async fn store_suite(store: Arc<dyn CredentialStore>) {
     accounts(&*store).await;
     passwords(&*store).await;
@@ -30,7 +31,8 @@ pub async fn store_suite(store: Arc<dyn CredentialStore>) {
     races(&store).await;
 }
 
-/// Checks two stores on one database, or one and itself: what one has done the other sees, and races between them have one winner.
+/// Checks two stores on one database, or one and itself: what one has done the other sees, and races between them have
+/// one winner.
 pub async fn sharing_suite(one: Arc<dyn CredentialStore>, other: Arc<dyn CredentialStore>) {
     let account = kept(&*one).await;
     assert_eq!(other.account(&account.id).await.expect(WORKS), Some(account.clone()));

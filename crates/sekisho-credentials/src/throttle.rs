@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use sekisho_core::{ConfigError, UnixSeconds};
 
-/// Says how long to wait after how many failures: nothing after the first few, then a time that doubles, up to a longest.
+/// Says how long to wait after how many failures: nothing after the first few, then a time that doubles, up to a
+/// longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DelayCurve {
     free: u32,
@@ -15,11 +16,13 @@ pub struct DelayCurve {
 impl DelayCurve {
     /// Builds a curve; durations are cut to whole seconds.
     ///
-    /// - `free`: how many failures cost nothing; the one after them costs `first`, the next twice that, up to `longest`.
+    /// - `free`: how many failures cost nothing; the one after them costs `first`, the next twice that, up to
+    ///   `longest`.
     /// - `forgotten_after`: how long after the last failure all are forgotten.
     ///
     /// # Errors
-    /// [`ConfigError`] unless 1 s ≤ `first` ≤ `longest` ≤ 1 day, `longest` ≤ `forgotten_after` ≤ 90 days and 1 ≤ `free` ≤ 10,000.
+    /// [`ConfigError`] unless 1 s ≤ `first` ≤ `longest` ≤ 1 day, `longest` ≤ `forgotten_after` ≤ 90 days and 1 ≤ `free`
+    /// ≤ 10,000.
     pub fn new(free: u32, first: Duration, longest: Duration, forgotten_after: Duration) -> Result<Self, ConfigError> {
         let curve = Self {
             free,
@@ -86,19 +89,20 @@ const DAY: u64 = 24 * HOUR;
 /// | account, second factor | 4, 1 s to 15 min, 1 day | those who gave the right password on an unknown device |
 /// | account and known device, second factor | 4, 1 s to 15 min, 1 day | those who gave the right password on that device |
 ///
-/// A *known device* carries a [`DeviceToken`](crate::DeviceToken) of a finished login; a *known address* is one from which a login was
-/// finished lately. So:
+/// A *known device* carries a [`DeviceToken`](crate::DeviceToken) of a finished login; a *known address* is one from
+/// which a login was finished lately. So:
 ///
 /// - One address that guesses at one account is stopped by the first line; at many accounts by the second.
-/// - Many addresses at one account are stopped by the third. Whoever wants to lock the owner out can do no more than that: the owner's
-///   devices and addresses are not asked. What is left to such an attacker is that the owner waits, as long as the attack lasts, on a
-///   new device at a new address.
+/// - Many addresses at one account are stopped by the third. Whoever wants to lock the owner out can do no more than
+///   that: the owner's devices and addresses are not asked. What is left to such an attacker is that the owner waits,
+///   as long as the attack lasts, on a new device at a new address.
 /// - A neighbour behind the owner's address can slow the owner down at that address, but not on a known device.
 /// - The second factor is reached only with the password, so strangers cannot use it to lock anybody out.
 /// - Unknown names are counted like accounts: throttling does not tell who has one.
-/// - A refused attempt is not counted and nothing is checked, so that waiting ends. An attempt counts as failed from its beginning, and is
-///   forgiven when it succeeds: a thousand at once are not a thousand guesses.
-/// - The owner's success forgives the first and fourth line, but of the others only itself: nobody buys guesses by logging in between.
+/// - A refused attempt is not counted and nothing is checked, so that waiting ends. An attempt counts as failed from
+///   its beginning, and is forgiven when it succeeds: a thousand at once are not a thousand guesses.
+/// - The owner's success forgives the first and fourth line, but of the others only itself: nobody buys guesses by
+///   logging in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThrottlePolicy {
     pub(crate) pair: DelayCurve,
@@ -145,8 +149,8 @@ impl ThrottlePolicy {
         self
     }
 
-    /// Sets how many counters are kept over all, default 200,000. Beyond, those with the fewest failures go first, then the oldest: to wipe
-    /// out a counter with `n` failures takes so many others with `n`.
+    /// Sets how many counters are kept over all, default 200,000. Beyond, those with the fewest failures go first, then
+    /// the oldest: to wipe out a counter with `n` failures takes so many others with `n`.
     #[must_use]
     pub const fn with_most_counters(mut self, count: u64) -> Self {
         self.most_counters = count;

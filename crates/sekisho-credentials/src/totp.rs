@@ -19,7 +19,8 @@ pub enum TotpAlgorithm {
     Sha512,
 }
 
-/// Says which codes an authenticator shows ([RFC 6238](https://www.rfc-editor.org/rfc/rfc6238)): SHA-1, 6 digits, 30 s by default.
+/// Says which codes an authenticator shows ([RFC 6238](https://www.rfc-editor.org/rfc/rfc6238)): SHA-1, 6 digits, 30 s
+/// by default.
 ///
 /// Each enrolment keeps the settings that it was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,8 @@ pub struct TotpSecret {
 }
 
 impl TotpSecret {
-    /// Draws one of 160 bits ([RFC 4226 §4](https://www.rfc-editor.org/rfc/rfc4226#section-4), R6), or as many as the hash has.
+    /// Draws one of 160 bits ([RFC 4226 §4](https://www.rfc-editor.org/rfc/rfc4226#section-4), R6), or as many as the
+    /// hash has.
     ///
     /// # Errors
     /// [`Failure`] when the system gives no randomness.
@@ -86,9 +88,11 @@ impl TotpSecret {
         Secret::from(base32(self.key.expose()))
     }
 
-    /// Writes the [key URI](https://github.com/google/google-authenticator/wiki/Key-Uri-Format) that apps read from a QR code.
+    /// Writes the [key URI](https://github.com/google/google-authenticator/wiki/Key-Uri-Format) that apps read from a
+    /// QR code.
     ///
-    /// - `issuer` names the service, `account` the account, both for display; anything but unreserved characters is percent-encoded.
+    /// - `issuer` names the service, `account` the account, both for display; anything but unreserved characters is
+    ///   percent-encoded.
     #[must_use]
     pub fn to_uri(&self, issuer: &str, account: &str) -> Secret {
         let TotpSettings { algorithm, digits, period } = self.settings;
@@ -110,7 +114,8 @@ impl TotpSecret {
         self.code_of(self.settings.counter(now))
     }
 
-    /// Finds the counter whose code `typed` is: one of the present period, of the one before and of the one after. Spaces do not count.
+    /// Finds the counter whose code `typed` is: one of the present period, of the one before and of the one after.
+    /// Spaces do not count.
     ///
     /// Only counters above `last` are found, so that a code is good once if the counter is kept
     /// ([RFC 6238 §5.2](https://www.rfc-editor.org/rfc/rfc6238#section-5.2)). Takes the same time whichever it is.

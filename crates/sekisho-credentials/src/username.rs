@@ -4,12 +4,13 @@ use unicode_normalization::UnicodeNormalization;
 
 /// Is a user name in the one form in which names are compared and kept.
 ///
-/// What was typed is normalised by NFKC (so that full-width letters of an input method are plain ones) and put into lower case; what is
-/// left must be 1 to 254 of the characters `a`–`z`, `0`–`9` and `.` `_` `-` `+` `@`, beginning and ending with a letter or a digit.
+/// What was typed is normalised by NFKC (so that full-width letters of an input method are plain ones) and put into
+/// lower case; what is left must be 1 to 254 of the characters `a`–`z`, `0`–`9` and `.` `_` `-` `+` `@`, beginning and
+/// ending with a letter or a digit.
 ///
-/// Confusables: letters of other scripts are refused, not mapped, so a Cyrillic `а` never passes for a Latin one and no table of
-/// look-alikes has to be right. What stays is what ASCII itself has (`0` and `o`, `1` and `l`). Names in other scripts are for display;
-/// they belong to the profile, which is not kept here.
+/// Confusables: letters of other scripts are refused, not mapped, so a Cyrillic `а` never passes for a Latin one and no
+/// table of look-alikes has to be right. What stays is what ASCII itself has (`0` and `o`, `1` and `l`). Names in other
+/// scripts are for display; they belong to the profile, which is not kept here.
 ///
 /// `Debug` shows nothing, there is no `Display`: a name may be an e-mail address.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -28,7 +29,8 @@ impl Username {
         if typed.len() > MOST_BYTES_TYPED {
             return Err(UsernameError::Length);
         }
-        // Lower case comes after NFKC, for the Kelvin sign becomes `K` there; on ASCII, all that may be left, it is stable.
+        // Lower case comes after NFKC, for the Kelvin sign becomes `K` there; on ASCII, all that may be left, it is
+        // stable.
         let name: String = typed.nfkc().map(|c| c.to_ascii_lowercase()).take(MOST_CHARACTERS + 1).collect();
         if name.is_empty() || name.chars().count() > MOST_CHARACTERS {
             return Err(UsernameError::Length);
@@ -83,7 +85,8 @@ mod tests {
 
     #[test]
     fn refuses_what_looks_like_a_letter_of_another_script() {
-        // Cyrillic а, Greek ο, Cherokee Ꭺ, dotless ı, ß, combining dot, zero width joiner, right-to-left override, soft hyphen.
+        // Cyrillic а, Greek ο, Cherokee Ꭺ, dotless ı, ß, combining dot, zero width joiner, right-to-left override, soft
+        // hyphen.
         for typed in ["p\u{430}ypal", "b\u{3bf}b", "\u{13aa}lice", "adm\u{131}n", "stra\u{df}e", "i\u{307}"] {
             assert_eq!(parsed(typed), Err(UsernameError::Character), "{typed:?}");
         }
@@ -141,7 +144,8 @@ mod tests {
         fn one_foreign_character_anywhere_refuses_the_name(
             before in "[a-z]{1,5}", after in "[a-z]{1,5}", foreign in "[\u{370}-\u{5ff}\u{13a0}-\u{13ff}\u{200b}-\u{200f}]",
         ) {
-            // Some marks compose or decompose, but never to ASCII alone; U+037E is the Greek question mark, a semicolon.
+            // Some marks compose or decompose, but never to ASCII alone; U+037E is the Greek question mark, a
+            // semicolon.
             prop_assert_eq!(parsed(&format!("{before}{foreign}{after}")), Err(UsernameError::Character));
         }
     }

@@ -24,7 +24,8 @@ pub(super) enum Factor {
 
 impl Credentials {
     /// Draws a secret for an authenticator app, to be shown once; it is asked at login only after
-    /// [`confirm_totp`](Self::confirm_totp), and an app that was confirmed before stays until then. `None` when there is no such account.
+    /// [`confirm_totp`](Self::confirm_totp), and an app that was confirmed before stays until then. `None` when there
+    /// is no such account.
     ///
     /// Ask for the password again before, so that a stolen session cannot bind an app.
     ///
@@ -38,8 +39,9 @@ impl Credentials {
         Ok(self.shared.store.begin_totp(account, &record).await?.then_some(secret))
     }
 
-    /// Checks the first code of an app, within 15 minutes of [`begin_totp`](Self::begin_totp); from then on it is asked at login, and one that
-    /// was asked before is not. `false` when the code is wrong, or nothing waits for one. The code is used up.
+    /// Checks the first code of an app, within 15 minutes of [`begin_totp`](Self::begin_totp); from then on it is asked
+    /// at login, and one that was asked before is not. `false` when the code is wrong, or nothing waits for one. The
+    /// code is used up.
     ///
     /// # Errors
     /// [`Failure`] of the store.
@@ -57,7 +59,8 @@ impl Credentials {
         Ok(is_confirmed)
     }
 
-    /// Draws ten recovery codes, to be shown once, in the place of all that the account had. `None` when there is no such account.
+    /// Draws ten recovery codes, to be shown once, in the place of all that the account had. `None` when there is no
+    /// such account.
     ///
     /// # Errors
     /// [`Failure`] of the store.

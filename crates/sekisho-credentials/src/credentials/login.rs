@@ -40,8 +40,9 @@ impl Credentials {
     /// - `username`: as typed.
     /// - `client`: where the attempt comes from; throttling goes by it, see [`ThrottlePolicy`](crate::ThrottlePolicy).
     ///
-    /// An unknown name, a name that nobody can have, a wrong password, a disabled account and one without password are the same answer
-    /// after the same hashing. A hash that falls short of the policy is replaced when the password is right.
+    /// An unknown name, a name that nobody can have, a wrong password, a disabled account and one without password are
+    /// the same answer after the same hashing. A hash that falls short of the policy is replaced when the password is
+    /// right.
     ///
     /// # Errors
     /// [`Failure`] of the store, or when too many passwords are being checked (unavailable, with a time to come again).
@@ -79,11 +80,11 @@ impl Credentials {
         self.finish(account.id, PASSWORD, None, client, now).await
     }
 
-    /// Checks the second factor of a login that [`check_password`](Self::check_password) began: a code of the authenticator app, or a recovery
-    /// code. Each is good once.
+    /// Checks the second factor of a login that [`check_password`](Self::check_password) began: a code of the
+    /// authenticator app, or a recovery code. Each is good once.
     ///
-    /// A ticket that is not ours, too old, or of an account that is disabled or has another password since, is [`LoginOutcome::Refused`]; as
-    /// is a wrong or used code, after which the ticket can be used again.
+    /// A ticket that is not ours, too old, or of an account that is disabled or has another password since, is
+    /// [`LoginOutcome::Refused`]; as is a wrong or used code, after which the ticket can be used again.
     ///
     /// # Errors
     /// [`Failure`] of the store; misconfigured, when the key under which the app's secret was encrypted is gone.
@@ -167,7 +168,8 @@ impl Credentials {
         };
         match verdict {
             PasswordVerdict::Wrong => {
-                tracing::info!(account = %account.id, is_disabled = account.is_disabled, "a password was wrong, or the account is disabled");
+                let is_disabled = account.is_disabled;
+                tracing::info!(account = %account.id, is_disabled, "a password was wrong, or the account is disabled");
                 Ok(None)
             }
             PasswordVerdict::Right => Ok(Some(account)),

@@ -39,7 +39,8 @@ impl Credentials {
     /// Unfinished logins and resets end, and known devices are forgotten.
     ///
     /// # Errors
-    /// In this order: [`ChangeError::Refused`] when there is no such account, [`ChangeError::Password`], [`ChangeError::TryLater`],
+    /// In this order: [`ChangeError::Refused`] when there is no such account, [`ChangeError::Password`],
+    /// [`ChangeError::TryLater`],
     /// [`ChangeError::Refused`] when the present password is wrong or has just been changed.
     pub async fn change_password(
         &self,
@@ -70,11 +71,11 @@ impl Credentials {
         Ok(())
     }
 
-    /// Makes a token for choosing a new password, good once and for `lifetime`, cut to 7 days. `None` when the account is not there or is
-    /// disabled.
+    /// Makes a token for choosing a new password, good once and for `lifetime`, cut to 7 days. `None` when the account
+    /// is not there or is disabled.
     ///
-    /// How it gets to the owner, and to nobody else, is yours; answer whoever asks for one the same whether there is an account or not. A
-    /// second factor is asked at the next login all the same.
+    /// How it gets to the owner, and to nobody else, is yours; answer whoever asks for one the same whether there is an
+    /// account or not. A second factor is asked at the next login all the same.
     ///
     /// # Errors
     /// [`Failure`] of the store.
@@ -91,12 +92,14 @@ impl Credentials {
         Ok(Some(ResetToken::new(bound.seal(&self.shared.keys, RESET)?)))
     }
 
-    /// Sets a new password by a token, and returns whose it is. Every other token of that account ends, and unfinished logins; known
-    /// devices are forgotten.
+    /// Sets a new password by a token, and returns whose it is. Every other token of that account ends, and unfinished
+    /// logins; known devices are forgotten.
     ///
     /// # Errors
-    /// In this order: [`ChangeError::Refused`] when the token is not ours, used or too old, or the account is gone or disabled;
-    /// [`ChangeError::Password`], after which the token is still good; [`ChangeError::Refused`] when another was faster.
+    /// In this order: [`ChangeError::Refused`] when the token is not ours, used or too old, or the account is gone or
+    /// disabled;
+    /// [`ChangeError::Password`], after which the token is still good; [`ChangeError::Refused`] when another was
+    /// faster.
     pub async fn finish_reset(
         &self,
         token: &ResetToken,
@@ -120,7 +123,8 @@ impl Credentials {
         Ok(account.id)
     }
 
-    /// Returns the id of the account with a name, for administrators and for resets. Its answer tells who has an account.
+    /// Returns the id of the account with a name, for administrators and for resets. Its answer tells who has an
+    /// account.
     ///
     /// # Errors
     /// [`Failure`] of the store.
@@ -140,7 +144,8 @@ impl Credentials {
         Ok(is_there)
     }
 
-    /// Removes an account and all that is kept for it; `false` when there is none. Its name is free then, its id is not used again.
+    /// Removes an account and all that is kept for it; `false` when there is none. Its name is free then, its id is not
+    /// used again.
     ///
     /// # Errors
     /// [`Failure`] of the store.

@@ -4,8 +4,8 @@ use sekisho_core::Secret;
 
 /// Stands for a login whose password was right and whose second factor is due, between two requests of one browser.
 ///
-/// Encrypted: nothing of it can be read or made by others. It ends by time, and when the password changes. It is at most 256 visible ASCII
-/// characters. `Debug` shows nothing.
+/// Encrypted: nothing of it can be read or made by others. It ends by time, and when the password changes. It is at
+/// most 256 visible ASCII characters. `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LoginTicket(Secret);
 

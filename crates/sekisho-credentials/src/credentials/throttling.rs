@@ -27,7 +27,8 @@ struct Known<'a> {
 }
 
 impl Credentials {
-    /// Counts an attempt at a password. `name` is what the account is called, or what was typed; `account` is the account if there is one.
+    /// Counts an attempt at a password. `name` is what the account is called, or what was typed; `account` is the
+    /// account if there is one.
     pub(super) async fn begin_password(
         &self,
         name: &[u8],
