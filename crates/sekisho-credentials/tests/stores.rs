@@ -94,6 +94,7 @@ mod postgres {
     async fn refuses_urls_that_are_none_without_showing_the_password() {
         for url in ["", "hunter2", "mysql://app:hunter2@localhost/app", "postgres://app:hunter2@localhost:port/app"] {
             let failure = PostgresStore::connect(url, 1).await.unwrap_err();
+            assert_eq!(failure.kind(), FailureKind::Misconfigured, "{url}");
             let shown = format!("{failure:?} {failure}");
             assert!(!shown.contains("hunter2"), "{shown}");
         }

@@ -87,10 +87,11 @@ impl PostgresStore {
     pub async fn connect(url: &str, most_connections: u32) -> Result<Self, Failure> {
         use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 
-        // The text of the error may hold the password.
-        let mut options: PgConnectOptions = url.parse().map_err(|_| {
-            Failure::new(FailureKind::Misconfigured, "the URL of the credential database cannot be read")
-        })?;
+        // The text of the parser's error may hold the password, and it takes any scheme.
+        let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        let options: Option<PgConnectOptions> = is_postgres.then(|| url.parse().ok()).flatten();
+        let unreadable = Failure::new(FailureKind::Misconfigured, "the URL of the credential database cannot be read");
+        let mut options = options.ok_or(unreadable)?;
         let is_chosen =
             url.split_once('?').is_some_and(|(_, query)| query.contains("sslmode=") || query.contains("ssl-mode="));
         let is_here = options.get_socket().is_some()
