@@ -1,0 +1,162 @@
+use std::time::Duration;
+
+use sekisho_core::{Failure, Secret, UnixSeconds};
+
+use super::{Bound, ChangeError, Credentials, ResetToken, SignUpError};
+use crate::{Account, AccountId, ClientContext, Username};
+
+impl Credentials {
+    /// Makes an account with a new id.
+    ///
+    /// # Errors
+    /// In this order: the policy refuses the password, the hasher fails, the name is taken, the store fails.
+    pub async fn sign_up(
+        &self,
+        username: &Username,
+        password: &Secret,
+        now: UnixSeconds,
+    ) -> Result<AccountId, SignUpError> {
+        let password = self.shared.passwords.check_new(password, username)?;
+        let hash = self.shared.hasher.hash(&password).await?;
+        let id = AccountId::generate()?;
+        let account = Account {
+            id: id.clone(),
+            username: username.clone(),
+            password: Some(hash),
+            revision: 1,
+            is_disabled: false,
+            created_at: now,
+        };
+        if !self.shared.store.create_account(&account).await? {
+            return Err(SignUpError::NameTaken);
+        }
+        tracing::info!(account = %id, "an account was made");
+        Ok(id)
+    }
+
+    /// Changes the password of somebody who is logged in and gives the present one, which is throttled as at login.
+    ///
+    /// Unfinished logins and resets end, and known devices are forgotten.
+    ///
+    /// # Errors
+    /// In this order: [`ChangeError::Refused`] when there is no such account, [`ChangeError::Password`],
+    /// [`ChangeError::TryLater`],
+    /// [`ChangeError::Refused`] when the present password is wrong or has just been changed.
+    pub async fn change_password(
+        &self,
+        account: &AccountId,
+        present: &Secret,
+        new: &Secret,
+        client: ClientContext<'_>,
+        now: UnixSeconds,
+    ) -> Result<(), ChangeError> {
+        let account = self.shared.store.account(account).await?.ok_or(ChangeError::Refused)?;
+        let new = self.shared.passwords.check_new(new, &account.username)?;
+        let name = account.username.clone();
+        let begun = self.begin_password(name.as_str().as_bytes(), Some(&account.id), client, now).await?;
+        let attempt = begun.map_err(ChangeError::TryLater)?;
+        let account = match self.verify(Some(account), present).await {
+            Ok(account) => account.ok_or(ChangeError::Refused)?,
+            Err(failure) => {
+                self.undo(&attempt).await;
+                return Err(failure.into());
+            }
+        };
+        self.succeed(&attempt).await?;
+        let hash = self.shared.hasher.hash(&new).await?;
+        if !self.shared.store.replace_password(&account.id, account.revision, &hash).await? {
+            return Err(ChangeError::Refused);
+        }
+        tracing::info!(account = %account.id, "a password was changed");
+        Ok(())
+    }
+
+    /// Makes a token for choosing a new password, good once and for `lifetime`, cut to 7 days. `None` when the account
+    /// is not there or is disabled.
+    ///
+    /// How it gets to the owner, and to nobody else, is yours; answer whoever asks for one the same whether there is an
+    /// account or not. A second factor is asked at the next login all the same.
+    ///
+    /// # Errors
+    /// [`Failure`] of the store.
+    pub async fn begin_reset(
+        &self,
+        account: &AccountId,
+        lifetime: Duration,
+        now: UnixSeconds,
+    ) -> Result<Option<ResetToken>, Failure> {
+        let account = self.shared.store.account(account).await?.filter(|account| !account.is_disabled);
+        let Some(Account { id, revision, .. }) = account else { return Ok(None) };
+        tracing::info!(account = %id, "a password reset was begun");
+        let bound = Bound { account: id, revision, time: now.saturating_add(lifetime.min(LONGEST_RESET)) };
+        Ok(Some(ResetToken::new(bound.seal(&self.shared.keys, RESET)?)))
+    }
+
+    /// Sets a new password by a token, and returns whose it is. Every other token of that account ends, and unfinished
+    /// logins; known devices are forgotten.
+    ///
+    /// # Errors
+    /// In this order: [`ChangeError::Refused`] when the token is not ours, used or too old, or the account is gone or
+    /// disabled;
+    /// [`ChangeError::Password`], after which the token is still good; [`ChangeError::Refused`] when another was
+    /// faster.
+    pub async fn finish_reset(
+        &self,
+        token: &ResetToken,
+        new: &Secret,
+        now: UnixSeconds,
+    ) -> Result<AccountId, ChangeError> {
+        let bound = Bound::open(&self.shared.keys, RESET, token.text()).ok_or(ChangeError::Refused)?;
+        if bound.time <= now {
+            return Err(ChangeError::Refused);
+        }
+        let account = self.shared.store.account(&bound.account).await?;
+        let account = account
+            .filter(|account| !account.is_disabled && account.revision == bound.revision)
+            .ok_or(ChangeError::Refused)?;
+        let new = self.shared.passwords.check_new(new, &account.username)?;
+        let hash = self.shared.hasher.hash(&new).await?;
+        if !self.shared.store.replace_password(&account.id, bound.revision, &hash).await? {
+            return Err(ChangeError::Refused);
+        }
+        tracing::info!(account = %account.id, "a password was reset");
+        Ok(account.id)
+    }
+
+    /// Returns the id of the account with a name, for administrators and for resets. Its answer tells who has an
+    /// account.
+    ///
+    /// # Errors
+    /// [`Failure`] of the store.
+    pub async fn find(&self, username: &Username) -> Result<Option<AccountId>, Failure> {
+        Ok(self.shared.store.account_by_name(username).await?.map(|account| account.id))
+    }
+
+    /// Disables or enables an account; `false` when there is none.
+    ///
+    /// # Errors
+    /// [`Failure`] of the store.
+    pub async fn set_disabled(&self, account: &AccountId, is_disabled: bool) -> Result<bool, Failure> {
+        let is_there = self.shared.store.set_disabled(account, is_disabled).await?;
+        if is_there {
+            tracing::info!(%account, is_disabled, "an account was disabled or enabled");
+        }
+        Ok(is_there)
+    }
+
+    /// Removes an account and all that is kept for it; `false` when there is none. Its name is free then, its id is not
+    /// used again.
+    ///
+    /// # Errors
+    /// [`Failure`] of the store.
+    pub async fn delete_account(&self, account: &AccountId) -> Result<bool, Failure> {
+        let is_gone = self.shared.store.delete_account(account).await?;
+        if is_gone {
+            tracing::info!(%account, "an account was deleted");
+        }
+        Ok(is_gone)
+    }
+}
+
+const RESET: &str = "password reset";
+const LONGEST_RESET: Duration = Duration::from_secs(7 * 24 * 3600);
