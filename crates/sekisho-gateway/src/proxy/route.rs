@@ -73,7 +73,8 @@ pub struct Route {
 impl Route {
     /// Sends requests for these paths there, if the guard lets them pass: `/orders`, `/orders/{id}`, `/orders/*`.
     ///
-    /// `/orders/*` stands for `/orders` and `/orders/` too, unless the guard is [`Guard::Public`].
+    /// `/orders/*` stands for `/orders` and `/orders/` too, and `/orders/{id}` for `/orders/{id}/` and the reverse, unless the guard is
+    /// [`Guard::Public`].
     pub fn new(path: impl Into<String>, upstream: &Upstream, guard: Guard) -> Self {
         Self {
             path: path.into(),
