@@ -97,7 +97,8 @@ impl Gateway {
 
     /// Serves another configuration from the next request on, if it has no mistake; otherwise goes on as before.
     ///
-    /// Verifiers keep their keys and caches, and upstreams their connections, where their settings are the same.
+    /// Verifiers keep their keys and caches, and upstreams their connections, where their settings are the same; verifiers only if the context
+    /// has the same parts as before, so hand in the same one.
     ///
     /// # Errors
     /// All mistakes, by line; they are logged too.
