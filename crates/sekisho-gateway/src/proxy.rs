@@ -269,7 +269,7 @@ impl ReverseProxy {
         }
         let deadline = timeouts.total.map(|total| started + total);
         let trouble = Trouble::default();
-        let bounds = Bounds { idle: timeouts.idle, deadline, max_bytes: Some(limit) };
+        let bounds = Bounds { idle: timeouts.idle, deadline, max_bytes: Some(limit), takes_trailers: false };
         let mut sent = Request::new(Body::new(LimitedBody::new(body, bounds, trouble.clone())));
         *sent.method_mut() = parts.method.clone();
         *sent.uri_mut() = upstream.uri(&target.path, target.query.as_deref())?;
@@ -287,7 +287,7 @@ impl ReverseProxy {
         let (mut parts, body) = response.into_parts();
         headers::for_client(&mut parts.headers);
         parts.version = Version::HTTP_11;
-        let bounds = Bounds { idle: timeouts.idle, deadline, max_bytes: None };
+        let bounds = Bounds { idle: timeouts.idle, deadline, max_bytes: None, takes_trailers: true };
         Ok(Response::from_parts(parts, Body::new(LimitedBody::new(body, bounds, Trouble::default()))))
     }
 
