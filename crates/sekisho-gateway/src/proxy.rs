@@ -31,7 +31,7 @@ mod upstream;
 use body::{Bounds, LimitedBody, Trouble};
 pub(crate) use io::StallGuard;
 pub use route::{Guard, Route};
-pub(crate) use tunnel::Tunnels;
+pub(crate) use tunnel::{ConnectionPermit, Tunnels};
 pub use upstream::{Upstream, UpstreamOptions};
 
 /// Passes requests on to services, after the same decisions as everywhere: who calls, may they, what is the service told.
@@ -71,7 +71,7 @@ pub struct ProxyLimits {
     pub headers: usize,
     /// Bytes of a request's body, unless the route has a limit of its own. Default 10 MiB.
     pub body_bytes: u64,
-    /// Open connections of clients; more wait to be accepted. Default 10,000.
+    /// Open connections of clients, tunnels among them; more wait to be accepted. Default 10,000.
     pub connections: usize,
 }
 
@@ -282,7 +282,8 @@ impl ReverseProxy {
                 return Err(bad_gateway("the upstream switched protocols without having been asked"));
             };
             let ends = principal.and_then(|principal| principal.expires_in(clock.now()));
-            return self.0.tunnels.open(client, &mut response, timeouts.idle, ends);
+            let permit = parts.extensions.get::<ConnectionPermit>().cloned();
+            return self.0.tunnels.open(client, &mut response, timeouts.idle, ends, permit);
         }
         let (mut parts, body) = response.into_parts();
         headers::for_client(&mut parts.headers);
