@@ -188,6 +188,8 @@ impl Route {
             return;
         }
         headers.remove(header::AUTHORIZATION);
+        // A proof (RFC 9449 §4) belongs to the token that stays here, and nobody behind can tell that it was spent.
+        headers.remove("dpop");
         match &self.guard {
             Guard::Checkpoint { checkpoint, .. } => {
                 if let Some(name) = checkpoint.sources().cookie() {

@@ -218,6 +218,13 @@ async fn a_service_gets_no_token_its_own_or_another_as_the_route_says() {
     let served = Served::start(proxy(all)).await;
     let bearer = |value: &'static str| [("authorization", value)];
 
+    for (target, kept) in [("/as-is", Some("proof")), ("/drop", None), ("/swap", None)] {
+        let headers = [("authorization", "Bearer good"), ("DPoP", "proof")];
+        assert_eq!(served.send("GET", target, &headers).await.status, 200);
+        assert_eq!(service.only().header("dpop"), kept, "{target}");
+    }
+    assert_eq!(served.send("GET", "/public", &[("DPoP", "proof")]).await.status, 200);
+    assert_eq!(service.only().header("dpop"), None);
     assert_eq!(served.send("GET", "/as-is", &bearer("Bearer good")).await.status, 200);
     assert_eq!(service.only().header("authorization"), Some("Bearer good"));
     assert_eq!(served.send("GET", "/drop", &bearer("Bearer good")).await.status, 200);
