@@ -41,8 +41,11 @@ pub use upstream::{Upstream, UpstreamOptions};
 /// - Bodies stream both ways, as fast as the slower side takes them. WebSockets are tunnelled on routes that say so, until the caller's
 ///   credential expires.
 /// - Hop-by-hop headers, identity headers of the client's own, `Forwarded`, `X-Forwarded-*` and what overrides method or path
-///   (`X-HTTP-Method-Override`, `X-Original-URL`, …), and names with `_` are taken out; forwarding headers are set anew.
-/// - The credential is taken out unless the route says otherwise.
+///   (`X-HTTP-Method-Override`, `X-Original-URL`, …), and names with anything but letters, digits and `-` are taken out; forwarding
+///   headers are set anew.
+/// - Headers of client certificates (`Client-Cert`, `SSL-Client-*`, …) go on from [listed proxies](Self::with_trusted_proxies) only.
+/// - Trailers of requests are taken out: no rule for headers would hold for them.
+/// - The credential is taken out unless the route says otherwise, and with it a `DPoP` proof.
 ///
 /// A clone is the same proxy and costs a counter.
 #[derive(Clone)]
