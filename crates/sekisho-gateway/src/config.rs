@@ -59,6 +59,8 @@ use reader::{Reader, Section};
 pub struct GatewayConfig {
     pub(crate) serving: Serving,
     credentials: Vec<(CredentialSettings, Credential)>,
+    /// What the verifiers were made with.
+    context: ConfigContext,
     upstreams: Vec<(UpstreamSettings, Upstream)>,
 }
 
@@ -69,7 +71,7 @@ struct UpstreamSettings {
     options: UpstreamOptions,
 }
 
-/// Is what a configuration needs from outside of its file.
+/// Is what a configuration needs from outside of its file. A clone has the same parts.
 #[derive(Clone)]
 pub struct ConfigContext {
     backend: Option<Backend>,
@@ -234,6 +236,24 @@ impl ConfigContext {
     pub const fn revocation(&self) -> Option<&Arc<dyn RevocationCheck>> {
         self.revocation.as_ref()
     }
+
+    /// Tells whether a verifier made with this is as good as one made with the other: the very same parts, not only equal ones.
+    fn makes_the_same(&self, other: &Self) -> bool {
+        let Self { backend, environment: _, introspection, http_client, clock, revocation, listener: _ } = self;
+        *backend == other.backend
+            && same_part(introspection.as_ref(), other.introspection.as_ref())
+            && same_part(http_client.as_ref(), other.http_client.as_ref())
+            && same_part(revocation.as_ref(), other.revocation.as_ref())
+            && Arc::ptr_eq(clock, &other.clock)
+    }
+}
+
+fn same_part<T: ?Sized>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 impl fmt::Debug for ConfigContext {
@@ -255,7 +275,8 @@ impl GatewayConfig {
     }
 
     /// Reads and checks a configuration that takes the place of another: verifiers with their keys and caches, and upstreams with their
-    /// connections, go on where their settings are the same.
+    /// connections, go on where their settings are the same. Verifiers are made anew for a context with other parts, so hand in a clone of
+    /// the same one.
     ///
     /// # Errors
     /// All mistakes, by line.
@@ -355,7 +376,8 @@ impl Builder<'_> {
             proxy = proxy.with_listener(Arc::clone(listener));
         }
         let serving = Serving { proxy, forward_auth };
-        Some(GatewayConfig { serving, credentials: credential_settings, upstreams: upstream_settings })
+        let context = self.context.clone();
+        Some(GatewayConfig { serving, credentials: credential_settings, context, upstreams: upstream_settings })
     }
 
     /// Keeps a value, or says at this place why there is none.
@@ -412,7 +434,8 @@ impl Builder<'_> {
 
     fn credential(&self, section: &Section<'_>) -> Option<(CredentialSettings, Credential)> {
         let settings = CredentialSettings::read(section, &*self.context.environment)?;
-        let same = self.before.and_then(|before| before.credentials.iter().find(|(known, _)| *known == settings));
+        let before = self.before.filter(|before| before.context.makes_the_same(self.context));
+        let same = before.and_then(|before| before.credentials.iter().find(|(known, _)| *known == settings));
         if let Some((_, credential)) = same {
             return Some((settings, credential.clone()));
         }

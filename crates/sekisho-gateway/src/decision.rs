@@ -9,6 +9,9 @@ use crate::refusal::{Refused, of_answer, problem};
 use crate::rules::{Access, RuleTable};
 
 /// Is a request as the client sent it, wherever we learnt of it.
+///
+/// It tells neither peer nor certificate: both are those of whoever asks, not the client's. So a credential that is bound to a certificate
+/// ([RFC 8705 §3](https://www.rfc-editor.org/rfc/rfc8705#section-3)) is refused, here as in the proxy, behind which TLS has ended already.
 pub(crate) struct Original<'a> {
     pub(crate) method: &'a str,
     pub(crate) host: Option<&'a str>,

@@ -16,6 +16,7 @@ use tower_service::Service;
 
 use crate::decision::{Original, decide};
 use crate::forward_auth::{Told, check_peer, told};
+use crate::header_names::is_override;
 use crate::identity::IdentityHeaders;
 use crate::proxies::TrustedProxies;
 use crate::refusal::{Refused, failed, misconfigured, problem};
@@ -32,7 +33,8 @@ use proto::{
 /// Answers Envoy's `ext_authz` over gRPC: `envoy.service.auth.v3.Authorization/Check`.
 ///
 /// A tonic service, to be added to a tonic server or mounted into an axum router. It decides as [`ForwardAuth`](crate::ForwardAuth) does. Identity headers
-/// that say nothing are taken out of the request (`headers_to_remove`), the others overwrite what the client sent.
+/// that say nothing are taken out of the request (`headers_to_remove`), the others overwrite what the client sent. Look-alikes of them, and what
+/// stands for another method or path (`X-HTTP-Method-Override`, `X-Original-URL`, …), are taken out too.
 ///
 /// Trouble on our side is a denial with 503, 502 or 500, so that Envoy passes that status on, and so that its `failure_mode_allow`, which
 /// is about calls that fail, cannot open anything.
@@ -101,15 +103,10 @@ impl ExtAuthz {
                 None => ok.headers_to_remove.push(name.as_str().to_owned()),
             }
         }
-        // What only looks like one of our headers must not reach a service that reads `_` as `-`.
-        let mut forged = headers.clone();
-        identity.strip(&mut forged);
-        for name in headers.keys().filter(|name| !forged.contains_key(*name)) {
-            let is_spoken_of = identity.names().any(|own| own == name);
-            if !is_spoken_of {
-                ok.headers_to_remove.push(name.as_str().to_owned());
-            }
-        }
+        // What only looks like one of our headers must not reach a service that reads `_` as `-`, and nothing may say that the method or
+        // the path is another than the one decided by.
+        let taken = headers.keys().filter(|name| identity.is_look_alike(name) || is_override(name.as_str()));
+        ok.headers_to_remove.extend(taken.map(|name| name.as_str().to_owned()));
         Ok(ok)
     }
 }

@@ -14,6 +14,7 @@ use sekisho_core::{Clock, ConfigError, SystemClock};
 use sekisho_http::Checkpoint;
 
 use crate::decision::{Original, decide};
+use crate::header_names::is_override;
 use crate::identity::IdentityHeaders;
 use crate::path::{NormalPath, normal_host};
 use crate::proxies::TrustedProxies;
@@ -45,6 +46,13 @@ pub enum Dialect {
 /// 200 means yes, with the [identity headers](IdentityHeaders) to set on the request, all of them each time: one that says nothing is empty (or,
 /// for Envoy, listed in `x-envoy-auth-headers-to-remove`), so that what a client sent under its name is overwritten. Anything else means
 /// no: 400 for a path that can be read in two ways, 401 and 403 with a challenge, 500, 502 or 503 when our side broke.
+///
+/// 400 too for what an answer could not take out: a header that some servers read as an identity header (`X_Auth_Subject`, `X.Auth.Subject`), or
+/// as another method or path (`X-HTTP-Method-Override`, `X-Original-URL`, `X-Rewrite-URL`, …). Envoy shows us few headers, so there its own
+/// configuration has to; see `docs/gateway.md`.
+///
+/// The peer and its certificate are the proxy's, not the client's, and are never taken for the client's: a token that is bound to a certificate
+/// ([RFC 8705 §3](https://www.rfc-editor.org/rfc/rfc8705#section-3)) does not pass here.
 ///
 /// Only [listed proxies](TrustedProxies) are answered. Whoever else asks gets 403 and a line in the log: what they say of a request is worth nothing.
 ///
@@ -196,6 +204,7 @@ impl ForwardAuth {
         let Inner { dialect, rules, proxies, .. } = &*self.0;
         check_peer(proxies, peer)?;
         let headers = &request.headers;
+        self.check_names(headers)?;
         let (method, host, target) = match dialect {
             Dialect::Nginx => {
                 let host = if rules.names_hosts() { Some(one(headers, "x-original-host")?) } else { None };
@@ -212,6 +221,35 @@ impl ForwardAuth {
             }
         };
         told(method, host, target)
+    }
+
+    /// Refuses what an answer could not take out of the request that goes on: it can only set headers by their exact names.
+    fn check_names(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        let Inner { dialect, identity, .. } = &*self.0;
+        let refuse = |what: &str| {
+            tracing::info!(target: "sekisho", "request refused: {what}");
+            Err(problem(StatusCode::BAD_REQUEST))
+        };
+        for name in headers.keys() {
+            if identity.is_look_alike(name) {
+                return refuse("a header of it is read as an identity header by some servers");
+            }
+            if is_override(name.as_str()) && !dialect.own_headers().contains(&name.as_str()) {
+                return refuse("a header of it stands for another method or path");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Dialect {
+    /// Lists the headers by which the proxy itself describes the request.
+    const fn own_headers(self) -> &'static [&'static str] {
+        match self {
+            Self::Nginx => &["x-original-method", "x-original-uri", "x-original-host"],
+            Self::Traefik | Self::Caddy => &["x-forwarded-method", "x-forwarded-uri", "x-forwarded-host"],
+            Self::Envoy => &[],
+        }
     }
 }
 

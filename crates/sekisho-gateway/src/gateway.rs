@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use crate::config::{ConfigContext, ConfigMistakes, GatewayConfig};
 use crate::forward_auth::ForwardAuth;
 use crate::path::NormalPath;
-use crate::proxy::{ReverseProxy, StallGuard, Tunnels};
+use crate::proxy::{ConnectionPermit, ReverseProxy, StallGuard, Tunnels};
 
 /// Serves a [`ReverseProxy`] on a listener, and takes another one in its place without dropping a request.
 ///
@@ -97,7 +97,8 @@ impl Gateway {
 
     /// Serves another configuration from the next request on, if it has no mistake; otherwise goes on as before.
     ///
-    /// Verifiers keep their keys and caches, and upstreams their connections, where their settings are the same.
+    /// Verifiers keep their keys and caches, and upstreams their connections, where their settings are the same; verifiers only if the context
+    /// has the same parts as before, so hand in the same one.
     ///
     /// # Errors
     /// All mistakes, by line; they are logged too.
@@ -199,13 +200,16 @@ impl Gateway {
         mut stop: watch::Receiver<bool>,
         permit: OwnedSemaphorePermit,
     ) {
+        let permit: ConnectionPermit = Arc::new(permit);
         let serving = self.0.current.load_full();
         let (limits, timeouts) = (serving.proxy.limits(), serving.proxy.timeouts());
         // Where it fails, the connection is slower and no less right.
         let _slower = stream.set_nodelay(true);
         let io = TokioIo::new(StallGuard::new(stream, timeouts.idle));
-        let service = service_fn(move |request: Request<Incoming>| {
+        let held = Arc::clone(&permit);
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let serving = self.0.current.load_full();
+            request.extensions_mut().insert(Arc::clone(&held));
             async move { Ok::<_, std::convert::Infallible>(serving.answer(request, peer).await) }
         });
         let mut server = http1::Builder::new();

@@ -7,6 +7,8 @@ use sekisho_core::{ConfigError, Failure, FailureKind, Principal, UnixSeconds};
 use sekisho_jwt::Signer;
 use serde_json::json;
 
+use crate::header_names::{is_override, is_plain, reads_as};
+
 /// Names what a service behind the gateway can be told of the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -28,7 +30,7 @@ pub enum IdentityField {
 /// Says by which headers a service behind the gateway is told who calls.
 ///
 /// What the client sends under these names never gets through: it is taken out before anything is set, also where a name differs in
-/// nothing but `_` for `-`, which some servers read as the same. Values are made of visible ASCII: every other byte, and `%`, is
+/// nothing but `_`, `.` or the like for `-`, which some servers read as the same. Values are made of visible ASCII: every other byte, and `%`, is
 /// percent-encoded, so that no two callers can have the same value. `Debug` shows names only.
 ///
 /// # Examples
@@ -159,11 +161,14 @@ impl IdentityHeaders {
             "proxy-connection",
             "expect",
         ];
-        if is_taken.contains(&text) || text.starts_with("x-forwarded-") || text.starts_with("x-original-") {
+        let is_prefixed = text.starts_with("x-forwarded-") || text.starts_with("x-original-");
+        if is_taken.contains(&text) || is_prefixed || is_override(text) {
             return Err(ConfigError::new(format!("`{text}` has a meaning of its own and cannot name the caller")));
         }
-        if text.contains('_') {
-            return Err(ConfigError::new(format!("`{text}`: servers read `_` as `-`, so write `-`")));
+        if !is_plain(text) {
+            return Err(ConfigError::new(format!(
+                "`{text}`: made of letters, digits and `-`, as servers read others as `-`"
+            )));
         }
         if self.names().any(|other| *other == parsed) {
             return Err(ConfigError::new(format!("`{text}` is used twice")));
@@ -185,11 +190,12 @@ impl IdentityHeaders {
     }
 
     fn is_own(&self, name: &HeaderName) -> bool {
-        let same = |own: &HeaderName| {
-            let (own, other) = (own.as_str().as_bytes(), name.as_str().as_bytes());
-            own.len() == other.len() && own.iter().zip(other).all(|(a, b)| a == b || *a == b'-' && *b == b'_')
-        };
-        self.names().any(same)
+        self.names().any(|own| reads_as(name.as_str(), own.as_str()))
+    }
+
+    /// Tells whether a name is none of ours and yet read as one of ours by some server.
+    pub(crate) fn is_look_alike(&self, name: &HeaderName) -> bool {
+        self.is_own(name) && !self.names().any(|own| own == name)
     }
 
     /// Lists each header with its value; `None` where there is nothing to say, and then the request must not have it.
@@ -309,7 +315,15 @@ mod tests {
     fn takes_out_what_the_client_forged_whatever_the_spelling() {
         let identity = IdentityHeaders::standard();
         let mut headers = HeaderMap::new();
-        for name in ["x-auth-subject", "X-AUTH-SUBJECT", "x_auth_subject", "x-auth_scope", "x_auth-issuer"] {
+        for name in [
+            "x-auth-subject",
+            "X-AUTH-SUBJECT",
+            "x_auth_subject",
+            "x-auth_scope",
+            "x_auth-issuer",
+            "X.Auth.Subject",
+            "x~auth`client",
+        ] {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("root"));
         }
         headers.insert("x-auth-subjects", HeaderValue::from_static("kept"));
@@ -337,6 +351,10 @@ mod tests {
             "X-Original-User",
             "Forwarded",
             "x_auth",
+            "x.auth",
+            "x~auth",
+            "X-HTTP-Method-Override",
+            "X-Rewrite-URL",
             "Connection",
             "TE",
         ] {

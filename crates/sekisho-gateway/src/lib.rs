@@ -8,6 +8,7 @@ mod decision;
 mod ext_authz;
 mod forward_auth;
 mod gateway;
+mod header_names;
 mod identity;
 mod journey;
 mod lambda;

@@ -31,7 +31,7 @@ mod upstream;
 use body::{Bounds, LimitedBody, Trouble};
 pub(crate) use io::StallGuard;
 pub use route::{Guard, Route};
-pub(crate) use tunnel::Tunnels;
+pub(crate) use tunnel::{ConnectionPermit, Tunnels};
 pub use upstream::{Upstream, UpstreamOptions};
 
 /// Passes requests on to services, after the same decisions as everywhere: who calls, may they, what is the service told.
@@ -41,8 +41,11 @@ pub use upstream::{Upstream, UpstreamOptions};
 /// - Bodies stream both ways, as fast as the slower side takes them. WebSockets are tunnelled on routes that say so, until the caller's
 ///   credential expires.
 /// - Hop-by-hop headers, identity headers of the client's own, `Forwarded`, `X-Forwarded-*` and what overrides method or path
-///   (`X-HTTP-Method-Override`, `X-Original-URL`, …), and names with `_` are taken out; forwarding headers are set anew.
-/// - The credential is taken out unless the route says otherwise.
+///   (`X-HTTP-Method-Override`, `X-Original-URL`, …), and names with anything but letters, digits and `-` are taken out; forwarding
+///   headers are set anew.
+/// - Headers of client certificates (`Client-Cert`, `SSL-Client-*`, …) go on from [listed proxies](Self::with_trusted_proxies) only.
+/// - Trailers of requests are taken out: no rule for headers would hold for them.
+/// - The credential is taken out unless the route says otherwise, and with it a `DPoP` proof.
 ///
 /// A clone is the same proxy and costs a counter.
 #[derive(Clone)]
@@ -71,7 +74,7 @@ pub struct ProxyLimits {
     pub headers: usize,
     /// Bytes of a request's body, unless the route has a limit of its own. Default 10 MiB.
     pub body_bytes: u64,
-    /// Open connections of clients; more wait to be accepted. Default 10,000.
+    /// Open connections of clients, tunnels among them; more wait to be accepted. Default 10,000.
     pub connections: usize,
 }
 
@@ -269,7 +272,7 @@ impl ReverseProxy {
         }
         let deadline = timeouts.total.map(|total| started + total);
         let trouble = Trouble::default();
-        let bounds = Bounds { idle: timeouts.idle, deadline, max_bytes: Some(limit) };
+        let bounds = Bounds { idle: timeouts.idle, deadline, max_bytes: Some(limit), takes_trailers: false };
         let mut sent = Request::new(Body::new(LimitedBody::new(body, bounds, trouble.clone())));
         *sent.method_mut() = parts.method.clone();
         *sent.uri_mut() = upstream.uri(&target.path, target.query.as_deref())?;
@@ -282,12 +285,13 @@ impl ReverseProxy {
                 return Err(bad_gateway("the upstream switched protocols without having been asked"));
             };
             let ends = principal.and_then(|principal| principal.expires_in(clock.now()));
-            return self.0.tunnels.open(client, &mut response, timeouts.idle, ends);
+            let permit = parts.extensions.get::<ConnectionPermit>().cloned();
+            return self.0.tunnels.open(client, &mut response, timeouts.idle, ends, permit);
         }
         let (mut parts, body) = response.into_parts();
         headers::for_client(&mut parts.headers);
         parts.version = Version::HTTP_11;
-        let bounds = Bounds { idle: timeouts.idle, deadline, max_bytes: None };
+        let bounds = Bounds { idle: timeouts.idle, deadline, max_bytes: None, takes_trailers: true };
         Ok(Response::from_parts(parts, Body::new(LimitedBody::new(body, bounds, Trouble::default()))))
     }
 

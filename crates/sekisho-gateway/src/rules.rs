@@ -38,7 +38,8 @@ impl Rule {
     /// Speaks of paths: `/orders`, `/orders/{id}`, or `/orders/*`.
     ///
     /// `/orders/*` stands for everything below `/orders/`. Rules that restrict cover `/orders` and `/orders/` as well; a public one does not,
-    /// name them beside it.
+    /// name them beside it. So too, `/orders/{id}` and `/orders/{id}/` are the same to rules that restrict, and two paths to a public one: many
+    /// servers answer both alike.
     pub fn new(path: impl Into<String>, access: Access) -> Self {
         Self { path: path.into(), host: None, methods: Vec::new(), access }
     }
@@ -262,6 +263,8 @@ mod tests {
         for rules in [
             vec![],
             vec![public("/a"), public("/a")],
+            vec![Rule::new("/a", Access::Deny), Rule::new("/a/", Access::Authenticated)],
+            vec![Rule::new("/a/", Access::Authenticated), public("/a")],
             vec![Rule::new("/*", Access::Authenticated), Rule::new("/admin/*", Access::Deny)],
             vec![Rule::new("/a/*", Access::Authenticated), Rule::new("/a", Access::Deny)],
             vec![public("/{x}"), Rule::new("/a", Access::Deny).for_methods(["GET"])],
@@ -278,8 +281,35 @@ mod tests {
             vec![public("/a/*").on_host("a.example"), Rule::new("/a/*", Access::Deny)],
             vec![public("/a").for_methods(["GET"]), Rule::new("/a", Access::Deny)],
             vec![public("/a/*"), Rule::new("/a/*", Access::Deny)],
+            vec![public("/a"), Rule::new("/a/", Access::Deny)],
         ] {
             assert!(RuleTable::new(rules.clone()).is_ok(), "{rules:?}");
+        }
+    }
+
+    #[test]
+    fn a_final_slash_leads_to_no_looser_rule() {
+        let table = RuleTable::new([
+            Rule::new("/admin", Access::Deny),
+            Rule::new("/users/", Access::Deny),
+            Rule::new("/orders/{id}", Access::Require(scope("orders"))),
+            Rule::new("/login", Access::Public),
+            Rule::new("/*", Access::Authenticated),
+        ])
+        .unwrap();
+        for (path, expected) in [
+            ("/admin", "deny"),
+            ("/admin/", "deny"),
+            ("/users", "deny"),
+            ("/users/", "deny"),
+            ("/orders/7", "require"),
+            ("/orders/7/", "require"),
+            ("/orders/", "authenticated"),
+            ("/login", "public"),
+            ("/login/", "authenticated"),
+        ] {
+            let access = table.decide(None, &NormalPath::parse(path).unwrap(), "GET");
+            assert_eq!(kind(access), expected, "{path}");
         }
     }
 }

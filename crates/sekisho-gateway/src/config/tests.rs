@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use sekisho_core::{Failure, Principal, UnixSeconds};
 use sekisho_testkit::FakeAuthenticator;
 
 use super::*;
@@ -398,4 +399,39 @@ fn what_has_not_changed_goes_on_after_a_reload() {
     let third = GatewayConfig::parse_after(&other, &context, Some(&second));
     assert!(third.is_ok());
     assert_eq!(made.0.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn what_was_made_with_other_parts_does_not_go_on_after_a_reload() {
+    struct Revoked;
+    impl RevocationCheck for Revoked {
+        fn is_revoked(&self, _: &Principal, _: UnixSeconds) -> Result<bool, Failure> {
+            Ok(true)
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let made = Arc::new(Fake::default());
+    let context = context().with_introspection(Arc::clone(&made) as Arc<dyn MakeIntrospection>);
+    let first = GatewayConfig::parse(GOOD, &context).unwrap();
+    let count = || made.0.load(Ordering::SeqCst);
+    // The same parts.
+    GatewayConfig::parse_after(GOOD, &context.clone(), Some(&first)).unwrap();
+    assert_eq!(count(), 1);
+    let with_revocation = context.clone().with_revocation(Arc::new(Revoked));
+    let second = GatewayConfig::parse_after(GOOD, &with_revocation, Some(&first)).unwrap();
+    assert_eq!(count(), 2);
+    GatewayConfig::parse_after(GOOD, &with_revocation, Some(&second)).unwrap();
+    assert_eq!(count(), 2);
+    GatewayConfig::parse_after(GOOD, &with_revocation.clone().with_revocation(Arc::new(Revoked)), Some(&second))
+        .unwrap();
+    assert_eq!(count(), 3);
+    GatewayConfig::parse_after(GOOD, &context, Some(&second)).unwrap();
+    assert_eq!(count(), 4);
+    GatewayConfig::parse_after(GOOD, &with_revocation.with_clock(Arc::new(SystemClock)), Some(&second)).unwrap();
+    assert_eq!(count(), 5);
+    let other = Arc::new(Fake::default());
+    let context = context.with_introspection(Arc::clone(&other) as Arc<dyn MakeIntrospection>);
+    GatewayConfig::parse_after(GOOD, &context, Some(&first)).unwrap();
+    assert_eq!((count(), other.0.load(Ordering::SeqCst)), (5, 1));
 }

@@ -130,6 +130,29 @@ async fn forged_identity_is_overwritten_or_taken_out() {
 }
 
 #[tokio::test]
+async fn another_method_or_path_than_the_one_decided_by_is_taken_out() {
+    let overrides = [
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x-original-url",
+        "x-rewrite-url",
+        "x_http_method_override",
+        "x.auth.subject",
+    ];
+    let mut headers: Vec<(&str, &str)> = overrides.iter().map(|name| (*name, "DELETE")).collect();
+    headers.extend([("authorization", "Bearer good"), ("x-other", "kept")]);
+    for path in ["/orders/7", "/health"] {
+        let ok = service().check(about(described("GET", path, &headers)), PROXY).await;
+        let Some(HttpResponse::Ok(ok)) = ok.http_response else { panic!("refused") };
+        for name in overrides {
+            assert!(ok.headers_to_remove.iter().any(|one| one == name), "{name}");
+        }
+        assert!(!ok.headers_to_remove.iter().any(|one| one == "x-other" || one == "authorization"));
+    }
+}
+
+#[tokio::test]
 async fn reads_raw_headers_too_and_sees_both_of_two() {
     let entry = |value: &[u8]| HeaderEntry {
         key: "authorization".to_owned(),

@@ -22,6 +22,8 @@ pub(super) struct Bounds {
     pub(super) idle: Duration,
     pub(super) deadline: Option<Instant>,
     pub(super) max_bytes: Option<u64>,
+    /// Whether trailers go on; otherwise they are dropped.
+    pub(super) takes_trailers: bool,
 }
 
 /// Tells what became of a request's body, to whoever waits for the response.
@@ -132,11 +134,16 @@ where
     type Error = BoxError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.project();
+        let mut this = self.project();
         if *this.ended {
             return Poll::Ready(None);
         }
-        let polled = this.inner.poll_frame(cx);
+        let polled = loop {
+            match this.inner.as_mut().poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() && !this.bounds.takes_trailers => {}
+                polled => break polled,
+            }
+        };
         let Poll::Ready(frame) = polled else {
             // The time counts from when we had to wait: the other side may have been slow to ask.
             let until = || {

@@ -6,6 +6,8 @@ use axum::body::Body;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Version};
 
+use crate::header_names::{is_certificate, is_override, is_plain};
+
 /// Is what an upstream is told of where a request came from.
 pub(super) struct Forwarding<'a> {
     pub(super) peer: IpAddr,
@@ -34,7 +36,8 @@ pub(super) fn asks_for_websocket(request: &Request<Body>) -> bool {
 pub(super) fn for_upstream(incoming: &HeaderMap, forwarding: &Forwarding<'_>, is_websocket: bool) -> HeaderMap {
     let mut outgoing = incoming.clone();
     take_hop_by_hop(&mut outgoing);
-    let taken: Vec<HeaderName> = outgoing.keys().filter(|name| is_never_forwarded(name.as_str())).cloned().collect();
+    let taken: Vec<HeaderName> =
+        outgoing.keys().filter(|name| is_taken(name.as_str(), forwarding.is_trusted)).cloned().collect();
     for name in taken {
         outgoing.remove(name);
     }
@@ -84,9 +87,12 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 ];
 
 /// Lists what clients must not say: where the request came from, and that its method or path is another than the one decided by.
-fn is_never_forwarded(name: &str) -> bool {
-    // Many servers read `_` as `-`, so such a name is another header's in disguise.
-    name.contains('_')
+fn is_taken(name: &str, is_trusted: bool) -> bool {
+    // Servers read `_`, and some any other such byte, as `-`, so such a name is another header's in disguise.
+    !is_plain(name)
+        // Only whoever ended TLS knows the certificate.
+        || is_certificate(name) && !is_trusted
+        || is_override(name)
         || name.starts_with("x-forwarded-")
         || name.starts_with("x-original-")
         || matches!(
@@ -100,10 +106,6 @@ fn is_never_forwarded(name: &str) -> bool {
                 | "x-client-ip"
                 | "x-cluster-client-ip"
                 | "true-client-ip"
-                | "x-rewrite-url"
-                | "x-http-method-override"
-                | "x-http-method"
-                | "x-method-override"
         )
 }
 
@@ -226,6 +228,40 @@ mod tests {
         assert_eq!(outgoing["x-forwarded-for"], "192.0.2.9");
         assert_eq!(outgoing["x-forwarded-proto"], "http");
         assert_eq!(outgoing["forwarded"], "for=192.0.2.9;host=\"api.example:8080\";proto=http");
+    }
+
+    #[test]
+    fn only_a_listed_proxy_tells_a_service_of_the_clients_certificate() {
+        let names = [
+            "client-cert",
+            "client-cert-chain",
+            "ssl-client-verify",
+            "ssl-client-s-dn",
+            "x-ssl-client-cert",
+            "x-client-cert",
+            "x-client-cert-hash",
+            "x-forwarded-client-cert",
+            "x-forwarded-tls-client-cert",
+            "x-forwarded-tls-client-cert-info",
+        ];
+        let forged: Vec<(&str, &str)> = names.iter().map(|name| (*name, "CN=root")).collect();
+        let from_anybody = forwarded(&forged, false);
+        for name in names {
+            assert!(!from_anybody.contains_key(name), "{name}");
+        }
+        let from_proxy = forwarded(&forged, true);
+        for name in ["client-cert", "client-cert-chain", "ssl-client-verify", "x-client-cert"] {
+            assert_eq!(from_proxy[name], "CN=root", "{name}");
+        }
+        // A name in disguise is nobody's.
+        assert!(!forwarded(&[("client.cert", "CN=root")], true).contains_key("client.cert"));
+    }
+
+    #[test]
+    fn a_name_with_a_second_reading_is_dropped() {
+        for name in ["x_auth_subject", "x.auth.subject", "x~auth~subject", "x.forwarded.for", "authorization."] {
+            assert!(!forwarded(&[(name, "root")], true).contains_key(name), "{name}");
+        }
     }
 
     #[test]

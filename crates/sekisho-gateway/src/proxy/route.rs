@@ -73,7 +73,8 @@ pub struct Route {
 impl Route {
     /// Sends requests for these paths there, if the guard lets them pass: `/orders`, `/orders/{id}`, `/orders/*`.
     ///
-    /// `/orders/*` stands for `/orders` and `/orders/` too, unless the guard is [`Guard::Public`].
+    /// `/orders/*` stands for `/orders` and `/orders/` too, and `/orders/{id}` for `/orders/{id}/` and the reverse, unless the guard is
+    /// [`Guard::Public`].
     pub fn new(path: impl Into<String>, upstream: &Upstream, guard: Guard) -> Self {
         Self {
             path: path.into(),
@@ -187,6 +188,8 @@ impl Route {
             return;
         }
         headers.remove(header::AUTHORIZATION);
+        // A proof (RFC 9449 §4) belongs to the token that stays here, and nobody behind can tell that it was spent.
+        headers.remove("dpop");
         match &self.guard {
             Guard::Checkpoint { checkpoint, .. } => {
                 if let Some(name) = checkpoint.sources().cookie() {

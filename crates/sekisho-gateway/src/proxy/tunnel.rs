@@ -12,11 +12,15 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::{bad_gateway, headers};
 use crate::refusal::Refused;
+
+/// Is a client's place among the connections that may be open. A tunnel keeps it: it is the same connection, and lasts longer than what
+/// served it in HTTP.
+pub(crate) type ConnectionPermit = Arc<OwnedSemaphorePermit>;
 
 /// Knows the open tunnels, so that they end with the gateway.
 #[derive(Clone)]
@@ -39,13 +43,17 @@ impl Tunnels {
         self.0.receiver_count()
     }
 
-    /// Joins both sides, once both have switched. `ends`: after how long the caller's credential is worth nothing any more.
+    /// Joins both sides, once both have switched.
+    ///
+    /// - `ends`: after how long the caller's credential is worth nothing any more.
+    /// - `permit`: held as long as the tunnel is open.
     pub(super) fn open(
         &self,
         client: OnUpgrade,
         response: &mut Response<hyper::body::Incoming>,
         idle: Duration,
         ends: Option<Duration>,
+        permit: Option<ConnectionPermit>,
     ) -> Result<Response<Body>, Refused> {
         let said = response.headers().get(header::UPGRADE).map(HeaderValue::as_bytes);
         if !said.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
@@ -61,6 +69,7 @@ impl Tunnels {
         *answer.headers_mut() = headers;
         let mut ended = self.0.subscribe();
         tokio::spawn(async move {
+            let _held = permit;
             let run = async {
                 let (client, upstream) = tokio::try_join!(client, upstream).ok()?;
                 join(client, upstream, idle).await.ok()

@@ -125,6 +125,10 @@ async fn who_calls_is_said_by_the_gateway_alone() {
         ("X-Auth-Subject", "root"),
         ("x-auth-subject", "root2"),
         ("X_Auth_Subject", "root"),
+        ("X.Auth.Subject", "root"),
+        ("x~auth~scope", "admin"),
+        ("ssl-client-verify", "SUCCESS"),
+        ("client-cert", ":Zm9v:"),
         ("x-auth-scope", "admin"),
         ("X-Auth-Client", "c"),
         ("x-forwarded-for", "10.0.0.1"),
@@ -148,6 +152,10 @@ async fn who_calls_is_said_by_the_gateway_alone() {
     for name in [
         "x-auth-client",
         "x_auth_subject",
+        "x.auth.subject",
+        "x~auth~scope",
+        "ssl-client-verify",
+        "client-cert",
         "x-forwarded-user",
         "x-real-ip",
         "x-http-method-override",
@@ -210,6 +218,13 @@ async fn a_service_gets_no_token_its_own_or_another_as_the_route_says() {
     let served = Served::start(proxy(all)).await;
     let bearer = |value: &'static str| [("authorization", value)];
 
+    for (target, kept) in [("/as-is", Some("proof")), ("/drop", None), ("/swap", None)] {
+        let headers = [("authorization", "Bearer good"), ("DPoP", "proof")];
+        assert_eq!(served.send("GET", target, &headers).await.status, 200);
+        assert_eq!(service.only().header("dpop"), kept, "{target}");
+    }
+    assert_eq!(served.send("GET", "/public", &[("DPoP", "proof")]).await.status, 200);
+    assert_eq!(service.only().header("dpop"), None);
     assert_eq!(served.send("GET", "/as-is", &bearer("Bearer good")).await.status, 200);
     assert_eq!(service.only().header("authorization"), Some("Bearer good"));
     assert_eq!(served.send("GET", "/drop", &bearer("Bearer good")).await.status, 200);

@@ -176,3 +176,36 @@ async fn a_service_is_spoken_to_in_http2_where_told() {
     assert_eq!((reply.status, &*reply.body), (200, &*format!("HTTP/2.0 {origin}/a?b None")));
     server.abort();
 }
+
+#[tokio::test]
+async fn trailers_of_a_request_reach_no_service() {
+    use http_body_util::BodyExt;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let service = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async move {
+                    let body = request.into_body().collect().await.unwrap();
+                    let trailers = body.trailers().cloned().unwrap_or_default();
+                    let text = format!("{:?} {trailers:?}", body.to_bytes());
+                    Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::from(text)))
+                });
+                let io = hyper_util::rt::TokioIo::new(stream);
+                let executor = hyper_util::rt::TokioExecutor::new();
+                let _closed = hyper::server::conn::http2::Builder::new(executor).serve_connection(io, service).await;
+            });
+        }
+    });
+    let options = sekisho_gateway::UpstreamOptions { http2: true, ..Default::default() };
+    let upstream = Upstream::with_options("two", &origin, options).unwrap();
+    let served = Served::start(proxy(vec![Route::new("/a", &upstream, Guard::Public)])).await;
+    let text = served
+        .raw("POST /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-auth-subject: root\r\n\r\n")
+        .await;
+    let reply = Reply::read(&text);
+    assert_eq!(reply.status, 200);
+    assert!(reply.body.contains(r#"b"abc" {}"#), "{}", reply.body);
+    server.abort();
+}

@@ -189,3 +189,20 @@ async fn tunnels_end_with_the_gateway() {
     assert!(closes_within(&mut stream, Duration::from_secs(3)).await);
     ended.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_tunnel_keeps_its_place_among_the_connections() {
+    let (address, _heads, _upstream) = raw_upstream(SWITCHED).await;
+    let upstream = Upstream::new("echo", &format!("http://{address}")).unwrap();
+    let route = Route::new("/socket", &upstream, Guard::Public).with_websockets();
+    let limits = ProxyLimits { connections: 1, ..ProxyLimits::default() };
+    let served = Served::start(proxy(vec![route]).with_timeouts(long()).with_limits(limits)).await;
+    let mut first = open(&served, &handshake("/socket", "")).await;
+    assert!(echoes(&mut first, b"x").await);
+    let waiting = tokio::spawn(raw(served.address, "GET /none HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!waiting.is_finished() && served.gateway.tunnels() == 1);
+    drop(first);
+    assert_eq!(Reply::read(&waiting.await.unwrap()).status, 404);
+    assert_eq!(served.gateway.tunnels(), 0);
+}
