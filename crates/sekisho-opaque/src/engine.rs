@@ -11,7 +11,7 @@ use sekisho_jwt::Backend;
 use tokio::runtime::Handle;
 use url::form_urlencoded::Serializer;
 
-use crate::answer::{Active, Form, no_answer};
+use crate::answer::{Active, Form, Unanswered, no_answer};
 use crate::cache::{AnswerCache, TokenHasher, TokenKey};
 use crate::credentials::ClientCredentials;
 use crate::flight::{Boarding, Flights, Landing, Outcome};
@@ -64,7 +64,8 @@ impl Engine {
         let outcome = match boarding {
             Boarding::Aboard(flight, _seat) => flight.await,
             Boarding::Known(answer) => Ok(answer),
-            Boarding::Full(failure) => Err(failure),
+            // That we are busy says nothing of the provider, and anybody can make us so.
+            Boarding::Full(failure) => return Err(failure.into()),
         };
         match outcome {
             Ok(Ok(active)) => {
@@ -73,11 +74,11 @@ impl Engine {
                 self.check_revocation(active, now)
             }
             Ok(Err(reject)) => Err(reject.into()),
-            Err(failure) if failure.kind() == FailureKind::Unavailable => match self.cache.get_stale(&key, now) {
+            Err(Unanswered { failure, is_outage: true }) => match self.cache.get_stale(&key, now) {
                 Some(active) if self.still_holds(&active, now) => self.check_revocation(active, now),
                 _ => Err(failure.into()),
             },
-            Err(failure) => Err(failure.into()),
+            Err(Unanswered { failure, is_outage: false }) => Err(failure.into()),
         }
     }
 
@@ -141,7 +142,7 @@ impl Engine {
         Ok(answer)
     }
 
-    async fn ask(&self, token: &Secret, now: UnixSeconds) -> Result<(Freshness, Result<Active, Reject>), Failure> {
+    async fn ask(&self, token: &Secret, now: UnixSeconds) -> Result<(Freshness, Result<Active, Reject>), Unanswered> {
         let request = self.request(token.expose_str().unwrap_or_default(), now)?;
         let response = self.send(request).await.map_err(no_answer)?;
         if response.body.len() > self.limits.max_body_bytes {

@@ -8,11 +8,11 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use sekisho_core::{Failure, Reject};
 
-use crate::answer::Active;
+use crate::answer::{Active, Unanswered};
 use crate::cache::TokenKey;
 
 /// Is what a question came to: yes, no, or nobody knows.
-pub(crate) type Outcome = Result<Result<Active, Reject>, Failure>;
+pub(crate) type Outcome = Result<Result<Active, Reject>, Unanswered>;
 
 /// Is a running question. Whoever holds one drives it, so that nobody is stranded when another goes away; when all have gone,
 /// the question ends.

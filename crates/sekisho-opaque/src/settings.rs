@@ -160,8 +160,9 @@ macro_rules! asking_setters {
             self
         }
 
-        /// Uses a good answer for so long past its life in the cache while the provider cannot be reached, or too many questions run;
-        /// never past the token's `exp`, nor if the answer said `must-revalidate`. Default: not at all, which is 503.
+        /// Uses a good answer for so long past its life in the cache while the provider cannot be reached, does not answer in time or
+        /// answers 5xx; never past the token's `exp`, nor if the answer said `must-revalidate`, nor because too many questions run
+        /// or the provider says so (429). Default: not at all, which is 503.
         ///
         /// During an outage a revocation is noticed later by this much.
         pub fn with_stale_on_failure(mut self, time: Duration) -> Self {
