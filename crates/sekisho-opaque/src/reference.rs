@@ -69,6 +69,14 @@ enum Reading {
     Split(Verifier),
 }
 
+/// Says what a JWT is that is to be kept.
+#[derive(Clone, Copy)]
+pub(crate) enum Kept {
+    Access,
+    /// Anything else that was verified; nobody gets in by its handle.
+    Statement,
+}
+
 /// Is what a record says, before a JWT is verified.
 enum Found {
     Principal(Principal),
@@ -103,7 +111,7 @@ impl Reference {
         let principal = self.verifier()?.verify(jwt, now).await?.into_inner();
         let expires_at = principal.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
         let session = principal.session_id().map(Into::into);
-        Ok(self.keep(jwt, principal.id(), session, expires_at, now).await?)
+        Ok(self.keep((Kept::Access, jwt), principal.id(), session, expires_at, now).await?)
     }
 
     /// Says whose handle it is.
@@ -112,6 +120,7 @@ impl Reference {
     /// - [`Reject::Malformed`]: not a handle of ours by its form.
     /// - [`Refusal::Failure`]: the store broke.
     /// - [`Reject::Inactive`]: not known, revoked or expired; never told apart.
+    /// - [`Reject::TokenUse`]: it stands for an ID token or the like, of an [`OutboundSwap`](crate::OutboundSwap).
     /// - For claims: `Issuer`, `Audience` and the rest, as for introspection. For a JWT: what the verifier says of it.
     /// - [`Reject::Revoked`]; [`Refusal::Failure`] when revocation cannot be told.
     pub async fn look_up(&self, token: &str, now: UnixSeconds) -> Result<Principal, Refusal> {
@@ -151,7 +160,7 @@ impl Reference {
     /// Keeps a JWT that was verified, and returns what the client gets in its place.
     pub(crate) async fn keep(
         &self,
-        jwt: &str,
+        (kind, jwt): (Kept, &str),
         subject: SubjectId,
         session: Option<Box<str>>,
         expires_at: UnixSeconds,
@@ -160,13 +169,19 @@ impl Reference {
         match &self.0.reading {
             Reading::Claims(_) => Err(misconfigured("reference tokens stand for claims here, not for JWTs")),
             Reading::Jwt(_) => {
-                let content = ReferenceContent::Jwt(Secret::from(jwt));
+                let content = match kind {
+                    Kept::Access => ReferenceContent::Jwt(Secret::from(jwt)),
+                    Kept::Statement => ReferenceContent::Statement(Secret::from(jwt)),
+                };
                 self.insert_new(&ReferenceRecord::new(subject, session, expires_at, content), now).await
             }
             Reading::Split(_) => {
                 let parts = jwt.rsplit_once('.').filter(|(_, signature)| is_signature(signature));
                 let (head, signature) = parts.ok_or(misconfigured("a JWT has no signature to split off"))?;
-                let content = ReferenceContent::SplitJwt(Secret::from(head));
+                let content = match kind {
+                    Kept::Access => ReferenceContent::SplitJwt(Secret::from(head)),
+                    Kept::Statement => ReferenceContent::Statement(Secret::from(head)),
+                };
                 let record = ReferenceRecord::new(subject, session, expires_at, content);
                 let token = ReferenceToken::new(&self.0.prefix, signature);
                 let digest = ReferenceDigest::of(self.0.backend, signature);
@@ -235,6 +250,8 @@ impl Reference {
                 let signature = token.strip_prefix(&*self.0.prefix).unwrap_or_default();
                 Ok(Found::Jwt(Secret::from(format!("{}.{signature}", head.expose_str().unwrap_or_default()))))
             }
+            // INVARIANT: a JWT that was not verified as an access token never is one, whatever its claims say.
+            (_, ReferenceContent::Statement(_)) => Err(Reject::TokenUse.into()),
             _ => Err(misconfigured("a reference token stands for something else than this service reads").into()),
         }
     }
