@@ -138,7 +138,12 @@ impl Engine {
 
     async fn question(self: Arc<Self>, landing: Landing, token: Secret, key: TokenKey, now: UnixSeconds) -> Outcome {
         let (freshness, answer) = self.ask(&token, now).await?;
-        landing.land(|| self.cache.insert(key, &answer, freshness, now));
+        landing.land(|is_owned| match &answer {
+            answer if is_owned => self.cache.insert(key, answer, freshness, now),
+            // INVARIANT: a refusal ends what was known, whoever asked.
+            Err(_) => self.cache.forget_good(&key),
+            Ok(_) => {}
+        });
         Ok(answer)
     }
 

@@ -105,12 +105,11 @@ pub(crate) struct Landing {
 }
 
 impl Landing {
-    /// Keeps what came out, unless the question was disowned meanwhile. `keep` runs under the lock.
-    pub(crate) fn land(self, keep: impl FnOnce()) {
+    /// Keeps what came out: `keep` runs under the lock, and is told whether the question is still its token's, or was disowned
+    /// meanwhile.
+    pub(crate) fn land(self, keep: impl FnOnce(bool)) {
         let state = self.flights.lock();
-        if state.running.get(&self.key).is_some_and(|running| running.id == self.id) {
-            keep();
-        }
+        keep(state.running.get(&self.key).is_some_and(|running| running.id == self.id));
         drop(state);
     }
 }

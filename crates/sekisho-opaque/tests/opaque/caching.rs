@@ -305,6 +305,26 @@ async fn an_answer_that_was_under_way_when_its_token_was_purged_is_not_kept() {
     }
 }
 
+#[tokio::test]
+async fn a_refusal_ends_what_was_known_also_when_its_question_was_disowned() {
+    let server = Server::start(active()).await;
+    let lenient = introspect(&server).cache_for(Duration::from_secs(30)).with_stale_on_failure(Duration::from_secs(50));
+    let lenient = lenient.build().unwrap();
+    assert_eq!(ask(&lenient, TOKEN, NOW).await, yes());
+    server.set(inactive().after(600));
+    let asking = tokio::spawn({
+        let lenient = lenient.clone();
+        async move { ask(&lenient, TOKEN, at(31)).await }
+    });
+    while server.count() < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    lenient.purge_where(|principal| principal.subject() == "somebody else");
+    assert_eq!(asking.await.unwrap(), Said::No(Reject::Inactive));
+    server.set(Reply::status(503));
+    assert_eq!(ask(&lenient, TOKEN, at(40)).await, Said::Failed(FailureKind::Unavailable));
+}
+
 #[derive(Default)]
 struct Revoked {
     revoked: AtomicBool,
