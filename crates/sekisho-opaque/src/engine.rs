@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use sekisho_core::json::JsonObject;
 use sekisho_core::{
     Credential, CredentialKind, Failure, FailureKind, Refusal, Reject, RevocationCheck, Secret, UnixSeconds,
 };
@@ -12,6 +13,7 @@ use tokio::runtime::Handle;
 use url::form_urlencoded::Serializer;
 
 use crate::answer::{Active, Form, Unanswered, no_answer};
+use crate::base64;
 use crate::cache::{AnswerCache, TokenHasher, TokenKey};
 use crate::credentials::ClientCredentials;
 use crate::flight::{Boarding, Flights, Landing, Outcome};
@@ -154,6 +156,10 @@ impl Engine {
             return Err(no_answer(HttpError::TooLarge));
         }
         let answer = self.form.read(&response, now).await?;
+        let answer = answer.and_then(|active| match active.principal().confirmation() {
+            None => refuse_bound_jwt(token).map(|()| active),
+            Some(_) => Ok(active),
+        });
         Ok((Freshness::of(&response.headers), answer))
     }
 
@@ -191,6 +197,22 @@ impl fmt::Debug for Engine {
             .field("accept", &form.accept())
             .field("cache", cache)
             .finish_non_exhaustive()
+    }
+}
+
+/// Refuses a JWT that says itself that it is bound to a key, for when the provider does not say so.
+fn refuse_bound_jwt(token: &Secret) -> Result<(), Reject> {
+    let token = token.expose_str().unwrap_or_default();
+    if !looks_like_jwt(token) {
+        return Ok(());
+    }
+    let payload = token.split('.').nth(1).and_then(base64::decode);
+    // Something else between two dots, or encrypted.
+    let Some(payload) = payload.filter(|payload| payload.trim_ascii_start().starts_with(b"{")) else { return Ok(()) };
+    match JsonObject::parse(payload) {
+        Ok(claims) if claims.get("cnf").is_none() => Ok(()),
+        // Nobody can say that one that cannot be read is not bound.
+        _ => Err(Reject::ProofRequired),
     }
 }
 

@@ -196,6 +196,8 @@ macro_rules! asking_setters {
         }
 
         /// Asks about JWTs too. Default: what looks like one is left to another authenticator.
+        ///
+        /// One whose payload says that it is bound (`cnf`) is refused also if the provider does not say so.
         pub fn also_jwts(mut self) -> Self {
             self.settings.also_jwts = true;
             self
