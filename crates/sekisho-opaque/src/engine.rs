@@ -180,6 +180,7 @@ impl Engine {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let exchange = self.client.send(request, self.limits);
         match Handle::try_current() {
+            // Panics in a runtime without its timer, as `with_timeout` says; there is no way to ask for it.
             // A client of the user's own that forgets its limits must not hold everybody who waits for the same token.
             Ok(_) => tokio::time::timeout(self.limits.total_timeout, exchange).await.unwrap_or(Err(HttpError::Timeout)),
             Err(_) => exchange.await,

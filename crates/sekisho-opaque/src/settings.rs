@@ -184,6 +184,9 @@ macro_rules! asking_setters {
         }
 
         /// Waits for an answer for so long, at most 60 s. Default 5 s, of which 1 s to connect.
+        ///
+        /// A tokio runtime must have its timer on (`enable_time`, `enable_all`, or `#[tokio::main]`): without, asking panics.
+        /// Outside of tokio, the HTTP client alone keeps the time.
         pub fn with_timeout(mut self, timeout: Duration) -> Self {
             self.settings.timeout = timeout;
             self
