@@ -57,7 +57,7 @@ pub use builder::{CheckpointBuilder, NeedsAuthenticator, Ready};
 pub struct Checkpoint(Arc<Inner>);
 
 struct Inner {
-    authenticators: Box<[Arc<dyn Authenticate>]>,
+    authenticators: Box<[Accepted]>,
     sources: CredentialSources,
     challenges: Challenges,
     /// What bound tokens need to be proved; `None` where nobody takes them.
@@ -67,6 +67,12 @@ struct Inner {
     lets_preflight_pass: bool,
     clock: Arc<dyn Clock>,
     body: Arc<RefusalBody>,
+}
+
+struct Accepted {
+    authenticator: Arc<dyn Authenticate>,
+    /// As it said when the checkpoint was built.
+    takes_dpop: bool,
 }
 
 /// Tells whether a request without any credential passes. A bad credential never does.
@@ -163,8 +169,14 @@ impl Checkpoint {
 
     /// Asks the first authenticator that recognizes the credential, and no other: a second opinion on a refused
     /// credential would be a way around the first.
+    ///
+    /// With a DPoP token, only those are asked that check proofs: any other, if it forgets to look at the kind, would
+    /// take it as a bearer token.
     fn authenticator_for(&self, credential: Credential<'_>) -> Result<&Arc<dyn Authenticate>, Reject> {
-        self.0.authenticators.iter().find(|a| a.recognizes(credential)).ok_or(Reject::Unrecognized)
+        let is_dpop = credential.kind() == CredentialKind::Dpop;
+        let mut able = self.0.authenticators.iter().filter(|accepted| accepted.takes_dpop || !is_dpop);
+        let found = able.find(|accepted| accepted.authenticator.recognizes(credential));
+        found.map(|accepted| &accepted.authenticator).ok_or(Reject::Unrecognized)
     }
 
     /// Checks, for a `require` before a route, that the request passed this checkpoint with a principal that satisfies

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use sekisho_core::{AcceptedProofs, Authenticate, Clock, ConfigError, IntoAuthenticate, SystemClock};
 
-use super::{Binding, Checkpoint, Inner};
+use super::{Accepted, Binding, Checkpoint, Inner};
 use crate::answer::{RefusalBody, RefusalContent, RefusalSummary, problem_json};
 use crate::certificate::ClientCertificateHeader;
 use crate::challenge::{Challenges, Schemes};
@@ -276,7 +276,12 @@ impl CheckpointBuilder<Ready> {
             public_routes.add_exact(metadata.path());
         }
         let challenges = Challenges::new(realm, metadata.as_ref().map(|m| m.url().to_owned()), schemes)?;
-        let authenticators = authenticators.into_boxed_slice();
+        let takes_dpop = proofs.iter().map(|proofs| proofs.dpop_algorithms().is_some());
+        let authenticators = authenticators
+            .into_iter()
+            .zip(takes_dpop)
+            .map(|(authenticator, takes_dpop)| Accepted { authenticator, takes_dpop })
+            .collect();
         Ok(Checkpoint(Arc::new(Inner {
             authenticators,
             sources,
