@@ -201,6 +201,11 @@ impl fmt::Debug for Engine {
     }
 }
 
+/// Refuses what came with a proof of possession, which nobody here would look at.
+pub(crate) fn check_kind(credential: Credential<'_>) -> Result<(), Reject> {
+    if credential.kind() == CredentialKind::Dpop { Err(Reject::Unrecognized) } else { Ok(()) }
+}
+
 /// Refuses a JWT that says itself that it is bound to a key, for when the provider does not say so.
 fn refuse_bound_jwt(token: &Secret) -> Result<(), Reject> {
     let token = token.expose_str().unwrap_or_default();

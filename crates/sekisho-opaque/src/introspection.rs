@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use sekisho_core::{Authenticate, Credential, Principal, Refusal, UnixSeconds};
 
 use crate::answer::Active;
-use crate::engine::Engine;
+use crate::engine::{Engine, check_kind};
 
 /// Authenticates opaque tokens by asking their issuer ([RFC 7662](https://www.rfc-editor.org/rfc/rfc7662)). Made by
 /// [`Opaque::introspect`](crate::Opaque::introspect).
@@ -89,10 +89,14 @@ impl Authenticate for Introspection {
     }
 
     fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        if let Err(reject) = check_kind(credential) {
+            return Some(Err(reject.into()));
+        }
         self.introspect_now(credential.expose(), now)
     }
 
     async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
+        check_kind(credential)?;
         self.introspect(credential.expose(), now).await
     }
 }

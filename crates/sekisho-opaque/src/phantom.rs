@@ -11,7 +11,7 @@ use sekisho_jwt::{Backend, CacheLimits, Verifier};
 
 use crate::answer::{Active, Form};
 use crate::credentials::ClientCredentials;
-use crate::engine::Engine;
+use crate::engine::{Engine, check_kind};
 use crate::settings::{Settings, asking_setters};
 
 /// Turns the opaque token of a request into the JWT for the services behind a gateway.
@@ -99,10 +99,14 @@ fn inner(active: Active) -> InnerToken {
 #[async_trait]
 impl TokenSwap for PhantomSwap {
     fn to_jwt_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<InnerToken, Refusal>> {
+        if let Err(reject) = check_kind(credential) {
+            return Some(Err(reject.into()));
+        }
         Some(self.0.answer_now(credential.expose(), now)?.map(inner))
     }
 
     async fn to_jwt(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<InnerToken, Refusal> {
+        check_kind(credential)?;
         self.0.answer(credential.expose(), now).await.map(inner)
     }
 }
@@ -115,10 +119,14 @@ impl Authenticate for PhantomSwap {
     }
 
     fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        if let Err(reject) = check_kind(credential) {
+            return Some(Err(reject.into()));
+        }
         Some(self.0.answer_now(credential.expose(), now)?.map(|active| active.accepted.principal))
     }
 
     async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
+        check_kind(credential)?;
         self.0.answer(credential.expose(), now).await.map(|active| active.accepted.principal)
     }
 }

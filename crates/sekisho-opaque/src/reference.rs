@@ -12,6 +12,7 @@ use sekisho_jwt::{Backend, Profile, Verifier};
 
 use crate::base64;
 use crate::claims::Rules;
+use crate::engine::check_kind;
 use crate::phantom::{InnerToken, TokenSwap};
 
 mod handle;
@@ -316,6 +317,9 @@ impl Authenticate for Reference {
     }
 
     fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        if let Err(reject) = check_kind(credential) {
+            return Some(Err(reject.into()));
+        }
         match self.find_now(credential.expose(), now)? {
             Ok(Found::Principal(principal)) => Some(self.check_revocation(principal, now)),
             Ok(Found::Jwt(jwt)) => Some(self.verified_now(jwt, now)?.map(|inner| inner.principal().clone())),
@@ -324,6 +328,7 @@ impl Authenticate for Reference {
     }
 
     async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
+        check_kind(credential)?;
         self.look_up(credential.expose(), now).await
     }
 }
@@ -331,6 +336,9 @@ impl Authenticate for Reference {
 #[async_trait]
 impl TokenSwap for Reference {
     fn to_jwt_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<InnerToken, Refusal>> {
+        if let Err(reject) = check_kind(credential) {
+            return Some(Err(reject.into()));
+        }
         match self.find_now(credential.expose(), now)? {
             Ok(Found::Jwt(jwt)) => self.verified_now(jwt, now),
             Ok(Found::Principal(_)) => {
@@ -341,6 +349,7 @@ impl TokenSwap for Reference {
     }
 
     async fn to_jwt(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<InnerToken, Refusal> {
+        check_kind(credential)?;
         match self.find(credential.expose(), now).await? {
             Found::Jwt(jwt) => self.verified(jwt, now).await,
             Found::Principal(_) => Err(misconfigured("reference tokens stand for claims here, not for JWTs").into()),
