@@ -31,6 +31,10 @@ pub use builder::{CheckpointBuilder, NeedsAuthenticator, Ready};
 /// A request passes without a principal in two cases only: its route is public, or the checkpoint was asked optionally and
 /// no credential came. An owner can add a third, [CORS preflights](CheckpointBuilder::with_preflight_passing).
 ///
+/// One request passes one checkpoint: with checkpoints one inside of the other, each asks, and with DPoP the inner one refuses every
+/// request as replayed, since a proof is good once and the outer one has used it. Where that cannot be avoided, give them verifiers
+/// that do not share a memory of used proofs.
+///
 /// A credential in a cookie is sent by browsers from any page: guard routes that change something against
 /// cross-site requests too (`SameSite`, an `Origin` check, or a token of your own).
 ///

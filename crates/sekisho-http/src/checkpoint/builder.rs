@@ -179,6 +179,9 @@ impl<State> CheckpointBuilder<State> {
     /// The path is the whole one, as the server got it, also in nested routers and scopes. Middleware that rewrites the
     /// path, such as one that trims slashes, belongs outside of the checkpoint: inside, a path that was found public could
     /// become a guarded one.
+    ///
+    /// A checkpoint inside of axum's `nest("/api", …)` sees `/` where the request was for `/api` alone, which no rule can tell from
+    /// a rewritten path: the public route `/api` stays guarded there. Put the checkpoint outside of the `nest`.
     pub fn with_public_routes<I: IntoIterator<Item = S>, S: AsRef<str>>(mut self, patterns: I) -> Self {
         for pattern in patterns {
             let added = self.public_routes.add(pattern.as_ref());
