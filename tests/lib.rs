@@ -338,7 +338,7 @@ impl SignatureCheck {
             return base64_simd::URL_SAFE_NO_PAD.decode_to_vec(payload).map_err(|_| Reject::Malformed);
         }
         match trace.result() {
-            Ok(_) => panic!("accepted without a signature: {}", shown(token)),
+            Ok(()) => panic!("accepted without a signature: {}", shown(token)),
             Err(Refusal::Reject(reject)) => Err(*reject),
             Err(Refusal::Failure(failure)) => panic!("{failure}"),
         }

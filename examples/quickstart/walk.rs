@@ -98,8 +98,7 @@ async fn visit(number: usize, stop: &Stop, client: &Client, service: &Service) -
 /// Says in words what only the service's own log says; the caller is not told.
 async fn reason(token: Option<&str>, status: u16, service: &Service) -> String {
     let Some(token) = token else { return "no credential came, so the challenge names no error".to_owned() };
-    let trace = service.verifier.explain(token, SystemClock.now()).await;
-    match (trace.result(), status) {
+    match (service.verifier.verify(token, SystemClock.now()).await, status) {
         (Err(refusal), _) => refusal.to_string(),
         (Ok(caller), 403) => format!("{} may come in, but not do this: granted is `{}`", caller.id(), caller.scope()),
         (Ok(caller), _) => format!("every check passed; the caller is {}", caller.id()),

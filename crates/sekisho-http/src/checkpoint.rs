@@ -31,6 +31,10 @@ pub use builder::{CheckpointBuilder, NeedsAuthenticator, Ready};
 /// A request passes without a principal in two cases only: its route is public, or the checkpoint was asked optionally and
 /// no credential came. An owner can add a third, [CORS preflights](CheckpointBuilder::with_preflight_passing).
 ///
+/// One request passes one checkpoint: with checkpoints one inside of the other, each asks, and with DPoP the inner one refuses every
+/// request as replayed, since a proof is good once and the outer one has used it. Where that cannot be avoided, give them verifiers
+/// that do not share a memory of used proofs.
+///
 /// A credential in a cookie is sent by browsers from any page: guard routes that change something against
 /// cross-site requests too (`SameSite`, an `Origin` check, or a token of your own).
 ///
@@ -57,7 +61,7 @@ pub use builder::{CheckpointBuilder, NeedsAuthenticator, Ready};
 pub struct Checkpoint(Arc<Inner>);
 
 struct Inner {
-    authenticators: Box<[Arc<dyn Authenticate>]>,
+    authenticators: Box<[Accepted]>,
     sources: CredentialSources,
     challenges: Challenges,
     /// What bound tokens need to be proved; `None` where nobody takes them.
@@ -67,6 +71,12 @@ struct Inner {
     lets_preflight_pass: bool,
     clock: Arc<dyn Clock>,
     body: Arc<RefusalBody>,
+}
+
+struct Accepted {
+    authenticator: Arc<dyn Authenticate>,
+    /// As it said when the checkpoint was built.
+    takes_dpop: bool,
 }
 
 /// Tells whether a request without any credential passes. A bad credential never does.
@@ -163,8 +173,14 @@ impl Checkpoint {
 
     /// Asks the first authenticator that recognizes the credential, and no other: a second opinion on a refused
     /// credential would be a way around the first.
+    ///
+    /// With a DPoP token, only those are asked that check proofs: any other, if it forgets to look at the kind, would
+    /// take it as a bearer token.
     fn authenticator_for(&self, credential: Credential<'_>) -> Result<&Arc<dyn Authenticate>, Reject> {
-        self.0.authenticators.iter().find(|a| a.recognizes(credential)).ok_or(Reject::Unrecognized)
+        let is_dpop = credential.kind() == CredentialKind::Dpop;
+        let mut able = self.0.authenticators.iter().filter(|accepted| accepted.takes_dpop || !is_dpop);
+        let found = able.find(|accepted| accepted.authenticator.recognizes(credential));
+        found.map(|accepted| &accepted.authenticator).ok_or(Reject::Unrecognized)
     }
 
     /// Checks, for a `require` before a route, that the request passed this checkpoint with a principal that satisfies

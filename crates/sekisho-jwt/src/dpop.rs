@@ -58,7 +58,8 @@ impl Dpop {
         self
     }
 
-    /// Sets for how long a proof is taken after its `iat`, in whole seconds. Default 60 s; 1 s to 300 s.
+    /// Sets for how long a proof is taken after its `iat`, in whole seconds. Default 60 s; 1 s to 300 s. Used ones are
+    /// remembered for 300 s in any case, so that clones with another lifetime know them too.
     pub const fn with_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self

@@ -13,8 +13,8 @@ use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
 /// Nothing is forgotten before its time: when there is no more room, or a holder has used up its share, the request is
 /// refused with 503. Other processes know nothing of it, and neither does this one after a new start.
 ///
-/// About 100 bytes for each use. A use is remembered for as long as its proof could be taken, one minute by default; so
-/// 100,000 uses are 1,600 requests a second, and 10,000 of one key are 160 requests a second by one client.
+/// About 100 bytes for each use. A use is remembered for as long as anybody could be configured to take its proof, five minutes;
+/// so 500,000 uses are 1,600 requests a second, and 50,000 of one key are 160 requests a second by one client.
 ///
 /// # Examples
 /// ```
@@ -37,7 +37,7 @@ pub struct MemoryReplayGuard {
 }
 
 impl MemoryReplayGuard {
-    /// Makes one with room for 100,000 uses, 10,000 of them by one holder.
+    /// Makes one with room for 500,000 uses, 50,000 of them by one holder.
     #[must_use]
     pub fn new() -> Self {
         Self::sized(DEFAULT_USES, DEFAULT_PER_HOLDER, SHARDS)
@@ -232,8 +232,8 @@ fn full() -> Failure {
 }
 
 const SHARDS: usize = 16;
-const DEFAULT_USES: usize = 100_000;
-const DEFAULT_PER_HOLDER: usize = 10_000;
+const DEFAULT_USES: usize = 500_000;
+const DEFAULT_PER_HOLDER: usize = 50_000;
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use sekisho_core::{Principal, Refusal};
+use sekisho_core::Refusal;
 
 /// Names a step of the verification, in the order in which they are taken.
 ///
@@ -107,7 +107,7 @@ impl StepOutcome {
 #[derive(Clone)]
 pub struct Trace {
     steps: Vec<StepOutcome>,
-    result: Result<Principal, Refusal>,
+    result: Result<(), Refusal>,
 }
 
 impl Trace {
@@ -117,12 +117,25 @@ impl Trace {
         &self.steps
     }
 
-    /// Returns the outcome, the same that a verification gives.
+    /// Tells whether every step held. It is no proof of anything, and names nobody: whether a DPoP proof was used before was not
+    /// asked. Who must be let in or not is for [`Verifier::verify`](crate::Verifier::verify) to say.
+    ///
+    /// ```compile_fail,E0308
+    /// # fn enter(principal: &sekisho_core::Principal) {}
+    /// # fn walk(trace: &sekisho_jwt::Trace) {
+    /// if let Ok(principal) = trace.result() {
+    ///     enter(principal);
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// The refusal.
-    pub const fn result(&self) -> Result<&Principal, &Refusal> {
-        self.result.as_ref()
+    /// The refusal of the step that failed.
+    pub const fn result(&self) -> Result<(), &Refusal> {
+        match &self.result {
+            Ok(()) => Ok(()),
+            Err(refusal) => Err(refusal),
+        }
     }
 }
 
@@ -132,7 +145,7 @@ impl fmt::Display for Trace {
             writeln!(f, "{} {:<13} {detail}", if *passed { "ok" } else { "NO" }, step.name())?;
         }
         match &self.result {
-            Ok(_) => f.write_str("accepted"),
+            Ok(()) => f.write_str("accepted"),
             Err(Refusal::Reject(reject)) => write!(f, "refused: {reject}"),
             Err(Refusal::Failure(failure)) => write!(f, "not decided: {failure}"),
         }
@@ -176,7 +189,7 @@ pub(crate) struct Written {
 }
 
 impl Written {
-    pub(crate) fn finish(mut self, result: Result<Principal, Refusal>) -> Trace {
+    pub(crate) fn finish(mut self, result: Result<(), Refusal>) -> Trace {
         if let (Err(refusal), Some(step)) = (&result, self.current) {
             self.steps.push(StepOutcome { step, passed: false, detail: refusal.to_string() });
         }

@@ -135,7 +135,7 @@ impl Verifier {
         let result = self.candidate(credential.expose(), now, &mut written).await;
         let result = result.and_then(|candidate| self.explain_proof(candidate, credential, now, &mut written));
         let result = result.and_then(|principal| self.check_revocation(principal, now, &mut written));
-        written.finish(result)
+        written.finish(result.map(drop))
     }
 
     /// Tells how fresh each issuer's keys are, for a readiness probe.

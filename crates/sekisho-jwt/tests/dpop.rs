@@ -357,6 +357,26 @@ fn verifiers_with_one_dpop_share_what_was_used() {
 }
 
 #[test]
+fn what_was_used_is_known_also_to_who_takes_proofs_for_longer() {
+    let fixture = Fixture::new();
+    let dpop = Dpop::new();
+    let short = fixture.verifier(dpop.clone());
+    let long = fixture.verifier(dpop.with_lifetime(Duration::from_secs(300)));
+    let token = fixture.token();
+    let proof = fixture.proof(&token).sign();
+    assert!(fixture.ask(&short, &token, &proof).is_ok());
+    for later in [60, 61, 62, 150, 300] {
+        let now = NOW.saturating_add(Duration::from_secs(later));
+        // Somebody else's request, which makes the memory forget what it may.
+        let other = fixture.proof(&token).at(now).sign();
+        assert!(fixture.ask_at(&short, &token, &other, now).is_ok());
+        assert_eq!(reject(fixture.ask_at(&long, &token, &proof, now)), fault(ProofFault::Replayed), "{later}");
+    }
+    let now = NOW.saturating_add(Duration::from_secs(301));
+    assert_eq!(reject(fixture.ask_at(&long, &token, &proof, now)), fault(ProofFault::Time));
+}
+
+#[test]
 fn a_full_memory_or_a_used_up_share_is_our_failure_and_no_pass() {
     let fixture = Fixture::new();
     let guard = |uses, each| Arc::new(MemoryReplayGuard::with_limits(uses, each).unwrap());

@@ -38,6 +38,26 @@ impl Active {
     }
 }
 
+/// Is a question that came to nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Unanswered {
+    pub(crate) failure: Failure,
+    /// The provider cannot be reached, does not answer in time or is broken; nothing else makes an older answer do.
+    pub(crate) is_outage: bool,
+}
+
+impl Unanswered {
+    pub(crate) const fn outage(failure: Failure) -> Self {
+        Self { failure, is_outage: true }
+    }
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Self { failure, is_outage: false }
+    }
+}
+
 /// Says in which form the answer is asked for, and how it is read.
 #[derive(Debug)]
 pub(crate) enum Form {
@@ -71,7 +91,7 @@ impl Form {
         &self,
         response: &HttpResponse,
         now: UnixSeconds,
-    ) -> Result<Result<Active, Reject>, Failure> {
+    ) -> Result<Result<Active, Reject>, Unanswered> {
         match self {
             Self::Json(rules) => {
                 let object = parse(expect_ok(response)?)?;
@@ -81,17 +101,16 @@ impl Form {
                 let body = expect_ok(response)?;
                 // A provider that answers unsigned when a signature was asked for may not be the provider.
                 if media_type(response).as_deref() != Some("application/token-introspection+jwt") {
-                    return Err(bad_gateway("the introspection answer is not signed"));
+                    return Err(bad_gateway("the introspection answer is not signed").into());
                 }
                 let text = std::str::from_utf8(body).map_err(|_| nonsense())?.trim_ascii();
                 let claims = match verifier.verify(text, now).await {
                     Ok(claims) => claims.into_inner(),
                     Err(Refusal::Reject(reject)) => {
-                        return Err(
-                            bad_gateway("the signed introspection answer cannot be trusted").with_source(reject)
-                        );
+                        let failure = bad_gateway("the signed introspection answer cannot be trusted");
+                        return Err(failure.with_source(reject).into());
                     }
-                    Err(Refusal::Failure(failure)) => return Err(failure),
+                    Err(Refusal::Failure(failure)) => return Err(failure.into()),
                 };
                 let inner = claims.get("token_introspection").filter(|value| value.kind() == JsonKind::Object);
                 let object = parse(inner.ok_or_else(nonsense)?.as_json().as_bytes())?;
@@ -111,9 +130,9 @@ impl Form {
                         Ok(jwt) => jwt,
                         Err(reject) => return Ok(Err(reject)),
                     },
-                    _ => return Err(bad_gateway("the introspection answer is neither a JWT nor JSON")),
+                    _ => return Err(bad_gateway("the introspection answer is neither a JWT nor JSON").into()),
                 };
-                phantom(verifier, jwt, now).await
+                Ok(phantom(verifier, jwt, now).await?)
             }
         }
     }
@@ -182,32 +201,39 @@ fn blame<T>(reject: Reject) -> Result<Result<T, Reject>, Failure> {
 }
 
 /// Returns the body of a 200; says of every other status whose trouble it is. None is the caller's.
-fn expect_ok(response: &HttpResponse) -> Result<&[u8], Failure> {
+fn expect_ok(response: &HttpResponse) -> Result<&[u8], Unanswered> {
     match response.status {
         200 => Ok(&response.body),
         // Too many questions, or a server that is in trouble itself: later it may answer.
         status @ (408 | 425 | 429 | 500..=599) => {
             let pause = response.header("retry-after").and_then(|value| value.trim().parse().ok());
             let pause = Duration::from_secs(pause.unwrap_or(DEFAULT_PAUSE)).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
-            Err(Failure::unavailable("the introspection endpoint is in trouble")
+            let failure = Failure::unavailable("the introspection endpoint is in trouble")
                 .with_source(AnswerError::Status(status))
-                .with_retry_after(pause))
+                .with_retry_after(pause);
+            Err(Unanswered { failure, is_outage: status >= 500 })
         }
         status @ (401 | 403) => Err(bad_gateway("the introspection endpoint refuses our own credentials")
-            .with_source(AnswerError::Status(status))),
+            .with_source(AnswerError::Status(status))
+            .into()),
         status => Err(bad_gateway("the introspection endpoint does not answer as it should")
-            .with_source(AnswerError::Status(status))),
+            .with_source(AnswerError::Status(status))
+            .into()),
     }
 }
 
 /// Says what it means that there is no whole answer.
-pub(crate) fn no_answer(error: HttpError) -> Failure {
+pub(crate) fn no_answer(error: HttpError) -> Unanswered {
     match error {
-        HttpError::TooLarge => bad_gateway("the introspection answer is too large").with_source(error),
-        HttpError::Url => Failure::new(FailureKind::Misconfigured, "the introspection endpoint is no usable URL"),
-        error => Failure::unavailable("the introspection endpoint does not answer")
-            .with_source(error)
-            .with_retry_after(Duration::from_secs(DEFAULT_PAUSE)),
+        HttpError::TooLarge => bad_gateway("the introspection answer is too large").with_source(error).into(),
+        HttpError::Url => {
+            Failure::new(FailureKind::Misconfigured, "the introspection endpoint is no usable URL").into()
+        }
+        error => Unanswered::outage(
+            Failure::unavailable("the introspection endpoint does not answer")
+                .with_source(error)
+                .with_retry_after(Duration::from_secs(DEFAULT_PAUSE)),
+        ),
     }
 }
 

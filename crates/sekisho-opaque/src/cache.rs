@@ -168,16 +168,16 @@ impl AnswerCache {
                 let stale_until = fresh_until.saturating_add(stale).min(dies);
                 if fresh_until > asked_at {
                     good.insert(key, Good { active: active.clone(), asked_at, fresh_until, stale_until });
+                } else {
+                    // What it said before holds no longer either.
+                    good.remove(&key);
                 }
                 if let Some(bad) = &self.bad {
                     bad.remove(&key);
                 }
             }
-            (Err(reject), good, _, bad) => {
-                // It was good once and is no more.
-                if let Some(good) = good {
-                    good.remove(&key);
-                }
+            (Err(reject), _, _, bad) => {
+                self.forget_good(&key);
                 let until = asked_at.saturating_add(self.lifetimes.negative.min(stated));
                 if let Some(bad) = bad
                     && until > asked_at
@@ -189,10 +189,15 @@ impl AnswerCache {
         }
     }
 
-    pub(crate) fn forget(&self, key: &TokenKey) {
+    /// Forgets that a token was good once.
+    pub(crate) fn forget_good(&self, key: &TokenKey) {
         if let Some(good) = &self.good {
             good.remove(key);
         }
+    }
+
+    pub(crate) fn forget(&self, key: &TokenKey) {
+        self.forget_good(key);
         if let Some(bad) = &self.bad {
             bad.remove(key);
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use sekisho_core::json::JsonObject;
 use sekisho_core::{
     Credential, CredentialKind, Failure, FailureKind, Refusal, Reject, RevocationCheck, Secret, UnixSeconds,
 };
@@ -11,7 +12,8 @@ use sekisho_jwt::{Backend, SenderConstraint};
 use tokio::runtime::Handle;
 use url::form_urlencoded::Serializer;
 
-use crate::answer::{Active, Form, no_answer};
+use crate::answer::{Active, Form, Unanswered, no_answer};
+use crate::base64;
 use crate::cache::{AnswerCache, TokenHasher, TokenKey};
 use crate::credentials::ClientCredentials;
 use crate::flight::{Boarding, Flights, Landing, Outcome};
@@ -66,7 +68,8 @@ impl Engine {
         let outcome = match boarding {
             Boarding::Aboard(flight, _seat) => flight.await,
             Boarding::Known(answer) => Ok(answer),
-            Boarding::Full(failure) => Err(failure),
+            // That we are busy says nothing of the provider, and anybody can make us so.
+            Boarding::Full(failure) => return Err(failure.into()),
         };
         match outcome {
             Ok(Ok(active)) => {
@@ -75,11 +78,11 @@ impl Engine {
                 self.check_revocation(active, now)
             }
             Ok(Err(reject)) => Err(reject.into()),
-            Err(failure) if failure.kind() == FailureKind::Unavailable => match self.cache.get_stale(&key, now) {
+            Err(Unanswered { failure, is_outage: true }) => match self.cache.get_stale(&key, now) {
                 Some(active) if self.still_holds(&active, now) => self.check_revocation(active, now),
                 _ => Err(failure.into()),
             },
-            Err(failure) => Err(failure.into()),
+            Err(Unanswered { failure, is_outage: false }) => Err(failure.into()),
         }
     }
 
@@ -139,17 +142,26 @@ impl Engine {
 
     async fn question(self: Arc<Self>, landing: Landing, token: Secret, key: TokenKey, now: UnixSeconds) -> Outcome {
         let (freshness, answer) = self.ask(&token, now).await?;
-        landing.land(|| self.cache.insert(key, &answer, freshness, now));
+        landing.land(|is_owned| match &answer {
+            answer if is_owned => self.cache.insert(key, answer, freshness, now),
+            // INVARIANT: a refusal ends what was known, whoever asked.
+            Err(_) => self.cache.forget_good(&key),
+            Ok(_) => {}
+        });
         Ok(answer)
     }
 
-    async fn ask(&self, token: &Secret, now: UnixSeconds) -> Result<(Freshness, Result<Active, Reject>), Failure> {
+    async fn ask(&self, token: &Secret, now: UnixSeconds) -> Result<(Freshness, Result<Active, Reject>), Unanswered> {
         let request = self.request(token.expose_str().unwrap_or_default(), now)?;
         let response = self.send(request).await.map_err(no_answer)?;
         if response.body.len() > self.limits.max_body_bytes {
             return Err(no_answer(HttpError::TooLarge));
         }
         let answer = self.form.read(&response, now).await?;
+        let answer = answer.and_then(|active| match active.principal().confirmation() {
+            None => refuse_bound_jwt(token).map(|()| active),
+            Some(_) => Ok(active),
+        });
         Ok((Freshness::of(&response.headers), answer))
     }
 
@@ -170,6 +182,7 @@ impl Engine {
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let exchange = self.client.send(request, self.limits);
         match Handle::try_current() {
+            // Panics in a runtime without its timer, as `with_timeout` says; there is no way to ask for it.
             // A client of the user's own that forgets its limits must not hold everybody who waits for the same token.
             Ok(_) => tokio::time::timeout(self.limits.total_timeout, exchange).await.unwrap_or(Err(HttpError::Timeout)),
             Err(_) => exchange.await,
@@ -187,6 +200,27 @@ impl fmt::Debug for Engine {
             .field("accept", &form.accept())
             .field("cache", cache)
             .finish_non_exhaustive()
+    }
+}
+
+/// Refuses what came with a proof of possession, which nobody here would look at.
+pub(crate) fn check_kind(credential: Credential<'_>) -> Result<(), Reject> {
+    if credential.kind() == CredentialKind::Dpop { Err(Reject::Unrecognized) } else { Ok(()) }
+}
+
+/// Refuses a JWT that says itself that it is bound to a key, for when the provider does not say so.
+fn refuse_bound_jwt(token: &Secret) -> Result<(), Reject> {
+    let token = token.expose_str().unwrap_or_default();
+    if !looks_like_jwt(token) {
+        return Ok(());
+    }
+    let payload = token.split('.').nth(1).and_then(base64::decode);
+    // Something else between two dots, or encrypted.
+    let Some(payload) = payload.filter(|payload| payload.trim_ascii_start().starts_with(b"{")) else { return Ok(()) };
+    match JsonObject::parse(payload) {
+        Ok(claims) if claims.get("cnf").is_none() => Ok(()),
+        // Nobody can say that one that cannot be read is not bound.
+        _ => Err(Reject::ProofRequired),
     }
 }
 

@@ -8,11 +8,11 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use sekisho_core::{Failure, Reject};
 
-use crate::answer::Active;
+use crate::answer::{Active, Unanswered};
 use crate::cache::TokenKey;
 
 /// Is what a question came to: yes, no, or nobody knows.
-pub(crate) type Outcome = Result<Result<Active, Reject>, Failure>;
+pub(crate) type Outcome = Result<Result<Active, Reject>, Unanswered>;
 
 /// Is a running question. Whoever holds one drives it, so that nobody is stranded when another goes away; when all have gone,
 /// the question ends.
@@ -105,12 +105,11 @@ pub(crate) struct Landing {
 }
 
 impl Landing {
-    /// Keeps what came out, unless the question was disowned meanwhile. `keep` runs under the lock.
-    pub(crate) fn land(self, keep: impl FnOnce()) {
+    /// Keeps what came out: `keep` runs under the lock, and is told whether the question is still its token's, or was disowned
+    /// meanwhile.
+    pub(crate) fn land(self, keep: impl FnOnce(bool)) {
         let state = self.flights.lock();
-        if state.running.get(&self.key).is_some_and(|running| running.id == self.id) {
-            keep();
-        }
+        keep(state.running.get(&self.key).is_some_and(|running| running.id == self.id));
         drop(state);
     }
 }

@@ -2,9 +2,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sekisho_core::{AcceptedProofs, Authenticate, Credential, Principal, Refusal, UnixSeconds};
+use sekisho_core::{AcceptedProofs, Authenticate, Credential, Principal, Refusal, Reject, UnixSeconds};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, check_kind};
 
 /// Authenticates opaque tokens by asking their issuer ([RFC 7662](https://www.rfc-editor.org/rfc/rfc7662)). Made by
 /// [`Opaque::introspect`](crate::Opaque::introspect).
@@ -61,6 +61,11 @@ impl Introspection {
         self.prove_now(Credential::bearer(token), now)
     }
 
+    /// Refuses the scheme `DPoP` where no proofs are checked, whoever asks.
+    fn check_kind(&self, credential: Credential<'_>) -> Result<(), Reject> {
+        if self.0.constraint.takes_dpop() { Ok(()) } else { check_kind(credential) }
+    }
+
     async fn prove(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
         let active = self.0.answer(credential.expose(), now).await?;
         active.accepted.candidate.prove(&self.0.constraint, credential, now).await
@@ -101,10 +106,14 @@ impl Authenticate for Introspection {
     }
 
     fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        if let Err(reject) = self.check_kind(credential) {
+            return Some(Err(reject.into()));
+        }
         self.prove_now(credential, now)
     }
 
     async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
+        self.check_kind(credential)?;
         self.prove(credential, now).await
     }
 

@@ -4,7 +4,7 @@ use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
 use sekisho_core::{Claim, ConfigError, Failure, FailureKind, Refusal, Reject, SubjectId, UnixSeconds};
 use sekisho_jwt::{StatementVerifier, Verifier};
 
-use crate::reference::Reference;
+use crate::reference::{Kept, Reference};
 
 mod leak;
 
@@ -227,7 +227,7 @@ impl OutboundSwap {
                 return Err(refused("a JWT in a response does not verify").with_source(reject));
             }
         };
-        let handle = self.reference.keep(token, subject, session, expires_at, now).await?;
+        let handle = self.reference.keep((verifier.kind(), token), subject, session, expires_at, now).await?;
         Ok(Some(handle.expose().to_owned()))
     }
 
@@ -237,6 +237,13 @@ impl OutboundSwap {
 }
 
 impl OutboundVerifier {
+    const fn kind(&self) -> Kept {
+        match self {
+            Self::Access(_) => Kept::Access,
+            Self::Statement(_) => Kept::Statement,
+        }
+    }
+
     /// Verifies, and says whose it is, of which session, and when it dies.
     async fn read(&self, token: &str, now: UnixSeconds) -> Result<(SubjectId, Option<Box<str>>, UnixSeconds), Refusal> {
         match self {

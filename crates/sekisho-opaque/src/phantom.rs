@@ -11,7 +11,7 @@ use sekisho_jwt::{Backend, CacheLimits, Verifier};
 
 use crate::answer::{Active, Form};
 use crate::credentials::ClientCredentials;
-use crate::engine::Engine;
+use crate::engine::{Engine, check_kind};
 use crate::settings::{Settings, asking_setters};
 
 /// Turns the opaque token of a request into the JWT for the services behind a gateway.
@@ -100,10 +100,14 @@ fn inner(active: Active) -> Result<InnerToken, Refusal> {
 #[async_trait]
 impl TokenSwap for PhantomSwap {
     fn to_jwt_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<InnerToken, Refusal>> {
+        if let Err(reject) = check_kind(credential) {
+            return Some(Err(reject.into()));
+        }
         Some(self.0.answer_now(credential.expose(), now)?.and_then(inner))
     }
 
     async fn to_jwt(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<InnerToken, Refusal> {
+        check_kind(credential)?;
         self.0.answer(credential.expose(), now).await.and_then(inner)
     }
 }
@@ -116,10 +120,14 @@ impl Authenticate for PhantomSwap {
     }
 
     fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        if let Err(reject) = check_kind(credential) {
+            return Some(Err(reject.into()));
+        }
         Some(self.0.answer_now(credential.expose(), now)?.and_then(|active| Ok(active.accepted.candidate.unbound()?)))
     }
 
     async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
+        check_kind(credential)?;
         Ok(self.0.answer(credential.expose(), now).await?.accepted.candidate.unbound()?)
     }
 }

@@ -12,6 +12,7 @@ use sekisho_jwt::{Backend, Profile, Verifier};
 
 use crate::base64;
 use crate::claims::Rules;
+use crate::engine::check_kind;
 use crate::phantom::{InnerToken, TokenSwap};
 
 mod handle;
@@ -69,6 +70,14 @@ enum Reading {
     Split(Verifier),
 }
 
+/// Says what a JWT is that is to be kept.
+#[derive(Clone, Copy)]
+pub(crate) enum Kept {
+    Access,
+    /// Anything else that was verified; nobody gets in by its handle.
+    Statement,
+}
+
 /// Is what a record says, before a JWT is verified.
 enum Found {
     Principal(Principal),
@@ -103,7 +112,7 @@ impl Reference {
         let principal = self.verifier()?.verify(jwt, now).await?.into_inner();
         let expires_at = principal.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
         let session = principal.session_id().map(Into::into);
-        Ok(self.keep(jwt, principal.id(), session, expires_at, now).await?)
+        Ok(self.keep((Kept::Access, jwt), principal.id(), session, expires_at, now).await?)
     }
 
     /// Says whose handle it is.
@@ -112,6 +121,7 @@ impl Reference {
     /// - [`Reject::Malformed`]: not a handle of ours by its form.
     /// - [`Refusal::Failure`]: the store broke.
     /// - [`Reject::Inactive`]: not known, revoked or expired; never told apart.
+    /// - [`Reject::TokenUse`]: it stands for an ID token or the like, of an [`OutboundSwap`](crate::OutboundSwap).
     /// - For claims: `Issuer`, `Audience` and the rest, as for introspection. For a JWT: what the verifier says of it.
     /// - [`Reject::Revoked`]; [`Refusal::Failure`] when revocation cannot be told.
     pub async fn look_up(&self, token: &str, now: UnixSeconds) -> Result<Principal, Refusal> {
@@ -151,7 +161,7 @@ impl Reference {
     /// Keeps a JWT that was verified, and returns what the client gets in its place.
     pub(crate) async fn keep(
         &self,
-        jwt: &str,
+        (kind, jwt): (Kept, &str),
         subject: SubjectId,
         session: Option<Box<str>>,
         expires_at: UnixSeconds,
@@ -160,13 +170,19 @@ impl Reference {
         match &self.0.reading {
             Reading::Claims(_) => Err(misconfigured("reference tokens stand for claims here, not for JWTs")),
             Reading::Jwt(_) => {
-                let content = ReferenceContent::Jwt(Secret::from(jwt));
+                let content = match kind {
+                    Kept::Access => ReferenceContent::Jwt(Secret::from(jwt)),
+                    Kept::Statement => ReferenceContent::Statement(Secret::from(jwt)),
+                };
                 self.insert_new(&ReferenceRecord::new(subject, session, expires_at, content), now).await
             }
             Reading::Split(_) => {
                 let parts = jwt.rsplit_once('.').filter(|(_, signature)| is_signature(signature));
                 let (head, signature) = parts.ok_or(misconfigured("a JWT has no signature to split off"))?;
-                let content = ReferenceContent::SplitJwt(Secret::from(head));
+                let content = match kind {
+                    Kept::Access => ReferenceContent::SplitJwt(Secret::from(head)),
+                    Kept::Statement => ReferenceContent::Statement(Secret::from(head)),
+                };
                 let record = ReferenceRecord::new(subject, session, expires_at, content);
                 let token = ReferenceToken::new(&self.0.prefix, signature);
                 let digest = ReferenceDigest::of(self.0.backend, signature);
@@ -235,6 +251,8 @@ impl Reference {
                 let signature = token.strip_prefix(&*self.0.prefix).unwrap_or_default();
                 Ok(Found::Jwt(Secret::from(format!("{}.{signature}", head.expose_str().unwrap_or_default()))))
             }
+            // INVARIANT: a JWT that was not verified as an access token never is one, whatever its claims say.
+            (_, ReferenceContent::Statement(_)) => Err(Reject::TokenUse.into()),
             _ => Err(misconfigured("a reference token stands for something else than this service reads").into()),
         }
     }
@@ -299,6 +317,9 @@ impl Authenticate for Reference {
     }
 
     fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        if let Err(reject) = check_kind(credential) {
+            return Some(Err(reject.into()));
+        }
         match self.find_now(credential.expose(), now)? {
             Ok(Found::Principal(principal)) => Some(self.check_revocation(principal, now)),
             Ok(Found::Jwt(jwt)) => Some(self.verified_now(jwt, now)?.map(|inner| inner.principal().clone())),
@@ -307,6 +328,7 @@ impl Authenticate for Reference {
     }
 
     async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
+        check_kind(credential)?;
         self.look_up(credential.expose(), now).await
     }
 }
@@ -314,6 +336,9 @@ impl Authenticate for Reference {
 #[async_trait]
 impl TokenSwap for Reference {
     fn to_jwt_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<InnerToken, Refusal>> {
+        if let Err(reject) = check_kind(credential) {
+            return Some(Err(reject.into()));
+        }
         match self.find_now(credential.expose(), now)? {
             Ok(Found::Jwt(jwt)) => self.verified_now(jwt, now),
             Ok(Found::Principal(_)) => {
@@ -324,6 +349,7 @@ impl TokenSwap for Reference {
     }
 
     async fn to_jwt(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<InnerToken, Refusal> {
+        check_kind(credential)?;
         match self.find(credential.expose(), now).await? {
             Found::Jwt(jwt) => self.verified(jwt, now).await,
             Found::Principal(_) => Err(misconfigured("reference tokens stand for claims here, not for JWTs").into()),

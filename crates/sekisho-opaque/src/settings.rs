@@ -161,8 +161,9 @@ macro_rules! asking_setters {
             self
         }
 
-        /// Uses a good answer for so long past its life in the cache while the provider cannot be reached, or too many questions run;
-        /// never past the token's `exp`, nor if the answer said `must-revalidate`. Default: not at all, which is 503.
+        /// Uses a good answer for so long past its life in the cache while the provider cannot be reached, does not answer in time or
+        /// answers 5xx; never past the token's `exp`, nor if the answer said `must-revalidate`, nor because too many questions run
+        /// or the provider says so (429). Default: not at all, which is 503.
         ///
         /// During an outage a revocation is noticed later by this much.
         pub fn with_stale_on_failure(mut self, time: Duration) -> Self {
@@ -184,6 +185,9 @@ macro_rules! asking_setters {
         }
 
         /// Waits for an answer for so long, at most 60 s. Default 5 s, of which 1 s to connect.
+        ///
+        /// A tokio runtime must have its timer on (`enable_time`, `enable_all`, or `#[tokio::main]`): without, asking panics.
+        /// Outside of tokio, the HTTP client alone keeps the time.
         pub fn with_timeout(mut self, timeout: Duration) -> Self {
             self.settings.timeout = timeout;
             self
@@ -196,6 +200,8 @@ macro_rules! asking_setters {
         }
 
         /// Asks about JWTs too. Default: what looks like one is left to another authenticator.
+        ///
+        /// One whose payload says that it is bound (`cnf`) is refused also if the provider does not say so.
         pub fn also_jwts(mut self) -> Self {
             self.settings.also_jwts = true;
             self

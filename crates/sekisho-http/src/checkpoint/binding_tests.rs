@@ -262,6 +262,27 @@ fn where_nobody_takes_bound_tokens_nothing_is_shown_and_dpop_is_another_scheme()
     assert_eq!(*seen.lock().unwrap(), ["Bearer nothing"]);
 }
 
+#[tokio::test]
+async fn nobody_who_checks_no_proofs_is_asked_about_a_dpop_token() {
+    let (careless, able) = (Witness::new(AcceptedProofs::none().with_certificates()), Witness::new(dpop()));
+    let seen = (Arc::clone(&careless.seen), Arc::clone(&able.seen));
+    let builder = Checkpoint::builder().accept(careless).accept(able).with_public_url("https://api.example");
+    let checkpoint = builder.build().unwrap();
+    for token in ["good", "good-slow"] {
+        for scheme in ["DPoP", "Bearer"] {
+            let value = format!("{scheme} {token}");
+            let headers = [("authorization", value.as_bytes())];
+            if let Inspection::Wait(pending) = checkpoint.inspect(&Full::new(&headers), Presence::Required) {
+                pending.resolve().await.unwrap();
+            }
+        }
+    }
+    let kinds = |seen: &Mutex<Vec<String>>| -> Vec<String> {
+        seen.lock().unwrap().iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!((kinds(&seen.0), kinds(&seen.1)), (vec!["Bearer".into(); 2], vec!["Dpop".into(); 2]));
+}
+
 /// Returns which certificate the authenticator sees.
 fn certificate_of(header: Option<ClientCertificateHeader>, head: &Full<'_>) -> String {
     let witness = Witness::new(AcceptedProofs::none().with_certificates());

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use sekisho_core::{AcceptedProofs, Authenticate, Clock, ConfigError, IntoAuthenticate, SystemClock};
 
-use super::{Binding, Checkpoint, Inner};
+use super::{Accepted, Binding, Checkpoint, Inner};
 use crate::answer::{RefusalBody, RefusalContent, RefusalSummary, problem_json};
 use crate::certificate::ClientCertificateHeader;
 use crate::challenge::{Challenges, Schemes};
@@ -179,6 +179,9 @@ impl<State> CheckpointBuilder<State> {
     /// The path is the whole one, as the server got it, also in nested routers and scopes. Middleware that rewrites the
     /// path, such as one that trims slashes, belongs outside of the checkpoint: inside, a path that was found public could
     /// become a guarded one.
+    ///
+    /// A checkpoint inside of axum's `nest("/api", …)` sees `/` where the request was for `/api` alone, which no rule can tell from
+    /// a rewritten path: the public route `/api` stays guarded there. Put the checkpoint outside of the `nest`.
     pub fn with_public_routes<I: IntoIterator<Item = S>, S: AsRef<str>>(mut self, patterns: I) -> Self {
         for pattern in patterns {
             let added = self.public_routes.add(pattern.as_ref());
@@ -276,7 +279,12 @@ impl CheckpointBuilder<Ready> {
             public_routes.add_exact(metadata.path());
         }
         let challenges = Challenges::new(realm, metadata.as_ref().map(|m| m.url().to_owned()), schemes)?;
-        let authenticators = authenticators.into_boxed_slice();
+        let takes_dpop = proofs.iter().map(|proofs| proofs.dpop_algorithms().is_some());
+        let authenticators = authenticators
+            .into_iter()
+            .zip(takes_dpop)
+            .map(|(authenticator, takes_dpop)| Accepted { authenticator, takes_dpop })
+            .collect();
         Ok(Checkpoint(Arc::new(Inner {
             authenticators,
             sources,

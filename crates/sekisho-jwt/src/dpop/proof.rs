@@ -7,6 +7,7 @@ use sekisho_http::is_target;
 use sekisho_jwks::VerifyingKey;
 use subtle::ConstantTimeEq;
 
+use super::LONGEST_LIFETIME;
 use super::nonce::Nonces;
 use crate::algorithms::AlgorithmSet;
 use crate::base64::LONGEST_SIGNATURE;
@@ -179,7 +180,7 @@ impl ProofCheck {
         Ok(OneTimeUse::new(holder, self.backend.sha256(id.as_bytes()), until))
     }
 
-    /// Checks that the proof was made just now, and returns the first second in which it would be too old.
+    /// Checks that the proof was made just now, and returns the first second in which it would be too old for everybody.
     fn check_time(&self, claims: &JsonObject, now: UnixSeconds) -> Result<UnixSeconds, Reject> {
         const WRONG: Reject = invalid(ProofFault::Time);
         let now = now.as_secs();
@@ -192,7 +193,9 @@ impl ProofCheck {
         // No proof needs these; who writes them means them.
         let dead = date("exp")?.is_some_and(|exp| now >= exp.saturating_add(self.skew));
         let early = date("nbf")?.is_some_and(|nbf| nbf > now.saturating_add(self.skew));
-        if dead || early { Err(WRONG) } else { Ok(UnixSeconds::new(until)) }
+        // INVARIANT: remembered for as long as anybody may take it; who shares the memory can have been told to take it for longer.
+        let forgotten = made.saturating_add(LONGEST_LIFETIME.as_secs()).saturating_add(1);
+        if dead || early { Err(WRONG) } else { Ok(UnixSeconds::new(forgotten)) }
     }
 }
 

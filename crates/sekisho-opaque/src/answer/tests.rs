@@ -20,7 +20,7 @@ fn form() -> Form {
 }
 
 async fn read(status: u16, kind: &str, body: &[u8]) -> Result<Result<Active, Reject>, Failure> {
-    form().read(&response(status, kind, body), NOW).await
+    form().read(&response(status, kind, body), NOW).await.map_err(|unanswered| unanswered.failure)
 }
 
 async fn kind_of(status: u16, kind: &str, body: &[u8]) -> Option<FailureKind> {
@@ -79,7 +79,7 @@ async fn passes_a_pause_on_within_bounds() {
         let mut response = response(503, "text/plain", "");
         response.headers.push(("retry-after".to_owned(), stated.to_owned()));
         let failure = form().read(&response, NOW).await.expect_err("no answer");
-        assert_eq!(failure.retry_after(), Some(Duration::from_secs(seconds)), "{stated}");
+        assert_eq!(failure.failure.retry_after(), Some(Duration::from_secs(seconds)), "{stated}");
     }
 }
 
@@ -115,6 +115,6 @@ fn who_is_to_blame_when_nothing_came() {
         (HttpError::TooLarge, FailureKind::BadGateway),
         (HttpError::Url, FailureKind::Misconfigured),
     ] {
-        assert_eq!(no_answer(error).kind(), kind);
+        assert_eq!(no_answer(error).failure.kind(), kind);
     }
 }

@@ -112,6 +112,17 @@ fn what_was_good_is_forgotten_when_it_is_refused() {
 }
 
 #[test]
+fn an_answer_that_may_not_be_kept_ends_the_one_before() {
+    let never = Freshness { lifetime: Some(Duration::ZERO), must_revalidate: false };
+    for (freshness, dies) in [(never, UnixSeconds::MAX), (UNSAID, NOW)] {
+        let cache = cache(Lifetimes { stale: Duration::from_secs(100), ..lifetimes() });
+        cache.insert(key(1), &Ok(active(UnixSeconds::MAX)), UNSAID, NOW);
+        cache.insert(key(1), &Ok(active(dies)), freshness, NOW);
+        assert!(cache.get(&key(1), NOW).is_none() && cache.get_stale(&key(1), NOW).is_none(), "{freshness:?}");
+    }
+}
+
+#[test]
 fn a_stale_answer_is_bounded_by_its_own_time_the_expiry_and_must_revalidate() {
     let lenient = Lifetimes { stale: Duration::from_secs(100), ..lifetimes() };
     let known = |cache: &AnswerCache, now| cache.get_stale(&key(1), now).is_some();

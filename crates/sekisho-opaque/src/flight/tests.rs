@@ -27,7 +27,7 @@ impl Provider {
                     this.asked.fetch_add(1, Ordering::SeqCst);
                     let permit = this.gate.acquire().await;
                     permit.expect("open").forget();
-                    landing.land(|| ());
+                    landing.land(|_| ());
                     Ok(Err(Reject::Inactive))
                 })
             },
@@ -128,7 +128,7 @@ async fn a_disowned_question_answers_who_waits_and_is_not_kept() {
     let begin = |landing: Landing| -> BoxFuture<'static, Outcome> {
         let kept = Arc::clone(&kept);
         Box::pin(async move {
-            landing.land(|| _ = kept.fetch_add(1, Ordering::SeqCst));
+            landing.land(|owned| _ = kept.fetch_add(usize::from(owned), Ordering::SeqCst));
             Ok(Err(Reject::Inactive))
         })
     };

@@ -27,6 +27,9 @@ pub enum ReferenceContent {
     Jwt(Secret),
     /// Header and payload of such a JWT; the client holds the signature.
     SplitJwt(Secret),
+    /// Another JWT than an access token, such as an ID token; header and payload of it where tokens are split. Its handle is
+    /// accepted nowhere.
+    Statement(Secret),
 }
 
 impl ReferenceRecord {
@@ -72,7 +75,9 @@ impl ReferenceRecord {
         let names = subject.issuer().len() + subject.subject().len() + session.as_ref().map_or(0, |text| text.len());
         let content = match content {
             ReferenceContent::Claims(claims) => claims.heap_bytes(),
-            ReferenceContent::Jwt(text) | ReferenceContent::SplitJwt(text) => text.len(),
+            ReferenceContent::Jwt(text) | ReferenceContent::SplitJwt(text) | ReferenceContent::Statement(text) => {
+                text.len()
+            }
         };
         size_of::<Inner>() + names + content + 64
     }
@@ -86,6 +91,7 @@ impl ReferenceRecord {
             ReferenceContent::Claims(claims) => ("claims", claims.as_str().to_owned()),
             ReferenceContent::Jwt(jwt) => ("jwt", text(jwt)),
             ReferenceContent::SplitJwt(head) => ("split", text(head)),
+            ReferenceContent::Statement(jwt) => ("statement", text(jwt)),
         };
         let object = serde_json::json!({
             "v": "1",
@@ -115,15 +121,17 @@ impl ReferenceRecord {
         // A number of any size, for "never" is one that no date is.
         let expires_at: u64 =
             object.get("exp").and_then(|value| value.as_json().parse().ok()).ok_or(RecordError(()))?;
-        let content = match (object.get("claims"), object.get("jwt"), object.get("split")) {
-            (Some(claims), None, None) => {
+        let content = ["claims", "jwt", "split", "statement"].map(|kind| object.get(kind));
+        let content = match content {
+            [Some(claims), None, None, None] => {
                 let claims = claims.as_str().ok_or(RecordError(()))?;
                 ReferenceContent::Claims(
                     JsonObject::parse(claims.into_owned().into_bytes()).map_err(|_| RecordError(()))?,
                 )
             }
-            (None, Some(_), None) => ReferenceContent::Jwt(Secret::from(text("jwt")?.into_owned())),
-            (None, None, Some(_)) => ReferenceContent::SplitJwt(Secret::from(text("split")?.into_owned())),
+            [None, Some(_), None, None] => ReferenceContent::Jwt(Secret::from(text("jwt")?.into_owned())),
+            [None, None, Some(_), None] => ReferenceContent::SplitJwt(Secret::from(text("split")?.into_owned())),
+            [None, None, None, Some(_)] => ReferenceContent::Statement(Secret::from(text("statement")?.into_owned())),
             _ => return Err(RecordError(())),
         };
         let subject = SubjectId::new(&*text("iss")?, &*text("sub")?);
@@ -137,7 +145,8 @@ impl PartialEq for ReferenceRecord {
         let same = match (content, other.content()) {
             (ReferenceContent::Claims(one), ReferenceContent::Claims(other)) => one.as_str() == other.as_str(),
             (ReferenceContent::Jwt(one), ReferenceContent::Jwt(other))
-            | (ReferenceContent::SplitJwt(one), ReferenceContent::SplitJwt(other)) => one == other,
+            | (ReferenceContent::SplitJwt(one), ReferenceContent::SplitJwt(other))
+            | (ReferenceContent::Statement(one), ReferenceContent::Statement(other)) => one == other,
             _ => false,
         };
         same && subject == other.subject() && session.as_deref() == other.session() && *expires_at == other.expires_at()
@@ -162,6 +171,7 @@ impl fmt::Debug for ReferenceContent {
             Self::Claims(_) => "Claims(..)",
             Self::Jwt(_) => "Jwt(..)",
             Self::SplitJwt(_) => "SplitJwt(..)",
+            Self::Statement(_) => "Statement(..)",
         })
     }
 }
@@ -194,6 +204,12 @@ mod tests {
                 UnixSeconds::new(0),
                 ReferenceContent::SplitJwt(Secret::from("ey.s3cret")),
             ),
+            ReferenceRecord::new(
+                subject(),
+                None,
+                UnixSeconds::new(0),
+                ReferenceContent::Statement(Secret::from("ey.s3cret")),
+            ),
         ]
     }
 
@@ -203,6 +219,8 @@ mod tests {
             assert_eq!(ReferenceRecord::decode(&record.encode()), Ok(record.clone()));
         }
         assert_ne!(records().first(), records().last());
+        let [.., split, statement] = &records()[..] else { panic!("records") };
+        assert_ne!(split, statement, "they differ in nothing but the kind");
     }
 
     #[test]
@@ -216,6 +234,7 @@ mod tests {
             (r#""sid":null,"#, ""),
             (r#""jwt":"#, r#""other":"#),
             (r#""jwt":"#, r#""split":"x","jwt":"#),
+            (r#""jwt":"#, r#""statement":"x","jwt":"#),
             (r#""jwt":"#, r#""iss":"x","jwt":"#),
             ("18446744073709551615", "-1"),
             ("18446744073709551615", "18446744073709551616"),

@@ -246,6 +246,28 @@ async fn a_stale_answer_is_used_only_when_wanted_within_bounds_and_while_the_pro
 }
 
 #[tokio::test]
+async fn a_stale_answer_is_not_used_because_there_are_too_many_questions() {
+    let server = Server::start(active()).await;
+    let lenient = introspect(&server).cache_for(Duration::from_secs(30)).with_stale_on_failure(Duration::from_secs(50));
+    let lenient = lenient.with_concurrency(1).build().unwrap();
+    assert_eq!(ask(&lenient, TOKEN, NOW).await, yes());
+    let down = Said::Failed(FailureKind::Unavailable);
+    for status in [408, 425, 429] {
+        server.set(Reply::status(status));
+        assert_eq!(ask(&lenient, TOKEN, at(31)).await, down, "{status}");
+    }
+    for status in [500, 502, 504, 599] {
+        server.set(Reply::status(status));
+        assert_eq!(ask(&lenient, TOKEN, at(31)).await, yes(), "{status}");
+    }
+    server.set(inactive().after(300));
+    let mut holding = Box::pin(ask(&lenient, "another token", at(31)));
+    assert!(tokio::time::timeout(Duration::from_millis(1), &mut holding).await.is_err(), "it waits");
+    assert_eq!(ask(&lenient, TOKEN, at(31)).await, down, "whoever floods us prolongs nothing");
+    assert_eq!(holding.await, Said::No(Reject::Inactive));
+}
+
+#[tokio::test]
 async fn a_purged_token_is_asked_about_again() {
     let server = Server::start(active()).await;
     let introspection = cached(&server);
@@ -281,6 +303,26 @@ async fn an_answer_that_was_under_way_when_its_token_was_purged_is_not_kept() {
         assert_eq!(asking.await.unwrap(), yes());
         assert_eq!(ask_now(&introspection, TOKEN, NOW), None, "{all}");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_ends_what_was_known_also_when_its_question_was_disowned() {
+    let server = Server::start(active()).await;
+    let lenient = introspect(&server).cache_for(Duration::from_secs(30)).with_stale_on_failure(Duration::from_secs(50));
+    let lenient = lenient.build().unwrap();
+    assert_eq!(ask(&lenient, TOKEN, NOW).await, yes());
+    server.set(inactive().after(600));
+    let asking = tokio::spawn({
+        let lenient = lenient.clone();
+        async move { ask(&lenient, TOKEN, at(31)).await }
+    });
+    while server.count() < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    lenient.purge_where(|principal| principal.subject() == "somebody else");
+    assert_eq!(asking.await.unwrap(), Said::No(Reject::Inactive));
+    server.set(Reply::status(503));
+    assert_eq!(ask(&lenient, TOKEN, at(40)).await, Said::Failed(FailureKind::Unavailable));
 }
 
 #[derive(Default)]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sekisho_core::{Authenticate, Credential, CredentialKind, FailureKind, Refusal, Reject};
 use sekisho_http::{Checkpoint, HeadParts, Inspection, Presence};
-use sekisho_testkit::FixedClock;
+use sekisho_testkit::{FixedClock, Issuer};
+use serde_json::json;
 
 use crate::server::{Reply, Server};
 use crate::support::{
@@ -157,5 +158,25 @@ async fn leaves_jwts_and_dpop_to_others() {
         let credential = Credential::new(kind, token);
         assert_eq!(introspection.recognizes(credential), plain, "{kind:?} {token}");
         assert_eq!(jwts.recognizes(credential), also, "{kind:?} {token}");
+    }
+}
+
+#[tokio::test]
+async fn a_jwt_that_says_that_it_is_bound_is_none_for_a_bearer_whatever_the_provider_leaves_out() {
+    let server = Server::start(active()).await;
+    let introspection = introspect(&server).also_jwts().build().unwrap();
+    let issuer = Issuer::new().with_clock(FixedClock::at(NOW));
+    let token = || issuer.token().audience(AUDIENCE);
+    assert_eq!(ask(&introspection, &token().sign(), NOW).await, yes());
+    for cnf in [json!({ "jkt": "x" }), json!({ "x5t#S256": "x" }), json!({ "kid": "x" }), json!(null), json!(7)] {
+        let bound = token().claim("cnf", cnf.clone()).sign();
+        assert_eq!(ask(&introspection, &bound, NOW).await, Said::No(Reject::ProofRequired), "{cnf}");
+    }
+    // `{"cnf":1,"cnf":1}`: not to be read, and so not to be told unbound.
+    let twice = "eyJhbGciOiJFUzI1NiJ9.eyJjbmYiOjEsImNuZiI6MX0.c2ln";
+    assert_eq!(ask(&introspection, twice, NOW).await, Said::No(Reject::ProofRequired));
+    // Not JWTs, though they look like it at first.
+    for token in ["eyJhbGciOiJFUzI1NiJ9.aGVsbG8.c2ln", "eyJ1c2VyIjoxfQ.Zx1b2Q.c2ln", "eyJ1c2VyIjoxfQ.!.c2ln", "eyx"] {
+        assert_eq!(ask(&introspection, token, NOW).await, yes(), "{token}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sekisho_core::{Credential, FailureKind, Refusal};
+use sekisho_core::{Authenticate, Credential, FailureKind, Refusal, Reject};
 use sekisho_jwt::{Jwt, StatementVerifier, Verifier};
 use sekisho_opaque::{
     MemoryReferenceStore, Opaque, OutboundBuilder, OutboundResponse, OutboundSwap, Reference, ReferenceLimits,
@@ -113,6 +113,31 @@ async fn a_token_response_goes_out_with_handles_and_everything_else_as_it_was() 
     let id_handle = seen["id_token"].as_str().unwrap();
     assert!(matches!(house.tokens.to_jwt(Credential::bearer(id_handle), NOW).await, Err(Refusal::Reject(_))));
     assert_eq!(house.tokens.revoke_session(ISSUER, "s1", NOW).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn the_handle_of_a_statement_opens_nothing_even_if_the_jwt_would() {
+    for splits in [false, true] {
+        let house = House::with_store(MemoryReferenceStore::default(), splits);
+        let keys = Arc::new(house.issuer.static_keys());
+        let lax = StatementVerifier::new(ISSUER, AUDIENCE, keys).unwrap().with_type("at+jwt").with_absent_type();
+        let swap = OutboundSwap::builder(house.tokens.clone()).json_member("id_token", lax).build().unwrap();
+        let token = house.access_token();
+        assert!(verifier(&house.issuer).verify(&token, NOW).await.is_ok(), "it would be taken as it is");
+        let out = swap.swap(json_response(&json!({ "id_token": token })), NOW).await.unwrap();
+        let seen: Value = serde_json::from_slice(&out.body).unwrap();
+        let credential = Credential::bearer(seen["id_token"].as_str().unwrap());
+        let tokens = &house.tokens;
+        for refusal in [
+            tokens.authenticate(credential, NOW).await.err(),
+            tokens.authenticate_now(credential, NOW).unwrap().err(),
+            tokens.to_jwt(credential, NOW).await.err(),
+            tokens.to_jwt_now(credential, NOW).unwrap().err(),
+        ] {
+            assert!(matches!(refusal, Some(Refusal::Reject(Reject::TokenUse))), "{refusal:?}");
+        }
+        assert_eq!(tokens.revoke_session(ISSUER, "s1", NOW).await.unwrap(), 1);
+    }
 }
 
 #[tokio::test]

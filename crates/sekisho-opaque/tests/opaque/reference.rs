@@ -16,7 +16,8 @@ use sekisho_opaque::{
 use sekisho_testkit::{FixedClock, Issuer, reference_store_suite};
 use serde_json::{Value, json};
 
-use crate::support::{AUDIENCE, ISSUER, NOW, Said, at, said};
+use crate::server::Server;
+use crate::support::{AUDIENCE, ISSUER, NOW, Said, active, at, cached, credentials, said};
 
 fn store() -> Arc<MemoryReferenceStore> {
     Arc::new(MemoryReferenceStore::default())
@@ -400,4 +401,32 @@ fn settings_that_cannot_work_are_refused() {
     assert!(for_jwts().build().is_ok());
     assert!(for_jwts().with_audience("other").build().is_err());
     assert!(for_jwts().with_leeway(Duration::ZERO).build().is_err());
+}
+
+#[tokio::test]
+async fn dpop_is_refused_also_by_whoever_is_asked_without_being_asked_first() {
+    let store = store();
+    let tokens = for_claims(&store);
+    let token = tokens.issue(claims(|_| ()), NOW).await.unwrap();
+    let server = Server::start(active()).await;
+    let introspection = cached(&server);
+    let phantom = Opaque::phantom(server.url(), credentials()).issuer(ISSUER).verifier(verifier(&issuer()));
+    let phantom = phantom.build().unwrap();
+    let here: [&dyn Authenticate; 3] = [&tokens, &introspection, &phantom];
+    let swaps: [&dyn TokenSwap; 2] = [&tokens, &phantom];
+    assert!(introspection.authenticate(Credential::bearer(token.expose()), NOW).await.is_ok(), "it is in memory now");
+    let credential = Credential::new(CredentialKind::Dpop, token.expose());
+    let mut refusals = Vec::new();
+    for one in here {
+        refusals.push(one.authenticate_now(credential, NOW).unwrap().err());
+        refusals.push(one.authenticate(credential, NOW).await.err());
+    }
+    for one in swaps {
+        refusals.push(one.to_jwt_now(credential, NOW).unwrap().err());
+        refusals.push(one.to_jwt(credential, NOW).await.err());
+    }
+    for refusal in refusals {
+        assert!(matches!(refusal, Some(Refusal::Reject(Reject::Unrecognized))), "{refusal:?}");
+    }
+    assert_eq!(server.count(), 1);
 }
