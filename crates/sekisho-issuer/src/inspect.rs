@@ -119,12 +119,13 @@ impl AuthorizationServer {
     pub(crate) async fn revoke_active(&self, token: &str, active: &Active, now: UnixSeconds) -> Result<(), Failure> {
         let store = &self.parts().store;
         let id = active.text("jti").unwrap_or_default();
+        // First: once the store has it the token is not active, and a second request would tell nobody.
+        self.tell(Revocation::Token { id: id.to_owned(), expires_at: active.expires_at }, now).await?;
         if active.is_jwt {
-            store.count(&HandleHash::of(Purpose::RevokedToken, id), active.expires_at, now).await?;
+            store.count(&HandleHash::of(Purpose::RevokedToken, id), active.expires_at, now).await.map(drop)
         } else {
-            store.revoke_reference(&HandleHash::of(Purpose::Reference, token)).await?;
+            store.revoke_reference(&HandleHash::of(Purpose::Reference, token)).await
         }
-        self.tell(Revocation::Token { id: id.to_owned(), expires_at: active.expires_at }, now).await
     }
 
     pub(crate) async fn revoke_grant(&self, grant: &GrantId, now: UnixSeconds) -> Result<(), Failure> {

@@ -26,6 +26,8 @@ mod store;
 pub mod testing;
 mod tokens;
 mod user;
+#[cfg(feature = "revocation")]
+mod withdraw;
 
 pub use address::AddressRange;
 pub use client::{
@@ -46,3 +48,5 @@ pub use store::{
     IssuerStore, MemoryLimits, MemoryStore, ReferenceRecord, RefreshFamily, SsoSession, SsoStore, TakenCode,
 };
 pub use user::{UserClaims, UserDirectory};
+#[cfg(feature = "revocation")]
+pub use withdraw::WithdrawingListener;

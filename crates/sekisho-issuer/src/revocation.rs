@@ -7,8 +7,8 @@ use crate::GrantId;
 
 /// Is told what the issuer has revoked, so that services that check JWTs by themselves can be told.
 ///
-/// It is told after the issuer's own store has it. If it fails, the request that revokes fails with 503 and is repeated by whoever sent it:
-/// being told twice must do no harm.
+/// If it fails, the request that revokes fails with 503 and is repeated by whoever sent it: being told twice must do no harm. It is told
+/// of a token or a session before the issuer's own store has its end, so that it can be told again; of a grant or a subject after.
 #[async_trait]
 pub trait RevocationListener: Send + Sync + fmt::Debug {
     /// Passes on what was revoked.
@@ -31,6 +31,8 @@ pub enum Revocation {
         expires_at: UnixSeconds,
     },
     /// A grant with all that came of it: the `jti` of its JWTs begins with the id and a dot.
+    ///
+    /// A list of whole ids cannot find those JWTs; until they end, only introspection refuses them.
     Grant(GrantId),
     /// A login with all that came of it, by the `sid` of its tokens.
     Session(String),

@@ -174,9 +174,9 @@ impl AuthorizationServer {
         now: UnixSeconds,
     ) -> Result<(), Failure> {
         let store = &self.parts().store;
-        // The grants first: if the second step fails, the user is still logged in and can try again.
+        // The session last: if another step fails, the user is still logged in and can try again, and services are told again.
         store.revoke_session_grants(&session.sid, now).await?;
-        store.end_session(&session.session).await?;
-        self.tell(crate::Revocation::Session(session.sid.clone()), now).await
+        self.tell(crate::Revocation::Session(session.sid.clone()), now).await?;
+        store.end_session(&session.session).await
     }
 }

@@ -12,3 +12,5 @@ mod metadata;
 mod setup;
 mod token;
 mod userinfo;
+#[cfg(feature = "revocation")]
+mod withdraw;
