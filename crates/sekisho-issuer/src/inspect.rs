@@ -1,13 +1,17 @@
 //! What is a token worth now?
 
 use std::fmt;
+use std::time::Duration;
 
 use sekisho_core::{Failure, UnixSeconds};
 use serde_json::{Map, Value};
 
 use crate::handle::{HandleHash, Purpose};
 use crate::tokens::ACCESS_TYPE;
-use crate::{AuthorizationServer, GrantId, Revocation, ScopeSet};
+use crate::{AccessTokenFormat, AuthorizationServer, GrantId, Revocation, ScopeSet};
+
+/// How long an access token can live at most.
+pub(crate) const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 
 /// Is an access token that is good now.
 pub(crate) struct Active {
@@ -94,13 +98,15 @@ impl AuthorizationServer {
 
     pub(crate) async fn active(&self, token: &str, now: UnixSeconds) -> Result<Option<Active>, Failure> {
         let parts = self.parts();
-        if !token.contains('.') {
+        let is_jwt = token.contains('.');
+        let claims = if is_jwt {
+            let claims = parts.keys.read_own(token, ACCESS_TYPE, now);
+            claims.and_then(|claims| serde_json::from_str(claims.as_str()).ok())
+        } else {
             let record = parts.store.reference(&HandleHash::of(Purpose::Reference, token), now).await?;
-            return Ok(record.and_then(|record| Active::new(record.claims.0, false)));
-        }
-        let claims = parts.keys.read_own(token, ACCESS_TYPE, now);
-        let claims = claims.and_then(|claims| serde_json::from_str(claims.as_str()).ok());
-        let Some(active) = claims.and_then(|claims| Active::new(claims, true)) else { return Ok(None) };
+            record.map(|record| record.claims.0)
+        };
+        let Some(active) = claims.and_then(|claims| Active::new(claims, is_jwt)) else { return Ok(None) };
         if active.text("iss") != Some(self.issuer()) || now >= active.expires_at {
             return Ok(None);
         }
@@ -119,12 +125,23 @@ impl AuthorizationServer {
     pub(crate) async fn revoke_active(&self, token: &str, active: &Active, now: UnixSeconds) -> Result<(), Failure> {
         let store = &self.parts().store;
         let id = active.text("jti").unwrap_or_default();
-        if active.is_jwt {
-            store.count(&HandleHash::of(Purpose::RevokedToken, id), active.expires_at, now).await?;
+        // A reference token and the JWTs that were handed out for it have one `jti`: whichever is revoked, all are.
+        let expires_at = if active.is_jwt && self.stands_for_reference(active).await? {
+            active.expires_at.max(now.saturating_add(LONGEST_LIFE))
         } else {
+            active.expires_at
+        };
+        store.count(&HandleHash::of(Purpose::RevokedToken, id), expires_at, now).await?;
+        if !active.is_jwt {
             store.revoke_reference(&HandleHash::of(Purpose::Reference, token)).await?;
         }
-        self.tell(Revocation::Token { id: id.to_owned(), expires_at: active.expires_at }, now).await
+        self.tell(Revocation::Token { id: id.to_owned(), expires_at }, now).await
+    }
+
+    /// Tells whether a JWT was, or may have been, handed out for a reference token, which may live longer.
+    async fn stands_for_reference(&self, jwt: &Active) -> Result<bool, Failure> {
+        let client = self.parts().clients.client(jwt.text("client_id").unwrap_or_default()).await?;
+        Ok(client.is_none_or(|client| client.access_token == AccessTokenFormat::Reference))
     }
 
     pub(crate) async fn revoke_grant(&self, grant: &GrantId, now: UnixSeconds) -> Result<(), Failure> {

@@ -204,6 +204,11 @@ fn clients(hash: ClientSecret, signing_key: &SigningKey, certificate: &[u8]) -> 
         .with_scopes(scopes)
         .with_audience("orders")
         .without_consent();
+    let veiled = Client::confidential("veiled", secret())
+        .with_client_credentials()
+        .with_scopes("orders:read")
+        .with_audience("orders")
+        .with_reference_tokens();
     let worker = Client::confidential("worker", secret())
         .with_client_credentials()
         .with_scopes("openid orders:read orders:write")
@@ -234,7 +239,7 @@ fn clients(hash: ClientSecret, signing_key: &SigningKey, certificate: &[u8]) -> 
         .with_scopes("openid orders:read")
         .with_audience("orders")
         .with_refresh_tokens();
-    [web, house, opaque, confidential, worker, orders, billing, signer, cert, named, tv]
+    [web, house, opaque, confidential, veiled, worker, orders, billing, signer, cert, named, tv]
         .into_iter()
         .map(|client| client.build().unwrap())
         .collect()
