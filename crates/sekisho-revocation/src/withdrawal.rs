@@ -367,10 +367,7 @@ mod tests {
         for bad in ["", ".", "g.", ".g", "g.r"] {
             assert_eq!(Withdrawal::grant(ISSUER, bad, at), Err(WithdrawalError::Id), "{bad}");
         }
-        assert_eq!(
-            Withdrawal::from_json(br#"{"iss":"i","grant":"g.r","until":1}"#),
-            Err(WithdrawalError::Id)
-        );
+        assert_eq!(Withdrawal::from_json(br#"{"iss":"i","grant":"g.r","until":1}"#), Err(WithdrawalError::Id));
     }
 
     #[test]
