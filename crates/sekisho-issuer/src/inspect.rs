@@ -85,13 +85,20 @@ impl AuthorizationServer {
     /// Logs a user out everywhere and revokes all that clients may do for them: after a password was changed or an account barred.
     ///
     /// JWT access tokens that are out stay good until they end, except where introspection or a [`RevocationListener`](crate::RevocationListener)
-    /// is asked.
+    /// is asked. Logins, and tokens that are [issued](Self::issue) by hand, are revoked if they began in this second or before: who logs in
+    /// again within the same second has to do so once more.
     ///
     /// # Errors
     /// [`Failure`] when it is not certain; call again.
     pub async fn revoke_subject(&self, subject: &str, now: UnixSeconds) -> Result<(), Failure> {
         let store = &self.parts().store;
+        let lifetimes = &self.parts().lifetimes;
+        let until =
+            now.saturating_add(lifetimes.session).saturating_add(lifetimes.refresh).saturating_add(LONGEST_LIFE);
+        // First: a login that is under way at the same time looks for it after it has kept its session.
+        store.withdraw_subject(subject, now, until, now).await?;
         store.end_subject_sessions(subject).await?;
+        // After the sessions: a grant that begins at the same time looks for its session afterwards.
         store.revoke_subject_grants(subject, now).await?;
         self.tell(Revocation::Subject(subject.to_owned()), now).await
     }
@@ -114,12 +121,20 @@ impl AuthorizationServer {
         if parts.store.counted(&HandleHash::of(Purpose::RevokedToken, id), now).await? > 0 {
             return Ok(None);
         }
-        if let Some(grant) = &active.grant
-            && parts.store.grant(grant, now).await?.is_none()
-        {
-            return Ok(None);
-        }
-        Ok(Some(active))
+        let stands = match &active.grant {
+            Some(grant) => parts.store.grant(grant, now).await?.is_some(),
+            None => {
+                let issued_at = active.claims.get("iat").and_then(Value::as_u64).unwrap_or_default();
+                self.stands(active.text("sub").unwrap_or_default(), UnixSeconds::new(issued_at), now).await?
+            }
+        };
+        Ok(Some(active).filter(|_| stands))
+    }
+
+    /// Tells whether what a user got at `since` has not been revoked with all else.
+    pub(crate) async fn stands(&self, subject: &str, since: UnixSeconds, now: UnixSeconds) -> Result<bool, Failure> {
+        let up_to = self.parts().store.withdrawn_up_to(subject, now).await?;
+        Ok(up_to.is_none_or(|up_to| since > up_to))
     }
 
     pub(crate) async fn revoke_active(&self, token: &str, active: &Active, now: UnixSeconds) -> Result<(), Failure> {

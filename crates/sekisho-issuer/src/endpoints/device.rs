@@ -167,6 +167,9 @@ pub(super) async fn decide(State(server): State<AuthorizationServer>, request: R
         if !parts.store.decide_device(&user_code, Some(&grant).filter(|_| allows), now).await? {
             return Err(GONE);
         }
+        if allows && !authorize::keep_grant(&server, &grant, &session, now).await? {
+            return Err(Unusable::Page(login::not_ours().description));
+        }
         Ok(server.message(200, if allows { Message::DeviceAllowed } else { Message::DeviceDenied }))
     };
     answer.await.unwrap_or_else(|unusable: Unusable| unusable.into_response(&server))

@@ -13,7 +13,7 @@ use sekisho_core::{Clock as _, Failure, Secret, UnixSeconds};
 use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpMethod, HttpRequest, HttpResponse};
 use sekisho_issuer::{
     AuthenticatedUser, AuthorizationServer, AuthorizationServerBuilder, CertificateRule, Client, ClientAuthentication,
-    ClientSecret, Essentials, ExchangeRules, IssuerKeys, KeyRotation, LoginCheck, LoginOutcome, MasterKey,
+    ClientSecret, ClientStore, Essentials, ExchangeRules, IssuerKeys, KeyRotation, LoginCheck, LoginOutcome, MasterKey,
     MemoryKeyStore, MemoryStore, PasswordAttempt, PendingLogin, Revocation, RevocationListener, ScopeSet,
     SecondFactorAttempt, StaticClients, UserClaims, UserDirectory,
 };
@@ -39,6 +39,32 @@ pub(crate) struct World {
     pub(crate) secret: String,
     pub(crate) signing_key: SigningKey,
     pub(crate) certificate: Vec<u8>,
+    meanwhile: Meanwhile,
+}
+
+/// Whom to revoke everything of, in the middle of the next exchange: when a client is looked up.
+type Meanwhile = Arc<Mutex<Option<(AuthorizationServer, &'static str, UnixSeconds)>>>;
+
+/// Knows clients, and lets something happen while it is asked.
+#[derive(Debug)]
+struct Clients {
+    clients: StaticClients,
+    meanwhile: Meanwhile,
+}
+
+#[async_trait]
+impl ClientStore for Clients {
+    async fn client(&self, id: &str) -> Result<Option<Arc<Client>>, Failure> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some((server, subject, now)) = meanwhile {
+            server.revoke_subject(subject, now).await?;
+        }
+        self.clients.client(id).await
+    }
+
+    async fn has_origin(&self, origin: &str) -> Result<bool, Failure> {
+        self.clients.has_origin(origin).await
+    }
 }
 
 impl World {
@@ -70,9 +96,10 @@ impl World {
             KeyRotation::default(),
             clock.now(),
         );
+        let meanwhile = Meanwhile::default();
         let (login, users, heard) = (Arc::<Logins>::default(), Arc::<Users>::default(), Arc::<Heard>::default());
         let essentials = Essentials {
-            clients: Arc::new(StaticClients::new(clients).unwrap()),
+            clients: Arc::new(Clients { clients: StaticClients::new(clients).unwrap(), meanwhile: meanwhile.clone() }),
             login: Arc::clone(&login) as Arc<dyn LoginCheck>,
             store: Arc::new(store),
             keys: Arc::new(keys.await.unwrap()),
@@ -84,11 +111,16 @@ impl World {
             .with_trusted_proxies(["10.0.0.0/8".parse().unwrap()]);
         let server = configure(builder).build().unwrap();
         let secret = secret.expose_str().unwrap().to_owned();
-        Self { server, clock, login, users, heard, secret, signing_key, certificate }
+        Self { server, clock, login, users, heard, secret, signing_key, certificate, meanwhile }
     }
 
     pub(crate) fn now(&self) -> UnixSeconds {
         self.clock.now()
+    }
+
+    /// Revokes all that a user has in the middle of the next exchange.
+    pub(crate) fn revoke_meanwhile(&self, subject: &'static str) {
+        *self.meanwhile.lock().unwrap() = Some((self.server.clone(), subject, self.now()));
     }
 
     pub(crate) fn wait(&self, seconds: u64) {
