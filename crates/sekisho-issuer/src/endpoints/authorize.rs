@@ -256,16 +256,18 @@ pub(super) fn make_grant(
         // The code or device code must be redeemed, then the access token must live to its end.
         lifetimes.device_code.max(lifetimes.code) + client.access_token_lifetime.unwrap_or(lifetimes.access_token)
     };
+    let ends = now.saturating_add(longest);
+    let outlives = scope.contains("offline_access");
     Ok(Grant {
         id: GrantId::generate()?,
         client_id: client.id().to_owned(),
         subject: session.subject.clone(),
-        sid: (!scope.contains("offline_access")).then(|| session.sid.clone()),
+        sid: (!outlives).then(|| session.sid.clone()),
         scope: scope.clone(),
         audience: audience.to_vec(),
         authentication: session.authentication.clone(),
         created_at: now,
-        expires_at: now.saturating_add(longest),
+        expires_at: if outlives { ends } else { ends.min(session.expires_at) },
     })
 }
 

@@ -39,17 +39,18 @@ pub(crate) struct World {
     pub(crate) secret: String,
     pub(crate) signing_key: SigningKey,
     pub(crate) certificate: Vec<u8>,
-    meanwhile: Meanwhile,
+    clients: Arc<Clients>,
 }
 
 /// Whom to revoke everything of, in the middle of the next exchange: when a client is looked up.
-type Meanwhile = Arc<Mutex<Option<(AuthorizationServer, &'static str, UnixSeconds)>>>;
+type Meanwhile = Mutex<Option<(AuthorizationServer, &'static str, UnixSeconds)>>;
 
 /// Knows clients, and lets something happen while it is asked.
 #[derive(Debug)]
 struct Clients {
     clients: StaticClients,
     meanwhile: Meanwhile,
+    replaced: Mutex<Option<Arc<Client>>>,
 }
 
 #[async_trait]
@@ -59,7 +60,11 @@ impl ClientStore for Clients {
         if let Some((server, subject, now)) = meanwhile {
             server.revoke_subject(subject, now).await?;
         }
-        self.clients.client(id).await
+        let replaced = self.replaced.lock().unwrap().clone();
+        match replaced.filter(|client| client.id() == id) {
+            Some(client) => Ok(Some(client)),
+            None => self.clients.client(id).await,
+        }
     }
 
     async fn has_origin(&self, origin: &str) -> Result<bool, Failure> {
@@ -96,10 +101,11 @@ impl World {
             KeyRotation::default(),
             clock.now(),
         );
-        let meanwhile = Meanwhile::default();
+        let clients = StaticClients::new(clients).unwrap();
+        let clients = Arc::new(Clients { clients, meanwhile: Mutex::default(), replaced: Mutex::default() });
         let (login, users, heard) = (Arc::<Logins>::default(), Arc::<Users>::default(), Arc::<Heard>::default());
         let essentials = Essentials {
-            clients: Arc::new(Clients { clients: StaticClients::new(clients).unwrap(), meanwhile: meanwhile.clone() }),
+            clients: Arc::clone(&clients) as Arc<dyn ClientStore>,
             login: Arc::clone(&login) as Arc<dyn LoginCheck>,
             store: Arc::new(store),
             keys: Arc::new(keys.await.unwrap()),
@@ -111,7 +117,7 @@ impl World {
             .with_trusted_proxies(["10.0.0.0/8".parse().unwrap()]);
         let server = configure(builder).build().unwrap();
         let secret = secret.expose_str().unwrap().to_owned();
-        Self { server, clock, login, users, heard, secret, signing_key, certificate, meanwhile }
+        Self { server, clock, login, users, heard, secret, signing_key, certificate, clients }
     }
 
     pub(crate) fn now(&self) -> UnixSeconds {
@@ -120,7 +126,12 @@ impl World {
 
     /// Revokes all that a user has in the middle of the next exchange.
     pub(crate) fn revoke_meanwhile(&self, subject: &'static str) {
-        *self.meanwhile.lock().unwrap() = Some((self.server.clone(), subject, self.now()));
+        *self.clients.meanwhile.lock().unwrap() = Some((self.server.clone(), subject, self.now()));
+    }
+
+    /// Changes what a client may.
+    pub(crate) fn replace_client(&self, client: Client) {
+        *self.clients.replaced.lock().unwrap() = Some(Arc::new(client));
     }
 
     pub(crate) fn wait(&self, seconds: u64) {
