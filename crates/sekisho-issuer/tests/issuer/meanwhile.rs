@@ -1,8 +1,16 @@
 //! What happens while everything of a user is being revoked.
 
-use sekisho_issuer::IssueRequest;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crate::setup::{Browser, World, authorize_query};
+use async_trait::async_trait;
+use sekisho_core::{Failure, UnixSeconds};
+use sekisho_issuer::{
+    CodeRecord, CountStore, DevicePoll, DeviceRequest, DeviceStore, Grant, GrantId, GrantStore, HandleHash,
+    IssueRequest, MemoryStore, ReferenceRecord, RefreshFamily, ScopeSet, SsoSession, SsoStore, TakenCode,
+};
+
+use crate::setup::{Browser, ISSUER, World, authorize_query};
 
 const HOUSE: &str = "https://house.example/cb";
 
@@ -100,4 +108,80 @@ async fn no_device_is_allowed_by_a_login_that_ended_meanwhile() {
     let device = ("grant_type", "urn:ietf:params:oauth:grant-type:device_code");
     let code = ("device_code", begun["device_code"].as_str().unwrap());
     world.token(&[device, ("client_id", "tv"), code]).await.error(400, "invalid_grant");
+}
+
+/// Finds no grants the first time that those of a login are revoked, as if they all began just afterwards.
+#[derive(Debug, Default)]
+struct Belated {
+    store: MemoryStore,
+    revocations: AtomicUsize,
+}
+
+/// Passes the methods of a store on, but for some of its own.
+macro_rules! pass_on {
+    ($store:ident { $($own:tt)* } $($name:ident($($argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl $store for Belated {
+            $($own)*
+
+            $(async fn $name(&self, $($argument: $kind),*) -> Result<$answer, Failure> {
+                self.store.$name($($argument),*).await
+            })*
+        }
+    };
+}
+
+pass_on! { GrantStore {
+    async fn revoke_session_grants(&self, sid: &str, now: UnixSeconds) -> Result<(), Failure> {
+        match self.revocations.fetch_add(1, Ordering::SeqCst) {
+            0 => Ok(()),
+            _ => self.store.revoke_session_grants(sid, now).await,
+        }
+    }
+}
+    begin_grant(grant: &Grant, code: Option<&CodeRecord>, now: UnixSeconds) -> ();
+    take_code(code: &HandleHash, now: UnixSeconds) -> TakenCode;
+    grant(id: &GrantId, now: UnixSeconds) -> Option<Grant>;
+    revoke_grant(id: &GrantId, now: UnixSeconds) -> ();
+    revoke_subject_grants(subject: &str, now: UnixSeconds) -> ();
+    withdraw_subject(subject: &str, up_to: UnixSeconds, until: UnixSeconds, now: UnixSeconds) -> ();
+    withdrawn_up_to(subject: &str, now: UnixSeconds) -> Option<UnixSeconds>;
+    begin_refresh(family: &RefreshFamily, now: UnixSeconds) -> ();
+    refresh_family(family: &HandleHash, now: UnixSeconds) -> Option<(RefreshFamily, Grant)>;
+    rotate_refresh(family: &HandleHash, from: &HandleHash, to: &HandleHash, idle: UnixSeconds, now: UnixSeconds) -> bool;
+    put_reference(token: &ReferenceRecord, now: UnixSeconds) -> ();
+    reference(token: &HandleHash, now: UnixSeconds) -> Option<ReferenceRecord>;
+    revoke_reference(token: &HandleHash) -> ();
+}
+
+pass_on! { SsoStore {}
+    put_session(session: &SsoSession, instead_of: Option<&HandleHash>, now: UnixSeconds) -> ();
+    use_session(session: &HandleHash, idle: Duration, now: UnixSeconds) -> Option<SsoSession>;
+    end_session(session: &HandleHash) -> ();
+    end_subject_sessions(subject: &str) -> ();
+    consent(subject: &str, client_id: &str) -> ScopeSet;
+    put_consent(subject: &str, client_id: &str, scope: &ScopeSet) -> ();
+}
+
+pass_on! { DeviceStore {}
+    begin_device(request: &DeviceRequest, now: UnixSeconds) -> bool;
+    undecided_device(user_code: &HandleHash, now: UnixSeconds) -> Option<DeviceRequest>;
+    decide_device(user_code: &HandleHash, grant: Option<&Grant>, now: UnixSeconds) -> bool;
+    poll_device(device: &HandleHash, client_id: &str, now: UnixSeconds) -> DevicePoll;
+}
+
+pass_on! { CountStore {}
+    count(key: &HandleHash, until: UnixSeconds, now: UnixSeconds) -> u32;
+    counted(key: &HandleHash, now: UnixSeconds) -> u32;
+}
+
+#[tokio::test]
+async fn a_grant_that_began_while_its_login_was_being_ended_ends_too() {
+    let world = World::with_store(ISSUER, Belated::default(), |builder| builder).await;
+    let mut browser = Browser::new(&world);
+    let code = browser.code("house", HOUSE, "openid").await;
+    let tokens = world.redeem("house", &code).await.json(200);
+    let page = browser.get("/end_session").await;
+    browser.submit(&page, &[("decision", "allow")]).await.page(200);
+    world.refresh("house", tokens["refresh_token"].as_str().unwrap()).await.error(400, "invalid_grant");
 }

@@ -13,9 +13,9 @@ use sekisho_core::{Clock as _, Failure, Secret, UnixSeconds};
 use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpMethod, HttpRequest, HttpResponse};
 use sekisho_issuer::{
     AuthenticatedUser, AuthorizationServer, AuthorizationServerBuilder, CertificateRule, Client, ClientAuthentication,
-    ClientSecret, ClientStore, Essentials, ExchangeRules, IssuerKeys, KeyRotation, LoginCheck, LoginOutcome, MasterKey,
-    MemoryKeyStore, MemoryStore, PasswordAttempt, PendingLogin, Revocation, RevocationListener, ScopeSet,
-    SecondFactorAttempt, StaticClients, UserClaims, UserDirectory,
+    ClientSecret, ClientStore, Essentials, ExchangeRules, IssuerKeys, IssuerStore, KeyRotation, LoginCheck,
+    LoginOutcome, MasterKey, MemoryKeyStore, MemoryStore, PasswordAttempt, PendingLogin, Revocation,
+    RevocationListener, ScopeSet, SecondFactorAttempt, StaticClients, UserClaims, UserDirectory,
 };
 use sekisho_jwks::{Algorithm, Backend, Discovery, SigningKey, StaticKeys};
 use sekisho_jwt::{Jwt, Profile, Verifier};
@@ -86,7 +86,7 @@ impl World {
 
     pub(crate) async fn with_store(
         issuer: &str,
-        store: MemoryStore,
+        store: impl IssuerStore + 'static,
         configure: impl FnOnce(AuthorizationServerBuilder) -> AuthorizationServerBuilder,
     ) -> Self {
         let clock = FixedClock::at(UnixSeconds::new(1_764_072_000));
