@@ -123,7 +123,8 @@ async fn refresh_members(
     })
 }
 
-/// Writes the JWT that a reference token stands for. It lives no longer than a JWT would, because nobody can take it back.
+/// Writes the JWT that a reference token stands for. It lives no longer than a JWT would, because
+/// whoever verifies it without asking here does not hear of its revocation.
 fn phantom(
     server: &AuthorizationServer,
     client: &ProvedClient,
