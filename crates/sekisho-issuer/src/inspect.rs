@@ -1,13 +1,17 @@
 //! What is a token worth now?
 
 use std::fmt;
+use std::time::Duration;
 
 use sekisho_core::{Failure, UnixSeconds};
 use serde_json::{Map, Value};
 
 use crate::handle::{HandleHash, Purpose};
 use crate::tokens::ACCESS_TYPE;
-use crate::{AuthorizationServer, GrantId, Revocation, ScopeSet};
+use crate::{AccessTokenFormat, AuthorizationServer, GrantId, Revocation, ScopeSet};
+
+/// How long an access token can live at most.
+pub(crate) const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 
 /// Is an access token that is good now.
 pub(crate) struct Active {
@@ -81,26 +85,35 @@ impl AuthorizationServer {
     /// Logs a user out everywhere and revokes all that clients may do for them: after a password was changed or an account barred.
     ///
     /// JWT access tokens that are out stay good until they end, except where introspection or a [`RevocationListener`](crate::RevocationListener)
-    /// is asked.
+    /// is asked. Logins, and tokens that are [issued](Self::issue) by hand, are revoked if they began in this second or before: who logs in
+    /// again within the same second has to do so once more.
     ///
     /// # Errors
     /// [`Failure`] when it is not certain; call again.
     pub async fn revoke_subject(&self, subject: &str, now: UnixSeconds) -> Result<(), Failure> {
         let store = &self.parts().store;
+        let lifetimes = &self.parts().lifetimes;
+        let until =
+            now.saturating_add(lifetimes.session).saturating_add(lifetimes.refresh).saturating_add(LONGEST_LIFE);
+        // First: a login that is under way at the same time looks for it after it has kept its session.
+        store.withdraw_subject(subject, now, until, now).await?;
         store.end_subject_sessions(subject).await?;
+        // After the sessions: a grant that begins at the same time looks for its session afterwards.
         store.revoke_subject_grants(subject, now).await?;
         self.tell(Revocation::Subject(subject.to_owned()), now).await
     }
 
     pub(crate) async fn active(&self, token: &str, now: UnixSeconds) -> Result<Option<Active>, Failure> {
         let parts = self.parts();
-        if !token.contains('.') {
+        let is_jwt = token.contains('.');
+        let claims = if is_jwt {
+            let claims = parts.keys.read_own(token, ACCESS_TYPE, now);
+            claims.and_then(|claims| serde_json::from_str(claims.as_str()).ok())
+        } else {
             let record = parts.store.reference(&HandleHash::of(Purpose::Reference, token), now).await?;
-            return Ok(record.and_then(|record| Active::new(record.claims.0, false)));
-        }
-        let claims = parts.keys.read_own(token, ACCESS_TYPE, now);
-        let claims = claims.and_then(|claims| serde_json::from_str(claims.as_str()).ok());
-        let Some(active) = claims.and_then(|claims| Active::new(claims, true)) else { return Ok(None) };
+            record.map(|record| record.claims.0)
+        };
+        let Some(active) = claims.and_then(|claims| Active::new(claims, is_jwt)) else { return Ok(None) };
         if active.text("iss") != Some(self.issuer()) || now >= active.expires_at {
             return Ok(None);
         }
@@ -108,24 +121,44 @@ impl AuthorizationServer {
         if parts.store.counted(&HandleHash::of(Purpose::RevokedToken, id), now).await? > 0 {
             return Ok(None);
         }
-        if let Some(grant) = &active.grant
-            && parts.store.grant(grant, now).await?.is_none()
-        {
-            return Ok(None);
-        }
-        Ok(Some(active))
+        let stands = match &active.grant {
+            Some(grant) => parts.store.grant(grant, now).await?.is_some(),
+            None => {
+                let issued_at = active.claims.get("iat").and_then(Value::as_u64).unwrap_or_default();
+                self.stands(active.text("sub").unwrap_or_default(), UnixSeconds::new(issued_at), now).await?
+            }
+        };
+        Ok(Some(active).filter(|_| stands))
+    }
+
+    /// Tells whether what a user got at `since` has not been revoked with all else.
+    pub(crate) async fn stands(&self, subject: &str, since: UnixSeconds, now: UnixSeconds) -> Result<bool, Failure> {
+        let up_to = self.parts().store.withdrawn_up_to(subject, now).await?;
+        Ok(up_to.is_none_or(|up_to| since > up_to))
     }
 
     pub(crate) async fn revoke_active(&self, token: &str, active: &Active, now: UnixSeconds) -> Result<(), Failure> {
         let store = &self.parts().store;
         let id = active.text("jti").unwrap_or_default();
-        // First: once the store has it the token is not active, and a second request would tell nobody.
-        self.tell(Revocation::Token { id: id.to_owned(), expires_at: active.expires_at }, now).await?;
-        if active.is_jwt {
-            store.count(&HandleHash::of(Purpose::RevokedToken, id), active.expires_at, now).await.map(drop)
+        // A reference token and the JWTs that were handed out for it have one `jti`: whichever is revoked, all are.
+        let expires_at = if active.is_jwt && self.stands_for_reference(active).await? {
+            active.expires_at.max(now.saturating_add(LONGEST_LIFE))
         } else {
-            store.revoke_reference(&HandleHash::of(Purpose::Reference, token)).await
+            active.expires_at
+        };
+        // First: once the store has it the token is not active, and a second request would tell nobody.
+        self.tell(Revocation::Token { id: id.to_owned(), expires_at }, now).await?;
+        store.count(&HandleHash::of(Purpose::RevokedToken, id), expires_at, now).await?;
+        if active.is_jwt {
+            return Ok(());
         }
+        store.revoke_reference(&HandleHash::of(Purpose::Reference, token)).await
+    }
+
+    /// Tells whether a JWT was, or may have been, handed out for a reference token, which may live longer.
+    async fn stands_for_reference(&self, jwt: &Active) -> Result<bool, Failure> {
+        let client = self.parts().clients.client(jwt.text("client_id").unwrap_or_default()).await?;
+        Ok(client.is_none_or(|client| client.access_token == AccessTokenFormat::Reference))
     }
 
     pub(crate) async fn revoke_grant(&self, grant: &GrantId, now: UnixSeconds) -> Result<(), Failure> {

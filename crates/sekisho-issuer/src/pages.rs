@@ -69,6 +69,8 @@ pub enum PageContent<'a> {
     Device {
         /// The form.
         form: PageForm<'a>,
+        /// What to write into the field of the code: what the user followed a link with. It may be wrong.
+        user_code: &'a str,
         /// What went wrong.
         problem: Option<Problem>,
     },

@@ -31,8 +31,6 @@ pub enum Revocation {
         expires_at: UnixSeconds,
     },
     /// A grant with all that came of it: the `jti` of its JWTs begins with the id and a dot.
-    ///
-    /// A list of whole ids cannot find those JWTs; until they end, only introspection refuses them.
     Grant(GrantId),
     /// A login with all that came of it, by the `sid` of its tokens.
     Session(String),

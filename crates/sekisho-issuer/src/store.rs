@@ -69,6 +69,25 @@ pub trait GrantStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when it is not certain.
     async fn revoke_subject_grants(&self, subject: &str, now: UnixSeconds) -> Result<(), Failure>;
 
+    /// Withdraws what a user got up to an instant, that second included. Of several instants the latest stands; it is kept until the latest
+    /// `until`.
+    ///
+    /// # Errors
+    /// [`Failure`] when it is not certain.
+    async fn withdraw_subject(
+        &self,
+        subject: &str,
+        up_to: UnixSeconds,
+        until: UnixSeconds,
+        now: UnixSeconds,
+    ) -> Result<(), Failure>;
+
+    /// Returns the instant up to which what a user got is withdrawn, if something is.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be told.
+    async fn withdrawn_up_to(&self, subject: &str, now: UnixSeconds) -> Result<Option<UnixSeconds>, Failure>;
+
     /// Keeps the first refresh token of a grant. If the grant is gone, it may be kept, and is never found.
     ///
     /// # Errors

@@ -130,6 +130,17 @@ async fn grants(store: &dyn IssuerStore, now: UnixSeconds) {
     assert!(!lives(&by_session).await && !lives(&by_subject).await);
     assert!(lives(&other).await, "other grants live on");
     assert!(lives(&lasting).await, "a grant without session outlives the login");
+
+    let (subject, other) = (grant(now).subject, grant(now).subject);
+    let up_to = async |subject: &str, later| store.withdrawn_up_to(subject, at(later)).await.expect(WORKS);
+    assert_eq!(up_to(&subject, 0).await, None);
+    store.withdraw_subject(&subject, at(5), at(100), at(5)).await.expect(WORKS);
+    assert_eq!(up_to(&subject, 99).await, Some(at(5)));
+    assert_eq!(up_to(&subject, 100).await, None, "it is forgotten");
+    store.withdraw_subject(&subject, at(7), at(90), at(7)).await.expect(WORKS);
+    store.withdraw_subject(&subject, at(6), at(80), at(7)).await.expect(WORKS);
+    assert_eq!(up_to(&subject, 99).await, Some(at(7)), "the latest instant stands, until the latest end");
+    assert_eq!(up_to(&other, 10).await, None, "each user has an instant of their own");
 }
 
 fn family(grant: &Grant, now: UnixSeconds) -> RefreshFamily {

@@ -16,14 +16,9 @@ use crate::{Revocation, RevocationListener};
 /// | a token, by the revocation endpoint or [`revoke`](crate::AuthorizationServer::revoke) | the token, by `jti` |
 /// | a login, by logout | the session, by `sid` |
 /// | a user, by [`revoke_subject`](crate::AuthorizationServer::revoke_subject) | the subject: all tokens issued until now |
-/// | a grant, by its refresh token, or because a code or an old refresh token was used again | **nothing** |
+/// | a grant, by its refresh token, or because a code or an old refresh token was used again | the grant: all tokens whose `jti` begins with it |
 ///
-/// Of a grant its id alone is known, with which the `jti` of its JWTs begin; lists find whole ids and no beginnings. Those JWTs stay good
-/// for services that do not ask the issuer until they end, five minutes by default. Introspection and refresh tokens know at once. Where
-/// that is too late, give clients [reference tokens](crate::ClientBuilder::with_reference_tokens), or write a [`RevocationListener`] that
-/// tells services of grants, and a [`RevocationCheck`](sekisho_core::RevocationCheck) that compares beginnings.
-///
-/// Sessions and subjects stay withdrawn for a day, the longest that an access token of this issuer may live.
+/// Grants, sessions and subjects stay withdrawn for a day, the longest that an access token of this issuer may live.
 ///
 /// # Examples
 /// ```
@@ -72,20 +67,20 @@ impl WithdrawingListener {
 }
 
 impl Revocation {
-    /// Writes it as a withdrawal, for feeds of other kinds; `None` for a grant, which [no list can find](WithdrawingListener).
+    /// Writes it as a withdrawal, for feeds of other kinds.
     ///
     /// `issuer`: the server's own name, byte for byte as it stands in `iss`.
     ///
     /// # Errors
     /// [`WithdrawalError`] for a name or an id that is empty or too long.
-    pub fn to_withdrawal(&self, issuer: &str, now: UnixSeconds) -> Result<Option<Withdrawal>, WithdrawalError> {
+    pub fn to_withdrawal(&self, issuer: &str, now: UnixSeconds) -> Result<Withdrawal, WithdrawalError> {
         let until = now.saturating_add(LONGEST_TOKEN);
-        Ok(Some(match self {
-            Self::Token { id, expires_at } => Withdrawal::token(issuer, id, *expires_at)?,
-            Self::Session(sid) => Withdrawal::session(issuer, sid, until)?,
-            Self::Subject(subject) => Withdrawal::subject_up_to(issuer, subject, now, until)?,
-            Self::Grant(_) => return Ok(None),
-        }))
+        match self {
+            Self::Token { id, expires_at } => Withdrawal::token(issuer, id, *expires_at),
+            Self::Grant(id) => Withdrawal::grant(issuer, id.as_str(), until),
+            Self::Session(sid) => Withdrawal::session(issuer, sid, until),
+            Self::Subject(subject) => Withdrawal::subject_up_to(issuer, subject, now, until),
+        }
     }
 }
 
@@ -95,10 +90,9 @@ impl RevocationListener for WithdrawingListener {
         let withdrawal = revocation.to_withdrawal(&self.issuer, now).map_err(|error| {
             Failure::new(FailureKind::Misconfigured, "what was revoked cannot be withdrawn").with_source(error)
         })?;
-        match (withdrawal, &self.to) {
-            (None, _) => Ok(()),
-            (Some(withdrawal), Destination::List(list)) => Ok(list.withdraw(&withdrawal, now)?),
-            (Some(withdrawal), Destination::Feed(feed)) => feed.push(withdrawal, now),
+        match &self.to {
+            Destination::List(list) => Ok(list.withdraw(&withdrawal, now)?),
+            Destination::Feed(feed) => feed.push(withdrawal, now),
         }
     }
 }

@@ -51,11 +51,11 @@ impl Default for StalePolicy {
     }
 }
 
-/// Asks a [`RevocationList`] for each principal, by token, session and subject. Made by [`RevocationList::check`] and
+/// Asks a [`RevocationList`] for each principal, by token, session, grant and subject. Made by [`RevocationList::check`] and
 /// [`RevocationList::local`].
 ///
-/// A principal without `jti` is not named by any withdrawn token, one without `sid` by no session. Every principal
-/// has a subject.
+/// A principal without `jti` is not named by any withdrawn token, one without `sid` by no session, one without a dot in
+/// its `jti` by no grant. Every principal has a subject.
 ///
 /// The list is one, the policy is each check's own: a checkpoint for reading may pass where one for payments fails.
 #[derive(Clone)]

@@ -291,6 +291,7 @@ impl RevocationList {
         let (kind, id) = match withdrawal.what() {
             Withdrawn::Token(id) => (Kind::Token, id),
             Withdrawn::Session(id) => (Kind::Session, id),
+            Withdrawn::Grant(id) => (Kind::Grant, id),
             Withdrawn::Subject { subject, .. } => (Kind::Subject, subject),
         };
         let fingerprint = inner.hash.fingerprint(kind, withdrawal.issuer(), id);
@@ -302,14 +303,14 @@ impl RevocationList {
             inner.entries.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
         };
         match withdrawal.what() {
-            Withdrawn::Token(_) | Withdrawn::Session(_) => shard.put_id(fingerprint, until, room),
+            Withdrawn::Token(_) | Withdrawn::Session(_) | Withdrawn::Grant(_) => shard.put_id(fingerprint, until, room),
             Withdrawn::Subject { not_before, .. } => {
                 shard.put_subject(fingerprint, Instant::from(*not_before), until, now, room)
             }
         }
     }
 
-    /// Tells whether the list knows this principal's token, session or subject to be withdrawn.
+    /// Tells whether the list knows this principal's token, session, grant or subject to be withdrawn.
     pub(crate) fn names(&self, principal: &Principal, now: UnixSeconds) -> bool {
         let inner = &*self.0;
         let kinds = inner.kinds.load(Ordering::Acquire);
@@ -327,6 +328,13 @@ impl RevocationList {
             || has(Kind::Session) && has_id(Kind::Session, principal.session_id())
         {
             return true;
+        }
+        if has(Kind::Grant) {
+            let token_id = principal.token_id();
+            let grant = token_id.as_deref().and_then(|id| id.split_once('.')).map(|(grant, _)| Cow::Borrowed(grant));
+            if has_id(Kind::Grant, grant) {
+                return true;
+            }
         }
         if !has(Kind::Subject) {
             return false;

@@ -19,7 +19,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
 /// `GET` of the address, with the query parameter `cursor` after the first answer that had one; the answer is a
 /// [`RevocationDocument`]. 304 for an `ETag` that was sent along means that nothing changed, 410 that the cursor is
 /// not known any more. Every other status, redirects too, is a failure. A withdrawal takes effect within the interval
-/// and the time of one exchange.
+/// and the time of one exchange. Caches are asked not to answer (`Cache-Control: no-cache`); what one does answer is as
+/// old as its `Age` says, and so is the list then.
 ///
 /// # Examples
 /// ```no_run
@@ -165,6 +166,8 @@ enum AnswerError {
     TooLarge(usize),
     #[error("the answer cannot be read")]
     Document(#[from] DocumentError),
+    #[error("the answer has an `Age` that is no number of seconds")]
+    Age,
     #[error("the answer promises more, and its cursor has not moved")]
     NoProgress,
 }
@@ -195,6 +198,7 @@ impl Connection {
             url.query_pairs_mut().append_pair("cursor", cursor.as_str());
         }
         let mut request = HttpRequest::get(url).with_header("accept", "application/json");
+        request = request.with_header("cache-control", "no-cache");
         if let Some(etag) = &self.etag {
             request = request.with_header("if-none-match", etag.clone());
         }
@@ -245,6 +249,7 @@ impl FeedConnection for Connection {
             as_of = clock.now();
             response = self.ask().await?;
         }
+        as_of = as_of.saturating_sub(age(&response)?);
         let batch = match response.status {
             200 => self.read(response)?,
             304 if self.etag.is_some() => FeedBatch::partial(Vec::new()).with_cursor(self.cursor.clone()),
@@ -256,6 +261,14 @@ impl FeedConnection for Connection {
         }
         Ok(FeedBatch::partial(withdrawals))
     }
+}
+
+/// Reads how long a cache has kept an answer ([RFC 9111 §5.1](https://www.rfc-editor.org/rfc/rfc9111#section-5.1)).
+fn age(response: &HttpResponse) -> Result<Duration, AnswerError> {
+    let Some(age) = response.header("age") else { return Ok(Duration::ZERO) };
+    let is_number = !age.is_empty() && age.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = age.parse().ok().filter(|_| is_number).ok_or(AnswerError::Age)?;
+    Ok(Duration::from_secs(seconds))
 }
 
 fn is_etag(text: &str) -> bool {

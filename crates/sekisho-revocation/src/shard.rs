@@ -17,6 +17,7 @@ pub(crate) enum Kind {
     Token = 1,
     Session = 2,
     Subject = 4,
+    Grant = 8,
 }
 
 impl Kind {
@@ -59,7 +60,7 @@ pub(crate) struct Fingerprint {
     pub(crate) shard: usize,
 }
 
-/// A token or a session, in 16 bytes.
+/// A token, a session or a grant, in 16 bytes.
 struct IdEntry {
     kept: [u32; 3],
     until: Instant,
@@ -204,6 +205,7 @@ mod tests {
             (Kind::Token, "a", "bc"),
             (Kind::Session, "a", "bc"),
             (Kind::Subject, "a", "bc"),
+            (Kind::Grant, "a", "bc"),
             (Kind::Token, "ab", "c"),
             (Kind::Token, "abc", ""),
             (Kind::Token, "", "abc"),

@@ -47,7 +47,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// | status 0 (VALID) | not withdrawn |
 /// | status 1 (INVALID), 2 (SUSPENDED) or any other | withdrawn |
 ///
-/// A list is used for its `ttl`, until its `exp`, and for the [configured
+/// A list is used for its `ttl`, until its `exp` (without one, while it is not older than a [configured
+/// age](StatusListBuilder::with_max_age)), and for the [configured
 /// time](StatusListBuilder::with_max_lifetime), whichever ends first; that is how late a withdrawal can take effect.
 /// It is fetched anew before that. When that fails, it is used until its end and no longer.
 ///
@@ -159,6 +160,15 @@ impl StatusListBuilder {
         self
     }
 
+    /// Sets how old a list without `exp` may be, by its `iat`. Default 24 h.
+    ///
+    /// A publisher that states no `exp` must sign its lists anew more often than that. Without a bound, whoever answers in
+    /// its place could keep an old list in use for ever.
+    pub const fn with_max_age(mut self, age: Duration) -> Self {
+        self.rules.max_age = age;
+        self
+    }
+
     /// Sets how long fetching a list may take, default 5 s.
     pub const fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -188,7 +198,8 @@ impl StatusListBuilder {
                 return Err(ConfigError::new("a prefix of status lists must end in a slash and have no query"));
             }
         }
-        if rules.max_bytes == 0 || timeout.is_zero() || rules.max_lifetime < Duration::from_secs(10) {
+        let is_zero = rules.max_bytes == 0 || timeout.is_zero() || rules.max_age.is_zero();
+        if is_zero || rules.max_lifetime < Duration::from_secs(10) {
             return Err(ConfigError::new("a bound of the status lists is zero, or their longest lifetime below 10 s"));
         }
         // Twice base64url, and room for the other claims.
@@ -227,6 +238,7 @@ impl StatusListCheck {
             max_bytes: 2_000_000,
             default_lifetime: Duration::from_secs(300),
             max_lifetime: Duration::from_secs(3600),
+            max_age: Duration::from_secs(86_400),
         };
         StatusListBuilder {
             issuer: issuer.into(),
@@ -373,6 +385,8 @@ impl Inner {
 
     async fn fetch(&self, uri: &str, held: Option<&StatusList>, now: UnixSeconds) -> Result<StatusList, LoadError> {
         let request = HttpRequest::get(uri).with_header("accept", "application/statuslist+jwt");
+        // A cache between may hold a list from before a withdrawal.
+        let request = request.with_header("cache-control", "no-cache");
         let response = self.client.send(request, self.limits).await?;
         if response.status != 200 {
             return Err(LoadError::Status(response.status));

@@ -11,8 +11,8 @@ const LONGEST_ID: usize = 4096;
 /// The end of the year 9999, the last second that JSON dates here can hold; it stands for "never".
 const LAST: UnixSeconds = UnixSeconds::new(253_402_300_799);
 
-/// Is one thing that an issuer has withdrawn before its time: a token, a session, or all that a subject got before an
-/// instant.
+/// Is one thing that an issuer has withdrawn before its time: a token, a session, a grant, or all that a subject got
+/// before an instant.
 ///
 /// It names by issuer and id, never by a token or a token's hash: the same token can be written in several ways, and
 /// would slip through under another one.
@@ -49,6 +49,12 @@ pub enum Withdrawn {
     Token(Box<str>),
     /// All credentials of one session at the issuer, by their `sid`.
     Session(Box<str>),
+    /// All tokens of one grant, what a user allowed a client: those whose `jti` is the grant's id, a dot and whatever
+    /// follows it.
+    ///
+    /// No standard names the grant of a token. That a `jti` begins so is a convention of `sekisho-issuer`
+    /// (`GRANT.RANDOM`); withdraw by it only for issuers that keep it.
+    Grant(Box<str>),
     /// All credentials of a subject that were issued before `not_before`.
     ///
     /// Refused is `iat < not_before`, in whole seconds, and whatever has no `iat`. A credential issued in the very
@@ -68,8 +74,8 @@ pub enum WithdrawalError {
     /// The issuer is empty, or longer than 1,024 bytes.
     #[error("the issuer of a withdrawal must be 1 to 1,024 bytes")]
     Issuer,
-    /// The id is empty, or longer than 4,096 bytes.
-    #[error("the id of a withdrawal must be 1 to 4,096 bytes")]
+    /// The id is empty, or longer than 4,096 bytes, or has a dot and is a grant's.
+    #[error("the id of a withdrawal must be 1 to 4,096 bytes, without a dot for a grant")]
     Id,
     /// The principal's credential has no such id, so it cannot be withdrawn by it.
     #[error("the credential has no such id")]
@@ -77,8 +83,8 @@ pub enum WithdrawalError {
     /// The text is longer than [`Withdrawal::MAX_JSON_BYTES`].
     #[error("a withdrawal is longer than allowed")]
     TooLarge,
-    /// Not a JSON object with `iss`, `until` and exactly one of `jti`, `sid` or `sub` with `not_before`, or with more
-    /// than that.
+    /// Not a JSON object with `iss`, `until` and exactly one of `jti`, `sid`, `grant` or `sub` with `not_before`, or
+    /// with more than that.
     #[error("not the JSON of a withdrawal")]
     Malformed,
 }
@@ -107,6 +113,21 @@ impl Withdrawal {
     /// [`WithdrawalError::Issuer`], [`WithdrawalError::Id`].
     pub fn session(issuer: &str, session_id: &str, until: UnixSeconds) -> Result<Self, WithdrawalError> {
         Self::new(issuer, Withdrawn::Session(checked(session_id)?), until)
+    }
+
+    /// Withdraws all tokens of one [grant](Withdrawn::Grant) of an issuer whose `jti` begins with it.
+    ///
+    /// - `grant_id`: what stands before the first dot of their `jti`.
+    /// - `until`: when the last of them has expired; [`UnixSeconds::MAX`] if that is not known.
+    ///
+    /// # Errors
+    /// [`WithdrawalError::Issuer`], [`WithdrawalError::Id`].
+    pub fn grant(issuer: &str, grant_id: &str, until: UnixSeconds) -> Result<Self, WithdrawalError> {
+        // It would never match, and look as if something had been withdrawn.
+        if grant_id.contains('.') {
+            return Err(WithdrawalError::Id);
+        }
+        Self::new(issuer, Withdrawn::Grant(checked(grant_id)?), until)
     }
 
     /// Withdraws all credentials of a subject that were issued before `not_before`, and those that do not say when
@@ -165,7 +186,7 @@ impl Withdrawal {
     /// Reads what [`to_json`](Self::to_json) writes.
     ///
     /// Strict, so that no reader understands less than the writer meant: one object with `iss`, `until` and exactly
-    /// one of `jti`, `sid`, or `sub` with `not_before`; strings and whole numbers of seconds; nothing twice, nothing
+    /// one of `jti`, `sid`, `grant`, or `sub` with `not_before`; strings and whole numbers of seconds; nothing twice, nothing
     /// else.
     ///
     /// # Errors
@@ -179,11 +200,12 @@ impl Withdrawal {
         let text_of = |value: JsonValue<'_>| value.as_str().map(String::from).ok_or(WithdrawalError::Malformed);
         let issuer = text_of(members.get("iss").ok_or(WithdrawalError::Malformed)?)?;
         let until = seconds(members.get("until"))?;
-        let (token, session, subject) = (members.get("jti"), members.get("sid"), members.get("sub"));
-        let (this, length) = match (token, session, subject) {
-            (Some(token), None, None) => (Self::token(&issuer, &text_of(token)?, until), 3),
-            (None, Some(session), None) => (Self::session(&issuer, &text_of(session)?, until), 3),
-            (None, None, Some(subject)) => {
+        let of = |name: &str| members.get(name);
+        let (this, length) = match (of("jti"), of("sid"), of("grant"), of("sub")) {
+            (Some(token), None, None, None) => (Self::token(&issuer, &text_of(token)?, until), 3),
+            (None, Some(session), None, None) => (Self::session(&issuer, &text_of(session)?, until), 3),
+            (None, None, Some(grant), None) => (Self::grant(&issuer, &text_of(grant)?, until), 3),
+            (None, None, None, Some(subject)) => {
                 (Self::subject(&issuer, &text_of(subject)?, seconds(members.get("not_before"))?, until), 4)
             }
             _ => return Err(WithdrawalError::Malformed),
@@ -197,6 +219,7 @@ impl Withdrawal {
     /// ```json
     /// {"iss":"https://id.example","jti":"t-1","until":1700003600}
     /// {"iss":"https://id.example","sid":"s-1","until":1700003600}
+    /// {"grant":"g-1","iss":"https://id.example","until":1700003600}
     /// {"iss":"https://id.example","not_before":1700000001,"sub":"u-1","until":1700003600}
     /// ```
     #[must_use]
@@ -211,6 +234,7 @@ impl Withdrawal {
         match what {
             Withdrawn::Token(id) => members.insert("jti".into(), json!(id)),
             Withdrawn::Session(id) => members.insert("sid".into(), json!(id)),
+            Withdrawn::Grant(id) => members.insert("grant".into(), json!(id)),
             Withdrawn::Subject { subject, not_before } => {
                 members.insert("not_before".into(), json!(not_before.as_secs()));
                 members.insert("sub".into(), json!(subject))
@@ -258,6 +282,7 @@ impl fmt::Debug for Withdrawn {
         f.write_str(match self {
             Self::Token(_) => "Token(..)",
             Self::Session(_) => "Session(..)",
+            Self::Grant(_) => "Grant(..)",
             Self::Subject { .. } => "Subject(..)",
         })
     }
@@ -308,6 +333,10 @@ mod tests {
             r#"{"iss":1,"jti":"t","until":1}"#,
             r#"{"iss":"i","jti":null,"sid":"s","until":1}"#,
             r#"{"iss":"i","jti":"t","sid":"s","until":1}"#,
+            r#"{"iss":"i","jti":"t","grant":"g","until":1}"#,
+            r#"{"iss":"i","grant":"g","sub":"u","not_before":1,"until":1}"#,
+            r#"{"iss":"i","grant":"g","not_before":1,"until":1}"#,
+            r#"{"iss":"i","grant":1,"until":1}"#,
             r#"{"iss":"i","jti":"t","jti":"u","until":1}"#,
             r#"{"iss":"i","jti":"t","until":1,"client_id":"c"}"#,
             r#"{"iss":"i","jti":"t","not_before":1,"until":1}"#,
@@ -335,6 +364,10 @@ mod tests {
         assert_eq!(Withdrawal::token(ISSUER, "", at), Err(WithdrawalError::Id));
         assert_eq!(Withdrawal::session(ISSUER, &"s".repeat(4097), at), Err(WithdrawalError::Id));
         assert_eq!(Withdrawal::subject(ISSUER, "", at, at), Err(WithdrawalError::Id));
+        for bad in ["", ".", "g.", ".g", "g.r"] {
+            assert_eq!(Withdrawal::grant(ISSUER, bad, at), Err(WithdrawalError::Id), "{bad}");
+        }
+        assert_eq!(Withdrawal::from_json(br#"{"iss":"i","grant":"g.r","until":1}"#), Err(WithdrawalError::Id));
     }
 
     #[test]
@@ -368,6 +401,7 @@ mod tests {
         let all = [
             Withdrawal::token(ISSUER, "hush", LAST),
             Withdrawal::session(ISSUER, "hush", LAST),
+            Withdrawal::grant(ISSUER, "hush", LAST),
             Withdrawal::subject(ISSUER, "hush", LAST, LAST),
         ];
         let shown = format!("{all:?}");
@@ -388,7 +422,7 @@ mod tests {
         fn what_is_written_is_one_line_and_read_back(
             issuer in "\\PC{1,40}",
             id in ".{1,40}",
-            kind in 0..3,
+            kind in 0..4,
             not_before: u64,
             until: u64,
         ) {
@@ -396,6 +430,7 @@ mod tests {
             let withdrawal = match kind {
                 0 => Withdrawal::token(&issuer, &id, until),
                 1 => Withdrawal::session(&issuer, &id, until),
+                2 => Withdrawal::grant(&issuer, &id.replace('.', "-"), until),
                 _ => Withdrawal::subject(&issuer, &id, not_before, until),
             }.expect("in bounds");
             let line = withdrawal.to_json();

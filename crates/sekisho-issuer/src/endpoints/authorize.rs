@@ -168,7 +168,9 @@ pub(super) async fn proceed(
         let allowed = known.joined(&request.scope);
         parts.store.put_consent(&session.subject, request.client.id(), &allowed).await?;
     }
-    let code = make_code(server, &request, &session, now).await?;
+    let Some(code) = make_code(server, &request, &session, now).await? else {
+        return Err(request.refuse(OAuthError::new("login_required", "the login has ended meanwhile")));
+    };
     let answer = [("code", handle::text(&code))];
     let mut response = back_to_client(server, &request.redirect_uri, &answer, request.state.as_deref());
     browser.set_cookies(server, &mut response, before);
@@ -196,13 +198,13 @@ fn login_page(
     Ok(response)
 }
 
-/// Keeps a grant and a code for it.
+/// Keeps a grant and a code for it. `None` when the login has ended meanwhile.
 async fn make_code(
     server: &AuthorizationServer,
     request: &AuthorizationRequest,
     session: &SsoSession,
     now: UnixSeconds,
-) -> Result<sekisho_core::Secret, Failure> {
+) -> Result<Option<sekisho_core::Secret>, Failure> {
     let parts = server.parts();
     let grant = make_grant(server, &request.client, &request.scope, &request.audience, session, now)?;
     let code = handle::secret_text()?;
@@ -217,7 +219,25 @@ async fn make_code(
         remembered_until: ends.saturating_add(CODE_MEMORY),
     };
     parts.store.begin_grant(&grant, Some(&record), now).await?;
-    Ok(code)
+    Ok(keep_grant(server, &grant, session, now).await?.then_some(code))
+}
+
+/// Takes a grant back whose login ended while it began; false then.
+///
+/// INVARIANT: asked after the grant is kept. Whoever ends a login revokes its grants afterwards, so one of two at the same time sees the
+/// other.
+pub(super) async fn keep_grant(
+    server: &AuthorizationServer,
+    grant: &Grant,
+    session: &SsoSession,
+    now: UnixSeconds,
+) -> Result<bool, Failure> {
+    let parts = server.parts();
+    if parts.store.use_session(&session.session, parts.lifetimes.session_idle, now).await?.is_some() {
+        return Ok(true);
+    }
+    server.revoke_grant(&grant.id, now).await?;
+    Ok(false)
 }
 
 /// Begins what a user allows a client.
@@ -236,16 +256,18 @@ pub(super) fn make_grant(
         // The code or device code must be redeemed, then the access token must live to its end.
         lifetimes.device_code.max(lifetimes.code) + client.access_token_lifetime.unwrap_or(lifetimes.access_token)
     };
+    let ends = now.saturating_add(longest);
+    let outlives = scope.contains("offline_access");
     Ok(Grant {
         id: GrantId::generate()?,
         client_id: client.id().to_owned(),
         subject: session.subject.clone(),
-        sid: (!scope.contains("offline_access")).then(|| session.sid.clone()),
+        sid: (!outlives).then(|| session.sid.clone()),
         scope: scope.clone(),
         audience: audience.to_vec(),
         authentication: session.authentication.clone(),
         created_at: now,
-        expires_at: now.saturating_add(longest),
+        expires_at: if outlives { ends } else { ends.min(session.expires_at) },
     })
 }
 

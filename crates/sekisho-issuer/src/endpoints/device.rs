@@ -57,8 +57,7 @@ pub(super) async fn authorize(
             expires_at: now.saturating_add(parts.lifetimes.device_code),
         };
         if parts.store.begin_device(&request, now).await? {
-            let (first, second) = user_code.split_at_checked(CODE_LETTERS / 2).unwrap_or_default();
-            let user_code = format!("{first}-{second}");
+            let user_code = shown(&user_code);
             let page = parts.issuer.endpoint("/device");
             let answer = json!({
                 "device_code": handle::text(&device_code),
@@ -92,6 +91,12 @@ fn normal(typed: &str) -> Option<String> {
     (typed.len() <= 32 && letters.len() == CODE_LETTERS).then_some(letters)
 }
 
+/// Writes a code as people read it.
+fn shown(code: &str) -> String {
+    let (first, second) = code.split_at_checked(CODE_LETTERS / 2).unwrap_or_default();
+    format!("{first}-{second}")
+}
+
 /// The page at which the user begins.
 pub(super) async fn begin(State(server): State<AuthorizationServer>, request: Request) -> Response {
     let (incoming, _) = server.receive(request);
@@ -106,7 +111,7 @@ pub(super) async fn begin(State(server): State<AuthorizationServer>, request: Re
     answer.await.unwrap_or_else(|unusable| unusable.into_response(&server))
 }
 
-/// Shows what is due: the login, the question for the code, or the question whether to allow. `before` is the session in the browser.
+/// Shows what is due: the login, or the question for the code. `before` is the session in the browser.
 pub(super) async fn show(
     server: &AuthorizationServer,
     incoming: &Incoming,
@@ -115,7 +120,7 @@ pub(super) async fn show(
     before: Option<HandleHash>,
 ) -> Result<Response, Unusable> {
     let form = Form::parse(query.as_bytes()).map_err(|_| Unusable::Page("The parameters are not well formed."))?;
-    let Some(session) = browser.session.clone() else {
+    if browser.session.is_none() {
         let errand = Errand::new(Target::Device, query);
         let hidden = browser.hidden(server, Step::Login, &errand, incoming.now)?;
         let action = server.parts().issuer.route("/login");
@@ -124,11 +129,10 @@ pub(super) async fn show(
         let mut response = server.page(200, content, None);
         browser.set_cookies(server, &mut response, before);
         return Ok(response);
-    };
-    let mut response = match form.get("user_code") {
-        None => ask_code(server, incoming, browser, 200, None)?,
-        Some(typed) => ask_decision(server, incoming, browser, &session, typed).await?,
-    };
+    }
+    // A code in a link is not looked up before the user sends it: following links must not use up their attempts.
+    let user_code = form.get("user_code").and_then(normal).map(|code| shown(&code)).unwrap_or_default();
+    let mut response = ask_code(server, incoming, browser, 200, &user_code, None)?;
     browser.set_cookies(server, &mut response, before);
     Ok(response)
 }
@@ -167,6 +171,9 @@ pub(super) async fn decide(State(server): State<AuthorizationServer>, request: R
         if !parts.store.decide_device(&user_code, Some(&grant).filter(|_| allows), now).await? {
             return Err(GONE);
         }
+        if allows && !authorize::keep_grant(&server, &grant, &session, now).await? {
+            return Err(Unusable::Page(login::not_ours().description));
+        }
         Ok(server.message(200, if allows { Message::DeviceAllowed } else { Message::DeviceDenied }))
     };
     answer.await.unwrap_or_else(|unusable: Unusable| unusable.into_response(&server))
@@ -198,11 +205,12 @@ fn ask_code(
     incoming: &Incoming,
     browser: &mut Browser,
     status: u16,
+    user_code: &str,
     problem: Option<Problem>,
 ) -> Result<Response, Unusable> {
     let hidden = browser.hidden(server, Step::UserCode, &Errand::new(Target::Device, ""), incoming.now)?;
     let action = server.parts().issuer.route("/device");
-    Ok(server.page(status, PageContent::Device { form: server.form(&action, &hidden), problem }, None))
+    Ok(server.page(status, PageContent::Device { form: server.form(&action, &hidden), user_code, problem }, None))
 }
 
 /// Asks whether the device with a code may go on; typed codes are counted.
@@ -218,7 +226,7 @@ async fn ask_decision(
     let attempts = HandleHash::of(Purpose::UserCodeAttempts, &session.subject);
     // Counted before it is looked up, so that many at the same time are no way around it.
     if parts.store.count(&attempts, now.saturating_add(CODES_WITHIN), now).await? > MOST_CODES {
-        return ask_code(server, incoming, browser, 429, Some(Problem::TryLater(CODES_WITHIN.as_secs())));
+        return ask_code(server, incoming, browser, 429, "", Some(Problem::TryLater(CODES_WITHIN.as_secs())));
     }
     let code = normal(typed);
     let request = match &code {
@@ -230,12 +238,11 @@ async fn ask_decision(
         None => None,
     };
     let (Some(code), Some(request), Some(client)) = (code, request, client) else {
-        return ask_code(server, incoming, browser, 403, Some(Problem::Wrong));
+        return ask_code(server, incoming, browser, 403, "", Some(Problem::Wrong));
     };
     let hidden = browser.hidden(server, Step::Decide, &Errand::new(Target::Device, &code), now)?;
     let action = parts.issuer.route("/device/decision");
-    let (first, second) = code.split_at_checked(CODE_LETTERS / 2).unwrap_or_default();
-    let shown = format!("{first}-{second}");
+    let shown = shown(&code);
     let content = PageContent::Consent {
         form: server.form(&action, &hidden),
         client: client.name(),

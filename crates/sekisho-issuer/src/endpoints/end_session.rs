@@ -177,6 +177,8 @@ impl AuthorizationServer {
         // The session last: if another step fails, the user is still logged in and can try again, and services are told again.
         store.revoke_session_grants(&session.sid, now).await?;
         self.tell(crate::Revocation::Session(session.sid.clone()), now).await?;
-        store.end_session(&session.session).await
+        store.end_session(&session.session).await?;
+        // Again: one that began meanwhile looks for its session afterwards, and one of the two sees the other.
+        store.revoke_session_grants(&session.sid, now).await.map(drop)
     }
 }

@@ -64,7 +64,8 @@ pub(super) async fn exchange(
         members.insert("act".to_owned(), former.clone());
     }
     let Some(name) = subject.text("sub") else { return Err(REFUSED.into()) };
-    let is_user = subject.text("client_id") != Some(name);
+    // A machine's token names another client than its own once it was passed on.
+    let is_user = server.parts().clients.client(name).await?.is_none();
     let user = if is_user { server.user(name, now).await? } else { None };
     if is_user && user.is_none() {
         return Err(REFUSED.into());

@@ -46,11 +46,12 @@ async fn answer(server: &AuthorizationServer, incoming: &Incoming, form: &Form) 
     let active = server.active(text, now).await?.filter(|active| may_see(&client, active));
     let wanted = wanted(incoming);
     let mut response = match (wanted, &active) {
-        (Wanted::Phantom, None) => answer::bare(204),
-        (Wanted::Phantom, Some(active)) => {
+        // To the client itself the token stays opaque, and no JWT of it can outlive what is revoked.
+        (Wanted::Phantom, Some(active)) if made_for(&client, active) => {
             let jwt = if active.is_jwt { text.to_owned() } else { phantom(server, &client, active, now)? };
             answer::with_type(200, "application/jwt", jwt)
         }
+        (Wanted::Phantom, _) => answer::bare(204),
         (Wanted::Json | Wanted::Signed, _) => {
             let members = match &active {
                 Some(active) => members(active),
@@ -80,8 +81,12 @@ async fn answer(server: &AuthorizationServer, incoming: &Incoming, form: &Form) 
 
 /// Tells whether a client may know about a token: its own, or one that was made for it ([RFC 7662 §4](https://www.rfc-editor.org/rfc/rfc7662#section-4)).
 fn may_see(client: &ProvedClient, active: &Active) -> bool {
-    let made_for_it = active.audience().any(|audience| client.own_audiences.iter().any(|own| own == audience));
-    made_for_it || active.text("client_id") == Some(client.id())
+    made_for(client, active) || active.text("client_id") == Some(client.id())
+}
+
+/// Tells whether a client is a resource server that a token was made for.
+fn made_for(client: &ProvedClient, active: &Active) -> bool {
+    active.audience().any(|audience| client.own_audiences.iter().any(|own| own == audience))
 }
 
 fn members(active: &Active) -> Map<String, Value> {
@@ -118,7 +123,8 @@ async fn refresh_members(
     })
 }
 
-/// Writes the JWT that a reference token stands for. It lives no longer than a JWT would, because nobody can take it back.
+/// Writes the JWT that a reference token stands for. It lives no longer than a JWT would, because
+/// whoever verifies it without asking here does not hear of its revocation.
 fn phantom(
     server: &AuthorizationServer,
     client: &ProvedClient,

@@ -3,7 +3,7 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::header::{HeaderValue, RETRY_AFTER};
-use sekisho_core::{Failure, Secret};
+use sekisho_core::{Failure, Secret, UnixSeconds};
 
 use super::{authorize, device};
 use crate::answer::OAuthError;
@@ -63,6 +63,7 @@ pub(super) async fn second_factor(State(server): State<AuthorizationServer>, req
     let answer = async {
         let form = read(&incoming, body).await?;
         let mut visit = Visit::of(&server, &incoming, &form).await?;
+        visit.since = visit.form_from;
         let pending = form.get("pending").unwrap_or_default();
         let fits =
             (1..=LONGEST_PENDING).contains(&pending.len()) && pending.bytes().all(|byte| byte.is_ascii_graphic());
@@ -112,6 +113,10 @@ struct Visit<'a> {
     client: Option<String>,
     leads_to: Option<String>,
     wanted_contexts: Vec<String>,
+    /// When the form was written.
+    form_from: UnixSeconds,
+    /// When the login began, of which the form is a part.
+    since: UnixSeconds,
 }
 
 impl<'a> Visit<'a> {
@@ -122,6 +127,8 @@ impl<'a> Visit<'a> {
         let token = form.get("token").unwrap_or_default();
         let is_ours = incoming.is_same_origin(server.parts().issuer.origin())
             && browser.wrote(server, Step::Login, &errand, token, incoming.now);
+        let form_from =
+            token.split('.').next().and_then(|from| from.parse().ok()).map_or(incoming.now, UnixSeconds::new);
         let (mut client, mut leads_to, mut wanted_contexts) = (None, None, Vec::new());
         if errand.target == Target::Authorize {
             let query = Form::parse(errand.request.as_bytes());
@@ -131,7 +138,8 @@ impl<'a> Visit<'a> {
             leads_to = Some(request.redirect_uri().to_owned());
             wanted_contexts = request.wanted_contexts;
         }
-        Ok(Self { server, incoming, browser, errand, is_ours, client, leads_to, wanted_contexts })
+        let since = incoming.now;
+        Ok(Self { server, incoming, browser, errand, is_ours, client, leads_to, wanted_contexts, form_from, since })
     }
 
     fn ask_password(&mut self, status: u16, username: &str, problem: Option<Problem>) -> Result<Response, Unusable> {
@@ -148,7 +156,8 @@ impl<'a> Visit<'a> {
         pending: &PendingLogin,
         problem: Option<Problem>,
     ) -> Result<Response, Unusable> {
-        let hidden = self.browser.hidden(self.server, Step::Login, &self.errand, self.incoming.now)?;
+        // As of the password, however often the code is typed.
+        let hidden = self.browser.hidden(self.server, Step::Login, &self.errand, self.since)?;
         let pending = escape(handle::text(pending.handle()));
         let hidden = format!(r#"{hidden}<input type="hidden" name="pending" value="{pending}">"#);
         let action = self.server.parts().issuer.route("/login/code");
@@ -165,7 +174,9 @@ impl<'a> Visit<'a> {
 
     /// Begins a session and goes on with the errand.
     async fn go_on(mut self, user: AuthenticatedUser) -> Result<Response, Unusable> {
-        begin_session(self.server, &mut self.browser, user, self.incoming).await?;
+        if !begin_session(self.server, &mut self.browser, user, self.since, self.incoming).await? {
+            return self.ask_password(403, "", Some(Problem::Outdated));
+        }
         let Self { server, incoming, mut browser, errand, .. } = self;
         let result = match errand.target {
             Target::Authorize => {
@@ -183,13 +194,15 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// Keeps a new session under a new cookie, so that nobody who knew the old one is logged in too.
+/// Keeps a new session under a new cookie, so that nobody who knew the old one is logged in too. False when all that the user had was
+/// revoked meanwhile.
 async fn begin_session(
     server: &AuthorizationServer,
     browser: &mut Browser,
     user: AuthenticatedUser,
+    since: UnixSeconds,
     incoming: &Incoming,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let now = incoming.now;
     let parts = server.parts();
     let AuthenticatedUser { subject, methods, context, authenticated_at } = user;
@@ -220,8 +233,13 @@ async fn begin_session(
         server.end_session(former, now).await?;
     }
     parts.store.put_session(&session, former.as_ref().map(|former| &former.session), now).await?;
+    // INVARIANT: asked after the session is kept, as it is ended after this is set: one of two at the same time sees the other.
+    if !server.stands(&session.subject, authenticated_at.min(since), now).await? {
+        parts.store.end_session(&session.session).await?;
+        return Ok(false);
+    }
     browser.log_in(handle::text(&cookie), session);
-    Ok(())
+    Ok(true)
 }
 
 /// Says that a form did not come from a page of ours.

@@ -92,7 +92,7 @@ async fn authorization_code(
         server.revoke_grant(&grant.id, now).await?;
         return Err(refusal.into());
     }
-    grant_tokens(server, client, &grant, record.nonce.as_deref(), now).await
+    grant_tokens(server, client, &grant, record.nonce.as_deref(), form, now).await
 }
 
 /// Says what is wrong with the use of a code, if anything is.
@@ -125,9 +125,18 @@ async fn grant_tokens(
     client: &ProvedClient,
     grant: &Grant,
     nonce: Option<&str>,
+    form: &Form,
     now: UnixSeconds,
 ) -> Result<TokenAnswer, Refused> {
-    let mut answer = user_tokens(server, client, grant, &grant.scope, nonce, now).await?;
+    let part = match narrowed(client, grant, form, None) {
+        Ok(part) => part,
+        Err(error) => {
+            // The code is used up, so nobody could come back for the grant.
+            server.revoke_grant(&grant.id, now).await?;
+            return Err(error.into());
+        }
+    };
+    let mut answer = user_tokens(server, client, &part, nonce, now).await?;
     if client.may(GrantKind::RefreshToken) {
         let (family, secret) = (handle::secret_text()?, handle::secret_text()?);
         let idle = now.saturating_add(server.parts().lifetimes.refresh_idle).min(grant.expires_at);
@@ -144,12 +153,37 @@ async fn grant_tokens(
     Ok(answer)
 }
 
+/// Cuts a grant to the part that tokens are asked of: what the client may still have, the scopes that are asked, and the resource servers
+/// that `resource` names ([RFC 8707 §2.2](https://www.rfc-editor.org/rfc/rfc8707#section-2.2)).
+fn narrowed(client: &ProvedClient, grant: &Grant, form: &Form, scope: Option<&str>) -> Result<Grant, OAuthError> {
+    let allowed = grant.scope.common(&client.scopes);
+    if allowed.is_empty() && !grant.scope.is_empty() {
+        return Err(OAuthError::scope());
+    }
+    let scope = match scope {
+        None => allowed,
+        Some(text) => ScopeSet::parse(text).filter(|scope| allowed.contains_all(scope)).ok_or(OAuthError::scope())?,
+    };
+    let mut audience = grant.audience.clone();
+    audience.retain(|granted| client.audiences.contains(granted));
+    if audience.is_empty() && !grant.audience.is_empty() {
+        return Err(OAuthError::target());
+    }
+    let asked: Vec<&str> = form.all("resource").collect();
+    if asked.iter().any(|asked| !audience.iter().any(|granted| granted == asked)) {
+        return Err(OAuthError::target());
+    }
+    if !asked.is_empty() {
+        audience.retain(|granted| asked.contains(&granted.as_str()));
+    }
+    Ok(Grant { scope, audience, ..grant.clone() })
+}
+
 /// Makes the access token and, for `openid`, the ID token of a grant.
 async fn user_tokens(
     server: &AuthorizationServer,
     client: &ProvedClient,
     grant: &Grant,
-    scope: &ScopeSet,
     nonce: Option<&str>,
     now: UnixSeconds,
 ) -> Result<TokenAnswer, Refused> {
@@ -159,20 +193,20 @@ async fn user_tokens(
         return Err(OAuthError::grant("the user is gone or barred").into());
     };
     let token = AccessToken {
-        scope,
         thumbprint: client.thumbprint.filter(|_| client.certificate_bound),
         extra: Some(user.access()),
         ..AccessToken::of_grant(grant, client)
     };
     let access_token = server.make_access_token(token, now).await?;
-    let id_token = match scope.contains("openid") {
+    let id_token = match grant.scope.contains("openid") {
         true => {
             let text = handle::text(&access_token.token);
             Some(server.make_id_token(client, grant, nonce, text, Some(&user), now)?)
         }
         false => None,
     };
-    Ok(TokenAnswer { access_token, scope: scope.clone(), refresh_token: None, id_token, issued_token_type: None })
+    let scope = grant.scope.clone();
+    Ok(TokenAnswer { access_token, scope, refresh_token: None, id_token, issued_token_type: None })
 }
 
 /// [RFC 6749 §6](https://www.rfc-editor.org/rfc/rfc6749#section-6), with rotation and reuse detection ([RFC 9700 §4.14.2](https://www.rfc-editor.org/rfc/rfc9700#section-4.14.2))
@@ -191,12 +225,7 @@ async fn refresh(
     if grant.client_id != client.id() {
         return Err(REFUSED.into());
     }
-    let scope = match form.get("scope") {
-        None => grant.scope.clone(),
-        Some(text) => {
-            ScopeSet::parse(text).filter(|scope| grant.scope.contains_all(scope)).ok_or(OAuthError::scope())?
-        }
-    };
+    let part = narrowed(client, &grant, form, form.get("scope"))?;
     let next = handle::secret_text()?;
     let idle = now.saturating_add(server.parts().lifetimes.refresh_idle);
     let to = HandleHash::of(Purpose::RefreshToken, handle::text(&next));
@@ -206,7 +235,7 @@ async fn refresh(
         server.revoke_grant(&grant.id, now).await?;
         return Err(REFUSED.into());
     }
-    let mut answer = user_tokens(server, client, &grant, &scope, None, now).await?;
+    let mut answer = user_tokens(server, client, &part, None, now).await?;
     let family = token.split('.').next().unwrap_or_default();
     answer.refresh_token = Some(join(&Secret::from(family), &next));
     Ok(answer)
@@ -268,7 +297,7 @@ async fn device_code(
     let code = form.get("device_code").ok_or(OAuthError::request("device_code is missing"))?;
     let code = HandleHash::of(Purpose::Device, code);
     let error = match server.parts().store.poll_device(&code, client.id(), now).await? {
-        DevicePoll::Approved(grant) => return grant_tokens(server, client, &grant, None, now).await,
+        DevicePoll::Approved(grant) => return grant_tokens(server, client, &grant, None, form, now).await,
         DevicePoll::Pending => OAuthError::new("authorization_pending", "the user has not decided yet"),
         DevicePoll::SlowDown => OAuthError::new("slow_down", "asked too soon; the interval is 5 s longer now"),
         DevicePoll::Denied => OAuthError::new("access_denied", "the user does not allow it"),

@@ -71,10 +71,13 @@ impl Pages for PlainPages {
                 let form = write_form(form, DECISION);
                 format!("<h1>Allow access?</h1>{code}<p><strong>{client}</strong> asks for:</p><ul>{items}</ul>{form}")
             }
-            PageContent::Device { form, problem } => {
-                let fields = r#"<label>Code that your device shows<input name="user_code" autocomplete="off" autocapitalize="characters" spellcheck="false" maxlength="16" required autofocus></label>
-<button>Continue</button>"#;
-                format!("<h1>Connect a device</h1>{}{}", told(*problem), write_form(form, fields))
+            PageContent::Device { form, user_code, problem } => {
+                let user_code = escape(user_code);
+                let fields = format!(
+                    r#"<label>Code that your device shows<input name="user_code" value="{user_code}" autocomplete="off" autocapitalize="characters" spellcheck="false" maxlength="16" required autofocus></label>
+<button>Continue</button>"#
+                );
+                format!("<h1>Connect a device</h1>{}{}", told(*problem), write_form(form, &fields))
             }
             PageContent::Logout { form, client } => {
                 let asked = client

@@ -51,6 +51,7 @@ struct Tables {
     consents: HashMap<(String, String), ScopeSet>,
     devices: HashMap<HandleHash, Device>,
     counts: HashMap<HandleHash, Count>,
+    withdrawn: HashMap<String, Withdrawn>,
 }
 
 struct Code {
@@ -74,6 +75,12 @@ enum DeviceState {
 
 struct Count {
     count: u32,
+    until: UnixSeconds,
+}
+
+#[derive(Clone, Copy)]
+struct Withdrawn {
+    up_to: UnixSeconds,
     until: UnixSeconds,
 }
 
@@ -163,6 +170,28 @@ impl GrantStore for MemoryStore {
     async fn revoke_subject_grants(&self, subject: &str, _now: UnixSeconds) -> Result<(), Failure> {
         self.lock().grants.retain(|_, grant| grant.subject != subject);
         Ok(())
+    }
+
+    async fn withdraw_subject(
+        &self,
+        subject: &str,
+        up_to: UnixSeconds,
+        until: UnixSeconds,
+        now: UnixSeconds,
+    ) -> Result<(), Failure> {
+        let mut tables = self.lock();
+        if let Some(known) = tables.withdrawn.get_mut(subject) {
+            *known = Withdrawn { up_to: known.up_to.max(up_to), until: known.until.max(until) };
+            return Ok(());
+        }
+        self.room(&mut tables.withdrawn, |withdrawn| now < withdrawn.until)?;
+        tables.withdrawn.insert(subject.to_owned(), Withdrawn { up_to, until });
+        Ok(())
+    }
+
+    async fn withdrawn_up_to(&self, subject: &str, now: UnixSeconds) -> Result<Option<UnixSeconds>, Failure> {
+        let tables = self.lock();
+        Ok(tables.withdrawn.get(subject).filter(|withdrawn| now < withdrawn.until).map(|withdrawn| withdrawn.up_to))
     }
 
     async fn begin_refresh(&self, family: &RefreshFamily, now: UnixSeconds) -> Result<(), Failure> {

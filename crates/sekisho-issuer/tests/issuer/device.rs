@@ -72,7 +72,10 @@ async fn a_link_with_the_code_still_asks() {
     let link = begun["verification_uri_complete"].as_str().unwrap().strip_prefix("https://id.example").unwrap();
     let mut browser = Browser::new(&world);
     let login = browser.get(link).await;
-    let consent = browser.log_in(&login, "alice").await;
+    let ask = browser.log_in(&login, "alice").await;
+    let user_code = begun["user_code"].as_str().unwrap();
+    assert!(ask.page(200).contains(&format!("name=\"user_code\" value=\"{user_code}\"")));
+    let consent = browser.submit(&ask, &[("user_code", user_code)]).await;
     assert!(consent.page(200).contains("Go on only if your device shows"));
     let denied = browser.submit(&consent, &[("decision", "deny")]).await;
     assert!(denied.page(200).contains("not connected"));
@@ -118,13 +121,33 @@ async fn a_user_types_twenty_codes_in_a_quarter_of_an_hour_and_no_more() {
 }
 
 #[tokio::test]
+async fn links_use_up_no_attempts_and_tell_nothing() {
+    let world = World::new().await;
+    let begun = begin(&world).await;
+    let user_code = begun["user_code"].as_str().unwrap();
+    let mut browser = Browser::new(&world);
+    let login = browser.get("/device").await;
+    browser.log_in(&login, "alice").await;
+    for _ in 0..15 {
+        let wrong = browser.get("/device?user_code=BBBB-BBBB").await;
+        assert!(wrong.page(200).contains("value=\"BBBB-BBBB\"") && !wrong.body.contains("alert"));
+        browser.get("/device?user_code=%22%3E%3Cscript%3E").await.page(200);
+    }
+    let ask = browser.get(&format!("/device?user_code={user_code}")).await;
+    assert!(!ask.body.contains("<strong>TV</strong>"), "a link alone does not tell whether the code is right");
+    let consent = browser.submit(&ask, &[("user_code", user_code)]).await;
+    assert!(consent.page(200).contains("<strong>TV</strong>"));
+}
+
+#[tokio::test]
 async fn forms_of_devices_count_for_their_session_only() {
     let world = World::new().await;
     let begun = begin(&world).await;
     let path = format!("/device?user_code={}", begun["user_code"].as_str().unwrap());
     let mut attacker = Browser::new(&world);
     let login = attacker.get(&path).await;
-    let consent = attacker.log_in(&login, "carol").await;
+    let ask = attacker.log_in(&login, "carol").await;
+    let consent = attacker.submit(&ask, &[("user_code", begun["user_code"].as_str().unwrap())]).await;
     let mut victim = Browser::new(&world);
     let login = victim.get("/device").await;
     victim.log_in(&login, "alice").await;

@@ -91,6 +91,14 @@ async fn a_machine_is_passed_on_too_and_the_chain_of_actors_is_kept_and_bounded(
     let machine = world.worker_token().await;
     let claims = claims_of(exchange(&world, &machine, &[]).await.json(200)["access_token"].as_str().unwrap());
     assert_eq!((&claims["sub"], &claims["act"]), (&"worker".into(), &json!({ "sub": "orders" })));
+    // Passed on twice it is still a machine: it has no claims of a user, and no user of that name must exist.
+    world.users.barred.lock().unwrap().push("worker".to_owned());
+    let once = exchange(&world, &machine, &[]).await.json(200)["access_token"].as_str().unwrap().to_owned();
+    let form = [EXCHANGE, ("subject_token", once.as_str()), ("subject_token_type", ACCESS)];
+    let twice = world.post_as("billing", "/token", &form).await.json(200);
+    let claims = claims_of(twice["access_token"].as_str().unwrap());
+    assert_eq!((&claims["sub"], &claims["client_id"]), (&"worker".into(), &"billing".into()));
+    assert!(claims.get("roles").is_none());
     let mut token = user_token(&world, "openid orders:read").await;
     for turn in 0..8 {
         let client = if turn % 2 == 0 { "orders" } else { "billing" };

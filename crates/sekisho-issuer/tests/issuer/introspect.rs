@@ -103,6 +103,47 @@ async fn a_phantom_token_is_the_access_token_itself_or_nothing() {
 }
 
 #[tokio::test]
+async fn a_reference_token_and_its_phantom_are_revoked_together() {
+    let world = World::new().await;
+    // By the reference token.
+    let opaque = opaque_token(&world).await;
+    let phantom = ask(&world, "orders", &opaque, "application/jwt").await.body;
+    assert!(world.is_active(&phantom).await);
+    world.post("/revoke", &[("client_id", "opaque"), ("token", &opaque)]).await.status_is(200);
+    assert!(!world.is_active(&opaque).await);
+    assert!(!world.is_active(&phantom).await, "the phantom of a revoked token is revoked");
+    let mut userinfo = Request::get("/userinfo").body(axum::body::Body::empty()).unwrap();
+    userinfo.headers_mut().insert("authorization", format!("Bearer {phantom}").parse().unwrap());
+    world.send(userinfo).await.status_is(401);
+    let subject_type = ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token");
+    let exchange = ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
+    let exchanged = world.post_as("orders", "/token", &[exchange, subject_type, ("subject_token", &phantom)]).await;
+    exchanged.error(400, "invalid_request");
+    // By the phantom, for as long as the reference token could live.
+    let request = sekisho_issuer::IssueRequest::new("veiled", "dave").with_audience("orders");
+    let issued = world.server.issue(request.with_lifetime(std::time::Duration::from_secs(86_400)), world.now());
+    let opaque = issued.await.unwrap().token.expose_str().unwrap().to_owned();
+    let phantom = ask(&world, "orders", &opaque, "application/jwt").await.body;
+    world.server.revoke(&phantom, world.now()).await.unwrap();
+    for seconds in [0, 301, 86_000 - 301] {
+        world.wait(seconds);
+        assert!(!world.is_active(&opaque).await, "after {seconds} s more");
+    }
+}
+
+#[tokio::test]
+async fn a_client_gets_no_phantom_of_a_token_that_was_made_for_another() {
+    let world = World::new().await;
+    let form = [("grant_type", "client_credentials")];
+    let tokens = world.post_as("veiled", "/token", &form).await.json(200);
+    let own = tokens["access_token"].as_str().unwrap();
+    assert_eq!(ask(&world, "veiled", own, "application/json").await.json(200)["active"], true);
+    let nothing = ask(&world, "veiled", own, "application/jwt").await;
+    assert_eq!((nothing.status, nothing.body.as_str()), (204, ""));
+    assert_eq!(ask(&world, "orders", own, "application/jwt").await.status, 200);
+}
+
+#[tokio::test]
 async fn an_answer_may_be_kept_only_where_that_is_allowed_and_never_beyond_the_end() {
     let age = std::time::Duration::from_secs(60);
     let world = World::with(ISSUER, |builder| builder.with_introspection_max_age(age)).await;

@@ -8,6 +8,7 @@ mod exchange;
 mod introspect;
 mod login;
 mod logout;
+mod meanwhile;
 mod metadata;
 mod setup;
 mod token;

@@ -13,9 +13,9 @@ use sekisho_core::{Clock as _, Failure, Secret, UnixSeconds};
 use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpMethod, HttpRequest, HttpResponse};
 use sekisho_issuer::{
     AuthenticatedUser, AuthorizationServer, AuthorizationServerBuilder, CertificateRule, Client, ClientAuthentication,
-    ClientSecret, Essentials, ExchangeRules, IssuerKeys, KeyRotation, LoginCheck, LoginOutcome, MasterKey,
-    MemoryKeyStore, MemoryStore, PasswordAttempt, PendingLogin, Revocation, RevocationListener, ScopeSet,
-    SecondFactorAttempt, StaticClients, UserClaims, UserDirectory,
+    ClientSecret, ClientStore, Essentials, ExchangeRules, IssuerKeys, IssuerStore, KeyRotation, LoginCheck,
+    LoginOutcome, MasterKey, MemoryKeyStore, MemoryStore, PasswordAttempt, PendingLogin, Revocation,
+    RevocationListener, ScopeSet, SecondFactorAttempt, StaticClients, UserClaims, UserDirectory,
 };
 use sekisho_jwks::{Algorithm, Backend, Discovery, SigningKey, StaticKeys};
 use sekisho_jwt::{Jwt, Profile, Verifier};
@@ -39,6 +39,37 @@ pub(crate) struct World {
     pub(crate) secret: String,
     pub(crate) signing_key: SigningKey,
     pub(crate) certificate: Vec<u8>,
+    clients: Arc<Clients>,
+}
+
+/// Whom to revoke everything of, in the middle of the next exchange: when a client is looked up.
+type Meanwhile = Mutex<Option<(AuthorizationServer, &'static str, UnixSeconds)>>;
+
+/// Knows clients, and lets something happen while it is asked.
+#[derive(Debug)]
+struct Clients {
+    clients: StaticClients,
+    meanwhile: Meanwhile,
+    replaced: Mutex<Option<Arc<Client>>>,
+}
+
+#[async_trait]
+impl ClientStore for Clients {
+    async fn client(&self, id: &str) -> Result<Option<Arc<Client>>, Failure> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some((server, subject, now)) = meanwhile {
+            server.revoke_subject(subject, now).await?;
+        }
+        let replaced = self.replaced.lock().unwrap().clone();
+        match replaced.filter(|client| client.id() == id) {
+            Some(client) => Ok(Some(client)),
+            None => self.clients.client(id).await,
+        }
+    }
+
+    async fn has_origin(&self, origin: &str) -> Result<bool, Failure> {
+        self.clients.has_origin(origin).await
+    }
 }
 
 impl World {
@@ -55,7 +86,7 @@ impl World {
 
     pub(crate) async fn with_store(
         issuer: &str,
-        store: MemoryStore,
+        store: impl IssuerStore + 'static,
         configure: impl FnOnce(AuthorizationServerBuilder) -> AuthorizationServerBuilder,
     ) -> Self {
         let clock = FixedClock::at(UnixSeconds::new(1_764_072_000));
@@ -70,9 +101,11 @@ impl World {
             KeyRotation::default(),
             clock.now(),
         );
+        let clients = StaticClients::new(clients).unwrap();
+        let clients = Arc::new(Clients { clients, meanwhile: Mutex::default(), replaced: Mutex::default() });
         let (login, users, heard) = (Arc::<Logins>::default(), Arc::<Users>::default(), Arc::<Heard>::default());
         let essentials = Essentials {
-            clients: Arc::new(StaticClients::new(clients).unwrap()),
+            clients: Arc::clone(&clients) as Arc<dyn ClientStore>,
             login: Arc::clone(&login) as Arc<dyn LoginCheck>,
             store: Arc::new(store),
             keys: Arc::new(keys.await.unwrap()),
@@ -84,11 +117,21 @@ impl World {
             .with_trusted_proxies(["10.0.0.0/8".parse().unwrap()]);
         let server = configure(builder).build().unwrap();
         let secret = secret.expose_str().unwrap().to_owned();
-        Self { server, clock, login, users, heard, secret, signing_key, certificate }
+        Self { server, clock, login, users, heard, secret, signing_key, certificate, clients }
     }
 
     pub(crate) fn now(&self) -> UnixSeconds {
         self.clock.now()
+    }
+
+    /// Revokes all that a user has in the middle of the next exchange.
+    pub(crate) fn revoke_meanwhile(&self, subject: &'static str) {
+        *self.clients.meanwhile.lock().unwrap() = Some((self.server.clone(), subject, self.now()));
+    }
+
+    /// Changes what a client may.
+    pub(crate) fn replace_client(&self, client: Client) {
+        *self.clients.replaced.lock().unwrap() = Some(Arc::new(client));
     }
 
     pub(crate) fn wait(&self, seconds: u64) {
@@ -204,6 +247,11 @@ fn clients(hash: ClientSecret, signing_key: &SigningKey, certificate: &[u8]) -> 
         .with_scopes(scopes)
         .with_audience("orders")
         .without_consent();
+    let veiled = Client::confidential("veiled", secret())
+        .with_client_credentials()
+        .with_scopes("orders:read")
+        .with_audience("orders")
+        .with_reference_tokens();
     let worker = Client::confidential("worker", secret())
         .with_client_credentials()
         .with_scopes("openid orders:read orders:write")
@@ -234,7 +282,7 @@ fn clients(hash: ClientSecret, signing_key: &SigningKey, certificate: &[u8]) -> 
         .with_scopes("openid orders:read")
         .with_audience("orders")
         .with_refresh_tokens();
-    [web, house, opaque, confidential, worker, orders, billing, signer, cert, named, tv]
+    [web, house, opaque, confidential, veiled, worker, orders, billing, signer, cert, named, tv]
         .into_iter()
         .map(|client| client.build().unwrap())
         .collect()

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use sekisho_core::Reject;
-use sekisho_issuer::{IssueRequest, Revocation};
+use sekisho_issuer::{Client, IssueRequest, Revocation};
+use serde_json::Value;
 
-use crate::setup::{Browser, ISSUER, VERIFIER, World, claims_of, header_of};
+use crate::setup::{Browser, ISSUER, VERIFIER, World, authorize_query, claims_of, header_of};
 
 const HOUSE: &str = "https://house.example/cb";
 
@@ -185,17 +186,102 @@ async fn a_refresh_token_is_its_clients_and_gives_no_more_than_it_had() {
 }
 
 #[tokio::test]
+async fn without_offline_access_nothing_outlives_the_login() {
+    let world = World::new().await;
+    let mut browser = Browser::new(&world);
+    let codes = [
+        browser.code("house", "https://house.example/cb", "openid").await,
+        browser.code("house", "https://house.example/cb", "openid offline_access").await,
+    ];
+    let refresh_token =
+        async |code: &str| world.redeem("house", code).await.json(200)["refresh_token"].as_str().unwrap().to_owned();
+    let (bound, lasting) = (refresh_token(&codes[0]).await, refresh_token(&codes[1]).await);
+    world.wait(12 * 3600 - 10);
+    let last = world.refresh("house", &bound).await.json(200);
+    assert_eq!(last["expires_in"], 10, "access tokens end with the login too");
+    world.wait(10);
+    world.refresh("house", last["refresh_token"].as_str().unwrap()).await.error(400, "invalid_grant");
+    world.refresh("house", &lasting).await.json(200);
+}
+
+#[tokio::test]
+async fn a_refresh_gives_no_more_than_the_client_may_still_have() {
+    let world = World::new().await;
+    let tokens = world.tokens("openid profile orders:read").await;
+    let house = |scopes: &str, audience: &str| {
+        let client = Client::public("house").with_redirect_uri("https://house.example/cb").with_refresh_tokens();
+        client.with_scopes(scopes).with_audience(audience).build().unwrap()
+    };
+    world.replace_client(house("openid orders:write", "orders"));
+    let less = world.refresh("house", tokens["refresh_token"].as_str().unwrap()).await.json(200);
+    assert_eq!(less["scope"], "openid");
+    assert!(claims_of(less["id_token"].as_str().unwrap()).get("name").is_none());
+    let token = less["refresh_token"].as_str().unwrap();
+    let form =
+        [("grant_type", "refresh_token"), ("client_id", "house"), ("refresh_token", token), ("scope", "orders:read")];
+    world.token(&form).await.error(400, "invalid_scope");
+    world.replace_client(house("email", "orders"));
+    world.refresh("house", token).await.error(400, "invalid_scope");
+    world.replace_client(house("openid", "billing"));
+    world.refresh("house", token).await.error(400, "invalid_target");
+    world.replace_client(house("openid", "orders"));
+    world.refresh("house", token).await.json(200);
+}
+
+#[tokio::test]
+async fn tokens_are_asked_of_a_part_of_a_grant() {
+    let world = World::new().await;
+    let mut browser = Browser::new(&world);
+    let mut code = async |scope: &str| {
+        let changes = [("scope", scope), ("resource", "orders"), ("resource", "billing")];
+        let query = authorize_query("web", "https://web.example/cb", &changes);
+        let mut answer = browser.get(&format!("/authorize?{query}")).await;
+        if answer.body.contains("name=\"password\"") {
+            answer = browser.log_in(&answer, "alice").await;
+        }
+        if answer.status == 200 {
+            answer = browser.submit(&answer, &[("decision", "allow")]).await;
+        }
+        answer.redirect().1["code"].clone()
+    };
+    let redeem = async |code: &str, resource: &str| {
+        let form = [("grant_type", "authorization_code"), ("client_id", "web"), ("code", code)];
+        world.token(&[&form[..], &[("code_verifier", VERIFIER), ("resource", resource)]].concat()).await
+    };
+    let refresh = async |token: &str, name: &'static str, value: &str| {
+        world
+            .token(&[("grant_type", "refresh_token"), ("client_id", "web"), ("refresh_token", token), (name, value)])
+            .await
+    };
+    let text = |answer: &Value, name: &str| answer[name].as_str().unwrap().to_owned();
+    let audience = |answer: &Value| claims_of(&text(answer, "access_token"))["aud"].clone();
+    let tokens = redeem(&code("profile orders:read").await, "billing").await.json(200);
+    assert_eq!(audience(&tokens), "billing");
+    let token = text(&tokens, "refresh_token");
+    refresh(&token, "resource", "elsewhere").await.error(400, "invalid_target");
+    let orders = refresh(&token, "resource", "orders").await.json(200);
+    assert_eq!(audience(&orders), "orders", "one token was narrowed, not the grant");
+    redeem(&code("profile orders:read").await, "elsewhere").await.error(400, "invalid_target");
+    // The ID token tells what the narrowed scope allows.
+    let tokens = world.redeem("web", &code("openid profile").await).await.json(200);
+    assert_eq!(claims_of(&text(&tokens, "id_token"))["name"], "alice example");
+    let narrow = refresh(&text(&tokens, "refresh_token"), "scope", "openid").await.json(200);
+    assert!(claims_of(&text(&narrow, "id_token")).get("name").is_none());
+}
+
+#[tokio::test]
 async fn a_refresh_token_ends_unused_after_two_weeks_and_at_last_after_thirty_days() {
     const DAY: u64 = 86_400;
     let world = World::new().await;
-    let mut token = world.tokens("openid").await["refresh_token"].as_str().unwrap().to_owned();
+    let lasting = "openid offline_access";
+    let mut token = world.tokens(lasting).await["refresh_token"].as_str().unwrap().to_owned();
     for _ in 0..2 {
         world.wait(14 * DAY - 1);
         token = world.refresh("house", &token).await.json(200)["refresh_token"].as_str().unwrap().to_owned();
     }
     world.wait(2 * DAY + 2);
     world.refresh("house", &token).await.error(400, "invalid_grant");
-    let token = world.tokens("openid").await["refresh_token"].as_str().unwrap().to_owned();
+    let token = world.tokens(lasting).await["refresh_token"].as_str().unwrap().to_owned();
     world.wait(14 * DAY);
     world.refresh("house", &token).await.error(400, "invalid_grant");
 }

@@ -18,6 +18,8 @@ pub(super) struct Rules {
     pub(super) max_bytes: usize,
     pub(super) default_lifetime: Duration,
     pub(super) max_lifetime: Duration,
+    /// How old a list without `exp` may be.
+    pub(super) max_age: Duration,
 }
 
 /// Says why signed claims are no list that can be used.
@@ -35,6 +37,8 @@ pub(super) enum ListError {
     NotBefore,
     #[error("`exp` is not a date, or in the past")]
     Expired,
+    #[error("without `exp`, and `iat` lies further back than allowed")]
+    TooOld,
     #[error("`ttl` is not a positive number of seconds")]
     TimeToLive,
     #[error("`status_list` has no `bits` of 1, 2, 4 or 8, or no `lst` in base64url")]
@@ -82,7 +86,14 @@ impl StatusList {
             return Err(ListError::NotBefore);
         }
         let expires_at = match date("exp") {
-            None => UnixSeconds::MAX,
+            // Or whoever sits between could keep the list from before a withdrawal in use for ever.
+            None => {
+                let end = issued_at.saturating_add(rules.max_age);
+                if end <= now {
+                    return Err(ListError::TooOld);
+                }
+                end
+            }
             Some(at) => at.filter(|at| *at > now).ok_or(ListError::Expired)?,
         };
         let lifetime = match claims.get("ttl") {
@@ -152,8 +163,12 @@ mod tests {
     const URI: &str = "https://id.example/status/1";
     const ISSUER: &str = "https://id.example";
     const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
-    const RULES: Rules =
-        Rules { max_bytes: 1_000, default_lifetime: Duration::from_secs(300), max_lifetime: Duration::from_secs(3600) };
+    const RULES: Rules = Rules {
+        max_bytes: 1_000,
+        default_lifetime: Duration::from_secs(300),
+        max_lifetime: Duration::from_secs(3600),
+        max_age: Duration::from_secs(86_400),
+    };
 
     fn lst(bytes: &[u8]) -> String {
         base64_simd::URL_SAFE_NO_PAD.encode_to_string(compress_to_vec_zlib(bytes, 9))
@@ -196,6 +211,19 @@ mod tests {
             assert_eq!(error(with("ttl", ttl)), Some(ListError::TimeToLive));
         }
         assert!(read(&with("iss", ISSUER), None).is_ok());
+    }
+
+    #[test]
+    fn refuses_old_lists_that_do_not_say_when_they_end() {
+        let now = NOW.as_secs();
+        let old = |age: u64| with("iat", now - age);
+        assert_eq!(read(&old(86_400), None).err(), Some(ListError::TooOld));
+        assert_eq!(read(&old(1_000_000), None).err(), Some(ListError::TooOld));
+        let list = read(&old(86_399), None).expect("a list");
+        assert_eq!(list.until.since(NOW).as_secs(), 1, "it is used no longer than it may be old");
+        let mut stated = old(1_000_000);
+        stated["exp"] = (now + 100).into();
+        assert!(read(&stated, None).is_ok(), "the issuer says how long it is good");
     }
 
     #[test]

@@ -42,6 +42,14 @@ impl Slot {
         self.list.as_deref().filter(|list| list.is_current(now))
     }
 
+    /// Returns how long it is until the list is due. What cannot be used and is due only after the longest pause was
+    /// put off by a clock that has been set back, and is due now.
+    fn waits(&self, now: UnixSeconds) -> Duration {
+        let wait = self.due_at.since(now);
+        let is_put_off = wait.as_secs() > LONGEST_PAUSE && self.current(now).is_none();
+        if is_put_off { Duration::ZERO } else { wait }
+    }
+
     fn is_unused_since(&self, idle: Duration, now: UnixSeconds) -> bool {
         let asked_at = UnixSeconds::new(self.asked_at.load(Ordering::Relaxed));
         !self.is_fixed && !self.is_loading && now.since(asked_at) >= idle
@@ -95,7 +103,7 @@ impl Shelf {
     pub(super) fn take_due(&self, now: UnixSeconds) -> Vec<Held<'_>> {
         let mut slots = self.write();
         slots.retain(|_, slot| !slot.is_unused_since(FORGOTTEN, now));
-        let due = slots.iter_mut().filter(|(_, slot)| slot.due_at <= now && !slot.is_loading);
+        let due = slots.iter_mut().filter(|(_, slot)| slot.waits(now).is_zero() && !slot.is_loading);
         due.map(|(uri, slot)| {
             slot.is_loading = true;
             Held { shelf: self, uri: Arc::clone(uri), list: slot.list.clone() }
@@ -106,7 +114,7 @@ impl Shelf {
     pub(super) fn time_until_due(&self, now: UnixSeconds) -> Duration {
         let slots = self.read();
         let waiting = slots.values().filter(|slot| !slot.is_loading);
-        waiting.map(|slot| slot.due_at.since(now)).min().unwrap_or(Duration::MAX)
+        waiting.map(|slot| slot.waits(now)).min().unwrap_or(Duration::MAX)
     }
 
     pub(super) fn first_failure(&self, now: UnixSeconds) -> Option<Failure> {

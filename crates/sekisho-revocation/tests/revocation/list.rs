@@ -42,6 +42,25 @@ fn an_id_counts_for_its_kind_and_its_issuer_only() {
 }
 
 #[test]
+fn a_grant_is_refused_with_every_token_whose_id_begins_with_it_and_a_dot() {
+    let list = list(10);
+    list.withdraw(&Withdrawal::session(ISSUER, "s", END).unwrap(), NOW).unwrap();
+    assert!(!is_revoked(&list, &bearer("g.1"), NOW));
+    list.withdraw(&Withdrawal::grant(ISSUER, "g", at(100)).unwrap(), NOW).unwrap();
+    for of_grant in ["g.1", "g.2", "g.", "g.1.2"] {
+        assert!(is_revoked(&list, &bearer(of_grant), NOW), "{of_grant}");
+        assert!(is_revoked(&list, &bearer(of_grant), at(399)), "{of_grant} in the grace");
+        assert!(!is_revoked(&list, &bearer(of_grant), at(400)), "{of_grant} over");
+    }
+    for other in ["g", "", ".g", "g1.1", "G.1", "1.g", "g:1"] {
+        assert!(!is_revoked(&list, &bearer(other), NOW), "{other}");
+    }
+    assert!(!is_revoked(&list, &caller("https://other.example", "alice", &[("jti", "g.1".into())]), NOW));
+    assert!(!is_revoked(&list, &alice(&[("sid", "g".into())]), NOW));
+    assert!(!is_revoked(&list, &caller(ISSUER, "g", &[]), NOW));
+}
+
+#[test]
 fn a_subject_is_refused_for_what_was_issued_before_or_does_not_say_when() {
     let list = list(10);
     list.withdraw(&Withdrawal::subject(ISSUER, "alice", NOW, END).unwrap(), NOW).unwrap();

@@ -18,7 +18,7 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let withdraw = (0..3_u8, 0..2_u8, 0..4_u8, 0..2_000_u64, 0..2_000_u64)
+    let withdraw = (0..4_u8, 0..2_u8, 0..4_u8, 0..2_000_u64, 0..2_000_u64)
         .prop_map(|(kind, issuer, id, not_before, lasts)| Step::Withdraw { kind, issuer, id, not_before, lasts });
     let step =
         prop_oneof![4 => withdraw, 1 => (0..70_u8).prop_map(Step::Sweep), 2 => (0..900_u64).prop_map(Step::Wait)];
@@ -46,7 +46,9 @@ impl Model {
             self.entries.get(&key).filter(|(until, _)| now < until + GRACE)
         };
         let issued_at = principal.claims().get("iat").and_then(|iat| iat.as_numeric_date());
-        find(0, principal.token_id().as_deref()).is_some()
+        let token_id = principal.token_id();
+        find(0, token_id.as_deref()).is_some()
+            || find(3, token_id.as_deref().and_then(|id| id.split_once('.')).map(|(grant, _)| grant)).is_some()
             || find(1, principal.session_id().as_deref()).is_some()
             || find(2, Some(principal.subject()))
                 .is_some_and(|(_, not_before)| issued_at.is_none_or(|at| at < *not_before))
@@ -66,6 +68,7 @@ proptest! {
                     let withdrawal = match kind {
                         0 => Withdrawal::token(&issuer, &id, end),
                         1 => Withdrawal::session(&issuer, &id, end),
+                        3 => Withdrawal::grant(&issuer, &id, end),
                         _ => Withdrawal::subject(&issuer, &id, UnixSeconds::new(not_before), end),
                     }.unwrap();
                     list.withdraw(&withdrawal, UnixSeconds::new(now)).unwrap();
@@ -86,8 +89,11 @@ proptest! {
                         prop_assert_eq!(answer, expected, "{:?} at {}", principal, now - NOW.as_secs());
                     }
                     let of_session = caller(issuer, "nobody", &[("sid", id.clone().into())]);
-                    let expected = model.names(&of_session, now);
-                    prop_assert_eq!(is_revoked(&list, &of_session, UnixSeconds::new(now)), expected);
+                    let of_grant = caller(issuer, "nobody", &[("jti", format!("{id}.1").into())]);
+                    for principal in [of_session, of_grant] {
+                        let expected = model.names(&principal, now);
+                        prop_assert_eq!(is_revoked(&list, &principal, UnixSeconds::new(now)), expected);
+                    }
                 }
             }
         }
@@ -95,7 +101,7 @@ proptest! {
 
     #[test]
     fn the_order_of_withdrawals_does_not_matter(
-        withdrawals in prop::collection::vec((0..3_u8, 0..3_u8, 0..2_000_u64, 0..2_000_u64), 1..20),
+        withdrawals in prop::collection::vec((0..4_u8, 0..3_u8, 0..2_000_u64, 0..2_000_u64), 1..20),
         shuffle: u64,
     ) {
         let make = |&(kind, id, not_before, lasts): &(u8, u8, u64, u64)| {
@@ -103,6 +109,7 @@ proptest! {
             match kind {
                 0 => Withdrawal::token("i", &id, until),
                 1 => Withdrawal::session("i", &id, until),
+                3 => Withdrawal::grant("i", &id, until),
                 _ => Withdrawal::subject("i", &id, UnixSeconds::new(NOW.as_secs() + not_before), until),
             }.unwrap()
         };
@@ -123,6 +130,7 @@ proptest! {
                         caller("i", &id, std::slice::from_ref(&iat)),
                         caller("i", "nobody", &[("jti", id.clone().into())]),
                         caller("i", "nobody", &[("sid", id.clone().into())]),
+                        caller("i", "nobody", &[("jti", format!("{id}.1").into())]),
                     ] {
                         prop_assert_eq!(is_revoked(&one, &principal, now), is_revoked(&two, &principal, now));
                     }

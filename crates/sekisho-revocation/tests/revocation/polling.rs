@@ -162,6 +162,25 @@ async fn an_unchanged_document_keeps_the_list_fresh() {
 }
 
 #[tokio::test]
+async fn an_answer_out_of_a_cache_is_as_old_as_it_says() {
+    let (fixed, clock) = clock();
+    let current = async |age: &str| {
+        let server = Server::default();
+        server.answer(200, &[("age", age)], document(&["t"]).to_json());
+        let feed = server.feed().build().unwrap();
+        let batch = feed.connect(None).await.unwrap().next(&*clock).await.map_err(|failure| failure.kind());
+        assert_eq!(server.header(0, "cache-control").as_deref(), Some("no-cache"));
+        batch.map(|batch| batch.as_of().unwrap())
+    };
+    assert_eq!(current("0").await, Ok(fixed.now()));
+    assert_eq!(current("3600").await, Ok(fixed.now().saturating_sub(Duration::from_secs(3600))));
+    assert_eq!(current("9999999999999999999").await.map(|at| at.as_secs()), Ok(0));
+    for bad in ["", "+1", "-1", "1.5", "x", "99999999999999999999999"] {
+        assert_eq!(current(bad).await, Err(FailureKind::BadGateway), "{bad:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_forgotten_cursor_is_answered_by_asking_for_everything() {
     let server = Server::default();
     server.answer(410, &[], "");

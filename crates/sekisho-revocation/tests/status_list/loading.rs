@@ -117,6 +117,37 @@ async fn a_list_that_cannot_be_fetched_anew_is_used_to_its_end_and_no_longer() {
 }
 
 #[tokio::test]
+async fn after_a_clock_was_set_back_a_list_is_fetched_at_once() {
+    let provider = Provider::new();
+    provider.publish(ONE, provider.list(ONE, &[0]).sign());
+    let check = provider.check().with_list(ONE).build().unwrap();
+    check.refresh(at(86_000)).await.unwrap();
+    assert!(ask(&check, &entry(ONE, 0), NOW).is_err(), "of unknown age");
+    check.refresh(NOW).await.unwrap();
+    assert_eq!(provider.requests().len(), 2);
+    assert_eq!(ask(&check, &entry(ONE, 0), NOW).ok(), Some(false));
+    // A pause after a failure that lies in the future by no more than pauses do is kept.
+    provider.set_away(true);
+    assert!(check.refresh(at(700)).await.is_err());
+    assert!(check.refresh(at(700)).await.is_err());
+    assert_eq!(provider.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn an_old_list_without_end_is_not_renewed_for_ever() {
+    let provider = Provider::new();
+    provider.publish(ONE, provider.list(ONE, &[0]).without_claim("exp").sign());
+    let day = Duration::from_secs(86_400);
+    let (default, longer) = (provider.check().with_list(ONE), provider.check().with_list(ONE).with_max_age(2 * day));
+    let (default, longer) = (default.build().unwrap(), longer.build().unwrap());
+    default.refresh(at(86_399)).await.unwrap();
+    assert!(default.refresh(at(86_400)).await.is_err());
+    assert!(ask(&default, &entry(ONE, 0), at(86_400)).is_err());
+    longer.refresh(at(86_400)).await.unwrap();
+    assert!(provider.check().with_list(ONE).with_max_age(Duration::ZERO).build().is_err());
+}
+
+#[tokio::test]
 async fn an_older_list_does_not_replace_a_newer_one() {
     let provider = Provider::new();
     let old = provider.list(ONE, &[0]).claim("iat", NOW.as_secs() - 10).sign();

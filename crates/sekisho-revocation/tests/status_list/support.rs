@@ -92,7 +92,8 @@ impl Provider {
 #[async_trait]
 impl HttpClient for Provider {
     async fn send(&self, request: HttpRequest, limits: HttpLimits) -> Result<HttpResponse, HttpError> {
-        assert_eq!(request.headers, [("accept", "application/statuslist+jwt".to_owned())]);
+        let headers = [("accept", "application/statuslist+jwt"), ("cache-control", "no-cache")];
+        assert_eq!(request.headers, headers.map(|(name, value)| (name, value.to_owned())));
         let (hangs, is_away) = {
             let mut state = self.state.lock().unwrap();
             state.requests.push(request.url.clone());
