@@ -24,7 +24,8 @@ impl HttpClient for Same {
 fuzz_target!(|bytes: &[u8]| {
     // The first byte chooses the type that the provider says it is.
     let (kind, body) = bytes.split_first().map_or((0, bytes), |(kind, body)| (*kind, body));
-    let kind = ["application/json", "application/jwt", "application/token-introspection+jwt", ""][usize::from(kind % 4)];
+    let kind =
+        ["application/json", "application/jwt", "application/token-introspection+jwt", ""][usize::from(kind % 4)];
     let headers = vec![("content-type".to_owned(), kind.to_owned())];
     let client = Arc::new(Same(Mutex::new(HttpResponse { status: 200, headers, body: body.to_vec() })));
     let credentials = || ClientCredentials::basic("gateway", "secret");
