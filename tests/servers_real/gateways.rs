@@ -69,6 +69,17 @@ impl Gateway {
         routes: Value,
         clusters: &[(&str, u16)],
     ) -> Option<Self> {
+        Self::envoy_with(test, filters, routes, clusters, &json!({})).await
+    }
+
+    /// Starts Envoy with further settings of the connection manager.
+    pub(crate) async fn envoy_with(
+        test: &str,
+        filters: Vec<Value>,
+        routes: Value,
+        clusters: &[(&str, u16)],
+        settings: &Value,
+    ) -> Option<Self> {
         let program = setup::variable("SEKISHO_ENVOY", test)?;
         let port = free_port();
         let extension = |name: &str| format!("type.googleapis.com/envoy.extensions.filters.{name}");
@@ -93,16 +104,15 @@ impl Gateway {
                 cluster
             })
             .collect();
-        let manager = json!({
+        let mut manager = json!({
             "@type": extension("network.http_connection_manager.v3.HttpConnectionManager"),
             "stat_prefix": "gateway",
-            "normalize_path": true,
-            "merge_slashes": true,
-            "path_with_escaped_slashes_action": "REJECT_REQUEST",
-            "common_http_protocol_options": { "headers_with_underscores_action": "REJECT_REQUEST" },
             "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": routes }] },
             "http_filters": filters,
         });
+        for (name, value) in settings.as_object().expect("an object") {
+            manager[name] = value.clone();
+        }
         let chain = json!({ "filters": [{ "name": "http", "typed_config": manager }] });
         let listener = json!({ "name": "gateway", "address": address(port), "filter_chains": [chain] });
         let settings = json!({ "static_resources": { "listeners": [listener], "clusters": clusters } }).to_string();
