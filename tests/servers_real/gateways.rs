@@ -107,6 +107,8 @@ impl Gateway {
         let mut manager = json!({
             "@type": extension("network.http_connection_manager.v3.HttpConnectionManager"),
             "stat_prefix": "gateway",
+            // By default it waits for a second before it closes after an answer of its own.
+            "delayed_close_timeout": "0.05s",
             "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": routes }] },
             "http_filters": filters,
         });
