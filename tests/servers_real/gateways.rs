@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::http::{HeaderMap, Uri};
 use axum::{Json, Router};
 use sekisho_jwt::Algorithm;
 use sekisho_testkit::Issuer;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::gateway_process::{Proxy, free_port};
@@ -60,12 +62,23 @@ impl Gateway {
     }
 
     /// Starts Envoy; `filters` stand before the router, `routes` lead to the `clusters`, which are names and loopback
-    /// ports.
+    /// ports; those whose name ends in `_grpc` speak HTTP/2.
     pub(crate) async fn envoy(
         test: &str,
         filters: Vec<Value>,
         routes: Value,
         clusters: &[(&str, u16)],
+    ) -> Option<Self> {
+        Self::envoy_with(test, filters, routes, clusters, &json!({})).await
+    }
+
+    /// Starts Envoy with further settings of the connection manager.
+    pub(crate) async fn envoy_with(
+        test: &str,
+        filters: Vec<Value>,
+        routes: Value,
+        clusters: &[(&str, u16)],
+        settings: &Value,
     ) -> Option<Self> {
         let program = setup::variable("SEKISHO_ENVOY", test)?;
         let port = free_port();
@@ -83,15 +96,25 @@ impl Gateway {
             .map(|(name, port)| {
                 let endpoints = json!([{ "lb_endpoints": [{ "endpoint": { "address": address(*port) } }] }]);
                 let assignment = json!({ "cluster_name": name, "endpoints": endpoints });
-                json!({ "name": name, "connect_timeout": "5s", "type": "STATIC", "load_assignment": assignment })
+                let mut cluster = json!({ "name": name, "connect_timeout": "5s", "type": "STATIC" });
+                cluster["load_assignment"] = assignment;
+                if name.ends_with("_grpc") {
+                    cluster["http2_protocol_options"] = json!({});
+                }
+                cluster
             })
             .collect();
-        let manager = json!({
+        let mut manager = json!({
             "@type": extension("network.http_connection_manager.v3.HttpConnectionManager"),
             "stat_prefix": "gateway",
+            // By default it waits for a second before it closes after an answer of its own.
+            "delayed_close_timeout": "0.05s",
             "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": routes }] },
             "http_filters": filters,
         });
+        for (name, value) in settings.as_object().expect("an object") {
+            manager[name] = value.clone();
+        }
         let chain = json!({ "filters": [{ "name": "http", "typed_config": manager }] });
         let listener = json!({ "name": "gateway", "address": address(port), "filter_chains": [chain] });
         let settings = json!({ "static_resources": { "listeners": [listener], "clusters": clusters } }).to_string();
@@ -161,6 +184,46 @@ impl Gateway {
     }
 }
 
+/// What came back from a request whose bytes a test wrote itself.
+#[derive(Debug)]
+pub(crate) struct RawAnswer {
+    pub(crate) status: u16,
+    /// Status line and headers, in small letters.
+    pub(crate) head: String,
+    /// Null when it is not a JSON object.
+    pub(crate) body: Value,
+}
+
+impl Gateway {
+    /// Sends a GET for this very target, which no client library puts in order before.
+    pub(crate) async fn get_raw(&self, target: &str, headers: &[(&str, &str)]) -> RawAnswer {
+        let address = self.url.trim_start_matches("http://");
+        let mut request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n");
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("connection")) {
+            request.push_str("Connection: close\r\n");
+        }
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("the gateway listens");
+        stream.write_all(request.as_bytes()).await.expect("a request is sent");
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        assert!(read.is_ok(), "no end of {text:?} for {target}");
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        // Chunked or not, an object of ours is in one piece.
+        let object = body.find('{').zip(body.rfind('}')).and_then(|(from, to)| body.get(from..=to));
+        RawAnswer {
+            status: status.unwrap_or_else(|| panic!("no answer to {target}: {text:?}")),
+            head: head.to_ascii_lowercase(),
+            body: object.and_then(|object| serde_json::from_str(object).ok()).unwrap_or_default(),
+        }
+    }
+}
+
 /// A service of this process that tells what reached it; dropping it ends it.
 pub(crate) struct Upstream {
     pub(crate) port: u16,
@@ -177,7 +240,8 @@ impl Upstream {
             let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
             let all: Vec<_> = headers.keys().map(|name| (name.to_string(), text(name.as_str()))).collect();
             let all: serde_json::Map<_, _> = all.into_iter().map(|(name, value)| (name, json!(value))).collect();
-            Json(json!({ "path": uri.path(), "headers": all }))
+            let pairs: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().ok())).collect();
+            Json(json!({ "path": uri.path(), "headers": all, "pairs": pairs }))
         };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -257,7 +321,7 @@ async fn caddy_passes_a_request() {
 }
 
 /// What a gateway that knows the keys of `issuer` has to do with tokens for `orders-api`.
-async fn assert_verifies(gateway: &Gateway, upstream: &Upstream, issuer: &Issuer) {
+pub(crate) async fn assert_verifies(gateway: &Gateway, upstream: &Upstream, issuer: &Issuer) {
     let good = issuer.token().audience("orders-api").sign();
     let (status, seen) = gateway.get("/orders", Some(&good)).await;
     assert_eq!((status, &seen["path"]), (200, &json!("/orders")), "{seen}");
@@ -319,7 +383,7 @@ async fn haproxy_verifies_tokens_of_our_issuer() {
 /// Writes the first key of a set, which is on P-256, as PEM, the only form that HAProxy reads ([RFC 5480]).
 ///
 /// [RFC 5480]: https://www.rfc-editor.org/rfc/rfc5480#section-2
-fn p256_pem(key_set: &str) -> String {
+pub(crate) fn p256_pem(key_set: &str) -> String {
     /// `SEQUENCE { SEQUENCE { id-ecPublicKey, prime256v1 }, BIT STRING }` up to the point, which is not compressed.
     const HEAD: [u8; 27] = [
         0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,

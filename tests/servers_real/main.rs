@@ -7,8 +7,11 @@
 mod cognito;
 mod control;
 mod discovery;
+mod forward_auth;
 mod gateway_process;
 mod gateways;
+mod introspection;
+mod issuer_real;
 mod keycloak;
 mod outage;
 mod provider;

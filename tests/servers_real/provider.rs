@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::RwLock;
 
 use crate::setup::{self, altered, header, part};
+
+/// Who uses the provider holds it for reading; who kills it, which makes it forget tokens and keys, for writing.
+pub(crate) static TURN: RwLock<()> = RwLock::const_new(());
 
 /// The running provider; `tests/servers/README.md` lists its clients and resources.
 pub(crate) struct OidcProvider {
@@ -68,6 +72,7 @@ impl OidcProvider {
 #[tokio::test]
 async fn an_opaque_token_is_active_until_it_is_revoked() {
     let Some(provider) = OidcProvider::reach("an opaque token of oidc-provider") else { return };
+    let _turn = TURN.read().await;
     let token = provider.token("worker", "urn:orders-api").await;
     assert!(!token.contains('.'), "it is no JWT");
     let answer = provider.introspect_json("orders-api", &token).await;
@@ -89,6 +94,7 @@ async fn an_opaque_token_is_active_until_it_is_revoked() {
 #[tokio::test]
 async fn a_brief_token_becomes_inactive_by_itself() {
     let Some(provider) = OidcProvider::reach("a brief token of oidc-provider") else { return };
+    let _turn = TURN.read().await;
     let token = provider.token("brief-worker", "urn:orders-api").await;
     let answer = provider.introspect_json("orders-api", &token).await;
     assert_eq!(answer["exp"].as_u64().unwrap() - answer["iat"].as_u64().unwrap(), 5, "{answer}");
@@ -104,6 +110,7 @@ async fn a_brief_token_becomes_inactive_by_itself() {
 #[tokio::test]
 async fn an_answer_about_a_token_is_signed_on_request() {
     let Some(provider) = OidcProvider::reach("signed introspection by oidc-provider") else { return };
+    let _turn = TURN.read().await;
     let token = provider.token("worker", "urn:orders-api").await;
     for (client, alg) in [("orders-api", "RS256"), ("orders-api-es256", "ES256")] {
         let (status, media, body) = provider.introspect(client, &token, "application/token-introspection+jwt").await;
@@ -120,6 +127,7 @@ async fn an_answer_about_a_token_is_signed_on_request() {
 #[tokio::test]
 async fn its_jwts_are_accepted_and_altered_ones_are_not() {
     let Some(provider) = OidcProvider::reach("JWTs of oidc-provider") else { return };
+    let _turn = TURN.read().await;
     let verifier = sekisho_jwt::Jwt::issuer(provider.issuer()).audience("orders-api").build().expect("a verifier");
     for alg in ["rs256", "es256", "eddsa"] {
         let token = provider.token("worker", &format!("urn:orders-api:{alg}")).await;
