@@ -9,7 +9,7 @@ use sekisho_core::ConfigError;
 /// Query and fragment of `htu` do not count. Both sides are normalised by
 /// [RFC 3986 §6.2.2 and §6.2.3](https://www.rfc-editor.org/rfc/rfc3986#section-6.2.2): letter case of scheme and host, default
 /// ports, percent escapes and their letter case, dot segments, an empty path. What is no `http` or `https` URL, or has a
-/// user in it, or a broken escape, is the target of nothing.
+/// user in it, a broken escape or anything but visible ASCII, is the target of nothing.
 ///
 /// - `bases`: as [`CheckpointBuilder::with_public_url`](crate::CheckpointBuilder::with_public_url) normalises them.
 /// - `path`: of the request, without the query.
@@ -22,6 +22,10 @@ use sekisho_core::ConfigError;
 /// ```
 #[must_use]
 pub fn is_target(htu: &str, bases: &[Box<str>], path: &str) -> bool {
+    // No URI holds anything else (RFC 3986 §2), in the parts that do not count either.
+    if !htu.bytes().all(|b| b.is_ascii_graphic()) {
+        return false;
+    }
     let end = htu.bytes().position(|b| matches!(b, b'?' | b'#')).unwrap_or(htu.len());
     let htu = htu.get(..end).unwrap_or_default();
     // The usual client writes the URL as it is. A path with an escape or a dot segment may have a shorter form.
@@ -198,6 +202,20 @@ mod tests {
         assert!(is_target("https://api.example/", &bases, "/"));
         assert!(is_target("https://api.example?x", &bases, "/"));
         assert!(is_target("https://api.example/a%2fb", &bases, "/a%2Fb"), "escapes have no letter case");
+    }
+
+    #[test]
+    fn refuses_what_no_uri_holds_also_in_the_query_and_the_fragment() {
+        let bases = bases(&["https://api.example"]);
+        for htu in [
+            "https://api.example/orders?x\u{74f}",
+            "https://api.example/orders#é",
+            "https://api.example/orders?a b",
+            "https://api.example/orders?\t",
+            "https://api.example/orders?x\0",
+        ] {
+            assert!(!is_target(htu, &bases, "/orders"), "{htu:?}");
+        }
     }
 
     #[test]
