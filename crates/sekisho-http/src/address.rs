@@ -49,11 +49,13 @@ pub fn check(text: &str) -> Result<Url, UrlError> {
         return Err(UrlError::Malformed);
     }
     let url = Url::parse(text).map_err(|_| UrlError::Malformed)?;
-    let authority = text.split_once("://").ok_or(UrlError::Malformed)?.1.split(['/', '?', '#']).next();
-    if authority.is_none_or(|authority| authority.contains('@'))
-        || !url.username().is_empty()
-        || url.password().is_some()
-    {
+    // It would also forgive one slash or none behind the scheme, and find the host where nobody looks for it.
+    let rest = text.get(url.scheme().len()..).and_then(|rest| rest.strip_prefix("://")).ok_or(UrlError::Malformed)?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.is_empty() && matches!(url.scheme(), "https" | "http") {
+        return Err(UrlError::Malformed);
+    }
+    if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
         return Err(UrlError::UserInfo);
     }
     if url.fragment().is_some() {
@@ -160,6 +162,9 @@ mod tests {
             ("https://idé.example/", UrlError::Malformed),
             ("https://", UrlError::Malformed),
             ("https:id.example", UrlError::Malformed),
+            ("https:/id.example/a://b", UrlError::Malformed),
+            ("https:id.example/a://b", UrlError::Malformed),
+            ("https:///id.example/", UrlError::Malformed),
             ("/keys", UrlError::Malformed),
             ("", UrlError::Malformed),
         ] {
