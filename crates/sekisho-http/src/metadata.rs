@@ -1,6 +1,8 @@
 use bytes::Bytes;
 use sekisho_core::ConfigError;
-use url::{Host, Url};
+use url::Url;
+
+use crate::address::is_loopback;
 
 /// Tells clients of a protected resource where to get tokens for it
 /// ([RFC 9728](https://www.rfc-editor.org/rfc/rfc9728)).
@@ -186,15 +188,6 @@ fn split(url: &str) -> Result<(&str, &str), ConfigError> {
     parts.ok_or_else(|| {
         ConfigError::new("the resource must be a URL in its normal form, its path without percent signs and patterns")
     })
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 /// Checks a page for people: query and fragment are welcome.

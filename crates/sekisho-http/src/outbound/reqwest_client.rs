@@ -1,11 +1,11 @@
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_core::ConfigError;
 
 use super::{HttpClient, HttpError, HttpLimits, HttpMethod, HttpRequest, HttpResponse};
+use crate::address::is_loopback;
 
 /// Sends with `reqwest`, TLS by rustls, no redirects, no cookies.
 ///
@@ -96,13 +96,6 @@ impl HttpClient for ReqwestClient {
         }
         Ok(HttpResponse { status, headers, body })
     }
-}
-
-/// Tells whether plain http is trusted there: `127.0.0.0/8`, `::1`, `localhost`.
-fn is_loopback(url: &reqwest::Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 fn classify(error: reqwest::Error) -> HttpError {
