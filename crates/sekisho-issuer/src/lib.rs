@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod address;
 mod answer;
 mod browser;
 mod certificate;
@@ -29,7 +28,6 @@ mod user;
 #[cfg(feature = "revocation")]
 mod withdraw;
 
-pub use address::AddressRange;
 pub use client::{
     AccessTokenFormat, CertificateRule, Client, ClientAuthentication, ClientBuilder, ClientSecret, ClientStore,
     ExchangeRules, GrantKind, StaticClients,

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::{Clock, ConfigError, SystemClock};
+use sekisho_http::{ClientCertificateHeader, TrustedProxies};
 use sekisho_jwks::Algorithm;
 
-use crate::address::AddressRange;
 use crate::issuer::IssuerName;
 use crate::pages::{Pages, PlainPages};
 use crate::revocation::RevocationListener;
@@ -142,7 +142,8 @@ pub(crate) struct Parts {
     pub(crate) listener: Option<Arc<dyn RevocationListener>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) lifetimes: Lifetimes,
-    pub(crate) proxies: Vec<AddressRange>,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) certificate_header: ClientCertificateHeader,
     pub(crate) introspection_age: Option<Duration>,
 }
 
@@ -157,7 +158,8 @@ impl AuthorizationServer {
             listener: None,
             clock: None,
             lifetimes: Lifetimes::default(),
-            proxies: Vec::new(),
+            proxies: TrustedProxies::none(),
+            certificate_header: None,
             introspection_age: None,
         }
     }
@@ -202,7 +204,8 @@ pub struct AuthorizationServerBuilder {
     listener: Option<Arc<dyn RevocationListener>>,
     clock: Option<Arc<dyn Clock>>,
     lifetimes: Lifetimes,
-    proxies: Vec<AddressRange>,
+    proxies: TrustedProxies,
+    certificate_header: Option<ClientCertificateHeader>,
     introspection_age: Option<Duration>,
 }
 
@@ -242,8 +245,15 @@ impl AuthorizationServerBuilder {
     ///
     /// Each of them must remove `Client-Cert` from what comes from outside, and append to `X-Forwarded-For`. The router must be
     /// [served with connect info](axum::Router::into_make_service_with_connect_info), or no peer is known and none is trusted.
-    pub fn with_trusted_proxies(mut self, proxies: impl IntoIterator<Item = AddressRange>) -> Self {
-        self.proxies.extend(proxies);
+    pub fn with_trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
+    /// Takes client certificates from this header instead of `Client-Cert`, for proxies that do not write
+    /// [RFC 9440](https://www.rfc-editor.org/rfc/rfc9440), such as nginx.
+    pub fn with_client_certificate_header(mut self, header: ClientCertificateHeader) -> Self {
+        self.certificate_header = Some(header);
         self
     }
 
@@ -260,7 +270,20 @@ impl AuthorizationServerBuilder {
     /// # Errors
     /// [`ConfigError`] for an issuer or a lifetime that cannot be used.
     pub fn build(self) -> Result<AuthorizationServer, ConfigError> {
-        let Self { issuer, essentials, users, pages, listener, clock, lifetimes, proxies, introspection_age } = self;
+        let Self {
+            issuer,
+            essentials,
+            users,
+            pages,
+            listener,
+            clock,
+            lifetimes,
+            proxies,
+            certificate_header,
+            introspection_age,
+        } = self;
+        let certificate_header =
+            certificate_header.unwrap_or_else(|| ClientCertificateHeader::rfc9440(proxies.clone()));
         let Essentials { clients, login, store, keys } = essentials;
         lifetimes.check()?;
         Ok(AuthorizationServer(Arc::new(Parts {
@@ -275,6 +298,7 @@ impl AuthorizationServerBuilder {
             clock: clock.unwrap_or_else(|| Arc::new(SystemClock)),
             lifetimes,
             proxies,
+            certificate_header,
             introspection_age,
         })))
     }

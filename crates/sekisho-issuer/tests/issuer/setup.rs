@@ -114,7 +114,7 @@ impl World {
             .with_clock(Arc::new(clock.clone()))
             .with_users(Arc::clone(&users) as Arc<dyn UserDirectory>)
             .with_revocation_listener(Arc::clone(&heard) as Arc<dyn RevocationListener>)
-            .with_trusted_proxies(["10.0.0.0/8".parse().unwrap()]);
+            .with_trusted_proxies(sekisho_http::TrustedProxies::new(["10.0.0.0/8"]).unwrap());
         let server = configure(builder).build().unwrap();
         let secret = secret.expose_str().unwrap().to_owned();
         Self { server, clock, login, users, heard, secret, signing_key, certificate, clients }
