@@ -17,6 +17,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// One browser at a time, or each would wait for the others with its own clock running.
 static BROWSER: Mutex<()> = Mutex::const_new(());
 
+#[derive(Debug)]
 /// What a script found out, step by step.
 pub(crate) struct Report {
     steps: Vec<Value>,

@@ -8,13 +8,20 @@ export function tell(step, facts = {}) {
   process.stdout.write(`${JSON.stringify({ step, ...facts })}\n`);
 }
 
-/** Runs `work`, which has to fail, and returns the names in its error: those of the library and of the server. */
+/**
+ * Runs `work`, which has to fail, and returns how it did: `error` and `status` as the server sent them, and what the
+ * library made of it.
+ */
 export async function refusal(work) {
   try {
     await work();
   } catch (error) {
-    const { code, error: told, error_description: description, status, message } = error;
-    return { code, error: told ?? error.cause?.error, description, status, message };
+    const told = error.response && !error.response.bodyUsed ? await error.response.json().catch(() => ({})) : {};
+    return {
+      error: error.error ?? told.error, status: error.status, code: error.code,
+      challenge: error.response?.headers.get('www-authenticate') ?? undefined,
+      reason: typeof error.cause?.message === 'string' ? error.cause.message : error.message,
+    };
   }
   return { accepted: true };
 }
