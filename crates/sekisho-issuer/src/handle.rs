@@ -81,6 +81,10 @@ pub(crate) enum Purpose {
     RevokedToken,
     /// User codes that one user has typed.
     UserCodeAttempts,
+    /// Codes that were typed for one pending login.
+    PendingAttempts,
+    /// Pending logins that became logins.
+    PendingUsed,
 }
 
 impl Purpose {
@@ -97,6 +101,8 @@ impl Purpose {
             Self::Assertion => "client assertion",
             Self::RevokedToken => "revoked token",
             Self::UserCodeAttempts => "user code attempts",
+            Self::PendingAttempts => "pending login attempts",
+            Self::PendingUsed => "pending login used",
         }
     }
 }

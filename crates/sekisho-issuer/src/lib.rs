@@ -38,7 +38,9 @@ pub use handle::{GrantId, HandleHash};
 pub use inspect::ActiveToken;
 pub use issue::{IssueRequest, IssuedToken};
 pub use keys::{IssuerKeys, KeyRotation, KeyStore, MasterKey, MemoryKeyStore, SealedKeys};
-pub use login::{AuthenticatedUser, LoginCheck, LoginOutcome, PasswordAttempt, PendingLogin, SecondFactorAttempt};
+pub use login::{
+    AuthenticatedUser, DeviceMark, LoginCheck, LoginOutcome, PasswordAttempt, PendingLogin, SecondFactorAttempt,
+};
 pub use pages::{Message, Page, PageContent, PageForm, Pages, PlainPages, Problem, escape};
 pub use revocation::{Revocation, RevocationListener};
 pub use scope::ScopeSet;

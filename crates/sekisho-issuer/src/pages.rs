@@ -41,6 +41,8 @@ pub enum PageContent<'a> {
         client: Option<&'a str>,
         /// What to write into the field of the user name.
         username: &'a str,
+        /// Whether to ask if the device is the user's own (`own_device` is `yes` then, or left out), and whether that is likely.
+        own_device: Option<bool>,
         /// What went wrong.
         problem: Option<Problem>,
     },

@@ -75,6 +75,8 @@ pub struct Lifetimes {
     pub device_interval: Duration,
     /// The forms of the login pages. Default 30 min.
     pub form: Duration,
+    /// The marks of devices, from the last login on. Default 90 days, at most 400 days.
+    pub device: Duration,
 }
 
 impl Default for Lifetimes {
@@ -91,6 +93,7 @@ impl Default for Lifetimes {
             device_code: 10 * MINUTE,
             device_interval: Duration::from_secs(5),
             form: 30 * MINUTE,
+            device: 90 * 24 * 60 * MINUTE,
         }
     }
 }
@@ -108,6 +111,7 @@ impl Lifetimes {
             device_code,
             device_interval,
             form,
+            device,
         } = *self;
         let minutes = |count: u64| Duration::from_secs(60 * count);
         let years = minutes(60 * 24 * 366);
@@ -122,6 +126,7 @@ impl Lifetimes {
             ("device codes", device_code, minutes(30)),
             ("intervals of devices", device_interval, minutes(1)),
             ("forms", form, minutes(60 * 24)),
+            ("marks of devices", device, minutes(60 * 24 * 400)),
         ] {
             if life < Duration::from_secs(1) || life > longest {
                 return Err(ConfigError::new(format!("{what} last from 1 s to {} s", longest.as_secs())));

@@ -45,14 +45,16 @@ impl Pages for PlainPages {
         let name = escape(&self.name);
         let style = escape(page.style_sheet);
         let main = match &page.content {
-            PageContent::Login { form, client, username, problem } => {
+            PageContent::Login { form, client, username, own_device, problem } => {
                 let goes_to = client
                     .map_or(String::new(), |client| format!("<p>to go on to <strong>{}</strong></p>", escape(client)));
                 let username = escape(username);
+                let own_device =
+                    own_device.map_or("", |is_likely| if is_likely { OWN_DEVICE_TICKED } else { OWN_DEVICE });
                 let fields = format!(
                     r#"<label>User name<input name="username" value="{username}" autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="256" required autofocus></label>
 <label>Password<input name="password" type="password" autocomplete="current-password" maxlength="1024" required></label>
-<button>Sign in</button>"#
+{own_device}<button>Sign in</button>"#
                 );
                 format!("<h1>Sign in</h1>{goes_to}{}{}", told(*problem), write_form(form, &fields))
             }
@@ -131,6 +133,11 @@ fn say(message: Message) -> String {
 const DECISION: &str = r#"<button name="decision" value="allow">Yes</button>
 <button name="decision" value="deny" class="second">No</button>"#;
 
+const OWN_DEVICE: &str = r#"<label class="tick"><input type="checkbox" name="own_device" value="yes"> This is my own device</label>
+"#;
+const OWN_DEVICE_TICKED: &str = r#"<label class="tick"><input type="checkbox" name="own_device" value="yes" checked> This is my own device</label>
+"#;
+
 const DEFAULT_STYLE: &str = "\
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { margin: 0; min-height: 100vh; display: grid; place-items: center }
@@ -139,6 +146,7 @@ h1 { font-size: 1.5rem; margin: 0 0 1rem }
 .name { margin: 0; opacity: .7 }
 label { display: block; margin: 0 0 1rem }
 input { box-sizing: border-box; display: block; width: 100%; padding: .6rem; font: inherit }
+.tick input { display: inline; width: auto }
 button { padding: .6rem 1.2rem; font: inherit; cursor: pointer }
 [role=alert] { border-left: .25rem solid firebrick; padding-left: .75rem }
 ";

@@ -484,7 +484,7 @@ pub(crate) struct Logins {
 #[async_trait]
 impl LoginCheck for Logins {
     async fn password(&self, attempt: PasswordAttempt<'_>, now: UnixSeconds) -> Result<LoginOutcome, Failure> {
-        let PasswordAttempt { username, password, client_address, wanted_contexts } = attempt;
+        let PasswordAttempt { username, password, client_address, wanted_contexts, .. } = attempt;
         self.seen.lock().unwrap().push(format!("{username} {client_address:?} {wanted_contexts:?}"));
         if *password != Secret::from(PASSWORD) {
             return Ok(LoginOutcome::Refused);
