@@ -28,14 +28,27 @@ pub(crate) enum Target {
     Authorize,
     Device,
     Logout,
+    /// The pages about one's own account.
+    #[cfg(feature = "credentials")]
+    Account,
 }
 
 impl Target {
+    const ALL: &[Self] = &[
+        Self::Authorize,
+        Self::Device,
+        Self::Logout,
+        #[cfg(feature = "credentials")]
+        Self::Account,
+    ];
+
     const fn name(self) -> &'static str {
         match self {
             Self::Authorize => "authorize",
             Self::Device => "device",
             Self::Logout => "logout",
+            #[cfg(feature = "credentials")]
+            Self::Account => "account",
         }
     }
 }
@@ -48,7 +61,7 @@ impl Errand {
     /// Reads the errand out of a form of ours.
     pub(crate) fn from_form(form: &Form) -> Option<Self> {
         let name = form.get("target")?;
-        let target = [Target::Authorize, Target::Device, Target::Logout].into_iter().find(|t| t.name() == name)?;
+        let target = Target::ALL.iter().copied().find(|target| target.name() == name)?;
         Some(Self::new(target, form.get("request").unwrap_or_default()))
     }
 }
@@ -64,6 +77,9 @@ pub(crate) enum Step<'a> {
     Decide,
     /// A user code.
     UserCode,
+    /// A change of one's own account: which one.
+    #[cfg(feature = "credentials")]
+    Change(&'static str),
 }
 
 impl Step<'_> {
@@ -73,6 +89,8 @@ impl Step<'_> {
             Self::SecondFactor(_) => "second factor",
             Self::Decide => "decide",
             Self::UserCode => "user code",
+            #[cfg(feature = "credentials")]
+            Self::Change(what) => what,
         }
     }
 }
@@ -121,7 +139,7 @@ impl Browser {
             self.id = Some(handle::text(&handle::secret_text()?).to_owned());
             self.id_is_new = true;
         }
-        let token = format!("{}.{}", now.as_secs(), handle::encode(&self.tag(server, step, errand, now)));
+        let token = self.token(server, step, errand, now);
         let field = |name, value: &str| format!(r#"<input type="hidden" name="{name}" value="{}">"#, escape(value));
         Ok([field("target", errand.target.name()), field("request", &errand.request), field("token", &token)].concat())
     }
@@ -143,11 +161,22 @@ impl Browser {
         self.id.is_some() && bool::from(expected.ct_eq(&tag)) && now < written_at.saturating_add(lasts)
     }
 
+    /// Writes the token of a form: the one text that it has, whatever other texts [`wrote`](Self::wrote) reads as the same.
+    pub(crate) fn token(
+        &self,
+        server: &AuthorizationServer,
+        step: Step<'_>,
+        errand: &Errand,
+        written_at: UnixSeconds,
+    ) -> String {
+        format!("{}.{}", written_at.as_secs(), handle::encode(&self.tag(server, step, errand, written_at)))
+    }
+
     fn tag(&self, server: &AuthorizationServer, step: Step<'_>, errand: &Errand, written_at: UnixSeconds) -> [u8; 32] {
         let bound_to = match step {
             Step::Login => String::new(),
             Step::SecondFactor(pending) => handle::encode(&handle::sha256(pending.handle().expose())),
-            Step::Decide | Step::UserCode => self.session_cookie.clone().unwrap_or_default(),
+            _ => self.session_cookie.clone().unwrap_or_default(),
         };
         // Each part but the last has no line end in it: cookies are base64url, the others are ours.
         let id = self.id.as_deref().unwrap_or_default();

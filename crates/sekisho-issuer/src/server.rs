@@ -149,6 +149,8 @@ pub(crate) struct Parts {
     pub(crate) lifetimes: Lifetimes,
     pub(crate) proxies: Vec<AddressRange>,
     pub(crate) introspection_age: Option<Duration>,
+    #[cfg(feature = "credentials")]
+    pub(crate) accounts: Option<crate::CredentialLogin>,
 }
 
 impl AuthorizationServer {
@@ -164,6 +166,8 @@ impl AuthorizationServer {
             lifetimes: Lifetimes::default(),
             proxies: Vec::new(),
             introspection_age: None,
+            #[cfg(feature = "credentials")]
+            accounts: None,
         }
     }
 
@@ -209,6 +213,8 @@ pub struct AuthorizationServerBuilder {
     lifetimes: Lifetimes,
     proxies: Vec<AddressRange>,
     introspection_age: Option<Duration>,
+    #[cfg(feature = "credentials")]
+    accounts: Option<crate::CredentialLogin>,
 }
 
 impl AuthorizationServerBuilder {
@@ -252,6 +258,17 @@ impl AuthorizationServerBuilder {
         self
     }
 
+    /// Serves pages on which users change their own account: `/account`, and below it password, authenticator app and recovery codes.
+    /// Default: none.
+    ///
+    /// Each change asks for the password again, and for a code of whoever has an app. A changed password ends all logins and what clients
+    /// may do for the user. `login` is the server's [`LoginCheck`] too, or knows the same accounts.
+    #[cfg(feature = "credentials")]
+    pub fn with_account_pages(mut self, login: crate::CredentialLogin) -> Self {
+        self.accounts = Some(login);
+        self
+    }
+
     /// Lets those who introspect keep an answer for so long, at most until the token ends. Default: not at all (`no-store`).
     ///
     /// A revoked token is good for so long where the answer is kept.
@@ -265,7 +282,19 @@ impl AuthorizationServerBuilder {
     /// # Errors
     /// [`ConfigError`] for an issuer or a lifetime that cannot be used.
     pub fn build(self) -> Result<AuthorizationServer, ConfigError> {
-        let Self { issuer, essentials, users, pages, listener, clock, lifetimes, proxies, introspection_age } = self;
+        let Self {
+            issuer,
+            essentials,
+            users,
+            pages,
+            listener,
+            clock,
+            lifetimes,
+            proxies,
+            introspection_age,
+            #[cfg(feature = "credentials")]
+            accounts,
+        } = self;
         let Essentials { clients, login, store, keys } = essentials;
         lifetimes.check()?;
         Ok(AuthorizationServer(Arc::new(Parts {
@@ -281,6 +310,8 @@ impl AuthorizationServerBuilder {
             lifetimes,
             proxies,
             introspection_age,
+            #[cfg(feature = "credentials")]
+            accounts,
         })))
     }
 }

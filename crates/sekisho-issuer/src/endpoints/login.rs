@@ -5,6 +5,8 @@ use axum::response::Response;
 use http::header::{HeaderValue, RETRY_AFTER};
 use sekisho_core::{Failure, Secret, UnixSeconds};
 
+#[cfg(feature = "credentials")]
+use super::account;
 use super::{authorize, device};
 use crate::answer::OAuthError;
 use crate::browser::{Browser, Errand, Step, Target};
@@ -20,8 +22,8 @@ use crate::{AuthorizationServer, Message};
 use authorize::{AuthorizationRequest, Progress, Unusable};
 
 const LONGEST_USERNAME: usize = 256;
-const LONGEST_PASSWORD: usize = 1024;
-const LONGEST_CODE: usize = 64;
+pub(super) const LONGEST_PASSWORD: usize = 1024;
+pub(super) const LONGEST_CODE: usize = 64;
 const LONGEST_PENDING: usize = 1024;
 /// How many codes may be typed for one pending login; then the password is asked for again.
 const MOST_CODES: u32 = 5;
@@ -81,7 +83,7 @@ pub(super) async fn second_factor(State(server): State<AuthorizationServer>, req
         if code.is_empty() || code.len() > LONGEST_CODE {
             return visit.ask_code(403, &pending, Some(Problem::Wrong));
         }
-        if !visit.may_try(&pending).await? {
+        if !visit.may_try().await? {
             return visit.ask_password(403, "", Some(Problem::Wrong));
         }
         let device = visit.browser.device.clone();
@@ -106,7 +108,7 @@ pub(super) async fn second_factor(State(server): State<AuthorizationServer>, req
                 return Ok(later(visit.ask_code(429, &pending, Some(Problem::TryLater(seconds)))?, seconds));
             }
         };
-        if !visit.use_up(&pending).await? {
+        if !visit.use_up().await? {
             return visit.ask_password(403, "", Some(Problem::Outdated));
         }
         visit.go_on(user, mark).await
@@ -114,11 +116,11 @@ pub(super) async fn second_factor(State(server): State<AuthorizationServer>, req
     answer.await.unwrap_or_else(|unusable: Unusable| unusable.into_response(&server))
 }
 
-async fn read(incoming: &Incoming, body: axum::body::Body) -> Result<Form, Unusable> {
+pub(super) async fn read(incoming: &Incoming, body: axum::body::Body) -> Result<Form, Unusable> {
     incoming.form(body).await.map_err(|_| Unusable::Page("The form is not well formed."))
 }
 
-fn later(mut response: Response, seconds: u64) -> Response {
+pub(super) fn later(mut response: Response, seconds: u64) -> Response {
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
@@ -129,6 +131,8 @@ struct Visit<'a> {
     incoming: &'a Incoming,
     browser: Browser,
     errand: Errand,
+    /// The token of the form, as we would write it.
+    token: String,
     is_ours: bool,
     client: Option<String>,
     leads_to: Option<String>,
@@ -155,6 +159,7 @@ impl<'a> Visit<'a> {
             && browser.wrote(server, step, &errand, token, incoming.now);
         let form_from =
             token.split('.').next().and_then(|from| from.parse().ok()).map_or(incoming.now, UnixSeconds::new);
+        let own_token = browser.token(server, step, &errand, form_from);
         let (mut client, mut leads_to, mut wanted_contexts) = (None, None, Vec::new());
         if errand.target == Target::Authorize {
             let query = Form::parse(errand.request.as_bytes());
@@ -169,6 +174,7 @@ impl<'a> Visit<'a> {
             incoming,
             browser,
             errand,
+            token: own_token,
             is_ours,
             client,
             leads_to,
@@ -182,24 +188,25 @@ impl<'a> Visit<'a> {
     /// Counts a code that was typed for a pending login; false when there were too many, or it is used up.
     ///
     /// Only what stands in a form of ours comes here, so nobody fills the store without a right password.
-    async fn may_try(&self, pending: &PendingLogin) -> Result<bool, Failure> {
+    async fn may_try(&self) -> Result<bool, Failure> {
         let store = &self.server.parts().store;
-        if store.counted(&self.key(Purpose::PendingUsed, pending), self.incoming.now).await? > 0 {
+        if store.counted(&self.key(Purpose::PendingUsed), self.incoming.now).await? > 0 {
             return Ok(false);
         }
         // Counted before the code is checked, so that many at the same time are no way around it.
-        let attempts = self.key(Purpose::PendingAttempts, pending);
+        let attempts = self.key(Purpose::PendingAttempts);
         Ok(store.count(&attempts, self.remembered_until(), self.incoming.now).await? <= MOST_CODES)
     }
 
     /// Makes a pending login worth nothing; false when it was so before, because another code was right at the same time.
-    async fn use_up(&self, pending: &PendingLogin) -> Result<bool, Failure> {
-        let used = self.key(Purpose::PendingUsed, pending);
+    async fn use_up(&self) -> Result<bool, Failure> {
+        let used = self.key(Purpose::PendingUsed);
         Ok(self.server.parts().store.count(&used, self.remembered_until(), self.incoming.now).await? == 1)
     }
 
-    fn key(&self, purpose: Purpose, pending: &PendingLogin) -> HandleHash {
-        HandleHash::of(purpose, handle::text(pending.handle()))
+    /// Names a pending login: the token of its forms is the same in each of them, and in no others.
+    fn key(&self, purpose: Purpose) -> HandleHash {
+        HandleHash::of(purpose, &self.token)
     }
 
     /// When every form with this pending login has ended.
@@ -257,6 +264,8 @@ impl<'a> Visit<'a> {
             }
             Target::Device => device::show(server, incoming, &mut browser, &errand.request, None).await,
             Target::Logout => Ok(server.message(200, Message::StillLoggedIn)),
+            #[cfg(feature = "credentials")]
+            Target::Account => account::show(server, incoming, &mut browser, &errand.request, None).await,
         };
         // The user is logged in, whatever became of the errand.
         Ok(result.unwrap_or_else(|unusable| {
