@@ -85,6 +85,9 @@ pub(crate) enum Purpose {
     PendingAttempts,
     /// Pending logins that became logins.
     PendingUsed,
+    /// First codes of a new app that one user has typed.
+    #[cfg(feature = "credentials")]
+    FirstCodes,
 }
 
 impl Purpose {
@@ -103,6 +106,8 @@ impl Purpose {
             Self::UserCodeAttempts => "user code attempts",
             Self::PendingAttempts => "pending login attempts",
             Self::PendingUsed => "pending login used",
+            #[cfg(feature = "credentials")]
+            Self::FirstCodes => "first codes of an app",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The pages on which users change their own account. Each change wants a form of ours in this very session, and the password again.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -14,7 +16,7 @@ use super::login::{self, LONGEST_CODE, LONGEST_PASSWORD, later};
 use crate::browser::{Browser, Errand, Step, Target};
 use crate::credentials::{client_of, token_of};
 use crate::form::Form;
-use crate::handle::{self, HandleHash};
+use crate::handle::{self, HandleHash, Purpose};
 use crate::incoming::Incoming;
 use crate::pages::{NewApp, PageContent, Problem, ProofPurpose, qr};
 use crate::tokens::misconfigured;
@@ -195,6 +197,13 @@ async fn confirm_app(State(server): State<AuthorizationServer>, request: Request
         let code = secret(form, "code");
         let id = visit.owner.account.id.clone();
         let credentials = visit.owner.login.credentials().clone();
+        // Whoever has stolen a session must not guess at an app that its owner is adding.
+        let (attempts, now) = (HandleHash::of(Purpose::FirstCodes, id.as_str()), visit.incoming.now);
+        if visit.server.parts().store.count(&attempts, now.saturating_add(CODES_WITHIN), now).await? > MOST_FIRST_CODES
+        {
+            let seconds = CODES_WITHIN.as_secs();
+            return Ok(later(visit.ask_first_code(429, None, Some(Problem::TryLater(seconds)))?, seconds));
+        }
         if code.len() > LONGEST_CODE || !credentials.confirm_totp(&id, &code, visit.incoming.now).await? {
             return visit.ask_first_code(403, None, Some(Problem::Wrong));
         }
@@ -219,6 +228,10 @@ async fn draw_codes(State(server): State<AuthorizationServer>, request: Request)
     })
     .await
 }
+
+/// How many first codes of new apps one user may type in a quarter of an hour.
+const MOST_FIRST_CODES: u32 = 20;
+const CODES_WITHIN: Duration = Duration::from_secs(900);
 
 const TO_PASSWORD: Step<'static> = Step::Change("change password");
 const TO_APP: Step<'static> = Step::Change("add app");
