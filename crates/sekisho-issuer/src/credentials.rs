@@ -74,7 +74,7 @@ impl CredentialLogin {
         self
     }
 
-    /// Sets the name under which authenticator apps list the service. Default: the issuer's host.
+    /// Sets the name under which authenticator apps list the service, 1 to 64 bytes. Default: the issuer's host.
     pub fn with_service_name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.service = Some(name.into());
         self

@@ -49,7 +49,9 @@ pub use keys::{IssuerKeys, KeyRotation, KeyStore, MasterKey, MemoryKeyStore, Sea
 pub use login::{
     AuthenticatedUser, DeviceMark, LoginCheck, LoginOutcome, PasswordAttempt, PendingLogin, SecondFactorAttempt,
 };
-pub use pages::{Message, NewApp, Page, PageContent, PageForm, Pages, PlainPages, Problem, ProofPurpose, escape};
+pub use pages::{
+    Message, NewApp, Page, PageContent, PageForm, Pages, PlainPages, Problem, ProofPurpose, ShownCodes, escape,
+};
 pub use revocation::{Revocation, RevocationListener};
 pub use scope::ScopeSet;
 pub use server::{AuthorizationServer, AuthorizationServerBuilder, Essentials, Lifetimes};

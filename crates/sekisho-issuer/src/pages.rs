@@ -140,7 +140,7 @@ pub enum PageContent<'a> {
     #[non_exhaustive]
     RecoveryCodes {
         /// The codes.
-        codes: Vec<&'a str>,
+        codes: ShownCodes<'a>,
         /// Where to go on.
         account: &'a str,
     },
@@ -166,6 +166,28 @@ impl fmt::Debug for NewApp<'_> {
     }
 }
 
+/// Is recovery codes as they are shown. `Debug` shows how many.
+#[derive(Clone)]
+pub struct ShownCodes<'a>(Vec<&'a str>);
+
+impl<'a> ShownCodes<'a> {
+    #[cfg(any(test, feature = "credentials"))]
+    pub(crate) const fn new(codes: Vec<&'a str>) -> Self {
+        Self(codes)
+    }
+
+    /// Lists them.
+    pub fn iter(&self) -> impl Iterator<Item = &'a str> {
+        self.0.iter().copied()
+    }
+}
+
+impl fmt::Debug for ShownCodes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShownCodes({})", self.0.len())
+    }
+}
+
 /// Says for what a user proves again who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -176,14 +198,20 @@ pub enum ProofPurpose {
     RecoveryCodes,
 }
 
-/// Is a form.
-#[derive(Clone, Copy, Debug)]
+/// Is a form. `Debug` shows where it posts to, and nothing of what lets it in.
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct PageForm<'a> {
     /// Where it posts to.
     pub action: &'a str,
     /// Fields without which it is refused, as HTML. Put it into the form as it stands.
     pub hidden: &'a str,
+}
+
+impl fmt::Debug for PageForm<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageForm").field("action", &self.action).finish_non_exhaustive()
+    }
 }
 
 /// Says what went wrong with what was typed.

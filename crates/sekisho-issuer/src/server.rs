@@ -261,8 +261,8 @@ impl AuthorizationServerBuilder {
     /// Serves pages on which users change their own account: `/account`, and below it password, authenticator app and recovery codes.
     /// Default: none.
     ///
-    /// Each change asks for the password again, and for a code of whoever has an app. A changed password ends all logins and what clients
-    /// may do for the user. `login` is the server's [`LoginCheck`] too, or knows the same accounts.
+    /// Each change asks for the password again; app and recovery codes ask for a code too, of whoever has an app. A changed password ends
+    /// all logins and what clients may do for the user. `login` is the server's [`LoginCheck`] too, or knows the same accounts.
     #[cfg(feature = "credentials")]
     pub fn with_account_pages(mut self, login: crate::CredentialLogin) -> Self {
         self.accounts = Some(login);
@@ -280,7 +280,7 @@ impl AuthorizationServerBuilder {
     /// Checks the configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] for an issuer or a lifetime that cannot be used.
+    /// [`ConfigError`] for an issuer, a lifetime or the name of a service that cannot be used.
     pub fn build(self) -> Result<AuthorizationServer, ConfigError> {
         let Self {
             issuer,
@@ -297,6 +297,12 @@ impl AuthorizationServerBuilder {
         } = self;
         let Essentials { clients, login, store, keys } = essentials;
         lifetimes.check()?;
+        #[cfg(feature = "credentials")]
+        if let Some(name) = accounts.as_ref().and_then(crate::CredentialLogin::service)
+            && (name.is_empty() || name.len() > 64 || name.chars().any(char::is_control))
+        {
+            return Err(ConfigError::new("the name of a service has 1 to 64 bytes without control characters"));
+        }
         Ok(AuthorizationServer(Arc::new(Parts {
             issuer: IssuerName::parse(&issuer)?,
             clients,

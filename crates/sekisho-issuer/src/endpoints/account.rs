@@ -18,7 +18,7 @@ use crate::credentials::{client_of, token_of};
 use crate::form::Form;
 use crate::handle::{self, HandleHash, Purpose};
 use crate::incoming::Incoming;
-use crate::pages::{NewApp, PageContent, Problem, ProofPurpose, qr};
+use crate::pages::{NewApp, PageContent, Problem, ProofPurpose, ShownCodes, qr};
 use crate::tokens::misconfigured;
 use crate::{Accounts, AuthorizationServer, CredentialLogin, Message};
 
@@ -338,7 +338,7 @@ impl Visit<'_> {
         let codes = self.owner.login.credentials().issue_recovery_codes(&self.owner.account.id).await?;
         let codes = codes.ok_or(Unusable::Page(login::not_ours().description))?;
         let account = self.server.parts().issuer.route(OVERVIEW);
-        let codes = codes.iter().map(RecoveryCode::text).map(handle::text).collect();
+        let codes = ShownCodes::new(codes.iter().map(RecoveryCode::text).map(handle::text).collect());
         Ok(self.server.page(200, PageContent::RecoveryCodes { codes, account: &account }, None))
     }
 

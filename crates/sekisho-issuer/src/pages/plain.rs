@@ -231,3 +231,62 @@ code { overflow-wrap: anywhere }
 button { padding: .6rem 1.2rem; font: inherit; cursor: pointer }
 [role=alert] { border-left: .25rem solid firebrick; padding-left: .75rem }
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::super::{NewApp, ShownCodes};
+    use super::*;
+
+    fn render(content: PageContent<'_>) -> String {
+        PlainPages::new().render(&Page { style_sheet: "/style.css", content })
+    }
+
+    #[test]
+    fn nothing_that_is_not_ours_stands_unescaped_in_the_pages_about_an_account() {
+        let evil = "\"><script>'&";
+        let form = PageForm { action: evil, hidden: "<input type=\"hidden\">" };
+        let (username, problem) = (evil, Some(Problem::Wrong));
+        let app = Some(NewApp { secret: evil, uri: evil, qr_code: "<svg></svg>" });
+        let pages = [
+            PageContent::Login { form, client: Some(evil), username, own_device: Some(true), problem },
+            PageContent::Account {
+                username,
+                password: evil,
+                app: evil,
+                recovery_codes: Some(evil),
+                has_app: true,
+                recovery_codes_left: 1,
+            },
+            PageContent::ChangePassword { form, username, problem },
+            PageContent::ProveAgain { form, username, purpose: ProofPurpose::AddApp, asks_code: true, problem },
+            PageContent::ConfirmApp { form, app, problem },
+            PageContent::RecoveryCodes { codes: ShownCodes::new(vec![evil]), account: evil },
+        ];
+        for content in pages {
+            let shown = format!("{content:?}");
+            let page = render(content);
+            assert!(
+                page.contains("&lt;script&gt;") && !page.contains("<script") && !page.contains("style="),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret_and_no_token_of_a_form() {
+        let app = NewApp { secret: "hunter2", uri: "hunter2", qr_code: "hunter2" };
+        let form = PageForm { action: "/", hidden: "hunter2" };
+        let confirm = PageContent::ConfirmApp { form, app: Some(app), problem: None };
+        let codes = PageContent::RecoveryCodes { codes: ShownCodes::new(vec!["hunter2"]), account: "/account" };
+        assert!(!format!("{confirm:?} {codes:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn every_problem_is_told() {
+        let problems = [Problem::Wrong, Problem::Outdated, Problem::TooShort, Problem::TooLong, Problem::TooCommon];
+        let told: Vec<String> = problems.into_iter().chain([Problem::NotRepeated]).map(|it| told(Some(it))).collect();
+        let mut apart = told.clone();
+        apart.dedup();
+        assert!(apart == told && told.iter().all(|text| text.contains("role=\"alert\"")));
+    }
+}

@@ -8,7 +8,7 @@ use sekisho_core::{Secret, UnixSeconds};
 use sekisho_credentials::{
     AccountId, Credentials, HashPolicy, PasswordHasher, SealingKey, SealingKeys, SqliteStore, TotpSecret, Username,
 };
-use sekisho_issuer::{Accounts, CredentialLogin, LoginCheck, MemoryStore};
+use sekisho_issuer::{Accounts, AuthorizationServer, CredentialLogin, LoginCheck, MemoryStore};
 use sqlx::Connection as _;
 
 use crate::setup::{Answer, Browser, ISSUER, PASSWORD, World, authorize_query, claims_of, read_form};
@@ -623,6 +623,22 @@ async fn a_broken_database_is_our_trouble_and_no_token_is_made() {
     assert!(!answer.body.contains("alice") && !answer.body.contains("sekisho_account"));
     bank.world.refresh("house", refresh_token(&tokens)).await.json(503);
     browser.get("/account").await.page(503);
+}
+
+#[tokio::test]
+async fn refuses_names_of_services_that_apps_could_not_list() {
+    let (bank, _, _) = Bank::open("service").await;
+    let essentials = || sekisho_issuer::Essentials {
+        clients: Arc::new(sekisho_issuer::StaticClients::new([]).unwrap()),
+        login: Arc::new(CredentialLogin::new(bank.credentials.clone())),
+        store: Arc::new(MemoryStore::new()),
+        keys: Arc::clone(bank.world.server.keys()),
+    };
+    for (name, fits) in [("", false), ("a\nb", false), (&"x".repeat(65)[..], false), (&"x".repeat(64)[..], true)] {
+        let login = CredentialLogin::new(bank.credentials.clone()).with_service_name(name);
+        let builder = AuthorizationServer::builder(ISSUER, essentials()).with_account_pages(login);
+        assert_eq!(builder.build().is_ok(), fits, "{name:?}");
+    }
 }
 
 #[tokio::test]
