@@ -34,6 +34,8 @@ pub(crate) async fn walk(running: &Running) -> Walk<()> {
         [("grant_type", "authorization_code"), ("client_id", "shop"), ("code", &code), ("code_verifier", VERIFIER)];
     let tokens = ask(running, &client, "/token", None, &redeem, 200).await?;
     let access = text(&tokens, "access_token")?;
+    let told = ask(running, &client, "/introspect", Some("orders-api"), &[("token", &access)], 200).await?;
+    println!("   amr, acr   {} {}", told["amr"], told["acr"]);
     let verifier = Jwt::issuer(&running.url).audience("orders-api").with_profile(Profile::rfc9068()).build()?;
     let caller = verifier.verify(&access, SystemClock.now()).await?;
     println!("   verified   {} may {} says the access token", caller.id(), caller.scope());
