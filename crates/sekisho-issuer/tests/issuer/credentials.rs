@@ -8,7 +8,10 @@ use sekisho_core::{Secret, UnixSeconds};
 use sekisho_credentials::{
     AccountId, Credentials, HashPolicy, PasswordHasher, SealingKey, SealingKeys, SqliteStore, TotpSecret, Username,
 };
-use sekisho_issuer::{Accounts, AuthorizationServer, CredentialLogin, LoginCheck, MemoryStore};
+use sekisho_issuer::{
+    Accounts, AuthorizationServer, CredentialLogin, LoginCheck, LoginOutcome, MemoryStore, PasswordAttempt,
+    SecondFactorAttempt,
+};
 use sqlx::Connection as _;
 
 use crate::setup::{Answer, Browser, ISSUER, PASSWORD, World, authorize_query, claims_of, read_form};
@@ -251,8 +254,9 @@ async fn strangers_lock_nobody_out_of_a_device_that_is_known() {
     own.submit(&out, &[("decision", "allow")]).await.page(200);
     let again = own.get(&format!("/authorize?{}", authorize_query("house", HOUSE, &[]))).await;
     assert!(again.body.contains("value=\"yes\" checked"));
-    bank.world.wait(30);
     let ask = own.submit(&again, &[("username", "bob"), ("password", PASSWORD), ("own_device", "yes")]).await;
+    assert!(ask.page(200).contains("name=\"code\""));
+    bank.world.wait(30);
     own.submit(&ask, &[("code", &bank.code(&app))]).await.redirect();
     assert_eq!(own.cookies[DEVICE], mark, "one device has one mark");
 }
@@ -271,6 +275,33 @@ async fn no_mark_is_left_unless_the_user_says_that_the_device_is_theirs() {
     assert!(!browser.cookies.contains_key(DEVICE));
     let (mut browser, page) = bank.visit().await;
     browser.submit(&page, &[("username", "alice"), ("password", "wrong"), ("own_device", "yes")]).await.page(403);
+    assert!(!browser.cookies.contains_key(DEVICE));
+}
+
+#[tokio::test]
+async fn a_device_is_marked_by_those_alone_who_are_asked_for_it() {
+    let (bank, _, app) = Bank::open("asked").await;
+    let login = CredentialLogin::new(bank.credentials.clone());
+    let password = Secret::from(PASSWORD);
+    let mut attempt = PasswordAttempt::new("alice", &password);
+    let outcome = login.password(attempt, bank.now()).await.unwrap();
+    assert!(matches!(outcome, LoginOutcome::Authenticated(_)), "{outcome:?}");
+    attempt.is_own_device = true;
+    let outcome = login.password(attempt, bank.now()).await.unwrap();
+    assert!(matches!(outcome, LoginOutcome::AuthenticatedOnDevice(..)), "{outcome:?}");
+    attempt.username = "bob";
+    let outcome = login.password(attempt, bank.now()).await.unwrap();
+    let LoginOutcome::SecondFactorNeeded(pending) = outcome else { panic!("{outcome:?}") };
+    let code = app.code(bank.now());
+    let outcome = login.second_factor(SecondFactorAttempt::new(&pending, &code), bank.now()).await.unwrap();
+    assert!(matches!(outcome, LoginOutcome::Authenticated(_)), "{outcome:?}");
+    // A check that does not say that it marks devices leaves no mark.
+    let world = World::new().await;
+    let mut browser = Browser::new(&world);
+    let page = browser.get(&format!("/authorize?{}", authorize_query("house", HOUSE, &[]))).await;
+    assert!(!page.body.contains("own_device"));
+    let fields = [("username", "marked"), ("password", PASSWORD), ("own_device", "yes")];
+    browser.submit(&page, &fields).await.redirect();
     assert!(!browser.cookies.contains_key(DEVICE));
 }
 
