@@ -4,10 +4,9 @@ use http::Method;
 use sekisho_core::Secret;
 use sekisho_credentials::{TotpSecret, TotpSettings, Username};
 
-use crate::credentials::Bank;
+use crate::bank::{Bank, SSO};
 use crate::setup::{Answer, Browser, PASSWORD, World, read_form};
 
-const SSO: &str = "__Host-sekisho-sso";
 const NEW: &str = "another horse battery";
 
 /// Reads the secret that a page shows, as an app would.
