@@ -4,16 +4,22 @@
 #[cfg(feature = "credentials")]
 mod account;
 mod authorize;
+#[cfg(feature = "credentials")]
+mod bank;
 mod client_auth;
 #[cfg(feature = "credentials")]
 mod credentials;
 mod device;
+#[cfg(feature = "credentials")]
+mod devices;
 mod exchange;
 mod introspect;
 mod login;
 mod logout;
 mod meanwhile;
 mod metadata;
+#[cfg(feature = "credentials")]
+mod second_factor;
 mod setup;
 mod token;
 mod userinfo;

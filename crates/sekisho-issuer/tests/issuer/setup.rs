@@ -13,7 +13,7 @@ use sekisho_core::{Clock as _, Failure, Secret, UnixSeconds};
 use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpMethod, HttpRequest, HttpResponse};
 use sekisho_issuer::{
     AuthenticatedUser, AuthorizationServer, AuthorizationServerBuilder, CertificateRule, Client, ClientAuthentication,
-    ClientSecret, ClientStore, Essentials, ExchangeRules, IssuerKeys, IssuerStore, KeyRotation, LoginCheck,
+    ClientSecret, ClientStore, DeviceMark, Essentials, ExchangeRules, IssuerKeys, IssuerStore, KeyRotation, LoginCheck,
     LoginOutcome, MasterKey, MemoryKeyStore, MemoryStore, PasswordAttempt, PendingLogin, Revocation,
     RevocationListener, ScopeSet, SecondFactorAttempt, StaticClients, UserClaims, UserDirectory,
 };
@@ -506,6 +506,7 @@ impl LoginCheck for Logins {
                 LoginOutcome::SecondFactorNeeded(PendingLogin::new("pending-alice"))
             }
             "alice" => LoginOutcome::Authenticated(user("alice")),
+            "marked" => LoginOutcome::AuthenticatedOnDevice(user("marked"), DeviceMark::parse("mark").unwrap()),
             "carol" => LoginOutcome::Authenticated(user("carol")),
             "bob" => LoginOutcome::SecondFactorNeeded(PendingLogin::new("pending-bob")),
             "worker" => LoginOutcome::Authenticated(user("worker")),
