@@ -236,12 +236,14 @@ const AT_ONCE: usize = 32;
 const MOST_LISTED: u64 = 200_000;
 
 /// KEYS: an index. ARGV: the entry, for how many seconds, how many at most.
+///
+/// What needs memory comes first: after the first change a script is not stopped any more by a memory that is full.
 const ENTER: &str = "\
 local now = tonumber(redis.call('TIME')[1])
 local seconds = tonumber(ARGV[2])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+if redis.call('ZCOUNT', KEYS[1], '(' .. now, '+inf') >= tonumber(ARGV[3]) then return 0 end
 redis.call('ZADD', KEYS[1], now + seconds, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 if redis.call('TTL', KEYS[1]) < seconds then redis.call('EXPIRE', KEYS[1], seconds + 1) end
 return 1";
 

@@ -101,12 +101,15 @@ const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// KEYS: the holder's set. ARGV: the use, for how many seconds, how many of a holder.
+///
+/// What needs memory comes first: after the first change a script is not stopped any more by a memory that is full.
 const INSERT: &str = "\
 local now = tonumber(redis.call('TIME')[1])
 local seconds = tonumber(ARGV[2])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-if redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then return -1 end
+local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if ends and now < tonumber(ends) then return 0 end
+if redis.call('ZCOUNT', KEYS[1], '(' .. now, '+inf') >= tonumber(ARGV[3]) then return -1 end
 redis.call('ZADD', KEYS[1], now + seconds, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 if redis.call('TTL', KEYS[1]) < seconds then redis.call('EXPIRE', KEYS[1], seconds + 1) end
 return 1";

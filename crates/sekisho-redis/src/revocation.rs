@@ -57,7 +57,7 @@ pub struct RedisRevocationFeed(Arc<Inner>);
 #[derive(Clone)]
 struct Inner {
     redis: Redis,
-    /// The set, the last number and the channel; the same text in each, so that a cluster puts them into one slot.
+    /// The set, the last number and the channel. The prefix is the tag of all, so that a cluster puts them into one slot.
     set: String,
     number: String,
     channel: String,
@@ -72,7 +72,8 @@ impl RedisRevocationFeed {
     /// Makes a feed that keeps a million withdrawals.
     #[must_use]
     pub fn new(redis: Redis) -> Self {
-        let (set, number, channel) = (redis.key("withdrawn", TAG), redis.key("number", TAG), redis.key("told", TAG));
+        let tag = redis.config().prefix.clone();
+        let (set, number, channel) = (redis.key("withdrawn", &tag), redis.key("number", &tag), redis.key("told", &tag));
         let origin = format!("redis {set}");
         let (push, page) = (Script::new(PUSH), Script::new(PAGE));
         let (most, heartbeat) = (DEFAULT_MOST, DEFAULT_HEARTBEAT);
@@ -325,7 +326,6 @@ fn lost() -> Failure {
     Failure::unavailable("the subscription in redis was lost, or its reader too slow")
 }
 
-const TAG: &str = "withdrawn";
 const DEFAULT_MOST: u32 = 1_000_000;
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(2);
 /// As lists keep what is over, for verifiers with leeway.
@@ -338,12 +338,14 @@ const MOST_BYTES: usize = 8 << 20;
 
 /// KEYS: the set, the last number. ARGV: the withdrawal, for how many seconds, how many at most, the channel.
 ///
-/// A withdrawal that is known already is told again: who repeats it does not know whether it was.
+/// A withdrawal that is known already is told again: who repeats it does not know whether it was. What needs memory comes first: after
+/// the first change a script is not stopped any more by a memory that is full.
 const PUSH: &str = "\
 local now = tonumber(redis.call('TIME')[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
+local live = redis.call('ZCOUNT', KEYS[1], '(' .. now, '+inf')
+if live >= tonumber(ARGV[3]) and not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 0 end
 redis.call('ZADD', KEYS[1], 'GT', now + tonumber(ARGV[2]), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 local number = redis.call('INCR', KEYS[2])
 redis.call('PUBLISH', ARGV[4], number .. ':' .. ARGV[1])
 return number";

@@ -4,5 +4,9 @@
 //! it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod control;
+mod outages;
+mod races;
+mod refusals;
 mod setup;
 mod suites;
