@@ -134,11 +134,6 @@ impl Redis {
         .await
     }
 
-    /// Runs a command on one key.
-    pub(crate) async fn ask(&self, key: &str, command: &Cmd) -> Result<Value, Fault> {
-        self.bounded(async |errand: &mut Errand| self.send(key.as_bytes(), command, errand).await).await
-    }
-
     /// Opens a connection for oneself, to where a key is.
     pub(crate) async fn open(&self, key: &str, push: PushReceiver) -> Result<Link, Fault> {
         match &self.0.topology {

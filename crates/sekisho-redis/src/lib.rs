@@ -5,8 +5,14 @@ mod client;
 mod cluster;
 mod config;
 mod error;
+#[cfg(feature = "issuer")]
+mod issuer;
 mod kept;
+#[cfg(feature = "issuer")]
+mod keys;
 mod link;
+#[cfg(all(feature = "issuer", feature = "revocation"))]
+mod listener;
 mod names;
 mod node;
 #[cfg(feature = "opaque")]
@@ -21,6 +27,12 @@ mod tls;
 
 pub use client::Redis;
 pub use config::RedisBuilder;
+#[cfg(feature = "issuer")]
+pub use issuer::RedisIssuerStore;
+#[cfg(feature = "issuer")]
+pub use keys::RedisKeyStore;
+#[cfg(all(feature = "issuer", feature = "revocation"))]
+pub use listener::RedisWithdrawingListener;
 #[cfg(feature = "opaque")]
 pub use reference::RedisReferenceStore;
 pub use replay::RedisReplayGuard;

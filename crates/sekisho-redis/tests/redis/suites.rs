@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use std::time::Duration;
 
-use sekisho_redis::{RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
+use sekisho_issuer::testing::{key_store_suite, store_suite};
+use sekisho_redis::{RedisIssuerStore, RedisKeyStore, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
 use sekisho_testkit::{reference_store_suite, replay_guard_suite, revocation_feed_suite};
 
 use crate::setup::{Shape, now, shared};
@@ -29,6 +30,18 @@ async fn reference_tokens(shape: Shape) {
     let Some(builder) = shape.builder("the suite for reference tokens") else { return };
     let _turn = shared().await;
     reference_store_suite(Arc::new(RedisReferenceStore::new(builder.build().unwrap())), now()).await;
+}
+
+async fn issuer_records(shape: Shape) {
+    let Some(builder) = shape.builder("the suite for stores of the issuer") else { return };
+    let _turn = shared().await;
+    store_suite(Arc::new(RedisIssuerStore::new(builder.build().unwrap()))).await;
+}
+
+async fn issuer_keys(shape: Shape) {
+    let Some(builder) = shape.builder("the suite for stores of keys") else { return };
+    let _turn = shared().await;
+    key_store_suite(&RedisKeyStore::new(builder.build().unwrap())).await;
 }
 
 macro_rules! in_each_shape {
@@ -58,4 +71,6 @@ in_each_shape! {
     replay: used_proofs;
     revocation: withdrawals;
     reference: reference_tokens;
+    issuer: issuer_records;
+    keys: issuer_keys;
 }
