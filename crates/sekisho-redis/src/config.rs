@@ -100,7 +100,7 @@ impl RedisBuilder {
     ///
     /// - `username`: of an ACL; empty for Redis' default user.
     pub fn with_login(mut self, username: &str, password: impl Into<Secret>) -> Self {
-        let username = Some(username.into()).filter(|name: &Box<str>| !name.is_empty());
+        let username = Some(username).filter(|name| !name.is_empty()).map(Into::into);
         self.login = Some(Login { username, password: Some(password.into()), tls: None });
         self
     }

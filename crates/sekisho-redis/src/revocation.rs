@@ -116,7 +116,7 @@ impl RedisRevocationFeed {
         let call = inner.push.on(inner.set.as_str()).key(inner.number.as_str());
         let call = call.arg(withdrawal.to_json()).number(kept.as_secs()).number(inner.most.into());
         match reply::integer(&inner.redis.run(call.arg(inner.channel.as_str())).await?)? {
-            1.. => Ok(()),
+            1 => Ok(()),
             _ => Err(Failure::unavailable("the revocation feed in redis is full")),
         }
     }
@@ -348,7 +348,7 @@ redis.call('ZADD', KEYS[1], 'GT', now + tonumber(ARGV[2]), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 local number = redis.call('INCR', KEYS[2])
 redis.call('PUBLISH', ARGV[4], number .. ':' .. ARGV[1])
-return number";
+return 1";
 
 /// KEYS: the set. ARGV: where to go on, how many, how long an entry may be.
 const PAGE: &str = "\

@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod control;
+mod issuer;
 mod outages;
 mod races;
 mod refusals;
 mod setup;
 mod suites;
+mod tls;
