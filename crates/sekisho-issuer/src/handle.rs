@@ -81,6 +81,10 @@ pub(crate) enum Purpose {
     RevokedToken,
     /// User codes that one user has typed.
     UserCodeAttempts,
+    /// Device requests of one address.
+    DeviceAddress,
+    /// Device requests of one client.
+    DeviceClient,
 }
 
 impl Purpose {
@@ -97,6 +101,8 @@ impl Purpose {
             Self::Assertion => "client assertion",
             Self::RevokedToken => "revoked token",
             Self::UserCodeAttempts => "user code attempts",
+            Self::DeviceAddress => "device requests of an address",
+            Self::DeviceClient => "device requests of a client",
         }
     }
 }

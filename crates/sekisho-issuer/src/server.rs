@@ -131,6 +131,39 @@ impl Lifetimes {
     }
 }
 
+/// Bounds how many device requests are begun. Who asks for more is told so, HTTP 429 with `Retry-After`.
+///
+/// A public client is whoever says so: one who asks from many addresses can use up a client's share, and its other devices wait.
+/// Without a share he would fill the store, and every further request makes a user code easier to guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceLimits {
+    /// By one address; an IPv6 network of 64 bits is one. Default 30. Without connect info no address is known, and only clients
+    /// are bounded.
+    pub per_address: u32,
+    /// By one client. Default 1,000.
+    pub per_client: u32,
+    /// Within so long from the first on. Default 10 min, at most 24 h.
+    pub within: Duration,
+}
+
+impl Default for DeviceLimits {
+    fn default() -> Self {
+        Self { per_address: 30, per_client: 1_000, within: Duration::from_secs(600) }
+    }
+}
+
+impl DeviceLimits {
+    fn check(&self) -> Result<(), ConfigError> {
+        let Self { per_address, per_client, within } = *self;
+        let times = Duration::from_secs(1)..=Duration::from_secs(86_400);
+        if per_address == 0 || per_client == 0 || !times.contains(&within) {
+            return Err(ConfigError::new("devices need room for one request, within 1 s to 86400 s"));
+        }
+        Ok(())
+    }
+}
+
 pub(crate) struct Parts {
     pub(crate) issuer: IssuerName,
     pub(crate) clients: Arc<dyn ClientStore>,
@@ -142,6 +175,7 @@ pub(crate) struct Parts {
     pub(crate) listener: Option<Arc<dyn RevocationListener>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) lifetimes: Lifetimes,
+    pub(crate) device_limits: DeviceLimits,
     pub(crate) proxies: Vec<AddressRange>,
     pub(crate) introspection_age: Option<Duration>,
 }
@@ -157,6 +191,7 @@ impl AuthorizationServer {
             listener: None,
             clock: None,
             lifetimes: Lifetimes::default(),
+            device_limits: DeviceLimits::default(),
             proxies: Vec::new(),
             introspection_age: None,
         }
@@ -202,6 +237,7 @@ pub struct AuthorizationServerBuilder {
     listener: Option<Arc<dyn RevocationListener>>,
     clock: Option<Arc<dyn Clock>>,
     lifetimes: Lifetimes,
+    device_limits: DeviceLimits,
     proxies: Vec<AddressRange>,
     introspection_age: Option<Duration>,
 }
@@ -238,6 +274,12 @@ impl AuthorizationServerBuilder {
         self
     }
 
+    /// Sets how many device requests are begun at most.
+    pub const fn with_device_limits(mut self, limits: DeviceLimits) -> Self {
+        self.device_limits = limits;
+        self
+    }
+
     /// Trusts what these proxies say in `Client-Cert` and `X-Forwarded-For`. Default: nobody.
     ///
     /// Each of them must remove `Client-Cert` from what comes from outside, and append to `X-Forwarded-For`. The router must be
@@ -258,11 +300,23 @@ impl AuthorizationServerBuilder {
     /// Checks the configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] for an issuer or a lifetime that cannot be used.
+    /// [`ConfigError`] for an issuer, a lifetime or a limit that cannot be used.
     pub fn build(self) -> Result<AuthorizationServer, ConfigError> {
-        let Self { issuer, essentials, users, pages, listener, clock, lifetimes, proxies, introspection_age } = self;
+        let Self {
+            issuer,
+            essentials,
+            users,
+            pages,
+            listener,
+            clock,
+            lifetimes,
+            device_limits,
+            proxies,
+            introspection_age,
+        } = self;
         let Essentials { clients, login, store, keys } = essentials;
         lifetimes.check()?;
+        device_limits.check()?;
         Ok(AuthorizationServer(Arc::new(Parts {
             issuer: IssuerName::parse(&issuer)?,
             clients,
@@ -274,8 +328,28 @@ impl AuthorizationServerBuilder {
             listener,
             clock: clock.unwrap_or_else(|| Arc::new(SystemClock)),
             lifetimes,
+            device_limits,
             proxies,
             introspection_age,
         })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_limits_that_leave_no_device_room() {
+        let good = DeviceLimits::default();
+        assert!(good.check().is_ok());
+        for bad in [
+            DeviceLimits { per_address: 0, ..good },
+            DeviceLimits { per_client: 0, ..good },
+            DeviceLimits { within: Duration::ZERO, ..good },
+            DeviceLimits { within: Duration::from_secs(86_401), ..good },
+        ] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
     }
 }
