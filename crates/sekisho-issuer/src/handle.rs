@@ -88,6 +88,10 @@ pub(crate) enum Purpose {
     /// First codes of a new app that one user has typed.
     #[cfg(feature = "credentials")]
     FirstCodes,
+    /// Device requests of one address.
+    DeviceAddress,
+    /// Device requests of one client.
+    DeviceClient,
 }
 
 impl Purpose {
@@ -108,6 +112,8 @@ impl Purpose {
             Self::PendingUsed => "pending login used",
             #[cfg(feature = "credentials")]
             Self::FirstCodes => "first codes of an app",
+            Self::DeviceAddress => "device requests of an address",
+            Self::DeviceClient => "device requests of a client",
         }
     }
 }

@@ -43,7 +43,7 @@ pub use credentials::CredentialLogin;
 pub use handle::{GrantId, HandleHash};
 pub use inspect::ActiveToken;
 pub use issue::{IssueRequest, IssuedToken};
-pub use keys::{IssuerKeys, KeyRotation, KeyStore, MasterKey, MemoryKeyStore, SealedKeys};
+pub use keys::{FileKeyStore, IssuerKeys, KeyRotation, KeyStore, MasterKey, MemoryKeyStore, SealedKeys};
 pub use login::{
     AuthenticatedUser, DeviceMark, LoginCheck, LoginOutcome, PasswordAttempt, PendingLogin, SecondFactorAttempt,
 };
@@ -52,7 +52,7 @@ pub use pages::{
 };
 pub use revocation::{Revocation, RevocationListener};
 pub use scope::ScopeSet;
-pub use server::{AuthorizationServer, AuthorizationServerBuilder, Essentials, Lifetimes};
+pub use server::{AuthorizationServer, AuthorizationServerBuilder, DeviceLimits, Essentials, Lifetimes};
 pub use store::{
     Authentication, Claims, CodeRecord, CountStore, DevicePoll, DeviceRequest, DeviceStore, Grant, GrantStore,
     IssuerStore, MAX_RECORD_BYTES, MemoryLimits, MemoryStore, RecordError, ReferenceRecord, RefreshFamily, SsoSession,
