@@ -80,8 +80,8 @@ impl Credentials {
         self.finish(account.id, PASSWORD, None, client, now).await
     }
 
-    /// Checks the second factor of a login that [`check_password`](Self::check_password) began: a code of the
-    /// authenticator app, or a recovery code. Each is good once.
+    /// Checks the second factor of a login that [`check_password`](Self::check_password) or a passkey without user
+    /// verification began: a code of the authenticator app, or a recovery code. Each is good once.
     ///
     /// A ticket that is not ours, too old, or of an account that is disabled or has another password since, is
     /// [`LoginOutcome::Refused`]; as is a wrong or used code, after which the ticket can be used again.
@@ -95,7 +95,9 @@ impl Credentials {
         client: ClientContext<'_>,
         now: UnixSeconds,
     ) -> Result<LoginOutcome, Failure> {
-        let Some(bound) = Bound::open(&self.shared.keys, TICKET, ticket.text()) else {
+        let open = |(purpose, methods)| Some((Bound::open(&self.shared.keys, purpose, ticket.text())?, methods));
+        let firsts = [(TICKET, TWO_FACTORS), (PASSKEY_TICKET, PASSKEY_AND_CODE)];
+        let Some((bound, methods)) = firsts.into_iter().find_map(open) else {
             return Ok(LoginOutcome::Refused);
         };
         // The clock of the process that made it may be a little ahead.
@@ -126,7 +128,7 @@ impl Credentials {
             }
         };
         self.succeed(&attempt).await?;
-        self.finish(account.id, TWO_FACTORS, left, client, now).await
+        self.finish(account.id, methods, left, client, now).await
     }
 
     /// Remembers the device of a finished login, so that others' failures do not keep its owner out there: see
@@ -184,7 +186,7 @@ impl Credentials {
         }
     }
 
-    async fn finish(
+    pub(super) async fn finish(
         &self,
         account: AccountId,
         methods: &'static [&'static str],
@@ -202,6 +204,8 @@ impl Credentials {
 }
 
 const TICKET: &str = "login ticket";
+pub(super) const PASSKEY_TICKET: &str = "login ticket after a passkey";
 const MOST_SOURCES: u32 = 32;
 const PASSWORD: &[&str] = &["pwd"];
 const TWO_FACTORS: &[&str] = &["pwd", "otp", "mfa"];
+const PASSKEY_AND_CODE: &[&str] = &["pop", "user", "otp", "mfa"];

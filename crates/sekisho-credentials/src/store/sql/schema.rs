@@ -53,6 +53,12 @@ CREATE TABLE sekisho_passkey (
     last_used_at INTEGER
 ) STRICT;
 CREATE INDEX sekisho_passkey_account_id ON sekisho_passkey (account_id);
+", "
+CREATE TABLE sekisho_challenge (
+    challenge BLOB NOT NULL PRIMARY KEY,
+    ends_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sekisho_challenge_ends_at ON sekisho_challenge (ends_at);
 "];
 
 /// For PostgreSQL 12 and later.
@@ -108,4 +114,10 @@ CREATE TABLE sekisho_passkey (
     last_used_at BIGINT
 );
 CREATE INDEX sekisho_passkey_account_id ON sekisho_passkey (account_id);
+", "
+CREATE TABLE sekisho_challenge (
+    challenge BYTEA NOT NULL PRIMARY KEY,
+    ends_at BIGINT NOT NULL
+);
+CREATE INDEX sekisho_challenge_ends_at ON sekisho_challenge (ends_at);
 "];
