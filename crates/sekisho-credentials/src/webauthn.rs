@@ -18,6 +18,3 @@ pub use client_data::PasskeyChallenge;
 pub use reject::PasskeyReject;
 pub use relying_party::{CounterPolicy, RelyingParty, UserVerification};
 pub use response::{AssertionResponse, RegistrationResponse};
-
-#[cfg(test)]
-mod tests;

@@ -101,7 +101,9 @@ mod tests {
 
     #[test]
     fn refuses_numbers_and_lengths_that_could_be_shorter() {
-        for hex in ["a1 1801 02", "a1 01 1802", "a1 01 190002", "a1 01 1b0000000000000002", "b801 0102", "a1 01 5801 00"] {
+        for hex in
+            ["a1 1801 02", "a1 01 1802", "a1 01 190002", "a1 01 1b0000000000000002", "b801 0102", "a1 01 5801 00"]
+        {
             refused(hex);
         }
         for hex in ["a1 01 7801 61", "a1 01 9800", "a1 3800 02", "a1 01 f97e01", "a1 01 fa40000000"] {
@@ -114,14 +116,30 @@ mod tests {
         for hex in ["bf 0102 ff", "a1 01 9fff", "a1 01 5fff", "a1 01 5f4100ff", "a1 01 7fff", "a1 01 bfff"] {
             refused(hex);
         }
-        for hex in ["a1 01 c001", "a1 01 c24101", "c1 a10102", "a1 c001 02", "a1 01 f7", "a1 01 f8ff", "a1 01 61ff", "a1 01 1c"] {
+        for hex in [
+            "a1 01 c001",
+            "a1 01 c24101",
+            "c1 a10102",
+            "a1 c001 02",
+            "a1 01 f7",
+            "a1 01 f8ff",
+            "a1 01 61ff",
+            "a1 01 1c",
+        ] {
             refused(hex);
         }
     }
 
     #[test]
     fn refuses_keys_that_stand_twice_or_out_of_order_at_any_depth() {
-        for map in ["a2 0101 0102", "a2 0301 0101", "a2 2001 0101", "a2 6161 01 01 01", "a2 62616101 616201", "a2 190100 01 1801 01"] {
+        for map in [
+            "a2 0101 0102",
+            "a2 0301 0101",
+            "a2 2001 0101",
+            "a2 6161 01 01 01",
+            "a2 62616101 616201",
+            "a2 190100 01 1801 01",
+        ] {
             refused(map);
             refused(&format!("a1 01 {map}"));
             refused(&format!("a1 01 81 {map}"));
@@ -137,7 +155,9 @@ mod tests {
         refused(&format!("a1 01 {}80", "81".repeat(100_000)));
         refused(&"a101".repeat(100_000));
         refused(&format!("a1 01 {}", "c1".repeat(100_000)));
-        for hex in ["bbffffffffffffffff", "a1 01 9bffffffffffffffff", "a1 01 5bffffffffffffffff", "a1 01 7b7fffffffffffffff"] {
+        for hex in
+            ["bbffffffffffffffff", "a1 01 9bffffffffffffffff", "a1 01 5bffffffffffffffff", "a1 01 7b7fffffffffffffff"]
+        {
             refused(hex);
         }
         assert!(read_whole_map(&bytes("a1 01 81 81 81 80")).is_ok());

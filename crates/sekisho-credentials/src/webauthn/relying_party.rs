@@ -61,11 +61,7 @@ impl RelyingParty {
     /// # Errors
     /// [`ConfigError`] when the id is no domain, the name is too long or empty, there is no origin, or one is not `https://`,
     /// not below the id, or written other than browsers write it (lower case, no default port, no slash at the end).
-    pub fn new<'a>(
-        id: &str,
-        name: &str,
-        origins: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Self, ConfigError> {
+    pub fn new<'a>(id: &str, name: &str, origins: impl IntoIterator<Item = &'a str>) -> Result<Self, ConfigError> {
         if !is_domain(id) {
             return Err(ConfigError::new("the id of a relying party is a domain in lower case"));
         }
