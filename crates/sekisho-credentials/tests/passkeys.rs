@@ -5,6 +5,8 @@
 mod ceremonies;
 #[path = "passkeys/login.rs"]
 mod login;
+#[path = "passkeys/published.rs"]
+mod published;
 #[path = "passkeys/registration.rs"]
 mod registration;
 #[path = "passkeys/site.rs"]

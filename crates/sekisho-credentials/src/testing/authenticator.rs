@@ -68,7 +68,7 @@ impl SoftAuthenticator {
     #[must_use]
     pub fn register(&self, options: &str, origin: &str) -> SoftRegistration {
         let options: serde_json::Value = serde_json::from_str(options).expect("options are JSON");
-        let rp_id = options["rp"]["id"].as_str().expect("an id");
+        let rp_id = options.pointer("/rp/id").and_then(serde_json::Value::as_str).expect("an id");
         let mut said = self.say("webauthn.create", &options, rp_id, origin);
         said.flags = UP | UV | AT;
         SoftRegistration {
@@ -90,14 +90,14 @@ impl SoftAuthenticator {
     #[must_use]
     pub fn log_in(&self, options: &str, origin: &str, user: &str) -> SoftAssertion {
         let options: serde_json::Value = serde_json::from_str(options).expect("options are JSON");
-        let rp_id = options["rpId"].as_str().expect("an id");
+        let rp_id = options.get("rpId").and_then(serde_json::Value::as_str).expect("an id");
         let said = self.say("webauthn.get", &options, rp_id, origin);
         let user_handle = Some(user.as_bytes().to_vec());
         SoftAssertion { said, credential_id: self.credential_id.clone(), user_handle, signed: None }
     }
 
     fn say(&self, kind: &str, options: &serde_json::Value, rp_id: &str, origin: &str) -> SoftSaying {
-        let challenge = options["challenge"].as_str().expect("a challenge");
+        let challenge = options.get("challenge").and_then(serde_json::Value::as_str).expect("a challenge");
         SoftSaying {
             client_data: json!({ "type": kind, "challenge": challenge, "origin": origin, "crossOrigin": false }),
             rp_id: rp_id.to_owned(),
@@ -269,14 +269,12 @@ impl SoftAssertion {
         let hash = digest(&SHA256, client_data.as_bytes());
         let signed = self.signed.clone().unwrap_or_else(|| [&data, hash.as_ref()].concat());
         let id = to_base64(&self.credential_id);
-        let mut response = json!({
+        let response = json!({
             "clientDataJSON": to_base64(client_data.as_bytes()),
             "authenticatorData": to_base64(&data),
             "signature": to_base64(&authenticator.sign(&signed)),
+            "userHandle": self.user_handle.as_deref().map(to_base64),
         });
-        if let Some(handle) = &self.user_handle {
-            response["userHandle"] = to_base64(handle).into();
-        }
         json!({ "id": id, "rawId": id, "type": "public-key", "response": response, "clientExtensionResults": {} })
             .to_string()
             .into_bytes()

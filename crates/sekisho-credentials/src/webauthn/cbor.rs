@@ -7,11 +7,14 @@ use super::PasskeyReject;
 /// Nesting that is read; authenticators write four levels.
 const MOST_DEPTH: usize = 8;
 
+/// Are the entries of a map, in their order.
+pub(super) type Entries = Vec<(Value, Value)>;
+
 /// Reads the map that `bytes` begin with, and returns what stands behind it.
 ///
 /// Lengths are the shortest, nothing is tagged or of indefinite length, and the keys of each map are in order, each once:
 /// so bytes and meaning are one to one. The caller bounds the length.
-pub(super) fn read_map(bytes: &[u8]) -> Result<(Vec<(Value, Value)>, &[u8]), PasskeyReject> {
+pub(super) fn read_map(bytes: &[u8]) -> Result<(Entries, &[u8]), PasskeyReject> {
     let mut rest = bytes;
     let value: Value =
         ciborium::de::from_reader_with_recursion_limit(&mut rest, MOST_DEPTH).map_err(|_| PasskeyReject::Malformed)?;
@@ -25,7 +28,7 @@ pub(super) fn read_map(bytes: &[u8]) -> Result<(Vec<(Value, Value)>, &[u8]), Pas
 }
 
 /// Reads a map that is all of `bytes`.
-pub(super) fn read_whole_map(bytes: &[u8]) -> Result<Vec<(Value, Value)>, PasskeyReject> {
+pub(super) fn read_whole_map(bytes: &[u8]) -> Result<Entries, PasskeyReject> {
     let (entries, rest) = read_map(bytes)?;
     if rest.is_empty() { Ok(entries) } else { Err(PasskeyReject::Malformed) }
 }
@@ -36,7 +39,7 @@ fn write(value: &Value) -> Result<Vec<u8>, PasskeyReject> {
     Ok(bytes)
 }
 
-/// Checks what writing it again does not: tags, and the order of keys. As deep as the value, which was bounded when read.
+/// Checks what writing it again does not: tags, floats, and the order of keys. As deep as the value, which was bounded when read.
 fn is_canonical(value: &Value) -> Result<bool, PasskeyReject> {
     match value {
         Value::Array(items) => items.iter().try_fold(true, |so_far, item| Ok(so_far && is_canonical(item)?)),
@@ -51,7 +54,8 @@ fn is_canonical(value: &Value) -> Result<bool, PasskeyReject> {
             }
             Ok(true)
         }
-        Value::Tag(..) => Ok(false),
+        // Authenticators have no numbers but whole ones, and "not a number" has many forms.
+        Value::Tag(..) | Value::Float(_) => Ok(false),
         _ => Ok(true),
     }
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use sekisho_core::Failure;
-use sekisho_core::json::{JsonKind, JsonObject};
+use sekisho_core::json::{JsonObject, JsonValue};
 use subtle::ConstantTimeEq as _;
 
 use super::{PasskeyReject, RelyingParty};
@@ -82,14 +82,10 @@ pub(super) fn check_client_data(
         return Err(PasskeyReject::Origin);
     }
     // 7.1: 10; 7.2: 13.
-    match data.get("crossOrigin") {
-        None => {}
-        Some(value) if value.kind() == JsonKind::Bool => {
-            if value.as_bool() != Some(false) {
-                return Err(PasskeyReject::CrossOrigin);
-            }
-        }
-        Some(_) => return Err(PasskeyReject::Malformed),
+    match data.get("crossOrigin").map(JsonValue::as_bool) {
+        None | Some(Some(false)) => {}
+        Some(Some(true)) => return Err(PasskeyReject::CrossOrigin),
+        Some(None) => return Err(PasskeyReject::Malformed),
     }
     // 7.1: 11; 7.2: 14.
     if data.get("topOrigin").is_some() {

@@ -119,10 +119,11 @@ fn point(x: &[u8], y: &[u8]) -> Option<[u8; 65]> {
     [&[4][..], x, y].concat().try_into().ok()
 }
 
-/// 2,048 to 4,096 bits, odd.
+/// 2,048 to 4,096 bits without leading zeros, odd.
 fn is_modulus(modulus: &[u8]) -> bool {
-    let is_whole = modulus.first().is_some_and(|first| first & 0x80 != 0);
-    is_whole && (256..=512).contains(&modulus.len()) && modulus.last().is_some_and(|last| last & 1 == 1)
+    let (Some(first), Some(last)) = (modulus.first(), modulus.last()) else { return false };
+    let bits = modulus.len().saturating_mul(8).saturating_sub(first.leading_zeros() as usize);
+    *first != 0 && (2048..=4096).contains(&bits) && last & 1 == 1
 }
 
 /// Tells whether `key` is no canonical point or one of order 1, 2, 4 or 8, for which anybody can sign.

@@ -312,7 +312,15 @@ fn step_20_refuses_edwards_points_for_which_anybody_can_sign() {
 
 #[test]
 fn step_20_refuses_rsa_keys_that_are_short_long_even_or_of_an_odd_exponent() {
-    for modulus in [vec![0xff; 128], vec![0xff; 255], vec![0xff; 513], vec![0x7f; 256], vec![0xfe; 256], vec![]] {
+    for modulus in [
+        vec![0xff; 128],
+        vec![0xff; 255],
+        vec![0xff; 513],
+        vec![0x7f; 256],
+        vec![0xfe; 256],
+        [vec![0], vec![0xff; 256]].concat(),
+        vec![],
+    ] {
         let bad = |key: &mut Vec<(Value, Value)>| key[2].1 = modulus.clone().into();
         assert_eq!(with(SoftAlgorithm::Rs256, bad), Err(PasskeyReject::PublicKey), "{} bytes", modulus.len());
     }
