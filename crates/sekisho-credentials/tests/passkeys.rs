@@ -12,5 +12,5 @@ mod registration;
 #[path = "passkeys/site.rs"]
 mod site;
 #[path = "world.rs"]
-#[allow(dead_code, reason = "shared with the other tests")]
+#[expect(dead_code, reason = "shared with the other tests")]
 mod world;

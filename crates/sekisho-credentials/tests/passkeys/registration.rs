@@ -10,6 +10,8 @@ use serde_json::json;
 use crate::site::{ORIGIN, challenge, options, party};
 use crate::world::NOW;
 
+type Entries = Vec<(Value, Value)>;
+
 fn answer() -> SoftRegistration {
     SoftAuthenticator::new().register(&options(), ORIGIN)
 }
@@ -122,11 +124,11 @@ fn step_13_refuses_attestation_objects_with_anything_missing_more_or_out_of_orde
     let whole = answer.attestation_object();
     let Value::Map(entries) = ciborium::from_reader::<Value, _>(whole.as_slice()).unwrap() else { panic!() };
     assert_eq!(check(&answer.to_json_with(&cbor(&Value::Map(entries.clone())))), Ok(()));
-    let refused = |entries: Vec<(Value, Value)>| {
+    let refused = |entries: Entries| {
         assert_eq!(check(&answer.to_json_with(&cbor(&Value::Map(entries)))), Err(PasskeyReject::Malformed));
     };
     for at in 0..3 {
-        let with = |change: &dyn Fn(&mut Vec<(Value, Value)>)| {
+        let with = |change: &dyn Fn(&mut Entries)| {
             let mut entries = entries.clone();
             change(&mut entries);
             refused(entries);
@@ -238,7 +240,7 @@ fn step_20_refuses_algorithms_that_were_not_offered() {
     refused(PasskeyReject::PublicKey, |answer| answer.public_key[1].1 = "ES256".into());
 }
 
-fn with(algorithm: SoftAlgorithm, change: impl FnOnce(&mut Vec<(Value, Value)>)) -> Result<(), PasskeyReject> {
+fn with(algorithm: SoftAlgorithm, change: impl FnOnce(&mut Entries)) -> Result<(), PasskeyReject> {
     let mut answer = SoftAuthenticator::with_algorithm(algorithm).register(&options(), ORIGIN);
     change(&mut answer.public_key);
     check(&answer.to_json())
@@ -255,7 +257,7 @@ fn step_20_refuses_keys_whose_kind_is_not_that_of_the_algorithm() {
         for kind in [0, 4, 9] {
             assert_eq!(with(algorithm, |key| key[0].1 = Value::from(kind)), Err(PasskeyReject::PublicKey));
         }
-        let more = |key: &mut Vec<(Value, Value)>| key.push((Value::from(-9), Value::from(1)));
+        let more = |key: &mut Entries| key.push((Value::from(-9), Value::from(1)));
         assert_eq!(with(algorithm, more), Err(PasskeyReject::PublicKey), "a parameter too many");
         assert_eq!(with(algorithm, |key| drop(key.pop())), Err(PasskeyReject::PublicKey), "one too few");
         assert_eq!(with(algorithm, |key| drop(key.remove(0))), Err(PasskeyReject::PublicKey), "no kind");
@@ -273,7 +275,7 @@ fn step_20_refuses_keys_whose_kind_is_not_that_of_the_algorithm() {
 fn step_20_refuses_points_off_the_curve_compressed_or_of_another_length() {
     for at in [3, 4] {
         for coordinate in [vec![0; 32], vec![0xff; 32], vec![1; 31], vec![1; 33], vec![]] {
-            let bad = |key: &mut Vec<(Value, Value)>| key[at].1 = coordinate.into();
+            let bad = |key: &mut Entries| key[at].1 = coordinate.into();
             assert_eq!(with(SoftAlgorithm::Es256, bad), Err(PasskeyReject::PublicKey));
         }
         assert_eq!(
@@ -305,7 +307,7 @@ fn step_20_refuses_edwards_points_for_which_anybody_can_sign() {
         vec![1; 31],
         vec![1; 33],
     ] {
-        let bad = |key: &mut Vec<(Value, Value)>| key[3].1 = point.clone().into();
+        let bad = |key: &mut Entries| key[3].1 = point.clone().into();
         assert_eq!(with(SoftAlgorithm::EdDsa, bad), Err(PasskeyReject::PublicKey), "{point:?}");
     }
 }
@@ -321,11 +323,11 @@ fn step_20_refuses_rsa_keys_that_are_short_long_even_or_of_an_odd_exponent() {
         [vec![0], vec![0xff; 256]].concat(),
         vec![],
     ] {
-        let bad = |key: &mut Vec<(Value, Value)>| key[2].1 = modulus.clone().into();
+        let bad = |key: &mut Entries| key[2].1 = modulus.clone().into();
         assert_eq!(with(SoftAlgorithm::Rs256, bad), Err(PasskeyReject::PublicKey), "{} bytes", modulus.len());
     }
     for exponent in [vec![], vec![1], vec![3], vec![0, 1, 0, 1], vec![1, 0, 0]] {
-        let bad = |key: &mut Vec<(Value, Value)>| key[3].1 = exponent.clone().into();
+        let bad = |key: &mut Entries| key[3].1 = exponent.clone().into();
         assert_eq!(with(SoftAlgorithm::Rs256, bad), Err(PasskeyReject::PublicKey), "{exponent:?}");
     }
 }
