@@ -81,6 +81,13 @@ pub(crate) enum Purpose {
     RevokedToken,
     /// User codes that one user has typed.
     UserCodeAttempts,
+    /// Codes that were typed for one pending login.
+    PendingAttempts,
+    /// Pending logins that became logins.
+    PendingUsed,
+    /// First codes of a new app that one user has typed.
+    #[cfg(feature = "credentials")]
+    FirstCodes,
 }
 
 impl Purpose {
@@ -97,6 +104,10 @@ impl Purpose {
             Self::Assertion => "client assertion",
             Self::RevokedToken => "revoked token",
             Self::UserCodeAttempts => "user code attempts",
+            Self::PendingAttempts => "pending login attempts",
+            Self::PendingUsed => "pending login used",
+            #[cfg(feature = "credentials")]
+            Self::FirstCodes => "first codes of an app",
         }
     }
 }

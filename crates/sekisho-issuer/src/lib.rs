@@ -1,12 +1,16 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "credentials")]
+mod accounts;
 mod address;
 mod answer;
 mod browser;
 mod certificate;
 mod client;
 mod client_auth;
+#[cfg(feature = "credentials")]
+mod credentials;
 mod endpoints;
 mod form;
 mod handle;
@@ -29,17 +33,25 @@ mod user;
 #[cfg(feature = "revocation")]
 mod withdraw;
 
+#[cfg(feature = "credentials")]
+pub use accounts::Accounts;
 pub use address::AddressRange;
 pub use client::{
     AccessTokenFormat, CertificateRule, Client, ClientAuthentication, ClientBuilder, ClientSecret, ClientStore,
     ExchangeRules, GrantKind, StaticClients,
 };
+#[cfg(feature = "credentials")]
+pub use credentials::CredentialLogin;
 pub use handle::{GrantId, HandleHash};
 pub use inspect::ActiveToken;
 pub use issue::{IssueRequest, IssuedToken};
 pub use keys::{IssuerKeys, KeyRotation, KeyStore, MasterKey, MemoryKeyStore, SealedKeys};
-pub use login::{AuthenticatedUser, LoginCheck, LoginOutcome, PasswordAttempt, PendingLogin, SecondFactorAttempt};
-pub use pages::{Message, Page, PageContent, PageForm, Pages, PlainPages, Problem, escape};
+pub use login::{
+    AuthenticatedUser, DeviceMark, LoginCheck, LoginOutcome, PasswordAttempt, PendingLogin, SecondFactorAttempt,
+};
+pub use pages::{
+    Message, NewApp, Page, PageContent, PageForm, Pages, PlainPages, Problem, ProofPurpose, ShownCodes, escape,
+};
 pub use revocation::{Revocation, RevocationListener};
 pub use scope::ScopeSet;
 pub use server::{AuthorizationServer, AuthorizationServerBuilder, Essentials, Lifetimes};

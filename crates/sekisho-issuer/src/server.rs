@@ -75,6 +75,8 @@ pub struct Lifetimes {
     pub device_interval: Duration,
     /// The forms of the login pages. Default 30 min.
     pub form: Duration,
+    /// The marks of devices, from the last login on. Default 90 days, at most 400 days.
+    pub device: Duration,
 }
 
 impl Default for Lifetimes {
@@ -91,6 +93,7 @@ impl Default for Lifetimes {
             device_code: 10 * MINUTE,
             device_interval: Duration::from_secs(5),
             form: 30 * MINUTE,
+            device: 90 * 24 * 60 * MINUTE,
         }
     }
 }
@@ -108,6 +111,7 @@ impl Lifetimes {
             device_code,
             device_interval,
             form,
+            device,
         } = *self;
         let minutes = |count: u64| Duration::from_secs(60 * count);
         let years = minutes(60 * 24 * 366);
@@ -122,6 +126,7 @@ impl Lifetimes {
             ("device codes", device_code, minutes(30)),
             ("intervals of devices", device_interval, minutes(1)),
             ("forms", form, minutes(60 * 24)),
+            ("marks of devices", device, minutes(60 * 24 * 400)),
         ] {
             if life < Duration::from_secs(1) || life > longest {
                 return Err(ConfigError::new(format!("{what} last from 1 s to {} s", longest.as_secs())));
@@ -144,6 +149,8 @@ pub(crate) struct Parts {
     pub(crate) lifetimes: Lifetimes,
     pub(crate) proxies: Vec<AddressRange>,
     pub(crate) introspection_age: Option<Duration>,
+    #[cfg(feature = "credentials")]
+    pub(crate) accounts: Option<crate::CredentialLogin>,
 }
 
 impl AuthorizationServer {
@@ -159,6 +166,8 @@ impl AuthorizationServer {
             lifetimes: Lifetimes::default(),
             proxies: Vec::new(),
             introspection_age: None,
+            #[cfg(feature = "credentials")]
+            accounts: None,
         }
     }
 
@@ -204,6 +213,8 @@ pub struct AuthorizationServerBuilder {
     lifetimes: Lifetimes,
     proxies: Vec<AddressRange>,
     introspection_age: Option<Duration>,
+    #[cfg(feature = "credentials")]
+    accounts: Option<crate::CredentialLogin>,
 }
 
 impl AuthorizationServerBuilder {
@@ -247,6 +258,17 @@ impl AuthorizationServerBuilder {
         self
     }
 
+    /// Serves pages on which users change their own account: `/account`, and below it password, authenticator app and recovery codes.
+    /// Default: none.
+    ///
+    /// Each change asks for the password again; app and recovery codes ask for a code too, of whoever has an app. A changed password ends
+    /// all logins and what clients may do for the user. `login` is the server's [`LoginCheck`] too, or knows the same accounts.
+    #[cfg(feature = "credentials")]
+    pub fn with_account_pages(mut self, login: crate::CredentialLogin) -> Self {
+        self.accounts = Some(login);
+        self
+    }
+
     /// Lets those who introspect keep an answer for so long, at most until the token ends. Default: not at all (`no-store`).
     ///
     /// A revoked token is good for so long where the answer is kept.
@@ -258,11 +280,29 @@ impl AuthorizationServerBuilder {
     /// Checks the configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] for an issuer or a lifetime that cannot be used.
+    /// [`ConfigError`] for an issuer, a lifetime or the name of a service that cannot be used.
     pub fn build(self) -> Result<AuthorizationServer, ConfigError> {
-        let Self { issuer, essentials, users, pages, listener, clock, lifetimes, proxies, introspection_age } = self;
+        let Self {
+            issuer,
+            essentials,
+            users,
+            pages,
+            listener,
+            clock,
+            lifetimes,
+            proxies,
+            introspection_age,
+            #[cfg(feature = "credentials")]
+            accounts,
+        } = self;
         let Essentials { clients, login, store, keys } = essentials;
         lifetimes.check()?;
+        #[cfg(feature = "credentials")]
+        if let Some(name) = accounts.as_ref().and_then(crate::CredentialLogin::service)
+            && (name.is_empty() || name.len() > 64 || name.chars().any(char::is_control))
+        {
+            return Err(ConfigError::new("the name of a service has 1 to 64 bytes without control characters"));
+        }
         Ok(AuthorizationServer(Arc::new(Parts {
             issuer: IssuerName::parse(&issuer)?,
             clients,
@@ -276,6 +316,8 @@ impl AuthorizationServerBuilder {
             lifetimes,
             proxies,
             introspection_age,
+            #[cfg(feature = "credentials")]
+            accounts,
         })))
     }
 }
