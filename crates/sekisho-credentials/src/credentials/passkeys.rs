@@ -17,7 +17,7 @@ use crate::{
 /// browser what was begun in another. A challenge is good once and for minutes.
 ///
 /// Logging in is not throttled, for there is nothing to guess. Passkeys outlive a change of the password: show people
-/// [theirs](Self::list), after a reset above all.
+/// [theirs](Credentials::list_passkeys), after a reset above all.
 #[derive(Clone, Debug)]
 pub struct Passkeys {
     credentials: Credentials,
@@ -29,6 +29,26 @@ impl Credentials {
     #[must_use]
     pub fn passkeys(&self, party: RelyingParty) -> Passkeys {
         Passkeys { credentials: self.clone(), party }
+    }
+
+    /// Returns the passkeys of an account, the oldest first.
+    ///
+    /// # Errors
+    /// [`Failure`] of the store.
+    pub async fn list_passkeys(&self, account: &AccountId) -> Result<Vec<Passkey>, Failure> {
+        self.shared.store.passkeys(account).await
+    }
+
+    /// Removes a passkey of an account; `false` when it has no such.
+    ///
+    /// # Errors
+    /// [`Failure`] of the store.
+    pub async fn remove_passkey(&self, account: &AccountId, credential_id: &[u8]) -> Result<bool, Failure> {
+        let had = self.shared.store.remove_passkey(account, credential_id).await?;
+        if had {
+            tracing::info!(%account, "a passkey was removed");
+        }
+        Ok(had)
     }
 }
 
@@ -257,26 +277,6 @@ impl Passkeys {
         }
         // Who was not verified at registration did not choose the PIN that is given now (7.2: 24, `uvInitialized`).
         Ok((account, verified.is_user_verified() && passkey.is_user_verified))
-    }
-
-    /// Returns the passkeys of an account, the oldest first.
-    ///
-    /// # Errors
-    /// [`Failure`] of the store.
-    pub async fn list(&self, account: &AccountId) -> Result<Vec<Passkey>, Failure> {
-        self.credentials.shared.store.passkeys(account).await
-    }
-
-    /// Removes a passkey of an account; `false` when it has no such.
-    ///
-    /// # Errors
-    /// [`Failure`] of the store.
-    pub async fn remove(&self, account: &AccountId, credential_id: &[u8]) -> Result<bool, Failure> {
-        let had = self.credentials.shared.store.remove_passkey(account, credential_id).await?;
-        if had {
-            tracing::info!(%account, "a passkey was removed");
-        }
-        Ok(had)
     }
 
     /// Sees to it that a challenge is good once. Only after everything else, so that nobody but owners of passkeys makes the

@@ -24,7 +24,7 @@ async fn a_passkey_logs_in_without_a_name_and_is_two_factors() {
         let login = authenticated(site.log_in(&alice, &key).await);
         assert_eq!((login.account, login.methods, login.at), (alice.clone(), &["pop", "user", "mfa"][..], NOW));
         assert_eq!(authenticated(site.log_in(&bob, &bobs).await).account, bob);
-        let kept = site.passkeys.list(&alice).await.unwrap();
+        let kept = site.world.credentials.list_passkeys(&alice).await.unwrap();
         assert_eq!((kept[0].sign_count, kept[0].last_used_at, &*kept[0].label), (2, Some(NOW), "blue key"));
     }
 }
@@ -210,11 +210,11 @@ async fn refuses_a_passkey_that_nobody_has_is_anothers_or_was_removed() {
     let (bob, _) = site.sign_up("bob").await;
     assert!(is_refused(&site.log_in(&alice, &SoftAuthenticator::new()).await), "nobody's");
     assert!(is_refused(&site.log_in(&bob, &key).await), "not bob's");
-    assert!(!site.passkeys.remove(&bob, &key.credential_id).await.unwrap());
+    assert!(!site.world.credentials.remove_passkey(&bob, &key.credential_id).await.unwrap());
     authenticated(site.log_in(&alice, &key).await);
-    assert!(site.passkeys.remove(&alice, &key.credential_id).await.unwrap());
+    assert!(site.world.credentials.remove_passkey(&alice, &key.credential_id).await.unwrap());
     assert!(is_refused(&site.log_in(&alice, &key).await), "removed");
-    assert!(site.passkeys.list(&alice).await.unwrap().is_empty());
+    assert!(site.world.credentials.list_passkeys(&alice).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -258,7 +258,7 @@ async fn a_credential_id_is_one_accounts_and_once() {
         assert_eq!(again, Err(PasskeyReject::Taken));
     }
     authenticated(site.log_in(&alice, &key).await);
-    assert!(site.passkeys.list(&bob).await.unwrap().is_empty());
+    assert!(site.world.credentials.list_passkeys(&bob).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -268,7 +268,7 @@ async fn an_account_has_no_more_passkeys_than_it_may() {
     site.register(&alice, &SoftAuthenticator::new()).await;
     let third = site.try_register(&alice, &SoftAuthenticator::new(), |_| {}).await;
     assert_eq!(third, Err(PasskeyReject::TooMany));
-    assert_eq!(site.passkeys.list(&alice).await.unwrap().len(), 2);
+    assert_eq!(site.world.credentials.list_passkeys(&alice).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-use super::{Message, Page, PageContent, PageForm, Pages, Problem, ProofPurpose, escape};
+use super::{Message, Page, PageContent, PageForm, Pages, PasskeyForm, Problem, ProofPurpose, ShownPasskey, escape};
 
 /// Writes plain pages, with a name and a style sheet of one's own.
 ///
@@ -45,18 +45,22 @@ impl Pages for PlainPages {
         let name = self.name.as_deref().map(escape);
         let style = escape(page.style_sheet);
         let main = match &page.content {
-            PageContent::Login { form, client, username, own_device, problem } => {
+            PageContent::Login { form, client, username, own_device, passkey, problem } => {
                 let goes_to = client
                     .map_or(String::new(), |client| format!("<p>to go on to <strong>{}</strong></p>", escape(client)));
                 let username = escape(username);
                 let own_device =
                     own_device.map_or("", |is_likely| if is_likely { OWN_DEVICE_TICKED } else { OWN_DEVICE });
+                let autofill = if passkey.is_some() { "username webauthn" } else { "username" };
+                let passkey = passkey.map_or(String::new(), |form| {
+                    passkey_form(&form, "get", r#"<button class="second" hidden>Sign in with a passkey</button>"#)
+                });
                 let fields = format!(
-                    r#"<label>User name<input name="username" value="{username}" autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="256" required autofocus></label>
+                    r#"<label>User name<input name="username" value="{username}" autocomplete="{autofill}" autocapitalize="none" spellcheck="false" maxlength="256" required autofocus></label>
 <label>Password<input name="password" type="password" autocomplete="current-password" maxlength="1024" required></label>
 {own_device}<button>Sign in</button>"#
                 );
-                format!("<h1>Sign in</h1>{goes_to}{}{}", told(*problem), write_form(form, &fields))
+                format!("<h1>Sign in</h1>{goes_to}{}{}{passkey}", told(*problem), write_form(form, &fields))
             }
             PageContent::SecondFactor { form, problem } => {
                 let fields = format!("{CODE_FIELD_FIRST}<button>Continue</button>");
@@ -90,7 +94,9 @@ impl Pages for PlainPages {
             | PageContent::ChangePassword { .. }
             | PageContent::ProveAgain { .. }
             | PageContent::ConfirmApp { .. }
-            | PageContent::RecoveryCodes { .. } => account_page(&page.content),
+            | PageContent::RecoveryCodes { .. }
+            | PageContent::Passkeys { .. }
+            | PageContent::AddPasskey { .. } => account_page(&page.content),
             PageContent::Message(message) => say(*message),
         };
         // Each page begins with its heading.
@@ -99,9 +105,13 @@ impl Pages for PlainPages {
             Some(name) => (format!("{heading} – {name}"), format!(r#"<p class="name">{name}</p>"#)),
             None => (heading.to_owned(), String::new()),
         };
+        let script = page
+            .content
+            .script()
+            .map_or(String::new(), |script| format!(r#"<script src="{}" defer></script>"#, escape(script)));
         format!(
             r#"<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title><link rel="stylesheet" href="{style}"></head>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title><link rel="stylesheet" href="{style}">{script}</head>
 <body><main>{name}{main}</main></body></html>
 "#
         )
@@ -115,15 +125,17 @@ impl Pages for PlainPages {
 /// Writes the pages about one's own account.
 fn account_page(content: &PageContent<'_>) -> String {
     match content {
-        PageContent::Account { username, password, app, recovery_codes, has_app, recovery_codes_left } => {
+        PageContent::Account { username, password, app, recovery_codes, has_app, recovery_codes_left, passkeys } => {
             let add = if *has_app { "Set up another authenticator app" } else { "Set up an authenticator app" };
             let codes = recovery_codes.map_or(String::new(), |link| {
                 let link = escape(link);
                 format!(r#"<li><a href="{link}">Get new recovery codes</a> ({recovery_codes_left} are left)</li>"#)
             });
+            let passkeys = passkeys
+                .map_or(String::new(), |link| format!(r#"<li><a href="{}">Your passkeys</a></li>"#, escape(link)));
             let (username, password, app) = (escape(username), escape(password), escape(app));
             format!(
-                r#"<h1>Your account</h1><p>Signed in as <strong>{username}</strong></p><ul><li><a href="{password}">Change the password</a></li><li><a href="{app}">{add}</a></li>{codes}</ul>"#
+                r#"<h1>Your account</h1><p>Signed in as <strong>{username}</strong></p><ul><li><a href="{password}">Change the password</a></li><li><a href="{app}">{add}</a></li>{codes}{passkeys}</ul>"#
             )
         }
         PageContent::ChangePassword { form, username, problem } => {
@@ -141,6 +153,7 @@ fn account_page(content: &PageContent<'_>) -> String {
             let (title, text) = match purpose {
                 ProofPurpose::AddApp => ("Set up an authenticator app", "It takes the place of one that you have."),
                 ProofPurpose::RecoveryCodes => ("New recovery codes", "Those that you have are worth nothing then."),
+                ProofPurpose::AddPasskey => ("Add a passkey", "It signs you in without your password."),
             };
             let user = username_field(username);
             let code = if *asks_code { CODE_FIELD } else { "" };
@@ -168,8 +181,43 @@ fn account_page(content: &PageContent<'_>) -> String {
                 r#"<h1>Recovery codes</h1><p>Each is good once in the place of your app. Keep them where the app is not: they are not shown again.</p><ul>{items}</ul><p><a href="{account}">Your account</a></p>"#
             )
         }
+        PageContent::Passkeys { passkeys, form, add } => {
+            let item = |passkey: &ShownPasskey<'_>| {
+                let kept = if passkey.is_synced { "on several devices" } else { "on one device" };
+                let button =
+                    format!(r#"<button name="passkey" value="{}" class="second">Remove</button>"#, escape(passkey.id));
+                format!("<li><strong>{}</strong>, {kept} {}</li>", escape(passkey.label), write_form(form, &button))
+            };
+            let items: String = passkeys.iter().map(item).collect();
+            let (list, add) = (
+                if items.is_empty() {
+                    "<p>You have none.</p>".to_owned()
+                } else {
+                    format!("<ul>{items}</ul><p>When you remove one you have to sign in again everywhere.</p>")
+                },
+                escape(add),
+            );
+            format!(r#"<h1>Your passkeys</h1>{list}<p><a href="{add}">Add a passkey</a></p>"#)
+        }
+        PageContent::AddPasskey { form } => {
+            let fields = r#"<label>What to call it<input name="label" maxlength="64" autocomplete="off" required autofocus></label>
+<button hidden>Add a passkey</button>"#;
+            let form = passkey_form(form, "create", fields);
+            format!(
+                "<h1>Add a passkey</h1><noscript><p>This needs scripts, which your browser does not run.</p></noscript>{form}"
+            )
+        }
         _ => String::new(),
     }
+}
+
+/// Writes a form that a passkey answers.
+fn passkey_form(form: &PasskeyForm<'_>, kind: &str, fields: &str) -> String {
+    let (action, options) = (escape(form.form.action), escape(form.options));
+    format!(
+        r#"<form method="post" action="{action}" data-passkey="{kind}" data-options="{options}">{}{fields}<p role="alert" data-failed hidden>That did not work. Please try again.</p></form>"#,
+        form.form.hidden
+    )
 }
 
 /// Tells password managers whose password it is.
@@ -193,6 +241,7 @@ fn told(problem: Option<Problem>) -> String {
         Problem::TooLong => "The new password is too long.",
         Problem::TooCommon => "The new password is too easy to guess.",
         Problem::NotRepeated => "The new passwords are not the same.",
+        Problem::Passkey => "That passkey was not accepted. Please try again.",
     };
     format!(r#"<p role="alert">{text}</p>"#)
 }
@@ -206,6 +255,8 @@ fn say(message: Message) -> String {
         Message::LoggedOut => ("Signed out", "You are signed out here. You can close this page."),
         Message::StillLoggedIn => ("Still signed in", "Nothing has changed. You can close this page."),
         Message::PasswordChanged => ("Done", "Your password is changed. Please sign in again, in a moment."),
+        Message::PasskeyNotAdded => ("This did not work", "The passkey was not added."),
+        Message::PasskeyRemoved => ("Done", "The passkey is removed. Please sign in again, in a moment."),
         Message::AppAdded => ("Done", "From now on you are asked for a code of the app when you sign in."),
     };
     format!("<h1>{title}</h1><p>{}</p>", escape(text))
@@ -241,6 +292,8 @@ button { padding: .6rem 1.2rem; font: inherit; cursor: pointer }
 [role=alert] { border-left: .25rem solid firebrick; padding-left: .75rem }
 button, input { border: 1px solid GrayText; border-radius: .375rem }
 button { border-color: transparent; background: #1d4ed8; color: white }
+form + form { margin-top: 1rem }
+li form { display: inline }
 .second { border-color: GrayText; background: none; color: inherit }
 button:hover { filter: brightness(1.15) }
 :focus-visible { outline: .1875rem solid #3b82f6; outline-offset: .125rem }
@@ -261,9 +314,11 @@ mod tests {
         let evil = "\"><script>'&";
         let form = PageForm { action: evil, hidden: "<input type=\"hidden\">" };
         let (username, problem) = (evil, Some(Problem::Wrong));
+        let asked = PasskeyForm { form, options: evil, script: evil };
+        let passkey = Some(asked);
         let app = Some(NewApp { secret: evil, uri: evil, qr_code: "<svg></svg>" });
         let pages = [
-            PageContent::Login { form, client: Some(evil), username, own_device: Some(true), problem },
+            PageContent::Login { form, client: Some(evil), username, own_device: Some(true), passkey, problem },
             PageContent::Account {
                 username,
                 password: evil,
@@ -271,7 +326,14 @@ mod tests {
                 recovery_codes: Some(evil),
                 has_app: true,
                 recovery_codes_left: 1,
+                passkeys: Some(evil),
             },
+            PageContent::Passkeys {
+                passkeys: vec![ShownPasskey { id: evil, label: evil, is_synced: true }],
+                form,
+                add: evil,
+            },
+            PageContent::AddPasskey { form: asked },
             PageContent::ChangePassword { form, username, problem },
             PageContent::ProveAgain { form, username, purpose: ProofPurpose::AddApp, asks_code: true, problem },
             PageContent::ConfirmApp { form, app, problem },
@@ -281,7 +343,7 @@ mod tests {
             let shown = format!("{content:?}");
             let page = render(content);
             assert!(
-                page.contains("&lt;script&gt;") && !page.contains("<script") && !page.contains("style="),
+                page.contains("&lt;script&gt;") && !page.contains("<script>") && !page.contains("style="),
                 "{shown}"
             );
         }
@@ -299,7 +361,8 @@ mod tests {
     #[test]
     fn every_problem_is_told() {
         let problems = [Problem::Wrong, Problem::Outdated, Problem::TooShort, Problem::TooLong, Problem::TooCommon];
-        let told: Vec<String> = problems.into_iter().chain([Problem::NotRepeated]).map(|it| told(Some(it))).collect();
+        let more = [Problem::NotRepeated, Problem::Passkey];
+        let told: Vec<String> = problems.into_iter().chain(more).map(|it| told(Some(it))).collect();
         let mut apart = told.clone();
         apart.dedup();
         assert!(apart == told && told.iter().all(|text| text.contains("role=\"alert\"")));
