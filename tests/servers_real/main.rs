@@ -16,6 +16,7 @@ mod issuer_clients;
 mod issuer_real;
 mod keycloak;
 mod leash;
+mod login_page;
 mod outage;
 mod own_issuer;
 mod provider;

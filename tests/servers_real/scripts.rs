@@ -96,12 +96,19 @@ mod tests {
     use crate::leash::is_alive;
 
     #[tokio::test]
-    async fn a_browser_shows_a_page() {
+    async fn a_browser_shows_a_page_and_notices_what_breaks_its_policy() {
         let input = json!({ "html": "<h1>Good day</h1>" });
         let Some(report) = browse("a browser shows a page", "self-test.mjs", input).await else { return };
-        assert_eq!(report.step("page")["heading"], "Good day");
+        assert_eq!(
+            (&report.step("page")["heading"], &report.step("page")["trouble"]),
+            (&json!("Good day"), &json!([]))
+        );
         let shot = report.step("screenshot")["file"].as_str().unwrap().to_owned();
         assert!(fs::read(shot).unwrap().starts_with(b"\x89PNG"));
+        let trouble = report.step("breach")["trouble"].to_string();
+        for breach in ["policy: style-src-elem inline", "policy: script-src-elem inline", "console: "] {
+            assert!(trouble.contains(breach), "{breach} is not noticed: {trouble}");
+        }
     }
 
     #[tokio::test]

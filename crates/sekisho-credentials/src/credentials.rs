@@ -12,12 +12,16 @@ use crate::{
 
 mod factors;
 mod login;
+#[cfg(feature = "passkeys")]
+mod passkeys;
 mod passwords;
 mod sealed;
 mod throttling;
 
 pub use factors::SecondFactors;
 pub use login::{Authenticated, LoginOutcome};
+#[cfg(feature = "passkeys")]
+pub use passkeys::{CeremonyTicket, PasskeyCeremony, PasskeyError, Passkeys};
 pub use sealed::{LoginTicket, ResetToken};
 
 /// Answers who somebody is by what they know and have: the credential database with its rules.

@@ -16,6 +16,8 @@ pub mod testing;
 mod throttle;
 mod totp;
 mod username;
+#[cfg(feature = "passkeys")]
+mod webauthn;
 
 pub use account::{Account, AccountId};
 pub use client::{ClientContext, DeviceToken, SourceHash};
@@ -23,6 +25,8 @@ pub use credentials::{
     Authenticated, ChangeError, Credentials, CredentialsBuilder, LoginOutcome, LoginTicket, ResetToken, SecondFactors,
     SignUpError,
 };
+#[cfg(feature = "passkeys")]
+pub use credentials::{CeremonyTicket, PasskeyCeremony, PasskeyError, Passkeys};
 pub use hash::{HashPolicy, HashWork, PasswordHash, PasswordHasher, PasswordVerdict, Pepper};
 pub use passkey::{Passkey, PasskeyUse};
 pub use password::{Password, PasswordError, PasswordPolicy};
@@ -39,3 +43,8 @@ pub use store::{
 pub use throttle::{Counter, CounterKey, DelayCurve, ThrottlePolicy};
 pub use totp::{TotpAlgorithm, TotpSecret, TotpSettings};
 pub use username::{Username, UsernameError};
+#[cfg(feature = "passkeys")]
+pub use webauthn::{
+    AssertionResponse, CounterPolicy, NewPasskey, PasskeyChallenge, PasskeyReject, RegistrationResponse, RelyingParty,
+    UserVerification, VerifiedAssertion,
+};

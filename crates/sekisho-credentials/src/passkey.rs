@@ -6,8 +6,8 @@ use crate::AccountId;
 
 /// Is what a store keeps of a passkey ([WebAuthn §4](https://www.w3.org/TR/webauthn-2/#public-key-credential-source)).
 ///
-/// Nothing here makes or checks one yet; the columns are what any relying party library needs. The user handle is the
-/// account's id. `Debug` shows neither id nor key nor label.
+/// `Passkeys` (feature `passkeys`) makes and checks them; the columns are what any relying party needs. The user handle is
+/// the account's id. `Debug` shows neither id nor key nor label.
 #[derive(Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a new field must break every store")]
 pub struct Passkey {

@@ -270,6 +270,18 @@ pub trait PasskeyStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when it cannot be told.
     async fn use_passkey(&self, credential_id: &[u8], from: u32, used: PasskeyUse) -> Result<bool, Failure>;
 
+    /// Marks a challenge as used until `ends_at`, and tells whether it was not marked before: of all calls for one
+    /// challenge until then exactly one is `true`. `challenge` is a hash. Marks that have ended by `now` are removed.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be told; the challenge may be used.
+    async fn use_challenge(
+        &self,
+        challenge: &[u8; 32],
+        ends_at: UnixSeconds,
+        now: UnixSeconds,
+    ) -> Result<bool, Failure>;
+
     /// Removes a passkey of an account; `false` when it has no such.
     ///
     /// # Errors

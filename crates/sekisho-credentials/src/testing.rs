@@ -13,6 +13,9 @@ use crate::{
     RecoveryHash, SourceHash, TotpRecord, TotpRecords, Username,
 };
 
+#[cfg(feature = "passkeys")]
+pub mod authenticator;
+
 const WORKS: &str = "the store answers";
 const NOW: UnixSeconds = UnixSeconds::new(1_764_072_000);
 
@@ -27,6 +30,7 @@ pub async fn store_suite(store: Arc<dyn CredentialStore>) {
     pruning(&*store).await;
     sources(&*store).await;
     passkeys(&*store).await;
+    challenges(&store).await;
     deletion(&*store).await;
     races(&store).await;
 }
@@ -54,6 +58,9 @@ pub async fn sharing_suite(one: Arc<dyn CredentialStore>, other: Arc<dyn Credent
         "the third begins the delay"
     );
     assert!(matches!(other.begin_attempt(&[counter], NOW).await.expect(WORKS), Admission::Wait(_)));
+    let challenge = bytes();
+    assert!(one.use_challenge(&challenge, at(100), NOW).await.expect(WORKS));
+    assert!(!other.use_challenge(&challenge, at(100), NOW).await.expect(WORKS), "used at the one is used at the other");
 }
 
 fn bytes<const N: usize>() -> [u8; N] {
@@ -373,6 +380,20 @@ async fn passkeys(store: &dyn CredentialStore) {
     assert!(store.remove_passkey(&alice.id, &first.credential_id).await.expect(WORKS));
     assert!(!store.remove_passkey(&alice.id, &first.credential_id).await.expect(WORKS));
     assert_eq!(store.passkeys(&alice.id).await.expect(WORKS), [second]);
+}
+
+async fn challenges(store: &Arc<dyn CredentialStore>) {
+    let (one, other) = (bytes(), bytes());
+    assert!(store.use_challenge(&one, at(100), NOW).await.expect(WORKS));
+    assert!(!store.use_challenge(&one, at(100), NOW).await.expect(WORKS), "once");
+    assert!(!store.use_challenge(&one, at(200), at(99)).await.expect(WORKS), "until it ends");
+    assert!(store.use_challenge(&other, at(300), at(100)).await.expect(WORKS), "another is another");
+    assert!(store.use_challenge(&one, at(300), at(100)).await.expect(WORKS), "it has ended, and its mark is gone");
+    assert!(!store.use_challenge(&other, at(300), at(299)).await.expect(WORKS), "what has not ended stays");
+    let raced = bytes();
+    let winners =
+        race(store, move |store| async move { store.use_challenge(&raced, at(400), at(300)).await.expect(WORKS) });
+    assert_eq!(winners.await, 1, "of uses at once exactly one wins");
 }
 
 async fn deletion(store: &dyn CredentialStore) {

@@ -138,7 +138,10 @@ async fn a_record_that_cannot_be_read_is_our_trouble() {
     sqlx::raw_sql("UPDATE sekisho_account SET password = 'hunter2'").execute(&mut connection).await.unwrap();
     let outcome = credentials.check_password("alice", &secret("hunter2"), from("192.0.2.1"), NOW).await;
     assert_eq!(outcome.unwrap_err().kind(), FailureKind::Misconfigured);
-    sqlx::raw_sql("UPDATE sekisho_credentials_schema SET version = 99").execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("INSERT INTO sekisho_credentials_schema (version) VALUES (99)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     let failure = SqliteStore::open(folder.file()).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Misconfigured, "tables of a later version");
 }

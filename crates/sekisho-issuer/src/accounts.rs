@@ -9,7 +9,7 @@ use crate::AuthorizationServer;
 ///
 /// | what is done | logins, grants, refresh and reference tokens |
 /// |---|---|
-/// | account disabled or deleted, password changed or reset, second factors removed | all end ([`revoke_subject`](AuthorizationServer::revoke_subject)) |
+/// | account disabled or deleted, password changed or reset, second factors or a passkey removed | all end ([`revoke_subject`](AuthorizationServer::revoke_subject)) |
 /// | account enabled or made, app added, recovery codes drawn | stay |
 ///
 /// JWT access tokens stay good until they end, except where introspection or a [`RevocationListener`](crate::RevocationListener) is asked.
@@ -125,6 +125,22 @@ impl Accounts {
     ) -> Result<(), ChangeError> {
         self.credentials.change_password(account, present, new, client, now).await?;
         Ok(self.end_all(account, now).await?)
+    }
+
+    /// Removes a passkey, and ends all logins: whoever has found or copied it may have used it. `false` when the account has no such.
+    ///
+    /// # Errors
+    /// As for [`set_disabled`](Self::set_disabled).
+    #[cfg(feature = "passkeys")]
+    pub async fn remove_passkey(
+        &self,
+        account: &AccountId,
+        credential_id: &[u8],
+        now: UnixSeconds,
+    ) -> Result<bool, Failure> {
+        let had = self.credentials.remove_passkey(account, credential_id).await?;
+        self.end_all(account, now).await?;
+        Ok(had)
     }
 
     async fn end_all(&self, account: &AccountId, now: UnixSeconds) -> Result<(), Failure> {

@@ -155,15 +155,16 @@ pub(crate) fn kept(content_type: &'static str, seconds: u64, body: impl Into<Bod
     response
 }
 
-/// Writes a page. `leads_to` is where its form may end up, beside here.
-pub(crate) fn page(status: u16, html: String, leads_to: Option<&str>) -> Response {
+/// Writes a page. `leads_to` is where its form may end up, beside here; `script` is the address of the one script that runs in it.
+pub(crate) fn page(status: u16, html: String, leads_to: Option<&str>, script: Option<&str>) -> Response {
     let mut response = with_type(status, "text/html; charset=utf-8", html);
     let form_action = match leads_to {
         Some(source) => format!("'self' {source}"),
         None => "'self'".to_owned(),
     };
+    let scripts = script.map_or(String::new(), |script| format!("script-src {script}; "));
     let policy = format!(
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action {form_action}; frame-ancestors 'none'; base-uri 'none'"
+        "default-src 'none'; style-src 'self'; img-src 'self'; {scripts}form-action {form_action}; frame-ancestors 'none'; base-uri 'none'"
     );
     set(&mut response, CONTENT_SECURITY_POLICY, &policy);
     set(&mut response, X_FRAME_OPTIONS, "DENY");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::response::Response;
-use sekisho_core::{Failure, UnixSeconds};
+use sekisho_core::{Failure, Secret, UnixSeconds};
 use subtle::ConstantTimeEq;
 
 use crate::answer;
@@ -11,7 +11,7 @@ use crate::form::Form;
 use crate::handle::{self, HandleHash, Purpose};
 use crate::incoming::Incoming;
 use crate::login::{DeviceMark, PendingLogin};
-use crate::pages::{Page, PageContent, PageForm, escape};
+use crate::pages::{Page, PageContent, PageForm, PasskeyForm, Problem, escape};
 use crate::store::SsoSession;
 use crate::{AuthorizationServer, Message};
 
@@ -144,6 +144,11 @@ impl Browser {
         Ok([field("target", errand.target.name()), field("request", &errand.request), field("token", &token)].concat())
     }
 
+    /// Returns what this browser alone sends. Empty before the first form.
+    pub(crate) fn secret(&self) -> Secret {
+        Secret::from(self.id.as_deref().unwrap_or_default())
+    }
+
     /// Tells whether a form was written for this browser, this step, this errand and, beyond the login, this session, and not too long ago.
     pub(crate) fn wrote(
         &self,
@@ -241,7 +246,53 @@ impl Browser {
     }
 }
 
+/// Where the script of passkeys is, below the issuer.
+pub(crate) const SCRIPT: &str = "/passkey.js";
+
+/// Is what a login page needs besides what stands in its fields.
+pub(crate) struct LoginPage<'a> {
+    pub(crate) status: u16,
+    pub(crate) client: Option<&'a str>,
+    pub(crate) username: &'a str,
+    /// Whether the user has said that the device is theirs.
+    pub(crate) is_own_device: bool,
+    pub(crate) problem: Option<Problem>,
+    /// The registered address at which the form may end.
+    pub(crate) leads_to: Option<&'a str>,
+}
+
+impl LoginPage<'_> {
+    pub(crate) const FIRST: Self =
+        Self { status: 200, client: None, username: "", is_own_device: false, problem: None, leads_to: None };
+}
+
 impl AuthorizationServer {
+    /// Writes the page that asks for user name and password, or for a passkey.
+    pub(crate) fn login_page(
+        &self,
+        browser: &mut Browser,
+        errand: &Errand,
+        page: &LoginPage<'_>,
+        now: UnixSeconds,
+    ) -> Result<Response, Failure> {
+        let LoginPage { status, client, username, is_own_device, problem, leads_to } = *page;
+        let issuer = &self.parts().issuer;
+        let (action, passkey_action) = (issuer.route("/login"), issuer.route("/login/passkey"));
+        let hidden = browser.hidden(self, Step::Login, errand, now)?;
+        let prompt = self.parts().login.begin_passkey(&browser.secret(), now)?;
+        let script = issuer.route(SCRIPT);
+        let passkey_hidden = prompt.as_ref().map(|prompt| passkey_fields(&hidden, &prompt.ticket));
+        let passkey = prompt.as_ref().zip(passkey_hidden.as_deref()).map(|(prompt, hidden)| PasskeyForm {
+            form: self.form(&passkey_action, hidden),
+            options: &prompt.options,
+            script: &script,
+        });
+        let own_device = browser.own_device(self).map(|is_likely| is_likely || is_own_device);
+        let form = self.form(&action, &hidden);
+        let content = PageContent::Login { form, client, username, own_device, passkey, problem };
+        Ok(self.page(status, content, leads_to))
+    }
+
     /// Names a cookie. Issuers under different paths of one host have different ones.
     pub(crate) fn cookie_name(&self, what: &str) -> String {
         let issuer = &self.parts().issuer;
@@ -258,9 +309,10 @@ impl AuthorizationServer {
     pub(crate) fn page(&self, status: u16, content: PageContent<'_>, leads_to: Option<&str>) -> Response {
         let parts = self.parts();
         let style_sheet = parts.issuer.route("/style.css");
+        let script = content.script().map(|_| parts.issuer.endpoint(SCRIPT));
         let html = parts.pages.render(&Page { style_sheet: &style_sheet, content });
         let leads_to = leads_to.and_then(crate::redirect::form_action);
-        answer::page(status, html, leads_to.as_deref())
+        answer::page(status, html, leads_to.as_deref(), script.as_deref())
     }
 
     pub(crate) fn message(&self, status: u16, message: Message) -> Response {
@@ -278,4 +330,12 @@ impl AuthorizationServer {
     pub(crate) fn form<'a>(&self, action: &'a str, hidden: &'a str) -> PageForm<'a> {
         PageForm { action, hidden }
     }
+}
+
+/// Writes the hidden fields of a form that a passkey answers.
+pub(crate) fn passkey_fields(hidden: &str, ticket: &Secret) -> String {
+    let ticket = escape(handle::text(ticket));
+    format!(
+        r#"{hidden}<input type="hidden" name="ticket" value="{ticket}"><input type="hidden" name="response" value="">"#
+    )
 }

@@ -3,6 +3,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+#[cfg(feature = "passkeys")]
+use sekisho_core::Secret;
 use sekisho_core::{Failure, UnixSeconds};
 use sekisho_credentials::{
     AccountId, Authenticated, ClientContext, Credentials, DeviceToken, LoginOutcome as Outcome, LoginTicket,
@@ -11,6 +13,8 @@ use sekisho_credentials::{
 use crate::login::{
     AuthenticatedUser, DeviceMark, LoginCheck, LoginOutcome, PasswordAttempt, PendingLogin, SecondFactorAttempt,
 };
+#[cfg(feature = "passkeys")]
+use crate::{PasskeyAttempt, PasskeyPrompt};
 use crate::{UserClaims, UserDirectory, handle};
 
 /// Lets the users of a credential database log in: passwords, authenticator apps, recovery codes, throttling.
@@ -43,18 +47,55 @@ pub struct CredentialLogin {
     contexts: Option<Contexts>,
     profiles: Option<Arc<dyn UserDirectory>>,
     service: Option<Arc<str>>,
+    #[cfg(feature = "passkeys")]
+    passkeys: Option<sekisho_credentials::Passkeys>,
 }
 
 #[derive(Clone, Debug)]
 struct Contexts {
     password: Arc<str>,
     second_factor: Arc<str>,
+    passkey: Option<Arc<str>>,
 }
 
 impl CredentialLogin {
     /// Lets the users of a credential database log in.
     pub const fn new(credentials: Credentials) -> Self {
-        Self { credentials, contexts: None, profiles: None, service: None }
+        Self {
+            credentials,
+            contexts: None,
+            profiles: None,
+            service: None,
+            #[cfg(feature = "passkeys")]
+            passkeys: None,
+        }
+    }
+
+    /// Lets users log in by passkeys, and add them on their [account pages](crate::AuthorizationServerBuilder::with_account_pages).
+    /// Default: none.
+    ///
+    /// `party` names this issuer's origin, or the login page cannot ask for any. `amr` is `pop user mfa`, for a passkey that verifies its
+    /// user is two factors; see [`Passkeys::finish_login`](sekisho_credentials::Passkeys::finish_login) for what is asked otherwise.
+    /// Passkeys reach the contexts that their factors do, and [`with_passkey_context`](Self::with_passkey_context).
+    #[cfg(feature = "passkeys")]
+    pub fn with_passkeys(mut self, party: sekisho_credentials::RelyingParty) -> Self {
+        self.passkeys = Some(self.credentials.passkeys(party));
+        self
+    }
+
+    /// Names the context that passkeys with user verification reach besides those of [`with_contexts`](Self::with_contexts), such as
+    /// `phr` (phishing-resistant). Default: none. It has no effect without contexts.
+    #[cfg(feature = "passkeys")]
+    pub fn with_passkey_context(mut self, name: impl Into<Arc<str>>) -> Self {
+        if let Some(contexts) = &mut self.contexts {
+            contexts.passkey = Some(name.into());
+        }
+        self
+    }
+
+    #[cfg(feature = "passkeys")]
+    pub(crate) const fn passkeys(&self) -> Option<&sekisho_credentials::Passkeys> {
+        self.passkeys.as_ref()
     }
 
     /// Names the authentication contexts that a login reaches, the `acr` of tokens: with the password alone, and with a second factor,
@@ -63,7 +104,8 @@ impl CredentialLogin {
     /// Whoever has an authenticator app is asked for it at each login; whoever has none cannot reach the second, and a client that
     /// asks for it is told so.
     pub fn with_contexts(mut self, password: impl Into<Arc<str>>, second_factor: impl Into<Arc<str>>) -> Self {
-        self.contexts = Some(Contexts { password: password.into(), second_factor: second_factor.into() });
+        self.contexts =
+            Some(Contexts { password: password.into(), second_factor: second_factor.into(), passkey: None });
         self
     }
 
@@ -119,9 +161,12 @@ impl CredentialLogin {
 
     /// Names the context that a login reaches: of those that it does the one that is wanted most, else the highest.
     fn context(&self, methods: &[&str], wanted: &[String]) -> Option<String> {
-        let Contexts { password, second_factor } = self.contexts.as_ref()?;
-        let reached: &[&Arc<str>] =
-            if methods.contains(&"mfa") { &[second_factor, password] } else { std::slice::from_ref(&password) };
+        let Contexts { password, second_factor, passkey } = self.contexts.as_ref()?;
+        let is_two = methods.contains(&"mfa");
+        // `pop otp mfa` is a passkey that did not verify its user, and a code.
+        let passkey = passkey.as_ref().filter(|_| is_two && methods.contains(&"pop") && !methods.contains(&"otp"));
+        let second_factor = is_two.then_some(second_factor);
+        let reached: Vec<&Arc<str>> = passkey.into_iter().chain(second_factor).chain([password]).collect();
         let fits = |wanted: &&String| reached.iter().any(|reached| ***reached == ***wanted);
         wanted.iter().find(fits).cloned().or_else(|| reached.first().map(|reached| reached.to_string()))
     }
@@ -166,6 +211,30 @@ impl LoginCheck for CredentialLogin {
     fn marks_devices(&self) -> bool {
         true
     }
+
+    #[cfg(feature = "passkeys")]
+    fn begin_passkey(&self, browser: &Secret, now: UnixSeconds) -> Result<Option<PasskeyPrompt>, Failure> {
+        let Some(passkeys) = &self.passkeys else { return Ok(None) };
+        let ceremony = passkeys.begin_login(None, browser, now)?;
+        Ok(Some(PasskeyPrompt { options: ceremony.options, ticket: ceremony.ticket.text().clone() }))
+    }
+
+    #[cfg(feature = "passkeys")]
+    async fn passkey(&self, attempt: PasskeyAttempt<'_>, now: UnixSeconds) -> Result<LoginOutcome, Failure> {
+        let Some(passkeys) = &self.passkeys else { return Ok(LoginOutcome::Refused) };
+        let PasskeyAttempt { browser, ticket, response, client_address, wanted_contexts, device } = attempt;
+        let ticket = sekisho_credentials::CeremonyTicket::new(ticket.clone());
+        let device = token_of(device);
+        let client = client_of(client_address, device.as_ref());
+        match passkeys.finish_login(browser, &ticket, response.expose(), client, now).await? {
+            Outcome::Authenticated(login) => self.finish(login, wanted_contexts, device.as_ref(), false, now).await,
+            Outcome::SecondFactorNeeded(ticket) => {
+                Ok(LoginOutcome::SecondFactorNeeded(PendingLogin::new(ticket.text().clone())))
+            }
+            Outcome::TryLater(wait) => Ok(LoginOutcome::TryLater(wait)),
+            _ => Ok(LoginOutcome::Refused),
+        }
+    }
 }
 
 #[async_trait]
@@ -185,13 +254,13 @@ impl UserDirectory for CredentialLogin {
 
 impl fmt::Debug for CredentialLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { credentials, contexts, profiles, service } = self;
+        let Self { credentials, contexts, profiles, service, .. } = self;
         f.debug_struct("CredentialLogin")
             .field("credentials", credentials)
             .field("contexts", contexts)
             .field("profiles", profiles)
             .field("service", service)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

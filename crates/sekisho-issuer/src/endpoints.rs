@@ -8,6 +8,7 @@ use axum::routing::{get, post};
 
 use crate::AuthorizationServer;
 use crate::answer::Refused;
+use crate::browser::SCRIPT;
 use crate::form::Form;
 use crate::incoming::Incoming;
 
@@ -65,7 +66,7 @@ impl AuthorizationServer {
             .with_state(self.clone())
     }
 
-    /// Returns the endpoints for browsers: `/authorize`, `/device`, `/end_session`, and the forms and the style sheet of their pages;
+    /// Returns the endpoints for browsers: `/authorize`, `/device`, `/end_session`, and the forms, style sheet and script of their pages;
     /// `/account` if it was asked for.
     pub fn pages_router(&self) -> Router {
         let route = |path: &str| self.parts().issuer.route(path);
@@ -73,11 +74,13 @@ impl AuthorizationServer {
             .route(&route("/authorize"), get(authorize::begin).post(by_get))
             .route(&route("/login"), post(login::password))
             .route(&route("/login/code"), post(login::second_factor))
+            .route(&route("/login/passkey"), post(login::passkey))
             .route(&route("/consent"), post(authorize::decide))
             .route(&route("/device"), get(device::begin).post(device::user_code))
             .route(&route("/device/decision"), post(device::decide))
             .route(&route("/end_session"), get(end_session::begin).post(by_get))
             .route(&route("/end_session/decision"), post(end_session::decide))
+            .route(&route(SCRIPT), get(passkey_script))
             .route(&route("/style.css"), get(style_sheet));
         #[cfg(feature = "credentials")]
         let router = router.merge(account::routes(self));
@@ -133,6 +136,10 @@ async fn by_get(State(server): State<AuthorizationServer>, request: Request) -> 
 
 async fn style_sheet(State(server): State<AuthorizationServer>) -> Response {
     crate::answer::kept("text/css; charset=utf-8", 600, server.parts().pages.style_sheet().to_owned())
+}
+
+async fn passkey_script() -> Response {
+    crate::answer::kept("text/javascript; charset=utf-8", 600, include_str!("pages/passkey.js"))
 }
 
 /// Bounds a query in bytes: it travels through hidden fields, and with the headers of a request.

@@ -45,10 +45,12 @@ pub use inspect::ActiveToken;
 pub use issue::{IssueRequest, IssuedToken};
 pub use keys::{FileKeyStore, IssuerKeys, KeyRotation, KeyStore, MasterKey, MemoryKeyStore, SealedKeys};
 pub use login::{
-    AuthenticatedUser, DeviceMark, LoginCheck, LoginOutcome, PasswordAttempt, PendingLogin, SecondFactorAttempt,
+    AuthenticatedUser, DeviceMark, LoginCheck, LoginOutcome, PasskeyAttempt, PasskeyPrompt, PasswordAttempt,
+    PendingLogin, SecondFactorAttempt,
 };
 pub use pages::{
-    Message, NewApp, Page, PageContent, PageForm, Pages, PlainPages, Problem, ProofPurpose, ShownCodes, escape,
+    Message, NewApp, Page, PageContent, PageForm, Pages, PasskeyForm, PlainPages, Problem, ProofPurpose, ShownCodes,
+    ShownPasskey, escape,
 };
 pub use revocation::{Revocation, RevocationListener};
 pub use scope::ScopeSet;

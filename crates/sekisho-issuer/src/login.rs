@@ -27,6 +27,27 @@ pub trait LoginCheck: Send + Sync + fmt::Debug {
     /// As for [`password`](Self::password).
     async fn second_factor(&self, attempt: SecondFactorAttempt<'_>, now: UnixSeconds) -> Result<LoginOutcome, Failure>;
 
+    /// Begins a login by a passkey for a login page that is about to be shown. Default: `None`, and pages do not offer it.
+    ///
+    /// `browser` is a secret that this browser alone sends; a prompt must be good with that one only. Everything that the login needs
+    /// later goes into the [`ticket`](PasskeyPrompt::ticket), for pages are shown to everybody who asks.
+    ///
+    /// # Errors
+    /// As for [`password`](Self::password).
+    fn begin_passkey(&self, browser: &Secret, now: UnixSeconds) -> Result<Option<PasskeyPrompt>, Failure> {
+        let _ = (browser, now);
+        Ok(None)
+    }
+
+    /// Checks what a browser answered to [`begin_passkey`](Self::begin_passkey). Default: refused.
+    ///
+    /// # Errors
+    /// As for [`password`](Self::password).
+    async fn passkey(&self, attempt: PasskeyAttempt<'_>, now: UnixSeconds) -> Result<LoginOutcome, Failure> {
+        let _ = (attempt, now);
+        Ok(LoginOutcome::Refused)
+    }
+
     /// Tells whether it marks devices, by [`LoginOutcome::AuthenticatedOnDevice`]. Then the login page asks whether the device is the
     /// user's own. Default: `false`, and browsers keep no mark.
     fn marks_devices(&self) -> bool {
@@ -89,6 +110,42 @@ impl<'a> SecondFactorAttempt<'a> {
     }
 }
 
+/// Is what a page has to know to ask for a passkey. `Debug` shows nothing of the ticket.
+#[derive(Clone, Debug)]
+pub struct PasskeyPrompt {
+    /// JSON for `PublicKeyCredential.parseRequestOptionsFromJSON`
+    /// ([WebAuthn §5.1.9](https://www.w3.org/TR/webauthn-3/#sctn-parseRequestOptionsFromJSON)).
+    pub options: String,
+    /// Comes back with the answer: at most 1,024 visible ASCII characters.
+    pub ticket: Secret,
+}
+
+/// Is what a browser answered with a passkey.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PasskeyAttempt<'a> {
+    /// What [`LoginCheck::begin_passkey`] was given.
+    pub browser: &'a Secret,
+    /// What it made. It went through the browser: anything may stand in it, up to 1,024 bytes.
+    pub ticket: &'a Secret,
+    /// The JSON of `PublicKeyCredential.toJSON()`, as sent: anything, up to 32 KiB.
+    pub response: &'a Secret,
+    /// As in [`PasswordAttempt`].
+    pub client_address: Option<IpAddr>,
+    /// As in [`PasswordAttempt`].
+    pub wanted_contexts: &'a [String],
+    /// As in [`PasswordAttempt`].
+    pub device: Option<&'a DeviceMark>,
+}
+
+impl<'a> PasskeyAttempt<'a> {
+    /// Begins an attempt of which nothing more is known; set the other fields afterwards.
+    #[must_use]
+    pub const fn new(browser: &'a Secret, ticket: &'a Secret, response: &'a Secret) -> Self {
+        Self { browser, ticket, response, client_address: None, wanted_contexts: &[], device: None }
+    }
+}
+
 /// Says how an attempt to log in ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -98,7 +155,7 @@ pub enum LoginOutcome {
     /// The same, and the browser is to keep this mark, in the place of one that it has. Allowed after a login that came with
     /// [`is_own_device`](PasswordAttempt::is_own_device).
     AuthenticatedOnDevice(AuthenticatedUser, DeviceMark),
-    /// The password was right; a second factor is due.
+    /// The password was right, or the passkey is one factor only; a second factor is due.
     SecondFactorNeeded(PendingLogin),
     /// Wrong, unknown, or locked: nothing more is said.
     Refused,
@@ -196,11 +253,13 @@ mod tests {
             context: None,
             authenticated_at: UnixSeconds::new(0),
         };
+        let passkey = PasskeyAttempt { device: Some(&mark), ..PasskeyAttempt::new(&secret, &secret, &secret) };
+        let prompt = PasskeyPrompt { options: "{}".to_owned(), ticket: secret.clone() };
         let outcome = [
             LoginOutcome::SecondFactorNeeded(pending.clone()),
             LoginOutcome::AuthenticatedOnDevice(user, mark.clone()),
         ];
-        let shown = format!("{password:?} {second:?} {outcome:?}");
+        let shown = format!("{password:?} {second:?} {passkey:?} {prompt:?} {outcome:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 }

@@ -10,7 +10,8 @@ pub use plain::PlainPages;
 ///
 /// Implement it to give them your own look; [`PlainPages`] takes a style sheet, which is enough for most.
 ///
-/// Contract for implementers: the pages are served with a policy that allows no scripts, no frames, styles and images from the issuer only.
+/// Contract for implementers: the pages are served with a policy that allows no frames, styles and images from the issuer only, and no
+/// scripts but, where there is a [`PasskeyForm`], the one of that.
 /// Every text that is not your own goes through [`escape`]; each form posts to [`PageForm::action`] and contains [`PageForm::hidden`] as it stands.
 pub trait Pages: Send + Sync + fmt::Debug {
     /// Writes a page.
@@ -45,6 +46,9 @@ pub enum PageContent<'a> {
         username: &'a str,
         /// Whether to ask if the device is the user's own (`own_device` is `yes` then, or left out), and whether that is likely.
         own_device: Option<bool>,
+        /// A form beside it that a passkey answers, if there are passkeys. Then the field of the user name has
+        /// `autocomplete="username webauthn"`.
+        passkey: Option<PasskeyForm<'a>>,
         /// What went wrong.
         problem: Option<Problem>,
     },
@@ -101,6 +105,24 @@ pub enum PageContent<'a> {
         has_app: bool,
         /// How many recovery codes are left.
         recovery_codes_left: u32,
+        /// Where passkeys are listed; `None` when there are none here.
+        passkeys: Option<&'a str>,
+    },
+    /// Lists the user's passkeys. Each is removed by the form with `passkey` as its [`id`](ShownPasskey::id).
+    #[non_exhaustive]
+    Passkeys {
+        /// The passkeys, the oldest first.
+        passkeys: Vec<ShownPasskey<'a>>,
+        /// The form.
+        form: PageForm<'a>,
+        /// Where one is added.
+        add: &'a str,
+    },
+    /// Asks for a name (`label`) of a new passkey, and for the passkey.
+    #[non_exhaustive]
+    AddPasskey {
+        /// The form, which a passkey answers.
+        form: PasskeyForm<'a>,
     },
     /// Asks for the present password (`password`) and twice for the new one (`new_password`, `repeated_password`).
     #[non_exhaustive]
@@ -146,6 +168,45 @@ pub enum PageContent<'a> {
     },
     /// Says something, and asks nothing.
     Message(Message),
+}
+
+/// Is a form that a passkey answers, by a script.
+///
+/// Write it as a `form` element with the attribute `data-passkey`, which is `get` on the login page and `create` where a passkey is added,
+/// and `data-options` with the [`options`](Self::options); in it a button of type `submit` that is `hidden`, which the script shows where
+/// it can do its work, and at will an element with `data-failed` that is `hidden`, which the script shows when nothing came of it. The page
+/// loads the script with `defer`. Without the script the page is as it would be without the form.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PasskeyForm<'a> {
+    /// Where it goes, and what it brings along.
+    pub form: PageForm<'a>,
+    /// What the script asks the browser for, as JSON.
+    pub options: &'a str,
+    /// The address of the script.
+    pub script: &'a str,
+}
+
+/// Is a passkey as its owner sees it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ShownPasskey<'a> {
+    /// What tells it apart.
+    pub id: &'a str,
+    /// What its owner calls it.
+    pub label: &'a str,
+    /// Whether it may be on several devices.
+    pub is_synced: bool,
+}
+
+impl<'a> PageContent<'a> {
+    /// Returns the address of the script that the page needs.
+    pub(crate) const fn script(&self) -> Option<&'a str> {
+        match self {
+            Self::Login { passkey: Some(form), .. } | Self::AddPasskey { form } => Some(form.script),
+            _ => None,
+        }
+    }
 }
 
 /// Is what an authenticator app has to know. `Debug` shows nothing of it.
@@ -196,6 +257,8 @@ pub enum ProofPurpose {
     AddApp,
     /// To get new recovery codes.
     RecoveryCodes,
+    /// To add a passkey.
+    AddPasskey,
 }
 
 /// Is a form. `Debug` shows where it posts to, and nothing of what lets it in.
@@ -232,6 +295,8 @@ pub enum Problem {
     TooCommon,
     /// The new password was not repeated.
     NotRepeated,
+    /// The passkey was not accepted.
+    Passkey,
 }
 
 /// Says something to a user.
@@ -254,6 +319,10 @@ pub enum Message {
     PasswordChanged,
     /// The app is asked for from now on.
     AppAdded,
+    /// The passkey was not added.
+    PasskeyNotAdded,
+    /// The passkey is removed, and all logins have ended.
+    PasskeyRemoved,
 }
 
 /// Makes a text safe to stand in HTML, between tags and in quoted attributes.

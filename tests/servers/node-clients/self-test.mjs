@@ -10,4 +10,11 @@ const { page, trouble } = await newPage(browser);
 await page.setContent(input.html);
 tell('page', { heading: await page.textContent('h1'), trouble });
 tell('screenshot', { file: await shoot(page, 'page') });
+const policy = { 'content-security-policy': "default-src 'none'" };
+await page.route('http://page.example/', (route) => route.fulfill({
+  contentType: 'text/html', headers: policy, body: '<style>h1 { color: red }</style><script>throw 1</script><h1>Breach</h1>',
+}));
+await page.goto('http://page.example/');
+await page.waitForTimeout(100);
+tell('breach', { trouble });
 await browser.close();

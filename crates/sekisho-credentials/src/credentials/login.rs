@@ -80,8 +80,8 @@ impl Credentials {
         self.finish(account.id, PASSWORD, None, client, now).await
     }
 
-    /// Checks the second factor of a login that [`check_password`](Self::check_password) began: a code of the
-    /// authenticator app, or a recovery code. Each is good once.
+    /// Checks the second factor of a login that [`check_password`](Self::check_password) or a passkey without user
+    /// verification began: a code of the authenticator app, or a recovery code. Each is good once.
     ///
     /// A ticket that is not ours, too old, or of an account that is disabled or has another password since, is
     /// [`LoginOutcome::Refused`]; as is a wrong or used code, after which the ticket can be used again.
@@ -95,7 +95,7 @@ impl Credentials {
         client: ClientContext<'_>,
         now: UnixSeconds,
     ) -> Result<LoginOutcome, Failure> {
-        let Some(account) = self.account_of(ticket, now).await? else { return Ok(LoginOutcome::Refused) };
+        let Some((account, methods)) = self.account_of(ticket, now).await? else { return Ok(LoginOutcome::Refused) };
         let attempt = match self.begin_second_factor(&account.id, client, now).await? {
             Ok(attempt) => attempt,
             Err(wait) => return Ok(LoginOutcome::TryLater(wait)),
@@ -116,7 +116,7 @@ impl Credentials {
             }
         };
         self.succeed(&attempt).await?;
-        self.finish(account.id, TWO_FACTORS, left, client, now).await
+        self.finish(account.id, methods, left, client, now).await
     }
 
     /// Tells whether a ticket may still become a login: what tells a wrong code from a login that has to begin anew.
@@ -154,15 +154,22 @@ impl Credentials {
         self.shared.store.forget_sources(account).await
     }
 
-    /// Returns the account that a ticket is for, if the ticket is good.
-    async fn account_of(&self, ticket: &LoginTicket, now: UnixSeconds) -> Result<Option<Account>, Failure> {
-        let Some(bound) = Bound::open(&self.shared.keys, TICKET, ticket.text()) else { return Ok(None) };
+    /// Returns the account that a ticket is for, if the ticket is good, and what is proved once a code is right too.
+    async fn account_of(
+        &self,
+        ticket: &LoginTicket,
+        now: UnixSeconds,
+    ) -> Result<Option<(Account, &'static [&'static str])>, Failure> {
+        let open = |(purpose, methods)| Some((Bound::open(&self.shared.keys, purpose, ticket.text())?, methods));
+        let firsts = [(TICKET, TWO_FACTORS), (PASSKEY_TICKET, PASSKEY_AND_CODE)];
+        let Some((bound, methods)) = firsts.into_iter().find_map(open) else { return Ok(None) };
         // The clock of the process that made it may be a little ahead.
         if bound.time.saturating_add(self.shared.ticket_lifetime) <= now {
             return Ok(None);
         }
         let account = self.shared.store.account(&bound.account).await?;
-        Ok(account.filter(|account| !account.is_disabled && account.revision == bound.revision))
+        let account = account.filter(|account| !account.is_disabled && account.revision == bound.revision);
+        Ok(account.map(|account| (account, methods)))
     }
 
     /// Returns the account if the password opens it. Always hashes.
@@ -193,7 +200,7 @@ impl Credentials {
         }
     }
 
-    async fn finish(
+    pub(super) async fn finish(
         &self,
         account: AccountId,
         methods: &'static [&'static str],
@@ -211,6 +218,8 @@ impl Credentials {
 }
 
 const TICKET: &str = "login ticket";
+pub(super) const PASSKEY_TICKET: &str = "login ticket after a passkey";
 const MOST_SOURCES: u32 = 32;
 const PASSWORD: &[&str] = &["pwd"];
 const TWO_FACTORS: &[&str] = &["pwd", "otp", "mfa"];
+const PASSKEY_AND_CODE: &[&str] = &["pop", "user", "otp", "mfa"];

@@ -24,6 +24,7 @@ struct Tables {
     accounts: HashMap<AccountId, Entry>,
     counters: HashMap<CounterKey, Count>,
     passkeys: BTreeMap<Vec<u8>, Passkey>,
+    challenges: HashMap<[u8; 32], UnixSeconds>,
 }
 
 struct Entry {
@@ -313,6 +314,21 @@ impl PasskeyStore for MemoryStore {
         let PasskeyUse { sign_count, is_backed_up, at } = used;
         (passkey.sign_count, passkey.is_backed_up, passkey.last_used_at) = (sign_count, is_backed_up, Some(at));
         Ok(true)
+    }
+
+    async fn use_challenge(
+        &self,
+        challenge: &[u8; 32],
+        ends_at: UnixSeconds,
+        now: UnixSeconds,
+    ) -> Result<bool, Failure> {
+        let mut tables = self.tables();
+        tables.challenges.retain(|_, ends_at| now < *ends_at);
+        let is_new = !tables.challenges.contains_key(challenge);
+        if is_new {
+            tables.challenges.insert(*challenge, ends_at);
+        }
+        Ok(is_new)
     }
 
     async fn remove_passkey(&self, id: &AccountId, credential_id: &[u8]) -> Result<bool, Failure> {

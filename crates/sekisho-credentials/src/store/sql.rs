@@ -698,6 +698,33 @@ macro_rules! implement {
                 Ok(done.rows_affected() == 1)
             }
 
+            async fn use_challenge(
+                &self,
+                challenge: &[u8; 32],
+                ends_at: UnixSeconds,
+                now: UnixSeconds,
+            ) -> Result<bool, Failure> {
+                sqlx::query(concat!(
+                    "DELETE FROM sekisho_challenge WHERE challenge IN \
+                     (SELECT challenge FROM sekisho_challenge WHERE ends_at <= $1",
+                    $skip_locked,
+                    ")"
+                ))
+                .bind(number(now.as_secs()))
+                .execute(&self.pool)
+                .await
+                .map_err(failed)?;
+                let done = sqlx::query(
+                    "INSERT INTO sekisho_challenge (challenge, ends_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                )
+                .bind(&challenge[..])
+                .bind(number(ends_at.as_secs()))
+                .execute(&self.pool)
+                .await
+                .map_err(failed)?;
+                Ok(done.rows_affected() == 1)
+            }
+
             async fn remove_passkey(&self, id: &AccountId, credential_id: &[u8]) -> Result<bool, Failure> {
                 let done = sqlx::query("DELETE FROM sekisho_passkey WHERE credential_id = $1 AND account_id = $2")
                     .bind(credential_id)

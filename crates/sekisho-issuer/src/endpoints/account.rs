@@ -13,7 +13,7 @@ use sekisho_credentials::{
 
 use super::authorize::Unusable;
 use super::login::{self, LONGEST_CODE, LONGEST_PASSWORD, later};
-use crate::browser::{Browser, Errand, Step, Target};
+use crate::browser::{Browser, Errand, LoginPage, Step, Target};
 use crate::credentials::{client_of, token_of};
 use crate::form::Form;
 use crate::handle::{self, HandleHash, Purpose};
@@ -22,12 +22,18 @@ use crate::pages::{NewApp, PageContent, Problem, ProofPurpose, ShownCodes, qr};
 use crate::tokens::misconfigured;
 use crate::{Accounts, AuthorizationServer, CredentialLogin, Message};
 
+#[cfg(feature = "passkeys")]
+mod passkeys;
+
 pub(super) fn routes(server: &AuthorizationServer) -> Router<AuthorizationServer> {
     let route = |path: &str| server.parts().issuer.route(path);
     if server.parts().accounts.is_none() {
         return Router::new();
     }
-    Router::new()
+    let router = Router::new();
+    #[cfg(feature = "passkeys")]
+    let router = router.merge(passkeys::routes(server));
+    router
         .route(&route(OVERVIEW), get(overview))
         .route(&route(PASSWORD), get(password_page).post(change_password))
         .route(&route(APP), get(app_page).post(add_app))
@@ -83,6 +89,10 @@ pub(super) async fn show(
                 PASSWORD => visit.ask_password(200, None)?,
                 APP => visit.ask_proof(200, ProofPurpose::AddApp, None).await?,
                 CODES => visit.ask_proof(200, ProofPurpose::RecoveryCodes, None).await?,
+                #[cfg(feature = "passkeys")]
+                passkeys::LIST => visit.list_passkeys().await?,
+                #[cfg(feature = "passkeys")]
+                passkeys::NEW => visit.ask_proof(200, ProofPurpose::AddPasskey, None).await?,
                 _ => visit.overview().await?,
             }
         }
@@ -97,11 +107,8 @@ fn ask_login(
     browser: &mut Browser,
     page: &str,
 ) -> Result<Response, Unusable> {
-    let hidden = browser.hidden(server, Step::Login, &Errand::new(Target::Account, page), incoming.now)?;
-    let action = server.parts().issuer.route("/login");
-    let form = server.form(&action, &hidden);
-    let own_device = browser.own_device(server);
-    Ok(server.page(200, PageContent::Login { form, client: None, username: "", own_device, problem: None }, None))
+    let errand = Errand::new(Target::Account, page);
+    Ok(server.login_page(browser, &errand, &LoginPage::FIRST, incoming.now)?)
 }
 
 /// Is whose session it is.
@@ -251,6 +258,10 @@ impl Visit<'_> {
         let factors = self.owner.login.credentials().second_factors(&self.owner.account.id).await?;
         let route = |path| self.server.parts().issuer.route(path);
         let (password, app, codes) = (route(PASSWORD), route(APP), route(CODES));
+        #[cfg(feature = "passkeys")]
+        let passkeys = self.owner.login.passkeys().map(|_| route(passkeys::LIST));
+        #[cfg(not(feature = "passkeys"))]
+        let passkeys: Option<String> = None;
         let content = PageContent::Account {
             username: self.owner.account.username.as_str(),
             password: &password,
@@ -258,6 +269,7 @@ impl Visit<'_> {
             recovery_codes: factors.has_totp.then_some(&codes),
             has_app: factors.has_totp,
             recovery_codes_left: factors.recovery_codes,
+            passkeys: passkeys.as_deref(),
         };
         Ok(self.server.page(200, content, None))
     }
@@ -304,6 +316,10 @@ impl Visit<'_> {
         let (step, path) = match purpose {
             ProofPurpose::AddApp => (TO_APP, APP),
             ProofPurpose::RecoveryCodes => (TO_CODES, CODES),
+            #[cfg(feature = "passkeys")]
+            ProofPurpose::AddPasskey => (passkeys::TO_ADD, passkeys::NEW),
+            #[cfg(not(feature = "passkeys"))]
+            ProofPurpose::AddPasskey => return Err(Unusable::Page("There are no such pages here.")),
         };
         let asks_code = self.owner.login.credentials().second_factors(&self.owner.account.id).await?.has_totp;
         let hidden = self.hidden(step)?;

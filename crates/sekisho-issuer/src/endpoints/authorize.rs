@@ -8,7 +8,7 @@ use sekisho_core::{Failure, UnixSeconds};
 
 use super::LONGEST_QUERY;
 use crate::answer::{self, OAuthError};
-use crate::browser::{Browser, Errand, Step, Target};
+use crate::browser::{Browser, Errand, LoginPage, Step, Target};
 use crate::form::Form;
 use crate::handle::{self, GrantId, HandleHash, Purpose};
 use crate::incoming::Incoming;
@@ -185,16 +185,13 @@ fn login_page(
     errand: &Errand,
 ) -> Result<Response, Unusable> {
     let before = browser.session.as_ref().map(|session| session.session);
-    let hidden = browser.hidden(server, Step::Login, errand, incoming.now)?;
-    let action = server.parts().issuer.route("/login");
-    let content = PageContent::Login {
-        form: server.form(&action, &hidden),
+    let page = LoginPage {
         client: Some(request.client.name()),
         username: request.login_hint.as_deref().unwrap_or_default(),
-        own_device: browser.own_device(server),
-        problem: None,
+        leads_to: Some(&request.redirect_uri),
+        ..LoginPage::FIRST
     };
-    let mut response = server.page(200, content, Some(&request.redirect_uri));
+    let mut response = server.login_page(browser, errand, &page, incoming.now)?;
     browser.set_cookies(server, &mut response, before);
     Ok(response)
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::authorize::{self, Unusable};
 use super::{LONGEST_QUERY, login};
 use crate::answer::{OAuthError, Refused, json_response};
-use crate::browser::{Browser, Errand, Step, Target};
+use crate::browser::{Browser, Errand, LoginPage, Step, Target};
 use crate::client_auth;
 use crate::form::Form;
 use crate::handle::{self, HandleHash, Purpose};
@@ -164,16 +164,7 @@ pub(super) async fn show(
     let form = Form::parse(query.as_bytes()).map_err(|_| Unusable::Page("The parameters are not well formed."))?;
     if browser.session.is_none() {
         let errand = Errand::new(Target::Device, query);
-        let hidden = browser.hidden(server, Step::Login, &errand, incoming.now)?;
-        let action = server.parts().issuer.route("/login");
-        let content = PageContent::Login {
-            form: server.form(&action, &hidden),
-            client: None,
-            username: "",
-            own_device: browser.own_device(server),
-            problem: None,
-        };
-        let mut response = server.page(200, content, None);
+        let mut response = server.login_page(browser, &errand, &LoginPage::FIRST, incoming.now)?;
         browser.set_cookies(server, &mut response, before);
         return Ok(response);
     }

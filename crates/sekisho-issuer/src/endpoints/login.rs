@@ -9,11 +9,13 @@ use sekisho_core::{Failure, Secret, UnixSeconds};
 use super::account;
 use super::{authorize, device};
 use crate::answer::OAuthError;
-use crate::browser::{Browser, Errand, Step, Target};
+use crate::browser::{Browser, Errand, LoginPage, Step, Target};
 use crate::form::Form;
 use crate::handle::{self, HandleHash, Purpose};
 use crate::incoming::Incoming;
-use crate::login::{AuthenticatedUser, DeviceMark, LoginOutcome, PasswordAttempt, PendingLogin, SecondFactorAttempt};
+use crate::login::{
+    AuthenticatedUser, DeviceMark, LoginOutcome, PasskeyAttempt, PasswordAttempt, PendingLogin, SecondFactorAttempt,
+};
 use crate::pages::{PageContent, Problem, escape};
 use crate::store::{Authentication, SsoSession};
 use crate::tokens::misconfigured;
@@ -25,6 +27,7 @@ const LONGEST_USERNAME: usize = 256;
 pub(super) const LONGEST_PASSWORD: usize = 1024;
 pub(super) const LONGEST_CODE: usize = 64;
 const LONGEST_PENDING: usize = 1024;
+const LONGEST_TICKET: usize = 1024;
 /// How many codes may be typed for one pending login; then the password is asked for again.
 const MOST_CODES: u32 = 5;
 
@@ -60,6 +63,41 @@ pub(super) async fn password(State(server): State<AuthorizationServer>, request:
             LoginOutcome::TryLater(wait) => {
                 let seconds = wait.as_secs().max(1);
                 Ok(later(visit.ask_password(429, username, Some(Problem::TryLater(seconds)))?, seconds))
+            }
+        }
+    };
+    answer.await.unwrap_or_else(|unusable: Unusable| unusable.into_response(&server))
+}
+
+/// Takes what a passkey answered. The form is the login's, and the passkey's answer is for this browser.
+pub(super) async fn passkey(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    let (incoming, body) = server.receive(request);
+    let answer = async {
+        let form = read(&incoming, body).await?;
+        let mut visit = Visit::of(&server, &incoming, &form, Step::Login).await?;
+        let ticket = form.get("ticket").unwrap_or_default();
+        if !visit.is_ours || ticket.len() > LONGEST_TICKET {
+            return visit.ask_password(403, "", Some(Problem::Outdated));
+        }
+        let (secret, device) = (visit.browser.secret(), visit.browser.device.clone());
+        let (ticket, response) = (Secret::from(ticket), Secret::from(form.get("response").unwrap_or_default()));
+        let attempt = PasskeyAttempt {
+            browser: &secret,
+            ticket: &ticket,
+            response: &response,
+            client_address: incoming.client_address(&server.parts().proxies),
+            wanted_contexts: &visit.wanted_contexts,
+            device: device.as_ref(),
+        };
+        match server.parts().login.passkey(attempt, incoming.now).await? {
+            LoginOutcome::Authenticated(user) | LoginOutcome::AuthenticatedOnDevice(user, _) => {
+                visit.go_on(user, None).await
+            }
+            LoginOutcome::SecondFactorNeeded(pending) => visit.ask_code(200, &pending, None),
+            LoginOutcome::Refused => visit.ask_password(403, "", Some(Problem::Passkey)),
+            LoginOutcome::TryLater(wait) => {
+                let seconds = wait.as_secs().max(1);
+                Ok(later(visit.ask_password(429, "", Some(Problem::TryLater(seconds)))?, seconds))
             }
         }
     };
@@ -215,12 +253,16 @@ impl<'a> Visit<'a> {
     }
 
     fn ask_password(&mut self, status: u16, username: &str, problem: Option<Problem>) -> Result<Response, Unusable> {
-        let hidden = self.browser.hidden(self.server, Step::Login, &self.errand, self.incoming.now)?;
-        let action = self.server.parts().issuer.route("/login");
-        let form = self.server.form(&action, &hidden);
-        let own_device = self.browser.own_device(self.server).map(|is_likely| is_likely || self.is_own_device);
-        let content = PageContent::Login { form, client: self.client.as_deref(), username, own_device, problem };
-        Ok(self.show(status, content))
+        let page = LoginPage {
+            status,
+            client: self.client.as_deref(),
+            username,
+            is_own_device: self.is_own_device,
+            problem,
+            leads_to: self.leads_to.as_deref(),
+        };
+        let response = self.server.login_page(&mut self.browser, &self.errand, &page, self.incoming.now)?;
+        Ok(self.with_cookies(response))
     }
 
     fn ask_code(
@@ -243,7 +285,10 @@ impl<'a> Visit<'a> {
     }
 
     fn show(&self, status: u16, content: PageContent<'_>) -> Response {
-        let mut response = self.server.page(status, content, self.leads_to.as_deref());
+        self.with_cookies(self.server.page(status, content, self.leads_to.as_deref()))
+    }
+
+    fn with_cookies(&self, mut response: Response) -> Response {
         let before = self.browser.session.as_ref().map(|session| session.session);
         self.browser.set_cookies(self.server, &mut response, before);
         response

@@ -1,4 +1,4 @@
-use super::{Message, Page, PageContent, PageForm, Pages, Problem, ProofPurpose, escape};
+use super::{Message, Page, PageContent, PageForm, Pages, PasskeyForm, Problem, ProofPurpose, ShownPasskey, escape};
 
 /// Writes plain pages, with a name and a style sheet of one's own.
 ///
@@ -11,19 +11,19 @@ use super::{Message, Page, PageContent, PageForm, Pages, Problem, ProofPurpose, 
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PlainPages {
-    name: String,
+    name: Option<String>,
     style_sheet: String,
 }
 
 impl PlainPages {
     /// Starts with the default look.
     pub fn new() -> Self {
-        Self { name: "Sign in".to_owned(), style_sheet: DEFAULT_STYLE.to_owned() }
+        Self { name: None, style_sheet: DEFAULT_STYLE.to_owned() }
     }
 
-    /// Sets the name that stands on each page. Default "Sign in".
+    /// Sets the name that stands on each page, above its heading and in its title. Default: none.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
+        self.name = Some(name.into());
         self
     }
 
@@ -42,21 +42,25 @@ impl Default for PlainPages {
 
 impl Pages for PlainPages {
     fn render(&self, page: &Page<'_>) -> String {
-        let name = escape(&self.name);
+        let name = self.name.as_deref().map(escape);
         let style = escape(page.style_sheet);
         let main = match &page.content {
-            PageContent::Login { form, client, username, own_device, problem } => {
+            PageContent::Login { form, client, username, own_device, passkey, problem } => {
                 let goes_to = client
                     .map_or(String::new(), |client| format!("<p>to go on to <strong>{}</strong></p>", escape(client)));
                 let username = escape(username);
                 let own_device =
                     own_device.map_or("", |is_likely| if is_likely { OWN_DEVICE_TICKED } else { OWN_DEVICE });
+                let autofill = if passkey.is_some() { "username webauthn" } else { "username" };
+                let passkey = passkey.map_or(String::new(), |form| {
+                    passkey_form(&form, "get", r#"<button class="second" hidden>Sign in with a passkey</button>"#)
+                });
                 let fields = format!(
-                    r#"<label>User name<input name="username" value="{username}" autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="256" required autofocus></label>
+                    r#"<label>User name<input name="username" value="{username}" autocomplete="{autofill}" autocapitalize="none" spellcheck="false" maxlength="256" required autofocus></label>
 <label>Password<input name="password" type="password" autocomplete="current-password" maxlength="1024" required></label>
 {own_device}<button>Sign in</button>"#
                 );
-                format!("<h1>Sign in</h1>{goes_to}{}{}", told(*problem), write_form(form, &fields))
+                format!("<h1>Sign in</h1>{goes_to}{}{}{passkey}", told(*problem), write_form(form, &fields))
             }
             PageContent::SecondFactor { form, problem } => {
                 let fields = format!("{CODE_FIELD_FIRST}<button>Continue</button>");
@@ -66,10 +70,11 @@ impl Pages for PlainPages {
                 let items: String =
                     scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope))).collect();
                 let code = user_code.map_or(String::new(), |code| {
-                    format!("<p>Go on only if your device shows <strong>{}</strong>.</p>", escape(code))
+                    let code = escape(code);
+                    format!(r#"<p>Go on only if your device shows <strong class="code">{code}</strong>.</p>"#)
                 });
                 let client = escape(client);
-                let form = write_form(form, DECISION);
+                let form = write_form(form, ALLOW_OR_DENY);
                 format!("<h1>Allow access?</h1>{code}<p><strong>{client}</strong> asks for:</p><ul>{items}</ul>{form}")
             }
             PageContent::Device { form, user_code, problem } => {
@@ -83,19 +88,31 @@ impl Pages for PlainPages {
             PageContent::Logout { form, client } => {
                 let asked = client
                     .map_or(String::new(), |client| format!("<p><strong>{}</strong> asks for it.</p>", escape(client)));
-                format!("<h1>Sign out?</h1>{asked}{}", write_form(form, DECISION))
+                format!("<h1>Sign out?</h1>{asked}{}", write_form(form, SIGN_OUT_OR_STAY))
             }
             PageContent::Account { .. }
             | PageContent::ChangePassword { .. }
             | PageContent::ProveAgain { .. }
             | PageContent::ConfirmApp { .. }
-            | PageContent::RecoveryCodes { .. } => account_page(&page.content),
+            | PageContent::RecoveryCodes { .. }
+            | PageContent::Passkeys { .. }
+            | PageContent::AddPasskey { .. } => account_page(&page.content),
             PageContent::Message(message) => say(*message),
         };
+        // Each page begins with its heading.
+        let heading = main.strip_prefix("<h1>").and_then(|rest| rest.split_once("</h1>")).map_or("", |(text, _)| text);
+        let (title, name) = match name {
+            Some(name) => (format!("{heading} – {name}"), format!(r#"<p class="name">{name}</p>"#)),
+            None => (heading.to_owned(), String::new()),
+        };
+        let script = page
+            .content
+            .script()
+            .map_or(String::new(), |script| format!(r#"<script src="{}" defer></script>"#, escape(script)));
         format!(
             r#"<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{name}</title><link rel="stylesheet" href="{style}"></head>
-<body><main><p class="name">{name}</p>{main}</main></body></html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title><link rel="stylesheet" href="{style}">{script}</head>
+<body><main>{name}{main}</main></body></html>
 "#
         )
     }
@@ -108,15 +125,17 @@ impl Pages for PlainPages {
 /// Writes the pages about one's own account.
 fn account_page(content: &PageContent<'_>) -> String {
     match content {
-        PageContent::Account { username, password, app, recovery_codes, has_app, recovery_codes_left } => {
+        PageContent::Account { username, password, app, recovery_codes, has_app, recovery_codes_left, passkeys } => {
             let add = if *has_app { "Set up another authenticator app" } else { "Set up an authenticator app" };
             let codes = recovery_codes.map_or(String::new(), |link| {
                 let link = escape(link);
                 format!(r#"<li><a href="{link}">Get new recovery codes</a> ({recovery_codes_left} are left)</li>"#)
             });
+            let passkeys = passkeys
+                .map_or(String::new(), |link| format!(r#"<li><a href="{}">Your passkeys</a></li>"#, escape(link)));
             let (username, password, app) = (escape(username), escape(password), escape(app));
             format!(
-                r#"<h1>Your account</h1><p>Signed in as <strong>{username}</strong></p><ul><li><a href="{password}">Change the password</a></li><li><a href="{app}">{add}</a></li>{codes}</ul>"#
+                r#"<h1>Your account</h1><p>Signed in as <strong>{username}</strong></p><ul><li><a href="{password}">Change the password</a></li><li><a href="{app}">{add}</a></li>{codes}{passkeys}</ul>"#
             )
         }
         PageContent::ChangePassword { form, username, problem } => {
@@ -134,6 +153,7 @@ fn account_page(content: &PageContent<'_>) -> String {
             let (title, text) = match purpose {
                 ProofPurpose::AddApp => ("Set up an authenticator app", "It takes the place of one that you have."),
                 ProofPurpose::RecoveryCodes => ("New recovery codes", "Those that you have are worth nothing then."),
+                ProofPurpose::AddPasskey => ("Add a passkey", "It signs you in without your password."),
             };
             let user = username_field(username);
             let code = if *asks_code { CODE_FIELD } else { "" };
@@ -161,8 +181,43 @@ fn account_page(content: &PageContent<'_>) -> String {
                 r#"<h1>Recovery codes</h1><p>Each is good once in the place of your app. Keep them where the app is not: they are not shown again.</p><ul>{items}</ul><p><a href="{account}">Your account</a></p>"#
             )
         }
+        PageContent::Passkeys { passkeys, form, add } => {
+            let item = |passkey: &ShownPasskey<'_>| {
+                let kept = if passkey.is_synced { "on several devices" } else { "on one device" };
+                let button =
+                    format!(r#"<button name="passkey" value="{}" class="second">Remove</button>"#, escape(passkey.id));
+                format!("<li><strong>{}</strong>, {kept} {}</li>", escape(passkey.label), write_form(form, &button))
+            };
+            let items: String = passkeys.iter().map(item).collect();
+            let (list, add) = (
+                if items.is_empty() {
+                    "<p>You have none.</p>".to_owned()
+                } else {
+                    format!("<ul>{items}</ul><p>When you remove one you have to sign in again everywhere.</p>")
+                },
+                escape(add),
+            );
+            format!(r#"<h1>Your passkeys</h1>{list}<p><a href="{add}">Add a passkey</a></p>"#)
+        }
+        PageContent::AddPasskey { form } => {
+            let fields = r#"<label>What to call it<input name="label" maxlength="64" autocomplete="off" required autofocus></label>
+<button hidden>Add a passkey</button>"#;
+            let form = passkey_form(form, "create", fields);
+            format!(
+                "<h1>Add a passkey</h1><noscript><p>This needs scripts, which your browser does not run.</p></noscript>{form}"
+            )
+        }
         _ => String::new(),
     }
+}
+
+/// Writes a form that a passkey answers.
+fn passkey_form(form: &PasskeyForm<'_>, kind: &str, fields: &str) -> String {
+    let (action, options) = (escape(form.form.action), escape(form.options));
+    format!(
+        r#"<form method="post" action="{action}" data-passkey="{kind}" data-options="{options}">{}{fields}<p role="alert" data-failed hidden>That did not work. Please try again.</p></form>"#,
+        form.form.hidden
+    )
 }
 
 /// Tells password managers whose password it is.
@@ -186,6 +241,7 @@ fn told(problem: Option<Problem>) -> String {
         Problem::TooLong => "The new password is too long.",
         Problem::TooCommon => "The new password is too easy to guess.",
         Problem::NotRepeated => "The new passwords are not the same.",
+        Problem::Passkey => "That passkey was not accepted. Please try again.",
     };
     format!(r#"<p role="alert">{text}</p>"#)
 }
@@ -199,13 +255,17 @@ fn say(message: Message) -> String {
         Message::LoggedOut => ("Signed out", "You are signed out here. You can close this page."),
         Message::StillLoggedIn => ("Still signed in", "Nothing has changed. You can close this page."),
         Message::PasswordChanged => ("Done", "Your password is changed. Please sign in again, in a moment."),
+        Message::PasskeyNotAdded => ("This did not work", "The passkey was not added."),
+        Message::PasskeyRemoved => ("Done", "The passkey is removed. Please sign in again, in a moment."),
         Message::AppAdded => ("Done", "From now on you are asked for a code of the app when you sign in."),
     };
     format!("<h1>{title}</h1><p>{}</p>", escape(text))
 }
 
-const DECISION: &str = r#"<button name="decision" value="allow">Yes</button>
-<button name="decision" value="deny" class="second">No</button>"#;
+const ALLOW_OR_DENY: &str = r#"<button name="decision" value="allow">Allow</button>
+<button name="decision" value="deny" class="second">Deny</button>"#;
+const SIGN_OUT_OR_STAY: &str = r#"<button name="decision" value="allow">Sign out</button>
+<button name="decision" value="deny" class="second">Stay signed in</button>"#;
 
 const CODE_FIELD_FIRST: &str = r#"<label>Code<input name="code" autocomplete="one-time-code" autocapitalize="none" maxlength="64" required autofocus></label>
 "#;
@@ -230,6 +290,14 @@ code { overflow-wrap: anywhere }
 .tick input { display: inline; width: auto }
 button { padding: .6rem 1.2rem; font: inherit; cursor: pointer }
 [role=alert] { border-left: .25rem solid firebrick; padding-left: .75rem }
+button, input { border: 1px solid GrayText; border-radius: .375rem }
+button { border-color: transparent; background: #1d4ed8; color: white }
+form + form { margin-top: 1rem }
+li form { display: inline }
+.second { border-color: GrayText; background: none; color: inherit }
+button:hover { filter: brightness(1.15) }
+:focus-visible { outline: .1875rem solid #3b82f6; outline-offset: .125rem }
+.code { white-space: nowrap }
 ";
 
 #[cfg(test)]
@@ -246,9 +314,11 @@ mod tests {
         let evil = "\"><script>'&";
         let form = PageForm { action: evil, hidden: "<input type=\"hidden\">" };
         let (username, problem) = (evil, Some(Problem::Wrong));
+        let asked = PasskeyForm { form, options: evil, script: evil };
+        let passkey = Some(asked);
         let app = Some(NewApp { secret: evil, uri: evil, qr_code: "<svg></svg>" });
         let pages = [
-            PageContent::Login { form, client: Some(evil), username, own_device: Some(true), problem },
+            PageContent::Login { form, client: Some(evil), username, own_device: Some(true), passkey, problem },
             PageContent::Account {
                 username,
                 password: evil,
@@ -256,7 +326,14 @@ mod tests {
                 recovery_codes: Some(evil),
                 has_app: true,
                 recovery_codes_left: 1,
+                passkeys: Some(evil),
             },
+            PageContent::Passkeys {
+                passkeys: vec![ShownPasskey { id: evil, label: evil, is_synced: true }],
+                form,
+                add: evil,
+            },
+            PageContent::AddPasskey { form: asked },
             PageContent::ChangePassword { form, username, problem },
             PageContent::ProveAgain { form, username, purpose: ProofPurpose::AddApp, asks_code: true, problem },
             PageContent::ConfirmApp { form, app, problem },
@@ -266,7 +343,7 @@ mod tests {
             let shown = format!("{content:?}");
             let page = render(content);
             assert!(
-                page.contains("&lt;script&gt;") && !page.contains("<script") && !page.contains("style="),
+                page.contains("&lt;script&gt;") && !page.contains("<script>") && !page.contains("style="),
                 "{shown}"
             );
         }
@@ -284,9 +361,21 @@ mod tests {
     #[test]
     fn every_problem_is_told() {
         let problems = [Problem::Wrong, Problem::Outdated, Problem::TooShort, Problem::TooLong, Problem::TooCommon];
-        let told: Vec<String> = problems.into_iter().chain([Problem::NotRepeated]).map(|it| told(Some(it))).collect();
+        let more = [Problem::NotRepeated, Problem::Passkey];
+        let told: Vec<String> = problems.into_iter().chain(more).map(|it| told(Some(it))).collect();
         let mut apart = told.clone();
         apart.dedup();
         assert!(apart == told && told.iter().all(|text| text.contains("role=\"alert\"")));
+    }
+
+    #[test]
+    fn a_page_is_called_by_its_heading_and_then_by_the_name_of_the_service() {
+        let content = PageContent::Message(Message::LoggedOut);
+        let page = Page { style_sheet: "/style.css", content };
+        let plain = PlainPages::new().render(&page);
+        assert!(plain.contains("<title>Signed out</title>") && plain.contains("<main><h1>Signed out</h1>"), "{plain}");
+        let named = PlainPages::new().with_name("A <b>").render(&page);
+        assert!(named.contains("<title>Signed out – A &lt;b&gt;</title>"), "{named}");
+        assert!(named.contains(r#"<main><p class="name">A &lt;b&gt;</p><h1>Signed out</h1>"#), "{named}");
     }
 }

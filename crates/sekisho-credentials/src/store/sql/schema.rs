@@ -2,7 +2,8 @@
 
 /// For SQLite 3.37 and later.
 #[cfg(feature = "sqlite")]
-pub(crate) const SQLITE: &[&str] = &["
+pub(crate) const SQLITE: &[&str] = &[
+    "
 CREATE TABLE sekisho_account (
     id TEXT NOT NULL PRIMARY KEY,
     username TEXT NOT NULL UNIQUE,
@@ -53,11 +54,20 @@ CREATE TABLE sekisho_passkey (
     last_used_at INTEGER
 ) STRICT;
 CREATE INDEX sekisho_passkey_account_id ON sekisho_passkey (account_id);
-"];
+",
+    "
+CREATE TABLE sekisho_challenge (
+    challenge BLOB NOT NULL PRIMARY KEY,
+    ends_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sekisho_challenge_ends_at ON sekisho_challenge (ends_at);
+",
+];
 
 /// For PostgreSQL 12 and later.
 #[cfg(feature = "postgres")]
-pub(crate) const POSTGRES: &[&str] = &["
+pub(crate) const POSTGRES: &[&str] = &[
+    "
 CREATE TABLE sekisho_account (
     id TEXT NOT NULL PRIMARY KEY,
     username TEXT COLLATE \"C\" NOT NULL UNIQUE,
@@ -108,4 +118,12 @@ CREATE TABLE sekisho_passkey (
     last_used_at BIGINT
 );
 CREATE INDEX sekisho_passkey_account_id ON sekisho_passkey (account_id);
-"];
+",
+    "
+CREATE TABLE sekisho_challenge (
+    challenge BYTEA NOT NULL PRIMARY KEY,
+    ends_at BIGINT NOT NULL
+);
+CREATE INDEX sekisho_challenge_ends_at ON sekisho_challenge (ends_at);
+",
+];

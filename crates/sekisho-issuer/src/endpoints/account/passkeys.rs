@@ -1,0 +1,120 @@
+//! The pages on which users add and remove passkeys.
+
+use sekisho_credentials::{CeremonyTicket, PasskeyError, Passkeys};
+
+use super::{
+    Accounts, AuthorizationServer, Form, Message, PageContent, ProofPurpose, Request, Response, Router, State, Step,
+    Unusable, Visit, get, handle, login, open, post, receive,
+};
+use crate::browser::{SCRIPT, passkey_fields};
+use crate::pages::{PasskeyForm, ShownPasskey};
+
+pub(super) const LIST: &str = "/account/passkeys";
+pub(super) const NEW: &str = "/account/passkeys/new";
+const CREATED: &str = "/account/passkeys/created";
+const REMOVE: &str = "/account/passkeys/remove";
+
+pub(super) const TO_ADD: Step<'static> = Step::Change("add passkey");
+const TO_CREATE: Step<'static> = Step::Change("create passkey");
+const TO_REMOVE: Step<'static> = Step::Change("remove passkey");
+
+const LONGEST_TICKET: usize = 1024;
+
+pub(super) fn routes(server: &AuthorizationServer) -> Router<AuthorizationServer> {
+    let route = |path: &str| server.parts().issuer.route(path);
+    if server.parts().accounts.as_ref().is_none_or(|login| login.passkeys().is_none()) {
+        return Router::new();
+    }
+    Router::new()
+        .route(&route(LIST), get(list_page))
+        .route(&route(NEW), get(new_page).post(prove))
+        .route(&route(CREATED), post(create))
+        .route(&route(REMOVE), post(remove))
+}
+
+async fn list_page(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    open(&server, request, LIST).await
+}
+
+async fn new_page(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    open(&server, request, NEW).await
+}
+
+async fn prove(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    receive(&server, request, TO_ADD, async |visit, form| match visit.prove(form, ProofPurpose::AddPasskey).await? {
+        Some(refused) => Ok(refused),
+        None => visit.ask_passkey().await,
+    })
+    .await
+}
+
+async fn create(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    receive(&server, request, TO_CREATE, async |visit, form| {
+        let (ticket, response) = (text(form, "ticket"), text(form, "response"));
+        let label = text(form, "label").trim();
+        if ticket.len() > LONGEST_TICKET {
+            return Ok(visit.server.message(403, Message::PasskeyNotAdded));
+        }
+        let (passkeys, browser) = (visit.passkeys()?, visit.browser.secret());
+        let (account, ticket) = (&visit.owner.account.id, CeremonyTicket::new(ticket));
+        let label = if label.is_empty() { "Passkey" } else { label };
+        let now = visit.incoming.now;
+        match passkeys.finish_registration(account, &browser, &ticket, response.as_bytes(), label, now).await {
+            Ok(_) => visit.list_passkeys().await,
+            Err(PasskeyError::Failure(failure)) => Err(failure.into()),
+            Err(_) => Ok(visit.server.message(403, Message::PasskeyNotAdded)),
+        }
+    })
+    .await
+}
+
+async fn remove(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    receive(&server, request, TO_REMOVE, async |visit, form| {
+        let id = handle::decode(text(form, "passkey")).ok_or(Unusable::Page(login::not_ours().description))?;
+        let accounts = Accounts::new(visit.server.clone(), visit.owner.login.credentials().clone());
+        accounts.remove_passkey(&visit.owner.account.id, &id, visit.incoming.now).await?;
+        visit.browser.log_out();
+        Ok(visit.server.message(200, Message::PasskeyRemoved))
+    })
+    .await
+}
+
+fn text<'a>(form: &'a Form, name: &str) -> &'a str {
+    form.get(name).unwrap_or_default()
+}
+
+impl Visit<'_> {
+    fn passkeys(&self) -> Result<Passkeys, Unusable> {
+        self.owner.login.passkeys().cloned().ok_or(Unusable::Page("There are no such pages here."))
+    }
+
+    pub(super) async fn list_passkeys(&mut self) -> Result<Response, Unusable> {
+        self.passkeys()?;
+        let kept = self.owner.login.credentials().list_passkeys(&self.owner.account.id).await?;
+        let ids: Vec<String> = kept.iter().map(|passkey| handle::encode(&passkey.credential_id)).collect();
+        let shown = kept.iter().zip(&ids).map(|(passkey, id)| ShownPasskey {
+            id,
+            label: &passkey.label,
+            is_synced: passkey.is_backup_eligible,
+        });
+        let hidden = self.hidden(TO_REMOVE)?;
+        let route = |path| self.server.parts().issuer.route(path);
+        let (action, add) = (route(REMOVE), route(NEW));
+        let (form, passkeys) = (self.server.form(&action, &hidden), shown.collect());
+        Ok(self.server.page(200, PageContent::Passkeys { passkeys, form, add: &add }, None))
+    }
+
+    async fn ask_passkey(&mut self) -> Result<Response, Unusable> {
+        let hidden = self.hidden(TO_CREATE)?;
+        let (passkeys, browser) = (self.passkeys()?, self.browser.secret());
+        let account = &self.owner.account.id;
+        let ceremony = passkeys.begin_registration(account, &browser, self.incoming.now).await?;
+        let ceremony = ceremony.ok_or(Unusable::Page(login::not_ours().description))?;
+        let hidden = passkey_fields(&hidden, ceremony.ticket.text());
+        let route = |path| self.server.parts().issuer.route(path);
+        let (action, script) = (route(CREATED), route(SCRIPT));
+        let form = self.server.form(&action, &hidden);
+        let form = PasskeyForm { form, options: &ceremony.options, script: &script };
+        Ok(self.server.page(200, PageContent::AddPasskey { form }, None))
+    }
+}
