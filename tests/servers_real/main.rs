@@ -7,6 +7,7 @@
 mod cognito;
 mod control;
 mod discovery;
+mod dpop;
 mod forward_auth;
 mod gateway_process;
 mod gateways;
