@@ -19,6 +19,7 @@ mod leash;
 mod login_page;
 mod outage;
 mod own_issuer;
+mod phantom;
 mod provider;
 mod quickstart;
 mod rotation;
