@@ -7,6 +7,7 @@
 mod cognito;
 mod control;
 mod discovery;
+mod dpop;
 mod drill;
 mod forward_auth;
 mod gateway_process;
@@ -19,6 +20,7 @@ mod leash;
 mod login_page;
 mod outage;
 mod own_issuer;
+mod phantom;
 mod provider;
 mod quickstart;
 mod rotation;

@@ -408,7 +408,8 @@ impl fmt::Debug for ReverseProxy {
     }
 }
 
-async fn swapped(
+/// Swaps a credential, and writes what comes of it as a value of `Authorization`.
+pub(crate) async fn swapped(
     swap: &dyn TokenSwap,
     credential: Credential<'_>,
     principal: &Principal,

@@ -88,7 +88,8 @@ impl SenderConstraint {
     ///
     /// # Errors
     /// - [`Reject::Invalid`]: `cnf` is not an object, or the thumbprint in it is not 32 bytes in base64url.
-    /// - [`Reject::Confirmation`]: another member is in it ([RFC 7800](https://www.rfc-editor.org/rfc/rfc7800)), or both are.
+    /// - [`Reject::Confirmation`]: another member is in it ([RFC 7800](https://www.rfc-editor.org/rfc/rfc7800)), or both are. Only
+    ///   `"kc-jkt-type": "DPoP"` may stand beside `jkt`, as Keycloak writes it.
     /// - [`Reject::ProofRequired`]: bound in a way that was not switched on.
     pub fn confirmation(&self, claims: &JsonObject) -> Result<Option<Confirmation>, Reject> {
         let Some(cnf) = claims.get("cnf") else { return Ok(None) };
@@ -105,9 +106,12 @@ impl SenderConstraint {
             (None, Some(certificate)) if self.certificates => Confirmation::CertificateThumbprint(read(certificate)?),
             _ => return Err(Reject::ProofRequired),
         };
-        // Two bindings of which one is not understood are not a binding that was checked.
-        let is_alone = JsonObject::parse(cnf.as_json().into()).is_ok_and(|members| members.len() == 1);
-        if is_alone { Ok(Some(found)) } else { Err(Reject::Confirmation) }
+        // Two bindings of which one is not understood are not a binding that was checked. Keycloak's mark is none: it says
+        // of `jkt` what it is for.
+        let is_marked =
+            key.is_some() && cnf.member(KEYCLOAK_MARK).and_then(JsonValue::as_str).as_deref() == Some("DPoP");
+        let members = JsonObject::parse(cnf.as_json().into()).map_or(0, |members| members.len());
+        if members == 1 + usize::from(is_marked) { Ok(Some(found)) } else { Err(Reject::Confirmation) }
     }
 
     /// Tells at once whether this credential may be sent by whoever sent it; `None` when the memory of used proofs is
@@ -199,6 +203,9 @@ impl SenderConstraint {
         if is_same { Ok(()) } else { Err(Reject::ProofMismatch) }
     }
 }
+
+/// Stands beside `jkt` in tokens of Keycloak 26.
+const KEYCLOAK_MARK: &str = "kc-jkt-type";
 
 fn first_only(answer: Result<Occurrence, Failure>) -> Result<(), Refusal> {
     match answer? {
