@@ -52,8 +52,9 @@ pub enum Dialect {
 /// as another method or path (`X-HTTP-Method-Override`, `X-Original-URL`, `X-Rewrite-URL`, …). Envoy shows us few headers, so there its own
 /// configuration has to; see `docs/gateway.md`.
 ///
-/// The peer and its certificate are the proxy's, not the client's, and are never taken for the client's: a token that is bound to a certificate
-/// ([RFC 8705 §3](https://www.rfc-editor.org/rfc/rfc8705#section-3)) does not pass here.
+/// The certificate of the connection is the proxy's own and never taken for the client's. A token that is bound to the client's
+/// ([RFC 8705 §3](https://www.rfc-editor.org/rfc/rfc8705#section-3)) passes only where the checkpoint believes this proxy's
+/// [header](sekisho_http::CheckpointBuilder::with_client_certificate_header).
 ///
 /// Only [listed proxies](TrustedProxies) are answered. Whoever else asks gets 403 and a line in the log: what they say of a request is worth nothing.
 ///
@@ -173,7 +174,8 @@ impl ForwardAuth {
         };
         let Inner { dialect, checkpoint, rules, .. } = &*self.0;
         let Told { method, host, path } = &told;
-        let original = Original { method, host: host.as_deref(), path, headers: &request.headers };
+        let headers = &request.headers;
+        let original = Original { method, host: host.as_deref(), path, headers, peer, certificate: None };
         let values = match self.pass(checkpoint, rules, &original).await {
             Ok(values) => values,
             Err(refusal) => return *refusal,

@@ -18,6 +18,8 @@ mod path;
 mod proxy;
 mod refusal;
 mod rules;
+#[cfg(feature = "tls")]
+mod tls;
 mod token_swap;
 
 pub use authorizer::{AuthorizerAnswer, JwtAuthorizer, JwtAuthorizerBuilder, JwtAuthorizerStart, RouteScopes};
@@ -40,4 +42,6 @@ pub use opaque::{OpaqueIntrospection, OpaqueSwap};
 pub use path::{AmbiguousPath, NormalPath};
 pub use proxy::{Guard, ProxyLimits, ProxyTimeouts, ReverseProxy, Route, Upstream, UpstreamOptions};
 pub use rules::{Access, Rule, RuleTable};
+#[cfg(feature = "tls")]
+pub use tls::{ClientAuthorities, ServerCertificate, ServerTls, ServerTlsBuilder};
 pub use token_swap::{TokenForward, TokenSwap};

@@ -57,6 +57,8 @@ impl fmt::Debug for ClientCertificate {
 pub struct ClientCertificateHeader {
     name: Box<str>,
     form: CertificateForm,
+    /// Whether the certificate is the member `Cert` of Envoy's header.
+    is_member: bool,
     proxies: TrustedProxies,
 }
 
@@ -64,7 +66,7 @@ impl ClientCertificateHeader {
     /// Reads `Client-Cert` ([RFC 9440 §2.2](https://www.rfc-editor.org/rfc/rfc9440#section-2.2)).
     #[must_use]
     pub fn rfc9440(proxies: TrustedProxies) -> Self {
-        Self { name: "client-cert".into(), form: CertificateForm::ByteSequence, proxies }
+        Self::new("client-cert", CertificateForm::ByteSequence, proxies)
     }
 
     /// Reads PEM with percent escapes from the header of this name, as nginx writes `$ssl_client_escaped_cert`.
@@ -78,14 +80,36 @@ impl ClientCertificateHeader {
     /// Reads plain base64 of DER from `X-Forwarded-Tls-Client-Cert`, as Traefik writes it; of a chain the first.
     #[must_use]
     pub fn traefik(proxies: TrustedProxies) -> Self {
-        Self { name: "x-forwarded-tls-client-cert".into(), form: CertificateForm::Base64, proxies }
+        Self::new("x-forwarded-tls-client-cert", CertificateForm::Base64, proxies)
+    }
+
+    /// Reads plain base64 of DER from the header of this name, as Caddy writes
+    /// `{http.request.tls.client.certificate_der_base64}`.
+    ///
+    /// # Errors
+    /// When the name cannot be one of a header.
+    pub fn base64(name: &str, proxies: TrustedProxies) -> Result<Self, ConfigError> {
+        Self::named(name, CertificateForm::Base64, proxies)
+    }
+
+    /// Reads the member `Cert` of `X-Forwarded-Client-Cert`, as Envoy writes it with `forward_client_cert_details: SANITIZE_SET` and
+    /// `set_current_client_cert_details: { cert: true }`.
+    ///
+    /// A header that speaks of several proxies (`APPEND_FORWARD`) has no certificate: its first part came from outside.
+    #[must_use]
+    pub fn envoy(proxies: TrustedProxies) -> Self {
+        Self { is_member: true, ..Self::new("x-forwarded-client-cert", CertificateForm::EscapedPem, proxies) }
+    }
+
+    fn new(name: &str, form: CertificateForm, proxies: TrustedProxies) -> Self {
+        Self { name: name.into(), form, is_member: false, proxies }
     }
 
     fn named(name: &str, form: CertificateForm, proxies: TrustedProxies) -> Result<Self, ConfigError> {
         if !is_token(name.as_bytes()) {
             return Err(ConfigError::new(format!("{name:?} cannot be the name of a header")));
         }
-        Ok(Self { name: name.to_ascii_lowercase().into(), form, proxies })
+        Ok(Self::new(&name.to_ascii_lowercase(), form, proxies))
     }
 
     /// Returns the name of the header, in lower case.
@@ -125,8 +149,39 @@ impl ClientCertificateHeader {
 
     fn one<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> Option<ShownCertificate<'a>> {
         let value = values.next().filter(|value| value.len() <= MAX_HEADER)?;
+        let value = if self.is_member { member(value)? } else { value };
         values.next().is_none().then_some(ShownCertificate::new(self.form, value))
     }
+}
+
+/// Takes the one `Cert` out of `X-Forwarded-Client-Cert`: pairs of one element, `;` between them, values quoted where they must be.
+fn member(mut text: &[u8]) -> Option<&[u8]> {
+    let mut found = None;
+    while !text.is_empty() {
+        let (key, rest) = text.split_at_checked(text.iter().position(|b| *b == b'=')?)?;
+        let rest = rest.get(1..)?;
+        let (value, rest) = match rest.strip_prefix(b"\"") {
+            // A quote inside would be escaped; no certificate has one.
+            Some(quoted) => {
+                let mut end = 0;
+                while *quoted.get(end)? != b'"' {
+                    end += if quoted.get(end) == Some(&b'\\') { 2 } else { 1 };
+                }
+                (quoted.get(..end)?, quoted.get(end + 1..)?)
+            }
+            None => rest.split_at_checked(rest.iter().position(|b| matches!(b, b';' | b',')).unwrap_or(rest.len()))?,
+        };
+        if key.eq_ignore_ascii_case(b"cert") && found.replace(value).is_some() {
+            return None;
+        }
+        text = match rest {
+            [] => rest,
+            // A comma begins what another proxy says.
+            [b';', rest @ ..] if !rest.is_empty() => rest,
+            _ => return None,
+        };
+    }
+    found
 }
 
 /// Decodes a certificate to DER; `None` when it is not in its form, or longer than 16 KiB.
@@ -207,6 +262,29 @@ mod tests {
     #[test]
     fn refuses_a_name_that_no_header_has() {
         assert!(ClientCertificateHeader::escaped_pem("a b", TrustedProxies::new(["::1"]).unwrap()).is_err());
+    }
+
+    #[test]
+    fn takes_envoys_certificate_out_of_one_element_and_no_other() {
+        for (text, expected) in [
+            (r#"By=spiffe://a;Hash=ab;Cert="-----BEGIN%20";Subject="CN=a,O=\"x;y\"";URI="#, Some("-----BEGIN%20")),
+            ("Cert=abc", Some("abc")),
+            (r#"cert="abc""#, Some("abc")),
+            (r#"Subject="Cert=evil;Cert=\"evil\"";Cert="good""#, Some("good")),
+            ("Hash=ab", None),
+            ("", None),
+            ("Cert", None),
+            (r#"Cert="abc"#, None),
+            (r#"Cert="abc\"#, None),
+            (r#"Cert="abc"x"#, None),
+            ("Cert=a;", None),
+            ("Cert=a;Cert=b", None),
+            ("Cert=evil,Cert=good", None),
+            ("Cert=evil,Hash=ab", None),
+            ("Hash=ab,Cert=good", None),
+        ] {
+            assert_eq!(member(text.as_bytes()), expected.map(str::as_bytes), "{text}");
+        }
     }
 
     #[test]
