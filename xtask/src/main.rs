@@ -41,6 +41,9 @@ enum Recipe {
     },
     /// Starts the servers of the tests and keeps them until Ctrl-C.
     Servers {
+        /// Starts this one, and others that are named so; without it all of them.
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
         #[command(subcommand)]
         action: Option<ServersAction>,
     },
@@ -97,8 +100,8 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
     match recipe {
         Recipe::Check => check::run(&layout),
         Recipe::Test { fast } => test::run(&layout, fast),
-        Recipe::Servers { action: None } => servers::stay(&layout),
-        Recipe::Servers { action: Some(ServersAction::Install) } => servers::install(&layout),
+        Recipe::Servers { action: None, only } => servers::stay(&layout, &only),
+        Recipe::Servers { action: Some(ServersAction::Install), only: _ } => servers::install(&layout),
         Recipe::Fuzz { target, seconds } => perform::fuzz(&layout, target.as_deref(), seconds),
         Recipe::Bench { name, quick, arguments } => perform::bench(&layout, &name, quick, &arguments),
         Recipe::Drill { name } => drill::run(&layout, name),

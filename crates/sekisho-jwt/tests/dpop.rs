@@ -376,6 +376,12 @@ fn what_was_used_is_known_also_to_who_takes_proofs_for_longer() {
     assert_eq!(reject(fixture.ask_at(&long, &token, &proof, now)), fault(ProofFault::Time));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_memory_of_used_proofs_keeps_the_contract() {
+    let guard = MemoryReplayGuard::with_limits(1_000, 10).unwrap();
+    sekisho_testkit::replay_guard_suite(Arc::new(guard), 10, NOW).await;
+}
+
 #[test]
 fn a_full_memory_or_a_used_up_share_is_our_failure_and_no_pass() {
     let fixture = Fixture::new();
