@@ -45,7 +45,8 @@ pub use scope::ScopeSet;
 pub use server::{AuthorizationServer, AuthorizationServerBuilder, Essentials, Lifetimes};
 pub use store::{
     Authentication, Claims, CodeRecord, CountStore, DevicePoll, DeviceRequest, DeviceStore, Grant, GrantStore,
-    IssuerStore, MemoryLimits, MemoryStore, ReferenceRecord, RefreshFamily, SsoSession, SsoStore, TakenCode,
+    IssuerStore, MAX_RECORD_BYTES, MemoryLimits, MemoryStore, RecordError, ReferenceRecord, RefreshFamily, SsoSession,
+    SsoStore, StoredRecord, TakenCode,
 };
 pub use user::{UserClaims, UserDirectory};
 #[cfg(feature = "revocation")]
