@@ -6,7 +6,7 @@ use sekisho_testkit::Issuer as Stranger;
 
 use super::load::{Load, Shot, Target};
 use super::parts::{Feed, Gateway, Issuer};
-use super::{number, seconds};
+use super::{ALONE, number, seconds};
 use crate::setup::altered;
 
 /// Within this after the issuer's return everything has to be well again. The longest pause is the one between two questions
@@ -74,11 +74,12 @@ fn is_in_order(phases: &[(u16, Duration)], allowed: &[u16]) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_issuer_stops_what_needs_it_and_nothing_else_and_makes_nobody_a_stranger() {
+    let _alone = ALONE.lock().await;
     let outage = Duration::from_secs(number("SEKISHO_DRILL_OUTAGE_S").unwrap_or(12));
     let rate = u32::try_from(number("SEKISHO_DRILL_RATE").unwrap_or(50)).expect("a rate");
     // Well within the outage, so that each is seen to end.
     let (staleness_s, cache_s) = (outage.as_secs() / 2, outage.as_secs() / 4);
-    let feed = Feed::Polling { interval_s: 1, timeout_s: 1 };
+    let feed = Feed::Polling { interval_s: 1, timeout_s: 2 };
     let mut issuer = Issuer::start("outage", &feed, cache_s).await;
     let gateway = Gateway::start("outage", &issuer, &feed, cache_s, staleness_s).await;
 

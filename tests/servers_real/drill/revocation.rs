@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::browser::Login;
 use super::load::{Load, Shot, Target};
 use super::parts::{Feed, Gateway, Issuer};
-use super::{number, seconds};
-use crate::setup::variable;
+use super::{ALONE, number, seconds};
+use crate::stores::store;
 
 const GATEWAYS: usize = 4;
 
@@ -73,6 +73,7 @@ fn assert_promise(gateway: usize, shots: &[Shot], revoked: &Revoked) {
 }
 
 async fn drill(test: &str, feed: &Feed) {
+    let _alone = ALONE.lock().await;
     let cache_s = number("SEKISHO_DRILL_CACHE_S").unwrap_or(2);
     let rate = u32::try_from(number("SEKISHO_DRILL_RATE").unwrap_or(50)).expect("a rate");
     let issuer = Issuer::start(test, feed, cache_s).await;
@@ -167,7 +168,7 @@ async fn gateways_that_poll_refuse_what_was_revoked_within_what_is_promised() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gateways_that_redis_tells_refuse_what_was_revoked_within_what_is_promised() {
-    let Some(url) = variable("SEKISHO_REDIS_URL", "revocation drill with Redis") else { return };
+    let Some((url, _turn)) = store("SEKISHO_REDIS_URL", "revocation drill with Redis").await else { return };
     let prefix = format!("drill-{}", std::process::id());
     drill("revocation-redis", &Feed::Redis { url, prefix }).await;
 }
