@@ -7,6 +7,7 @@ use axum::Router;
 use sekisho_core::RevocationCheck;
 use sekisho_gateway::{ConfigContext, Gateway, GatewayConfig};
 use sekisho_http::ReqwestClient;
+use sekisho_redis::{Redis, RedisRevocationFeed};
 use sekisho_revocation::{Following, PollingFeed, RevocationList, StalePolicy};
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -31,6 +32,7 @@ pub(crate) struct Settings {
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Feed {
     Polling { url: String, interval_s: u64, timeout_s: u64 },
+    Redis { url: String, prefix: String },
 }
 
 pub(crate) async fn serve(settings: Settings) {
@@ -66,6 +68,10 @@ impl Feed {
                     .with_interval(Duration::from_secs(*interval_s))
                     .with_timeout(Duration::from_secs(*timeout_s));
                 list.follow(feed.build().expect("a feed")).start().expect("a follower")
+            }
+            Self::Redis { url, prefix } => {
+                let redis = Redis::standalone(url.as_str()).with_prefix(prefix.as_str()).build().expect("a client");
+                list.follow(RedisRevocationFeed::new(redis)).start().expect("a follower")
             }
         }
     }

@@ -13,15 +13,15 @@ use axum::routing::{get, post};
 use sekisho_core::{Clock as _, Failure, Secret, SystemClock, UnixSeconds};
 use sekisho_issuer::{
     AuthenticatedUser, AuthorizationServer, Client, ClientAuthentication, ClientSecret, Essentials, IssuerKeys,
-    KeyRotation, LoginCheck, LoginOutcome, MasterKey, MemoryStore, PasswordAttempt, SecondFactorAttempt, StaticClients,
-    WithdrawingListener,
+    KeyRotation, LoginCheck, LoginOutcome, MasterKey, PasswordAttempt, Revocation, RevocationListener,
+    SecondFactorAttempt, StaticClients,
 };
 use sekisho_jwt::Algorithm;
-use sekisho_revocation::{Cursor, MemoryFeed, RevocationDocument, RevocationFeed as _};
+use sekisho_redis::{Redis, RedisRevocationFeed};
+use sekisho_revocation::{Cursor, RevocationDocument, RevocationFeed as _};
+use sekisho_sqlx::{SqliteStore, StoreLimits, TableFeed, TableListener};
 use serde::Deserialize;
 use tokio::net::TcpListener;
-
-use crate::key_file::KeyFile;
 
 #[derive(Deserialize)]
 pub(crate) struct Settings {
@@ -33,31 +33,47 @@ pub(crate) struct Settings {
     secret: String,
     /// For how long those who introspect may keep an answer.
     introspection_max_age_s: u64,
+    /// Where withdrawals go, beside those who poll.
+    redis: Option<RedisSettings>,
+}
+
+#[derive(Deserialize)]
+struct RedisSettings {
+    url: String,
+    prefix: String,
 }
 
 pub(crate) async fn serve(settings: Settings) {
-    let Settings { port, state, master_key, secret, introspection_max_age_s } = settings;
+    let Settings { port, state, master_key, secret, introspection_max_age_s, redis } = settings;
     let url = format!("http://127.0.0.1:{port}");
     let master = MasterKey::from_text(&master_key).expect("a master key");
-    let store = Arc::new(KeyFile(state.join("keys.json")));
-    let keys = IssuerKeys::open(store, master, &[Algorithm::Es256], KeyRotation::default(), SystemClock.now()).await;
+    // A machine that builds other things meanwhile may take seconds to write.
+    let mut limits = StoreLimits::default();
+    (limits.acquire_timeout, limits.call_timeout) = (Duration::from_secs(30), Duration::from_secs(30));
+    let store = SqliteStore::open_with(state.join("issuer.db"), limits).await.expect("a database");
+    let (key_store, now) = (Arc::new(store.clone()), SystemClock.now());
+    let keys = IssuerKeys::open(key_store, master, &[Algorithm::Es256], KeyRotation::default(), now).await;
     let secret = Secret::from(secret);
-    let feed = MemoryFeed::new();
+    let redis = redis.map(|RedisSettings { url, prefix }| {
+        let redis = Redis::standalone(url).with_prefix(prefix).build().expect("a client");
+        RedisRevocationFeed::new(redis)
+    });
+    let told = Told { issuer: url.clone(), table: TableListener::new(url.as_str(), store.clone()), redis };
+    let published = TableFeed::new(store.clone());
     let essentials = Essentials {
         clients: Arc::new(StaticClients::new(clients(&secret)).expect("clients")),
         login: Arc::new(OnePassword(secret)),
-        store: Arc::new(MemoryStore::new()),
+        store: Arc::new(store),
         keys: Arc::new(keys.expect("keys")),
     };
     let server = AuthorizationServer::builder(&url, essentials)
-        .with_revocation_listener(Arc::new(WithdrawingListener::to_feed(url.as_str(), feed.clone())))
+        .with_revocation_listener(Arc::new(told))
         .with_introspection_max_age(Duration::from_secs(introspection_max_age_s))
         .build()
         .expect("a server");
-    let published = Published { feed, life: std::process::id() };
     let app = Router::new()
         .route("/ready", get(|| async { "ready" }))
-        .route("/withdrawals", get(withdrawals).with_state(Arc::new(published)))
+        .route("/withdrawals", get(withdrawals).with_state(published))
         .route("/drill/bar", post(bar).with_state(server.clone()))
         .merge(server.router());
     let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port");
@@ -113,10 +129,21 @@ impl LoginCheck for OnePassword {
     }
 }
 
-struct Published {
-    feed: MemoryFeed,
-    /// Tells this process from the one before: the numbers of a feed in memory begin anew with each.
-    life: u32,
+/// Tells those who poll, and Redis.
+#[derive(Debug)]
+struct Told {
+    issuer: String,
+    table: TableListener<SqliteStore>,
+    redis: Option<RedisRevocationFeed>,
+}
+
+#[async_trait]
+impl RevocationListener for Told {
+    async fn revoked(&self, revocation: &Revocation, now: UnixSeconds) -> Result<(), Failure> {
+        self.table.revoked(revocation, now).await?;
+        let Some(redis) = &self.redis else { return Ok(()) };
+        redis.push(&revocation.to_withdrawal(&self.issuer, now).expect("ids of our own"), now).await
+    }
 }
 
 #[derive(Deserialize)]
@@ -124,24 +151,24 @@ struct After {
     cursor: Option<String>,
 }
 
-/// Answers who polls with a [`RevocationDocument`].
+/// Answers who polls with a [`RevocationDocument`], out of the table.
 async fn withdrawals(
-    State(published): State<Arc<Published>>,
+    State(table): State<TableFeed<SqliteStore>>,
     Query(after): Query<After>,
 ) -> Result<String, StatusCode> {
-    let Published { feed, life } = &*published;
-    let own = after.cursor.as_deref().and_then(|cursor| cursor.strip_prefix(&format!("{life}-")));
-    let cursor = own.and_then(Cursor::new);
     let unavailable = |_: Failure| StatusCode::SERVICE_UNAVAILABLE;
-    let mut connection = feed.connect(cursor.as_ref()).await.map_err(unavailable)?;
+    let cursor = after.cursor.as_deref().and_then(Cursor::new);
+    let mut connection = table.connect(cursor.as_ref()).await.map_err(unavailable)?;
     let mut all = Vec::new();
     loop {
         let batch = connection.next(&SystemClock).await.map_err(unavailable)?;
         all.extend_from_slice(batch.withdrawals());
         if batch.as_of().is_some() {
-            let seen = batch.cursor().map_or("0", Cursor::as_str);
-            let cursor = Cursor::new(&format!("{life}-{seen}")).expect("visible ASCII");
-            return Ok(RevocationDocument::new(all).with_cursor(cursor).to_json());
+            let mut document = RevocationDocument::new(all);
+            if let Some(cursor) = batch.cursor() {
+                document = document.with_cursor(cursor.clone());
+            }
+            return Ok(document.to_json());
         }
     }
 }

@@ -4,7 +4,6 @@
 
 mod gateway;
 mod issuer;
-mod key_file;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {

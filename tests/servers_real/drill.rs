@@ -12,6 +12,11 @@ mod revocation;
 use std::env;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
+
+/// Held by each drill, so that no load is in the way of another's.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 /// Returns the number that `variable` holds.
 fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok()?;

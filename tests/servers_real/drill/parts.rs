@@ -13,21 +13,32 @@ use crate::setup;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sekisho-drill-part");
 
 /// By what gateways learn what was revoked, and how late that may be.
-#[derive(Clone, Copy)]
 pub(super) enum Feed {
     /// The issuer is asked for what is new.
     Polling { interval_s: u64, timeout_s: u64 },
+    /// Redis tells what is new.
+    Redis { url: String, prefix: String },
 }
 
 impl Feed {
-    pub(super) const fn name(self) -> &'static str {
+    pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Polling { .. } => "polling",
+            Self::Redis { .. } => "Redis",
         }
     }
 
-    fn settings(self, issuer: &Issuer) -> Value {
+    /// What the issuer has to know.
+    fn redis(&self) -> Value {
         match self {
+            Self::Polling { .. } => Value::Null,
+            Self::Redis { url, prefix } => json!({ "url": url, "prefix": prefix }),
+        }
+    }
+
+    fn settings(&self, issuer: &Issuer) -> Value {
+        match self {
+            Self::Redis { url, prefix } => json!({ "kind": "redis", "url": url, "prefix": prefix }),
             Self::Polling { interval_s, timeout_s } => json!({
                 "kind": "polling",
                 "url": format!("{}/withdrawals", issuer.url),
@@ -38,7 +49,7 @@ impl Feed {
     }
 }
 
-/// Our issuer, which can be killed and comes back on the same port with the same keys.
+/// Our issuer, which can be killed and comes back on the same port with the same database.
 pub(super) struct Issuer {
     pub(super) url: String,
     pub(super) secret: String,
@@ -50,7 +61,7 @@ pub(super) struct Issuer {
 
 impl Issuer {
     /// `drill` names the logs.
-    pub(super) async fn start(drill: &str, introspection_max_age_s: u64) -> Self {
+    pub(super) async fn start(drill: &str, feed: &Feed, introspection_max_age_s: u64) -> Self {
         let port = free_port();
         let folder = format!("drill-{}-{drill}", std::process::id());
         let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
@@ -64,6 +75,7 @@ impl Issuer {
             "master_key": text(&MasterKey::generate().expect("a key").to_text()),
             "secret": secret,
             "introspection_max_age_s": introspection_max_age_s,
+            "redis": feed.redis(),
         });
         let url = format!("http://127.0.0.1:{port}");
         let name = format!("issuer--{drill}");
@@ -136,7 +148,7 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    pub(super) async fn start(name: &str, issuer: &Issuer, feed: Feed, cache_s: u64, staleness_s: u64) -> Self {
+    pub(super) async fn start(name: &str, issuer: &Issuer, feed: &Feed, cache_s: u64, staleness_s: u64) -> Self {
         let (port, plain_port) = (free_port(), free_port());
         let settings = json!({
             "port": port,

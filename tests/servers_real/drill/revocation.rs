@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::browser::Login;
 use super::load::{Load, Shot, Target};
 use super::parts::{Feed, Gateway, Issuer};
-use super::{number, seconds};
+use super::{ALONE, number, seconds};
+use crate::stores::store;
 
 const GATEWAYS: usize = 4;
 
@@ -24,11 +25,13 @@ struct Revoked {
 /// What the documentation of a feed says, with what it was told here.
 ///
 /// A question on its way when something is revoked may be answered without it; then comes the pause, then the next question.
-fn promise(feed: Feed) -> Duration {
+fn promise(feed: &Feed) -> Duration {
     match feed {
         Feed::Polling { interval_s, timeout_s } => {
-            Duration::from_secs(interval_s) * 11 / 10 + 2 * Duration::from_secs(timeout_s)
+            Duration::from_secs(*interval_s) * 11 / 10 + 2 * Duration::from_secs(*timeout_s)
         }
+        // Told at once; that a message was lost is noticed within heartbeat and command timeout.
+        Feed::Redis { .. } => Duration::from_secs(3),
     }
 }
 
@@ -69,9 +72,11 @@ fn assert_promise(gateway: usize, shots: &[Shot], revoked: &Revoked) {
     assert!(again.is_none(), "gateway {gateway} accepted {} again: {again:?}", victim.name);
 }
 
-async fn drill(test: &str, feed: Feed, cache_s: u64) {
+async fn drill(test: &str, feed: &Feed) {
+    let _alone = ALONE.lock().await;
+    let cache_s = number("SEKISHO_DRILL_CACHE_S").unwrap_or(2);
     let rate = u32::try_from(number("SEKISHO_DRILL_RATE").unwrap_or(50)).expect("a rate");
-    let issuer = Issuer::start(test, cache_s).await;
+    let issuer = Issuer::start(test, feed, cache_s).await;
     let mut gateways = Vec::new();
     for number in 1..=GATEWAYS {
         gateways.push(Gateway::start(&format!("{test}-{number}"), &issuer, feed, cache_s, 60).await);
@@ -139,7 +144,8 @@ async fn drill(test: &str, feed: Feed, cache_s: u64) {
     println!("\n{count} requests to {GATEWAYS} gateways by {}, {each:.0}/s each\n", feed.name());
     println!("| revoked | gateway 1 | gateway 2 | gateway 3 | gateway 4 | promised |\n|---|--:|--:|--:|--:|--:|");
     for revoked in &all {
-        let last: Vec<_> = shots.iter().map(|shots| seconds(last_acceptance(shots, revoked))).collect();
+        let shown = |shots| format!("{:.2} s", last_acceptance(shots, revoked).as_secs_f64());
+        let last: Vec<_> = shots.iter().map(|shots: &Vec<Shot>| shown(shots)).collect();
         println!("| {} | {} | {} |", revoked.victim.name, last.join(" | "), seconds(revoked.victim.promise));
     }
     for (index, shots) in shots.iter().enumerate() {
@@ -156,7 +162,13 @@ async fn drill(test: &str, feed: Feed, cache_s: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gateways_that_poll_refuse_what_was_revoked_within_what_is_promised() {
-    let (interval_s, cache_s) =
-        (number("SEKISHO_DRILL_INTERVAL_S").unwrap_or(1), number("SEKISHO_DRILL_CACHE_S").unwrap_or(2));
-    drill("revocation-polling", Feed::Polling { interval_s, timeout_s: 5 }, cache_s).await;
+    let interval_s = number("SEKISHO_DRILL_INTERVAL_S").unwrap_or(1);
+    drill("revocation-polling", &Feed::Polling { interval_s, timeout_s: 5 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_that_redis_tells_refuse_what_was_revoked_within_what_is_promised() {
+    let Some((url, _turn)) = store("SEKISHO_REDIS_URL", "revocation drill with Redis").await else { return };
+    let prefix = format!("drill-{}", std::process::id());
+    drill("revocation-redis", &Feed::Redis { url, prefix }).await;
 }
