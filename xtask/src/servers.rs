@@ -31,7 +31,7 @@ use crate::servers::control::Control;
 use crate::servers::running::{Place, Running, Server};
 
 /// All of them; the slowest first.
-const SERVERS: [&dyn Server; 12] = [
+const SERVERS: [&dyn Server; 14] = [
     &keycloak::Keycloak,
     &moto::Moto,
     &oidc_provider::OidcProvider,
