@@ -8,6 +8,7 @@ mod cognito;
 mod control;
 mod discovery;
 mod forward_auth;
+mod forward_auth_mtls;
 mod gateway_process;
 mod gateways;
 mod introspection;
