@@ -10,6 +10,7 @@ mod discovery;
 mod dpop;
 mod drill;
 mod forward_auth;
+mod forward_auth_mtls;
 mod gateway_process;
 mod gateways;
 mod introspection;

@@ -113,6 +113,10 @@ pub struct IntrospectionSettings {
     pub client_secret: Secret,
     /// How long an answer may be used again. Default none: each token is asked for.
     pub cache: Option<Duration>,
+    /// Whether tokens that are bound to a key pass, with DPoP proofs.
+    pub dpop: bool,
+    /// Whether tokens that are bound to a client certificate pass.
+    pub certificate_bound: bool,
 }
 
 /// Is what a [`MakeIntrospection`] makes.
@@ -331,7 +335,7 @@ impl Builder<'_> {
         }
         let (mut credential_settings, mut credentials) = (Vec::new(), Named::new());
         for (name, section) in root.named_sections("credentials") {
-            let credential = self.credential(&section);
+            let credential = self.credential(&section, proxies.as_ref());
             credential_settings.extend(credential.clone());
             credentials.insert(name, credential.map(|(_, credential)| credential));
         }
@@ -452,8 +456,12 @@ impl Builder<'_> {
         Some((settings, upstream))
     }
 
-    fn credential(&self, section: &Section<'_>) -> Option<(CredentialSettings, Credential)> {
-        let settings = CredentialSettings::read(section, &*self.context.environment)?;
+    fn credential(
+        &self,
+        section: &Section<'_>,
+        proxies: Option<&TrustedProxies>,
+    ) -> Option<(CredentialSettings, Credential)> {
+        let settings = CredentialSettings::read(section, &*self.context.environment, proxies)?;
         let before = self.before.filter(|before| before.context.makes_the_same(self.context));
         let same = before.and_then(|before| before.credentials.iter().find(|(known, _)| *known == settings));
         if let Some((_, credential)) = same {
@@ -508,6 +516,7 @@ impl Builder<'_> {
             (section.plain_text("host"), section.plain_texts("methods"), section.plain_texts("origins"));
         let (has_origins, takes_websockets) = (section.has("origins"), section.flag("websockets"));
         let max_body = section.number("max_body_bytes", 0, u64::MAX);
+        let checks_proofs_here = section.flag("proofs_checked_here");
         section.finish();
         let mut route = Route::new(path?, &upstream?, guard?).for_methods(methods).forwarding(token);
         if let Some(host) = host {
@@ -518,6 +527,9 @@ impl Builder<'_> {
         }
         if takes_websockets {
             route = route.with_websockets();
+        }
+        if checks_proofs_here {
+            route = route.with_proofs_checked_here();
         }
         if let Some(bytes) = max_body {
             route = route.with_max_body(bytes);

@@ -2,9 +2,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sekisho_core::{ConfigError, Credential, Failure, FailureKind, Principal, Refusal, Secret, UnixSeconds};
-use sekisho_jwt::{Jwt, JwtBuilder};
-use sekisho_opaque::{ClientCredentials, InnerToken, Opaque};
+use sekisho_core::{ConfigError, Credential, Principal, Refusal, Secret, UnixSeconds};
+use sekisho_jwt::{Dpop, Jwt, JwtBuilder};
+use sekisho_opaque::{ClientCredentials, Opaque};
 
 use crate::config::{ConfigContext, Introspection, IntrospectionSettings, MakeIntrospection};
 use crate::token_swap::TokenSwap;
@@ -12,7 +12,8 @@ use crate::token_swap::TokenSwap;
 /// Gives services the JWT behind a client's opaque token: [`PhantomSwap`](sekisho_opaque::PhantomSwap), which asks the issuer for it, or
 /// [`Reference`](sekisho_opaque::Reference), which has it in a store.
 ///
-/// The JWT is verified for each request, and must speak for whom the request was authenticated as. Where the same swap is the
+/// The JWT is verified for each request, and must speak for whom the request was authenticated as; one that is bound must be bound to what
+/// was proved. Where the same swap is the
 /// checkpoint's authenticator, give it a cache: otherwise the issuer is asked twice for each request.
 ///
 /// # Examples
@@ -58,7 +59,7 @@ impl TokenSwap for OpaqueSwap {
         principal: &Principal,
         now: UnixSeconds,
     ) -> Option<Result<Secret, Refusal>> {
-        Some(self.0.to_jwt_now(credential, now)?.and_then(|inner| own(&inner, principal)))
+        Some(self.0.to_jwt_for_now(credential.expose(), principal, now)?.map(|inner| Secret::from(inner.expose())))
     }
 
     async fn swap(
@@ -67,22 +68,13 @@ impl TokenSwap for OpaqueSwap {
         principal: &Principal,
         now: UnixSeconds,
     ) -> Result<Secret, Refusal> {
-        own(&self.0.to_jwt(credential, now).await?, principal)
+        Ok(Secret::from(self.0.to_jwt_for(credential.expose(), principal, now).await?.expose()))
     }
 }
 
 impl fmt::Debug for OpaqueSwap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OpaqueSwap(..)")
-    }
-}
-
-/// Lets the JWT out if it is the caller's: two questions about one token may be answered by two servers.
-fn own(inner: &InnerToken, principal: &Principal) -> Result<Secret, Refusal> {
-    if inner.principal().id() == principal.id() {
-        Ok(Secret::from(inner.expose()))
-    } else {
-        Err(Failure::new(FailureKind::BadGateway, "the JWT behind an opaque token speaks for somebody else").into())
     }
 }
 
@@ -105,7 +97,16 @@ impl OpaqueIntrospection {
 
 impl MakeIntrospection for OpaqueIntrospection {
     fn make(&self, settings: &IntrospectionSettings, context: &ConfigContext) -> Result<Introspection, ConfigError> {
-        let IntrospectionSettings { endpoint, issuer, audiences, client_id, client_secret, cache } = settings;
+        let IntrospectionSettings {
+            endpoint,
+            issuer,
+            audiences,
+            client_id,
+            client_secret,
+            cache,
+            dpop,
+            certificate_bound,
+        } = settings;
         let backend = context.backend().ok_or_else(|| ConfigError::new("no crypto backend was chosen"))?;
         let credentials = ClientCredentials::basic(client_id.as_str(), client_secret.clone());
         let mut audiences = audiences.iter().cloned();
@@ -116,6 +117,15 @@ impl MakeIntrospection for OpaqueIntrospection {
         let start = Opaque::with_backend(backend).introspect(endpoint, credentials.clone());
         let mut introspection = start.issuer(issuer).audience(first).with_clock(Arc::clone(context.clock()));
         introspection = audiences.fold(introspection, |builder, audience| builder.with_audience(audience));
+        // The JWT behind a bound token is bound as well, and must not be refused for it.
+        if *dpop {
+            introspection = introspection.with_dpop(Dpop::new());
+            jwt = jwt.with_dpop(Dpop::new());
+        }
+        if *certificate_bound {
+            introspection = introspection.with_certificate_binding();
+            jwt = jwt.with_certificate_binding();
+        }
         if let Some(client) = context.http_client() {
             jwt = jwt.with_http_client(Arc::clone(client));
         }

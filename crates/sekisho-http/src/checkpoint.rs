@@ -302,6 +302,12 @@ impl Checkpoint {
         &self.0.sources
     }
 
+    /// Tells whether tokens pass that are bound to a key or certificate, with their proofs.
+    #[must_use]
+    pub fn takes_bound_tokens(&self) -> bool {
+        self.0.binding.is_some()
+    }
+
     /// Returns the metadata document to serve, if one was configured.
     #[must_use]
     pub fn metadata(&self) -> Option<&MetadataDocument> {

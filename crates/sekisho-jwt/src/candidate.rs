@@ -45,6 +45,18 @@ impl Candidate {
         if self.0.confirmation().is_none() { Ok(self.0) } else { Err(Reject::ProofRequired) }
     }
 
+    /// Lets the principal out to a sender who has just been authenticated as `proven`: if the token is bound to what that principal is
+    /// bound to, or to nobody. `None` for any other.
+    ///
+    /// For a second token of the same request, whose proof is used up. `proven` must be of this very request.
+    #[must_use]
+    pub fn proved_as(self, proven: &Principal) -> Option<Principal> {
+        match self.0.confirmation() {
+            None => Some(self.0),
+            bound_to => (bound_to == proven.confirmation()).then_some(self.0),
+        }
+    }
+
     /// Lets the principal out if its sender may send the token; `None` when that must be waited for.
     ///
     /// # Errors

@@ -132,7 +132,7 @@ impl Verifier {
     /// [`Credential::with_presentation`]. Whether the proof was used before is neither asked nor remembered.
     pub async fn explain_credential(&self, credential: Credential<'_>, now: UnixSeconds) -> Trace {
         let mut written = Written::default();
-        let result = self.candidate(credential.expose(), now, &mut written).await;
+        let result = self.checked(credential.expose(), now, &mut written).await;
         let result = result.and_then(|candidate| self.explain_proof(candidate, credential, now, &mut written));
         let result = result.and_then(|principal| self.check_revocation(principal, now, &mut written));
         written.finish(result.map(drop))
@@ -150,12 +150,55 @@ impl Verifier {
         self.0.cache.as_ref().map_or(0, TokenCache::len)
     }
 
+    /// Verifies a token but for who sends it: for JWTs that come from the issuer itself, behind an opaque token, whose sender proves
+    /// that one.
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify), save that tokens pass which are bound in a way that is taken here.
+    pub async fn candidate(&self, token: &str, now: UnixSeconds) -> Result<Candidate, Refusal> {
+        let candidate = match self.cached(token, now) {
+            Some(candidate) => candidate,
+            None => self.checked(token, now, &mut Silent).await?,
+        };
+        self.check_withdrawal(candidate, now)
+    }
+
+    /// As [`candidate`](Self::candidate), from memory alone: `None` means that keys would have to be fetched first.
+    ///
+    /// # Errors
+    /// As for [`candidate`](Self::candidate).
+    #[must_use]
+    pub fn candidate_now(&self, token: &str, now: UnixSeconds) -> Option<Result<Candidate, Refusal>> {
+        let candidate = match self.cached(token, now) {
+            Some(candidate) => candidate,
+            None => match self.pass(token, now, None, &mut Silent) {
+                Pass::Done(Ok(candidate)) => candidate,
+                Pass::Done(Err(refusal)) => return Some(Err(refusal)),
+                Pass::FetchNeeded { .. } => return None,
+            },
+        };
+        Some(self.check_withdrawal(candidate, now))
+    }
+
+    /// Returns what proves that somebody may send a token.
+    #[must_use]
+    pub fn sender_constraint(&self) -> &SenderConstraint {
+        &self.0.constraint
+    }
+
+    fn check_withdrawal(&self, candidate: Candidate, now: UnixSeconds) -> Result<Candidate, Refusal> {
+        match &self.0.revocation {
+            Some(revocation) if revocation.is_revoked(candidate.peek(), now)? => Err(Reject::Revoked.into()),
+            _ => Ok(candidate),
+        }
+    }
+
     /// Takes a credential with whatever the request showed beside it through all steps.
     async fn verify_credential(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
         let token = credential.expose();
         let candidate = match self.cached(token, now) {
             Some(candidate) => candidate,
-            None => self.candidate(token, now, &mut Silent).await?,
+            None => self.checked(token, now, &mut Silent).await?,
         };
         let principal = candidate.prove(&self.0.constraint, credential, now).await?;
         self.check_revocation(principal, now, &mut Silent)
@@ -210,7 +253,7 @@ impl Verifier {
     }
 
     /// Takes a token through all steps of its own, waiting for a fetch of keys where one is due.
-    async fn candidate<R: Recorder + Send>(
+    async fn checked<R: Recorder + Send>(
         &self,
         token: &str,
         now: UnixSeconds,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
 use sekisho_core::{Failure, FailureKind, Principal, Refusal, Reject, Secret, UnixSeconds};
 use sekisho_http::{HttpError, HttpResponse};
-use sekisho_jwt::{Backend, Candidate, SenderConstraint, StatementVerifier, Verifier};
+use sekisho_jwt::{SenderConstraint, StatementVerifier, Verifier};
 
 use crate::claims::{Accepted, Rules};
 
@@ -77,11 +77,11 @@ impl Form {
         }
     }
 
-    /// Says which bound tokens are taken. A JWT behind a token is verified as a bearer token.
-    pub(crate) fn constraint(&self, backend: Backend) -> SenderConstraint {
+    /// Says which bound tokens are taken.
+    pub(crate) fn constraint(&self) -> SenderConstraint {
         match self {
             Self::Json(rules) | Self::Signed(rules, _) => rules.constraint.clone(),
-            Self::Phantom(_) => SenderConstraint::new(backend),
+            Self::Phantom(verifier) => verifier.sender_constraint().clone(),
         }
     }
 
@@ -139,15 +139,14 @@ impl Form {
 
 /// Verifies the JWT behind a token.
 async fn phantom(verifier: &Verifier, jwt: String, now: UnixSeconds) -> Result<Result<Active, Reject>, Failure> {
-    let principal = match verifier.verify(&jwt, now).await {
-        Ok(principal) => principal.into_inner(),
+    let candidate = match verifier.candidate(&jwt, now).await {
+        Ok(candidate) => candidate,
         Err(Refusal::Failure(failure)) => return Err(failure),
         Err(Refusal::Reject(reject)) => return blame(reject),
     };
     // The verifier required an `exp`, and looks at all times again whenever it is asked.
-    let dies = principal.expires_at().unwrap_or(now);
-    let accepted =
-        Accepted { candidate: Candidate::new(principal), from: UnixSeconds::new(0), until: UnixSeconds::MAX, dies };
+    let dies = candidate.peek().expires_at().unwrap_or(now);
+    let accepted = Accepted { candidate, from: UnixSeconds::new(0), until: UnixSeconds::MAX, dies };
     Ok(Ok(Active { accepted, jwt: Some(Arc::new(Secret::from(jwt))) }))
 }
 

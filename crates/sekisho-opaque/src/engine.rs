@@ -129,7 +129,7 @@ impl Engine {
     /// Asks the verifier of a JWT behind a token again: its key may have been withdrawn. It has its own memory for that.
     fn still_holds(&self, active: &Active, now: UnixSeconds) -> bool {
         let (Form::Phantom(verifier), Some(jwt)) = (&self.form, &active.jwt) else { return true };
-        jwt.expose_str().is_some_and(|jwt| matches!(verifier.verify_now(jwt, now), Some(Ok(_))))
+        jwt.expose_str().is_some_and(|jwt| matches!(verifier.candidate_now(jwt, now), Some(Ok(_))))
     }
 
     /// Asks after each answer, also after one from memory.
@@ -203,9 +203,10 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// Refuses what came with a proof of possession, which nobody here would look at.
-pub(crate) fn check_kind(credential: Credential<'_>) -> Result<(), Reject> {
-    if credential.kind() == CredentialKind::Dpop { Err(Reject::Unrecognized) } else { Ok(()) }
+/// Refuses what came with a proof of possession where nobody would look at it.
+pub(crate) fn check_kind(credential: Credential<'_>, constraint: &SenderConstraint) -> Result<(), Reject> {
+    let is_unwanted = credential.kind() == CredentialKind::Dpop && !constraint.takes_dpop();
+    if is_unwanted { Err(Reject::Unrecognized) } else { Ok(()) }
 }
 
 /// Refuses a JWT that says itself that it is bound to a key, for when the provider does not say so.

@@ -63,7 +63,7 @@ impl Introspection {
 
     /// Refuses the scheme `DPoP` where no proofs are checked, whoever asks.
     fn check_kind(&self, credential: Credential<'_>) -> Result<(), Reject> {
-        if self.0.constraint.takes_dpop() { Ok(()) } else { check_kind(credential) }
+        check_kind(credential, &self.0.constraint)
     }
 
     async fn prove(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {

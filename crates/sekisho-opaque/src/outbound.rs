@@ -248,7 +248,9 @@ impl OutboundVerifier {
     async fn read(&self, token: &str, now: UnixSeconds) -> Result<(SubjectId, Option<Box<str>>, UnixSeconds), Refusal> {
         match self {
             Self::Access(verifier) => {
-                let principal = verifier.verify(token, now).await?.into_inner();
+                // Who may send it is asked of whoever uses the handle.
+                let candidate = verifier.candidate(token, now).await?;
+                let principal = candidate.peek();
                 let expires_at = principal.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
                 Ok((principal.id(), principal.session_id().map(Into::into), expires_at))
             }

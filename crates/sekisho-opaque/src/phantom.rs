@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_core::{
-    Authenticate, ConfigError, Credential, IntoAuthenticate, Principal, Refusal, RevocationCheck, Secret, UnixSeconds,
+    AcceptedProofs, Authenticate, ConfigError, Credential, Failure, FailureKind, IntoAuthenticate, Principal, Refusal,
+    Reject, RevocationCheck, Secret, UnixSeconds,
 };
 use sekisho_http::{HttpClient, address};
-use sekisho_jwt::{Backend, CacheLimits, Verifier};
+use sekisho_jwt::{Backend, CacheLimits, Candidate, Verifier};
 
 use crate::answer::{Active, Form};
 use crate::credentials::ClientCredentials;
@@ -28,6 +29,34 @@ pub trait TokenSwap: Authenticate {
     /// # Errors
     /// [`Refusal::Reject`] when the credential is no good, [`Refusal::Failure`] when our side broke.
     async fn to_jwt(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<InnerToken, Refusal>;
+
+    /// As [`to_jwt_for`](Self::to_jwt_for), if that is possible without waiting.
+    fn to_jwt_for_now(&self, token: &str, proven: &Principal, now: UnixSeconds) -> Option<Result<InnerToken, Refusal>>;
+
+    /// Answers for a request that was authenticated with this token already, as `proven`, and whose proof of possession, if it had one,
+    /// is used up by that. `proven` must be of this very request.
+    ///
+    /// # Errors
+    /// - As for [`to_jwt`](Self::to_jwt).
+    /// - [`Reject::ProofRequired`](sekisho_core::Reject::ProofRequired): the JWT is bound, and nothing was proved.
+    /// - [`Refusal::Failure`]: the JWT speaks for somebody else, or is bound to something else.
+    async fn to_jwt_for(&self, token: &str, proven: &Principal, now: UnixSeconds) -> Result<InnerToken, Refusal>;
+}
+
+/// Lets a JWT out for a request that was authenticated already.
+pub(crate) fn proved_as(candidate: Candidate, proven: &Principal, jwt: Arc<Secret>) -> Result<InnerToken, Refusal> {
+    if candidate.peek().id() != proven.id() {
+        return Err(misbehaved("the JWT behind an opaque token speaks for somebody else").into());
+    }
+    match candidate.proved_as(proven) {
+        Some(principal) => Ok(InnerToken::new(principal, jwt)),
+        None if proven.confirmation().is_none() => Err(Reject::ProofRequired.into()),
+        None => Err(misbehaved("the JWT behind an opaque token is bound to something else than the token").into()),
+    }
+}
+
+const fn misbehaved(context: &'static str) -> Failure {
+    Failure::new(FailureKind::BadGateway, context)
 }
 
 /// Is a verified JWT for the services behind a gateway, and who it speaks for. It must not leave the gateway towards the client.
@@ -50,6 +79,15 @@ impl InnerToken {
         &self.principal
     }
 
+    /// Tells whether the JWT says that it is bound to the client's key or certificate (`cnf`).
+    ///
+    /// Whoever checks that by the book refuses it as a bearer token; and the client's DPoP proof is of no use there, for it names
+    /// the opaque token and the gateway's URL.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.principal.confirmation().is_some()
+    }
+
     /// Reads the JWT, to be sent as `Authorization: Bearer` to a service behind the gateway. It is a secret.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -68,6 +106,9 @@ impl fmt::Debug for InnerToken {
 /// The endpoint is asked with `Accept: application/jwt`. It answers 200 with the JWT as the body, or with a JSON object that
 /// has it as the member `jwt`, as Keycloak does; 204 or `"active":false` says that the token is not active. The JWT is verified before
 /// anybody gets it, and again whenever it comes out of the cache. Statuses and failures are as for [`Introspection`](crate::Introspection).
+///
+/// A JWT that is bound to a key or certificate (`cnf`) is taken if its verifier takes such, and then the client's proof is one for the opaque
+/// token: the key and, in a DPoP proof, the hash (`ath`) of what the client has.
 ///
 /// An answer by [RFC 9701](https://www.rfc-editor.org/rfc/rfc9701) is not such a JWT, and is refused.
 #[derive(Clone)]
@@ -91,44 +132,68 @@ impl PhantomSwap {
     }
 }
 
-fn inner(active: Active) -> Result<InnerToken, Refusal> {
+/// Takes an answer apart. A phantom token's always has a JWT.
+fn parts(active: Active) -> (Candidate, Arc<Secret>) {
     let Active { accepted, jwt } = active;
-    let jwt = jwt.unwrap_or_else(|| Arc::new(Secret::from("")));
-    Ok(InnerToken { principal: accepted.candidate.unbound()?, jwt })
+    (accepted.candidate, jwt.unwrap_or_else(|| Arc::new(Secret::from(""))))
 }
 
 #[async_trait]
 impl TokenSwap for PhantomSwap {
     fn to_jwt_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<InnerToken, Refusal>> {
-        if let Err(reject) = check_kind(credential) {
+        let constraint = &self.0.constraint;
+        if let Err(reject) = check_kind(credential, constraint) {
             return Some(Err(reject.into()));
         }
-        Some(self.0.answer_now(credential.expose(), now)?.and_then(inner))
+        let (candidate, jwt) = match self.0.answer_now(credential.expose(), now)? {
+            Ok(active) => parts(active),
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let proved = candidate.prove_now(constraint, credential, now)?;
+        Some(proved.map(|principal| InnerToken::new(principal, jwt)))
     }
 
     async fn to_jwt(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<InnerToken, Refusal> {
-        check_kind(credential)?;
-        self.0.answer(credential.expose(), now).await.and_then(inner)
+        check_kind(credential, &self.0.constraint)?;
+        let (candidate, jwt) = parts(self.0.answer(credential.expose(), now).await?);
+        Ok(InnerToken::new(candidate.prove(&self.0.constraint, credential, now).await?, jwt))
+    }
+
+    fn to_jwt_for_now(&self, token: &str, proven: &Principal, now: UnixSeconds) -> Option<Result<InnerToken, Refusal>> {
+        Some(self.0.answer_now(token, now)?.and_then(|active| {
+            let (candidate, jwt) = parts(active);
+            proved_as(candidate, proven, jwt)
+        }))
+    }
+
+    async fn to_jwt_for(&self, token: &str, proven: &Principal, now: UnixSeconds) -> Result<InnerToken, Refusal> {
+        let (candidate, jwt) = parts(self.0.answer(token, now).await?);
+        proved_as(candidate, proven, jwt)
     }
 }
 
 #[async_trait]
 impl Authenticate for PhantomSwap {
-    /// Recognizes whatever does not look like a JWT, unless told to take those too; DPoP is not taken.
+    /// Recognizes whatever does not look like a JWT, unless told to take those too; the scheme `DPoP` only where the verifier of the
+    /// JWTs takes bound ones.
     fn recognizes(&self, credential: Credential<'_>) -> bool {
         self.0.recognizes(credential)
     }
 
     fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
-        if let Err(reject) = check_kind(credential) {
-            return Some(Err(reject.into()));
-        }
-        Some(self.0.answer_now(credential.expose(), now)?.and_then(|active| Ok(active.accepted.candidate.unbound()?)))
+        Some(self.to_jwt_now(credential, now)?.map(|inner| inner.principal))
     }
 
     async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
-        check_kind(credential)?;
-        Ok(self.0.answer(credential.expose(), now).await?.accepted.candidate.unbound()?)
+        Ok(self.to_jwt(credential, now).await?.principal)
+    }
+
+    fn accepted_proofs(&self) -> AcceptedProofs {
+        self.0.constraint.accepted_proofs()
+    }
+
+    fn proof_nonce(&self, now: UnixSeconds) -> Option<String> {
+        self.0.constraint.nonce(now)
     }
 }
 

@@ -5,15 +5,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sekisho_core::json::JsonObject;
 use sekisho_core::{
-    Authenticate, Claim, ConfigError, Credential, CredentialKind, Failure, FailureKind, IntoAuthenticate, Principal,
+    AcceptedProofs, Authenticate, Claim, ConfigError, Credential, Failure, FailureKind, IntoAuthenticate, Principal,
     Refusal, Reject, RevocationCheck, Secret, SubjectId, UnixSeconds,
 };
-use sekisho_jwt::{Backend, Profile, Verifier};
+use sekisho_jwt::{Backend, Candidate, Dpop, Profile, SenderConstraint, Verifier};
 
 use crate::base64;
 use crate::claims::Rules;
 use crate::engine::check_kind;
-use crate::phantom::{InnerToken, TokenSwap};
+use crate::phantom::{InnerToken, TokenSwap, proved_as};
 
 mod handle;
 mod memory;
@@ -80,8 +80,21 @@ pub(crate) enum Kept {
 
 /// Is what a record says, before a JWT is verified.
 enum Found {
-    Principal(Principal),
+    Claims(Candidate),
     Jwt(Secret),
+}
+
+/// Is whom a handle stands for, before it is known that its sender may send it, and the JWT if there is one.
+struct Checked {
+    candidate: Candidate,
+    jwt: Option<Arc<Secret>>,
+}
+
+impl Checked {
+    fn into_jwt(self) -> Result<(Candidate, Arc<Secret>), Failure> {
+        let none = || misconfigured("reference tokens stand for claims here, not for JWTs");
+        Ok((self.candidate, self.jwt.ok_or_else(none)?))
+    }
 }
 
 impl Reference {
@@ -96,7 +109,8 @@ impl Reference {
         let Reading::Claims(rules) = &self.0.reading else {
             return Err(misconfigured("reference tokens stand for JWTs here, not for claims").into());
         };
-        let principal = rules.check(claims.clone(), now)?.candidate.unbound()?;
+        let candidate = rules.check(claims.clone(), now)?.candidate;
+        let principal = candidate.peek();
         let expires_at = principal.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
         let session = principal.session_id().map(Into::into);
         let record = ReferenceRecord::new(principal.id(), session, expires_at, ReferenceContent::Claims(claims));
@@ -109,7 +123,8 @@ impl Reference {
     /// - What the verifier refuses it with.
     /// - [`Refusal::Failure`]: the store broke or is full; `Misconfigured` when handles stand for claims here.
     pub async fn issue_for_jwt(&self, jwt: &str, now: UnixSeconds) -> Result<ReferenceToken, Refusal> {
-        let principal = self.verifier()?.verify(jwt, now).await?.into_inner();
+        let candidate = self.verifier()?.candidate(jwt, now).await?;
+        let principal = candidate.peek();
         let expires_at = principal.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
         let session = principal.session_id().map(Into::into);
         Ok(self.keep((Kept::Access, jwt), principal.id(), session, expires_at, now).await?)
@@ -125,9 +140,19 @@ impl Reference {
     /// - For claims: `Issuer`, `Audience` and the rest, as for introspection. For a JWT: what the verifier says of it.
     /// - [`Reject::Revoked`]; [`Refusal::Failure`] when revocation cannot be told.
     pub async fn look_up(&self, token: &str, now: UnixSeconds) -> Result<Principal, Refusal> {
-        match self.find(token, now).await? {
-            Found::Principal(principal) => self.check_revocation(principal, now),
-            Found::Jwt(jwt) => self.verified(jwt, now).await.map(|inner| inner.principal().clone()),
+        self.prove(Credential::bearer(token), now).await
+    }
+
+    async fn prove(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
+        let checked = self.checked(credential.expose(), now).await?;
+        checked.candidate.prove(self.constraint(), credential, now).await
+    }
+
+    /// Says which bound tokens are taken.
+    fn constraint(&self) -> &SenderConstraint {
+        match &self.0.reading {
+            Reading::Claims(rules) => &rules.constraint,
+            Reading::Jwt(verifier) | Reading::Split(verifier) => verifier.sender_constraint(),
         }
     }
 
@@ -243,7 +268,7 @@ impl Reference {
             (Reading::Claims(rules), ReferenceContent::Claims(claims))
                 if record.subject().issuer() == &*rules.issuer =>
             {
-                Ok(Found::Principal(rules.check(claims.clone(), now)?.candidate.unbound()?))
+                Ok(Found::Claims(rules.check(claims.clone(), now)?.candidate))
             }
             (Reading::Claims(_), ReferenceContent::Claims(_)) => Err(Reject::Issuer.into()),
             (Reading::Jwt(_), ReferenceContent::Jwt(jwt)) => Ok(Found::Jwt(jwt.clone())),
@@ -257,9 +282,30 @@ impl Reference {
         }
     }
 
-    async fn verified(&self, jwt: Secret, now: UnixSeconds) -> Result<InnerToken, Refusal> {
-        let principal = self.verifier()?.verify(jwt.expose_str().unwrap_or_default(), now).await?.into_inner();
-        self.check_revocation(principal, now).map(|principal| InnerToken::new(principal, Arc::new(jwt)))
+    async fn checked(&self, token: &str, now: UnixSeconds) -> Result<Checked, Refusal> {
+        let (candidate, jwt) = match self.find(token, now).await? {
+            Found::Claims(candidate) => (candidate, None),
+            Found::Jwt(jwt) => {
+                (self.verifier()?.candidate(jwt.expose_str().unwrap_or_default(), now).await?, Some(Arc::new(jwt)))
+            }
+        };
+        self.check_revocation(Checked { candidate, jwt }, now)
+    }
+
+    /// As [`checked`](Self::checked), from memory alone.
+    fn checked_now(&self, token: &str, now: UnixSeconds) -> Option<Result<Checked, Refusal>> {
+        let checked = match self.find_now(token, now)? {
+            Ok(Found::Claims(candidate)) => Ok(Checked { candidate, jwt: None }),
+            Ok(Found::Jwt(jwt)) => match self.verifier() {
+                Ok(verifier) => {
+                    let verified = verifier.candidate_now(jwt.expose_str().unwrap_or_default(), now)?;
+                    verified.map(|candidate| Checked { candidate, jwt: Some(Arc::new(jwt)) })
+                }
+                Err(failure) => Err(failure.into()),
+            },
+            Err(refusal) => Err(refusal),
+        };
+        Some(checked.and_then(|checked| self.check_revocation(checked, now)))
     }
 
     /// Answers from memory, or not at all.
@@ -267,18 +313,6 @@ impl Reference {
         let Some(digest) = self.digest(token) else { return Some(Err(Reject::Malformed.into())) };
         let found = self.0.store.find_now(&digest, now)?;
         Some(found.map_err(Refusal::from).and_then(|record| self.read(record, token, now)))
-    }
-
-    fn verified_now(&self, jwt: Secret, now: UnixSeconds) -> Option<Result<InnerToken, Refusal>> {
-        let verifier = match self.verifier() {
-            Ok(verifier) => verifier,
-            Err(failure) => return Some(Err(failure.into())),
-        };
-        let verified = verifier.verify_now(jwt.expose_str().unwrap_or_default(), now)?;
-        Some(verified.and_then(|principal| {
-            let principal = self.check_revocation(principal.into_inner(), now)?;
-            Ok(InnerToken::new(principal, Arc::new(jwt)))
-        }))
     }
 
     pub(crate) fn stands_for_jwts(&self) -> bool {
@@ -292,10 +326,10 @@ impl Reference {
         }
     }
 
-    fn check_revocation(&self, principal: Principal, now: UnixSeconds) -> Result<Principal, Refusal> {
+    fn check_revocation(&self, checked: Checked, now: UnixSeconds) -> Result<Checked, Refusal> {
         match &self.0.revocation {
-            Some(check) if check.is_revoked(&principal, now)? => Err(Reject::Revoked.into()),
-            _ => Ok(principal),
+            Some(check) if check.is_revoked(checked.candidate.peek(), now)? => Err(Reject::Revoked.into()),
+            _ => Ok(checked),
         }
     }
 }
@@ -311,49 +345,68 @@ const fn misconfigured(context: &'static str) -> Failure {
 
 #[async_trait]
 impl Authenticate for Reference {
-    /// Recognizes handles by prefix and form; DPoP is not taken.
+    /// Recognizes handles by prefix and form; under the scheme `DPoP` only where bound tokens are taken.
     fn recognizes(&self, credential: Credential<'_>) -> bool {
-        credential.kind() != CredentialKind::Dpop && self.digest(credential.expose()).is_some()
+        check_kind(credential, self.constraint()).is_ok() && self.digest(credential.expose()).is_some()
     }
 
     fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
-        if let Err(reject) = check_kind(credential) {
+        if let Err(reject) = check_kind(credential, self.constraint()) {
             return Some(Err(reject.into()));
         }
-        match self.find_now(credential.expose(), now)? {
-            Ok(Found::Principal(principal)) => Some(self.check_revocation(principal, now)),
-            Ok(Found::Jwt(jwt)) => Some(self.verified_now(jwt, now)?.map(|inner| inner.principal().clone())),
+        match self.checked_now(credential.expose(), now)? {
+            Ok(checked) => checked.candidate.prove_now(self.constraint(), credential, now),
             Err(refusal) => Some(Err(refusal)),
         }
     }
 
     async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
-        check_kind(credential)?;
-        self.look_up(credential.expose(), now).await
+        check_kind(credential, self.constraint())?;
+        self.prove(credential, now).await
+    }
+
+    fn accepted_proofs(&self) -> AcceptedProofs {
+        self.constraint().accepted_proofs()
+    }
+
+    fn proof_nonce(&self, now: UnixSeconds) -> Option<String> {
+        self.constraint().nonce(now)
     }
 }
 
 #[async_trait]
 impl TokenSwap for Reference {
     fn to_jwt_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<InnerToken, Refusal>> {
-        if let Err(reject) = check_kind(credential) {
+        if let Err(reject) = check_kind(credential, self.constraint()) {
             return Some(Err(reject.into()));
         }
-        match self.find_now(credential.expose(), now)? {
-            Ok(Found::Jwt(jwt)) => self.verified_now(jwt, now),
-            Ok(Found::Principal(_)) => {
-                Some(Err(misconfigured("reference tokens stand for claims here, not for JWTs").into()))
-            }
-            Err(refusal) => Some(Err(refusal)),
-        }
+        let (candidate, jwt) = match self.checked_now(credential.expose(), now)? {
+            Ok(checked) => match checked.into_jwt() {
+                Ok(parts) => parts,
+                Err(failure) => return Some(Err(failure.into())),
+            },
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let proved = candidate.prove_now(self.constraint(), credential, now)?;
+        Some(proved.map(|principal| InnerToken::new(principal, jwt)))
     }
 
     async fn to_jwt(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<InnerToken, Refusal> {
-        check_kind(credential)?;
-        match self.find(credential.expose(), now).await? {
-            Found::Jwt(jwt) => self.verified(jwt, now).await,
-            Found::Principal(_) => Err(misconfigured("reference tokens stand for claims here, not for JWTs").into()),
-        }
+        check_kind(credential, self.constraint())?;
+        let (candidate, jwt) = self.checked(credential.expose(), now).await?.into_jwt()?;
+        Ok(InnerToken::new(candidate.prove(self.constraint(), credential, now).await?, jwt))
+    }
+
+    fn to_jwt_for_now(&self, token: &str, proven: &Principal, now: UnixSeconds) -> Option<Result<InnerToken, Refusal>> {
+        Some(self.checked_now(token, now)?.and_then(|checked| {
+            let (candidate, jwt) = checked.into_jwt()?;
+            proved_as(candidate, proven, jwt)
+        }))
+    }
+
+    async fn to_jwt_for(&self, token: &str, proven: &Principal, now: UnixSeconds) -> Result<InnerToken, Refusal> {
+        let (candidate, jwt) = self.checked(token, now).await?.into_jwt()?;
+        proved_as(candidate, proven, jwt)
     }
 }
 
@@ -419,12 +472,21 @@ pub struct ReferenceBuilder {
     splits: bool,
     /// A rule for claims was set where handles stand for JWTs.
     is_misplaced: bool,
+    dpop: Option<Dpop>,
     revocation: Option<Arc<dyn RevocationCheck>>,
 }
 
 impl ReferenceBuilder {
     fn new(start: ReferenceStart, reading: Reading) -> Self {
-        Self { start, reading, prefix: Box::default(), splits: false, is_misplaced: false, revocation: None }
+        Self {
+            start,
+            reading,
+            prefix: Box::default(),
+            splits: false,
+            is_misplaced: false,
+            dpop: None,
+            revocation: None,
+        }
     }
 
     /// Puts a text before each handle, by which people and scanners of leaked secrets know it: 1 to 32 letters, digits, `_` and `-`.
@@ -447,6 +509,20 @@ impl ReferenceBuilder {
     pub fn with_revocation(mut self, revocation: Arc<dyn RevocationCheck>) -> Self {
         self.revocation = Some(revocation);
         self
+    }
+
+    /// Takes claims that are bound to a key (`cnf` with `jkt`), with a DPoP proof for each request
+    /// ([RFC 9449](https://www.rfc-editor.org/rfc/rfc9449)). Default: they are refused. Where handles stand for JWTs, their verifier says it.
+    pub fn with_dpop(mut self, dpop: Dpop) -> Self {
+        self.dpop = Some(dpop);
+        self.with_rules(|_| ())
+    }
+
+    /// Takes claims that are bound to a client certificate (`cnf` with `x5t#S256`), over connections of that certificate
+    /// ([RFC 8705 §3](https://www.rfc-editor.org/rfc/rfc8705#section-3)). Default: they are refused. Where handles stand for JWTs, their
+    /// verifier says it.
+    pub fn with_certificate_binding(self) -> Self {
+        self.with_rules(|rules| rules.constraint = rules.constraint.clone().with_certificate_binding())
     }
 
     /// Takes claims for this audience too. Not for handles that stand for JWTs.
@@ -484,10 +560,11 @@ impl ReferenceBuilder {
     /// [`ConfigError`] for: a prefix of another form; split tokens that do not stand for JWTs; a rule for claims
     /// where they stand for JWTs; a name, leeway or roles place that cannot work.
     pub fn build(self) -> Result<Reference, ConfigError> {
-        let Self { start: ReferenceStart { backend, store }, reading, prefix, splits, is_misplaced, revocation } = self;
+        let Self { start: ReferenceStart { backend, store }, reading, prefix, splits, is_misplaced, dpop, revocation } =
+            self;
         if is_misplaced {
             return Err(ConfigError::new(
-                "reference tokens stand for JWTs here: set audience, leeway, roles and profile on the verifier",
+                "reference tokens stand for JWTs here: set audience, leeway, roles, profile and proofs on the verifier",
             ));
         }
         let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -498,7 +575,12 @@ impl ReferenceBuilder {
             (Reading::Claims(_), true) => {
                 return Err(ConfigError::new("there is nothing to split where reference tokens stand for claims"));
             }
-            (Reading::Claims(rules), false) => Reading::Claims(Box::new(rules.build()?)),
+            (Reading::Claims(mut rules), false) => {
+                if let Some(dpop) = dpop {
+                    rules.constraint = rules.constraint.clone().with_dpop(dpop)?;
+                }
+                Reading::Claims(Box::new(rules.build()?))
+            }
             (Reading::Jwt(verifier) | Reading::Split(verifier), true) => Reading::Split(verifier),
             (reading, false) => reading,
         };

@@ -115,7 +115,7 @@ impl Settings {
             client,
             limits,
             backend,
-            constraint: form.constraint(backend),
+            constraint: form.constraint(),
             form,
             flights: Arc::default(),
             most_calls,

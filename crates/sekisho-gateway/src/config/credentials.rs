@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::{ConfigError, Secret};
-use sekisho_http::Checkpoint;
+use sekisho_http::{Checkpoint, ClientCertificateHeader, TrustedProxies};
 use sekisho_jwks::RemoteKeys;
-use sekisho_jwt::{Jwt, Profile};
+use sekisho_jwt::{Dpop, Jwt, Profile};
 
 use super::reader::Section;
 use super::{ConfigContext, IntrospectionSettings};
@@ -30,6 +30,8 @@ pub(super) struct JwtSettings {
     jwks_url: Option<String>,
     leeway: Option<Duration>,
     roles_at: Vec<String>,
+    dpop: bool,
+    certificate_bound: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,16 @@ pub(super) struct Sources {
     cookie: Option<String>,
     header: Option<String>,
     realm: Option<String>,
+    public_urls: Vec<String>,
+    certificate_header: Option<CertificateHeader>,
+}
+
+/// Says where a listed proxy writes the client's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct CertificateHeader {
+    form: String,
+    name: Option<String>,
+    proxies: TrustedProxies,
 }
 
 /// Is what verifies credentials.
@@ -80,18 +92,27 @@ impl Credential {
 type Environment<'a> = &'a super::ReadEnvironment;
 
 impl CredentialSettings {
-    pub(super) fn read(section: &Section<'_>, environment: Environment<'_>) -> Option<Self> {
+    pub(super) fn read(
+        section: &Section<'_>,
+        environment: Environment<'_>,
+        proxies: Option<&TrustedProxies>,
+    ) -> Option<Self> {
         if !section.has("kind") {
             section.lacks("kind");
         }
         // Without a kind there is no telling which keys are known.
         let kind = section.choice("kind", &["jwt", "aws_http_api", "introspection"])?;
-        let settings = Self::read_kind(&kind, section, environment);
+        let settings = Self::read_kind(&kind, section, environment, proxies);
         section.finish();
         settings
     }
 
-    fn read_kind(kind: &str, section: &Section<'_>, environment: Environment<'_>) -> Option<Self> {
+    fn read_kind(
+        kind: &str,
+        section: &Section<'_>,
+        environment: Environment<'_>,
+        proxies: Option<&TrustedProxies>,
+    ) -> Option<Self> {
         match kind {
             "jwt" => {
                 let (issuer, audiences) = (section.required_text("issuer"), audiences(section));
@@ -101,10 +122,13 @@ impl CredentialSettings {
                     jwks_url: section.plain_text("jwks_url"),
                     leeway: section.number("leeway_s", 0, 300).map(Duration::from_secs),
                     roles_at: section.plain_texts("roles_at"),
+                    dpop: section.flag("dpop"),
+                    certificate_bound: section.flag("certificate_bound"),
                     issuer: issuer.clone().unwrap_or_default(),
                     audiences: audiences.clone().unwrap_or_default(),
                 };
-                let sources = Sources::read(section);
+                let sources = Sources::read(section, proxies);
+                let sources = sources?;
                 (issuer.is_some() && audiences.is_some()).then_some(Self::Jwt(settings, sources))
             }
             "aws_http_api" => {
@@ -124,7 +148,8 @@ impl CredentialSettings {
                 let client_id = section.required_text("client_id");
                 let client_secret = secret(section, "client_secret", environment);
                 let cache = section.number("cache_s", 1, 3600).map(Duration::from_secs);
-                let sources = Sources::read(section);
+                let (dpop, certificate_bound) = (section.flag("dpop"), section.flag("certificate_bound"));
+                let sources = Sources::read(section, proxies);
                 let settings = IntrospectionSettings {
                     endpoint: endpoint?,
                     issuer: issuer?,
@@ -132,8 +157,10 @@ impl CredentialSettings {
                     client_id: client_id?,
                     client_secret: client_secret?,
                     cache,
+                    dpop,
+                    certificate_bound,
                 };
-                Some(Self::Introspection(settings, sources))
+                Some(Self::Introspection(settings, sources?))
             }
         }
     }
@@ -143,7 +170,8 @@ impl CredentialSettings {
         let backend = || context.backend.ok_or_else(|| ConfigError::new("no crypto backend was chosen"));
         match self {
             Self::Jwt(settings, sources) => {
-                let JwtSettings { issuer, audiences, profile, jwks_url, leeway, roles_at } = settings;
+                let JwtSettings { issuer, audiences, profile, jwks_url, leeway, roles_at, dpop, certificate_bound } =
+                    settings;
                 let mut audiences = audiences.iter().cloned();
                 let first = audiences.next().ok_or_else(|| ConfigError::new("no audience"))?;
                 let jwt = Jwt::with_backend(backend()?).issuer(issuer).audience(first).with_profile(
@@ -162,6 +190,12 @@ impl CredentialSettings {
                 }
                 if let Some(leeway) = leeway {
                     jwt = jwt.with_leeway(*leeway);
+                }
+                if *dpop {
+                    jwt = jwt.with_dpop(Dpop::new());
+                }
+                if *certificate_bound {
+                    jwt = jwt.with_certificate_binding();
                 }
                 if let Some(client) = &context.http_client {
                     jwt = jwt.with_http_client(Arc::clone(client));
@@ -205,12 +239,23 @@ impl CredentialSettings {
 }
 
 impl Sources {
-    fn read(section: &Section<'_>) -> Self {
-        Self {
+    fn read(section: &Section<'_>, proxies: Option<&TrustedProxies>) -> Option<Self> {
+        let certificate_header = match section.table_or("certificate_header") {
+            Some(header) => Some(CertificateHeader::read(&header, proxies)?),
+            None if section.has("certificate_header") => {
+                let message = "`certificate_header` must be a table, such as { form = \"rfc9440\" }";
+                section.say(section.span_of("certificate_header"), message);
+                return None;
+            }
+            None => None,
+        };
+        Some(Self {
             cookie: section.plain_text("cookie"),
             header: section.plain_text("header"),
             realm: section.plain_text("realm"),
-        }
+            public_urls: section.plain_texts("public_urls"),
+            certificate_header,
+        })
     }
 
     fn checkpoint(
@@ -228,7 +273,50 @@ impl Sources {
         if let Some(realm) = &self.realm {
             builder = builder.with_realm(realm);
         }
+        for url in &self.public_urls {
+            builder = builder.with_public_url(url);
+        }
+        if let Some(header) = &self.certificate_header {
+            builder = builder.with_client_certificate_header(header.build()?);
+        }
         builder.build()
+    }
+}
+
+impl CertificateHeader {
+    fn read(section: &Section<'_>, proxies: Option<&TrustedProxies>) -> Option<Self> {
+        let forms = ["rfc9440", "traefik", "envoy", "escaped_pem", "base64"];
+        if !section.has("form") {
+            section.lacks("form");
+        }
+        let (form, name) = (section.choice("form", &forms), section.plain_text("name"));
+        section.finish();
+        let (form, proxies) = (form?, proxies?.clone());
+        let wants_name = matches!(&*form, "escaped_pem" | "base64");
+        if wants_name != name.is_some() {
+            let message =
+                if wants_name { "this form needs the header's `name`" } else { "this form has one `name` only" };
+            section.say(section.span(), message);
+            return None;
+        }
+        if proxies.is_empty() {
+            section
+                .say(section.span(), "a header for certificates, and `trusted_proxies` lists nobody who may write it");
+            return None;
+        }
+        Some(Self { form, name, proxies })
+    }
+
+    fn build(&self) -> Result<ClientCertificateHeader, ConfigError> {
+        let Self { form, name, proxies } = self;
+        let (name, proxies) = (name.as_deref().unwrap_or_default(), proxies.clone());
+        match &**form {
+            "rfc9440" => Ok(ClientCertificateHeader::rfc9440(proxies)),
+            "traefik" => Ok(ClientCertificateHeader::traefik(proxies)),
+            "envoy" => Ok(ClientCertificateHeader::envoy(proxies)),
+            "base64" => ClientCertificateHeader::base64(name, proxies),
+            _ => ClientCertificateHeader::escaped_pem(name, proxies),
+        }
     }
 }
 

@@ -169,7 +169,7 @@ fn each_mistake_is_told_with_its_line_and_reason() {
         (
             "profile = \"keycloak\"",
             "profil = \"keycloak\"",
-            "18: [credentials.shop] knows no `profil`; it knows audiences, cookie, header, issuer, jwks_url, kind, leeway_s, profile, realm, roles_at",
+            "18: [credentials.shop] knows no `profil`; it knows audiences, certificate_bound, certificate_header, cookie, dpop, header, issuer, jwks_url, kind, leeway_s, profile, public_urls, realm, roles_at",
         ),
         ("cookie = \"__Host-token\"", "cookie = \"a b\"", "14: \"a b\" cannot be the name of a cookie"),
         (
@@ -208,7 +208,7 @@ fn each_mistake_is_told_with_its_line_and_reason() {
         (
             "scopes = [\"orders:write\"]",
             "scope = [\"orders:write\"]",
-            "47: [[routes]] knows no `scope`; it knows access, any_scope, credentials, host, max_body_bytes, methods, origins, path, roles, scopes, token, upstream, websockets",
+            "47: [[routes]] knows no `scope`; it knows access, any_scope, credentials, host, max_body_bytes, methods, origins, path, proofs_checked_here, roles, scopes, token, upstream, websockets",
         ),
         ("scopes = [\"orders:write\"]", "scopes = [\"orders write\"]", "47: \"orders write\" is not a scope"),
         (
@@ -255,7 +255,7 @@ fn each_mistake_is_told_with_its_line_and_reason() {
         (
             "[limits]",
             "[limit]",
-            "7: the file knows no `limit`; it knows credentials, forward_auth, identity, limits, routes, timeouts, trusted_proxies, upstreams",
+            "7: the file knows no `limit`; it knows credentials, forward_auth, identity, limits, routes, timeouts, tls, trusted_proxies, upstreams",
         ),
     ] {
         let found = mistakes(from, to);

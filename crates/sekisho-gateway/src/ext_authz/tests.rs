@@ -202,3 +202,74 @@ fn debug_shows_no_header() {
     let request = about(described("GET", "/", &[("authorization", "Bearer hush")]));
     assert!(!format!("{request:?} {:?}", service()).contains("hush"));
 }
+
+/// Takes whoever shows a certificate, by its length.
+struct ByCertificate;
+
+#[async_trait::async_trait]
+impl sekisho_core::Authenticate for ByCertificate {
+    fn recognizes(&self, _: sekisho_core::Credential<'_>) -> bool {
+        true
+    }
+
+    fn authenticate_now(
+        &self,
+        credential: sekisho_core::Credential<'_>,
+        _: sekisho_core::UnixSeconds,
+    ) -> Option<Result<sekisho_core::Principal, sekisho_core::Refusal>> {
+        let shown = credential.presentation().and_then(|shown| shown.certificate());
+        Some(match shown.and_then(certificate_der) {
+            Some(der) if *der == *b"abc" => {
+                Ok(sekisho_core::dangerous::PrincipalBuilder::new("https://id.example", "abc").build().unwrap())
+            }
+            _ => Err(sekisho_core::Reject::ProofRequired.into()),
+        })
+    }
+
+    async fn authenticate(
+        &self,
+        credential: sekisho_core::Credential<'_>,
+        now: sekisho_core::UnixSeconds,
+    ) -> Result<sekisho_core::Principal, sekisho_core::Refusal> {
+        self.authenticate_now(credential, now).unwrap()
+    }
+
+    fn accepted_proofs(&self) -> sekisho_core::AcceptedProofs {
+        sekisho_core::AcceptedProofs::none().with_certificates()
+    }
+}
+
+#[tokio::test]
+async fn what_envoy_says_of_the_connection_counts_more_than_any_header() {
+    let proxies = || TrustedProxies::new(["127.0.0.1"]).unwrap();
+    let header = sekisho_http::ClientCertificateHeader::envoy(proxies());
+    let checkpoint =
+        Checkpoint::builder().accept(ByCertificate).with_client_certificate_header(header).build().unwrap();
+    let rules = RuleTable::new([Rule::new("/orders/*", Access::Authenticated)]).unwrap();
+    let service = ExtAuthz::new(checkpoint, rules, proxies()).unwrap();
+    let pem = |body: &str| format!("-----BEGIN%20CERTIFICATE-----%0A{body}%0A-----END%20CERTIFICATE-----%0A");
+    let (own, other) = (pem("YWJj"), pem("eHl6"));
+    let header = |pem: &str| format!("Cert=\"{pem}\"");
+    for (certificate, header, status) in [
+        (&*own, None, 0),
+        (&*own, Some(header(&other)), 0),
+        ("", Some(header(&own)), 0),
+        (&*other, Some(header(&own)), 401),
+        ("", None, 401),
+        ("", Some(header(&other)), 401),
+        ("nonsense", Some(header(&own)), 400),
+    ] {
+        let mut headers = vec![("authorization", "Bearer x")];
+        headers.extend(header.as_deref().map(|value| ("x-forwarded-client-cert", value)));
+        let mut request = about(described("GET", "/orders/7", &headers));
+        let source = proto::Peer { certificate: certificate.to_owned() };
+        assert!(!format!("{source:?}").contains("YWJj"));
+        request.attributes.as_mut().unwrap().source = Some(source);
+        let answer = service.check(request, PROXY).await.http_response.unwrap();
+        let found = match answer {
+            HttpResponse::Ok(_) => 0,
+            HttpResponse::Denied(denied) => denied.status.unwrap().code,
+        };
+        assert_eq!(found, status, "{certificate} {header:?}");
+    }
+}

@@ -365,3 +365,87 @@ async fn services_get_the_token_that_the_callers_was_swapped_for_in_every_dialec
         assert!(plain.status() == 200 && plain.headers().get("authorization").is_none(), "{dialect:?}");
     }
 }
+
+/// Takes whoever shows a certificate, by its length.
+struct ByCertificate;
+
+#[async_trait::async_trait]
+impl sekisho_core::Authenticate for ByCertificate {
+    fn recognizes(&self, _: sekisho_core::Credential<'_>) -> bool {
+        true
+    }
+
+    fn authenticate_now(
+        &self,
+        credential: sekisho_core::Credential<'_>,
+        _: sekisho_core::UnixSeconds,
+    ) -> Option<Result<sekisho_core::Principal, sekisho_core::Refusal>> {
+        let shown = credential.presentation().and_then(|shown| shown.certificate());
+        Some(match shown.and_then(sekisho_http::certificate_der) {
+            Some(der) => {
+                let subject = format!("{} bytes", der.len());
+                Ok(sekisho_core::dangerous::PrincipalBuilder::new("https://id.example", subject).build().unwrap())
+            }
+            None => Err(sekisho_core::Reject::ProofRequired.into()),
+        })
+    }
+
+    async fn authenticate(
+        &self,
+        credential: sekisho_core::Credential<'_>,
+        now: sekisho_core::UnixSeconds,
+    ) -> Result<sekisho_core::Principal, sekisho_core::Refusal> {
+        self.authenticate_now(credential, now).unwrap()
+    }
+
+    fn accepted_proofs(&self) -> sekisho_core::AcceptedProofs {
+        sekisho_core::AcceptedProofs::none().with_certificates()
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_counts_from_the_asking_proxy_alone_if_the_checkpoint_believes_it() {
+    use sekisho_http::ClientCertificateHeader;
+    let listed = || TrustedProxies::new(["10.0.0.0/24"]).unwrap();
+    let believed = || TrustedProxies::new(["10.0.0.1"]).unwrap();
+    let pem = "-----BEGIN%20CERTIFICATE-----%0AYWJj%0A-----END%20CERTIFICATE-----%0A";
+    let envoy = format!("Hash=ab;Cert=\"{pem}\"");
+    let cases = [
+        (
+            Dialect::Nginx,
+            ClientCertificateHeader::escaped_pem("ssl-client-cert", believed()).unwrap(),
+            "ssl-client-cert",
+            pem,
+        ),
+        (Dialect::Traefik, ClientCertificateHeader::traefik(believed()), "x-forwarded-tls-client-cert", "YWJj"),
+        (
+            Dialect::Caddy,
+            ClientCertificateHeader::base64("x-client-cert", believed()).unwrap(),
+            "x-client-cert",
+            "YWJj",
+        ),
+        (Dialect::Envoy, ClientCertificateHeader::envoy(believed()), "x-forwarded-client-cert", &*envoy),
+    ];
+    for (dialect, header, name, value) in cases {
+        let checkpoint =
+            Checkpoint::builder().accept(ByCertificate).with_client_certificate_header(header).build().unwrap();
+        let rules = RuleTable::new([Rule::new("/orders/*", Access::Authenticated)]).unwrap();
+        let auth =
+            ForwardAuth::new(dialect, checkpoint, rules, listed()).unwrap().with_identity(IdentityHeaders::standard());
+        let status = async |peer: &str, headers: &[(&str, &str)]| {
+            let headers = [&[("authorization", "Bearer x")], headers].concat();
+            let request = about(dialect, "GET", "api.example", "/orders/7", &headers);
+            auth.answer(&request, Some(peer.parse().unwrap()), "/check").await
+        };
+        let good = status("10.0.0.1", &[(name, value)]).await;
+        assert_eq!(good.status(), StatusCode::OK, "{dialect:?}");
+        assert_eq!(good.headers()["x-auth-subject"], "3 bytes", "{dialect:?}");
+        // From another proxy that may ask, twice, not in its form, and not at all.
+        assert_eq!(status("10.0.0.2", &[(name, value)]).await.status(), 401, "{dialect:?}");
+        assert_eq!(status("10.0.0.1", &[(name, value), (name, value)]).await.status(), 401, "{dialect:?}");
+        assert_eq!(status("10.0.0.1", &[(name, "-")]).await.status(), 401, "{dialect:?}");
+        assert_eq!(status("10.0.0.1", &[("client-cert", ":YWJj:")]).await.status(), 401, "{dialect:?}");
+        assert_eq!(status("10.0.0.1", &[]).await.status(), 401, "{dialect:?}");
+        assert_eq!(status("192.0.2.1", &[(name, value)]).await.status(), 403, "{dialect:?}");
+    }
+}

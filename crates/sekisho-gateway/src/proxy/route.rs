@@ -65,6 +65,7 @@ pub struct Route {
     upstream: Upstream,
     guard: Guard,
     token: TokenForward,
+    checks_proofs_here: bool,
     takes_websockets: bool,
     origins: Option<Vec<String>>,
     max_body: Option<u64>,
@@ -84,6 +85,7 @@ impl Route {
             upstream: upstream.clone(),
             guard,
             token: TokenForward::Drop,
+            checks_proofs_here: false,
             takes_websockets: false,
             origins: None,
             max_body: None,
@@ -105,6 +107,17 @@ impl Route {
     /// Says which token the upstream gets. Default: none.
     pub fn forwarding(mut self, token: TokenForward) -> Self {
         self.token = token;
+        self
+    }
+
+    /// Sends what a bound token is swapped for as a bearer token: the proof is checked here, and nowhere behind. Needed where the checkpoint
+    /// takes bound tokens and the token is [swapped](TokenForward::Swap).
+    ///
+    /// Services cannot check it again: the client's DPoP proof names the token that the client has, not the JWT, and stays here. The JWT may
+    /// say that it is bound (`cnf`), and then a service that goes by [RFC 9449 §7.2](https://www.rfc-editor.org/rfc/rfc9449#section-7.2)
+    /// refuses it as a bearer token; it must trust the gateway for that, and be reached through the gateway alone.
+    pub const fn with_proofs_checked_here(mut self) -> Self {
+        self.checks_proofs_here = true;
         self
     }
 
@@ -149,6 +162,16 @@ impl Route {
         }
         if matches!(self.token, TokenForward::Swap(_)) && matches!(self.guard, Guard::Public | Guard::Deny) {
             return Err(ConfigError::new("there is no credential to swap on a public route"));
+        }
+        let swaps_bound = matches!(self.token, TokenForward::Swap(_))
+            && matches!(&self.guard, Guard::Checkpoint { checkpoint, .. } if checkpoint.takes_bound_tokens());
+        if swaps_bound && !self.checks_proofs_here {
+            return Err(ConfigError::new(
+                "a bound token would become one that anybody can send: say that its proof is checked here and nowhere behind",
+            ));
+        }
+        if self.checks_proofs_here && !swaps_bound {
+            return Err(ConfigError::new("no bound token is swapped here, so no proof is left unchecked behind"));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use sekisho_core::{Failure, Principal, RevocationCheck, UnixSeconds};
 use sekisho_gateway::{ConfigContext, GatewayConfig, OpaqueSwap, TokenForward};
 use sekisho_jwt::Jwt;
 use sekisho_opaque::{ClientCredentials, MemoryReferenceStore, Opaque};
-use sekisho_testkit::{Issuer, ServedIssuer};
+use sekisho_testkit::{DpopKey, Issuer, ServedIssuer};
 use serde_json::json;
 
 use super::*;
@@ -24,6 +24,8 @@ const TOKEN: &str = "2YotnFZFEjr1zCsicMWpAA";
 struct Known {
     subject: String,
     jwt: String,
+    /// Thumbprint of the key that the token is bound to.
+    key: Option<String>,
 }
 
 /// An introspection endpoint beside an issuer's keys.
@@ -67,7 +69,7 @@ impl Introspected {
     /// Lets a token be one subject's by JSON, and another's by the JWT.
     fn knows(&self, token: &str, subject: &str, behind: &str) -> String {
         let jwt = self.issuer.token().subject(behind).audience("orders").scope("orders:read").sign();
-        let known = Known { subject: subject.to_owned(), jwt: jwt.clone() };
+        let known = Known { subject: subject.to_owned(), jwt: jwt.clone(), key: None };
         self.known.lock().unwrap().insert(token.to_owned(), known);
         jwt
     }
@@ -124,9 +126,12 @@ fn answer(known: Option<Known>, accept: &str, issuer: &str) -> Response {
         None => ([(header::CONTENT_TYPE, "application/json")], r#"{"active":false}"#).into_response(),
         Some(known) if is_phantom => ([(header::CONTENT_TYPE, "application/jwt")], known.jwt).into_response(),
         Some(known) => {
-            let claims = json!({
+            let mut claims = json!({
                 "active": true, "iss": issuer, "sub": known.subject, "aud": "orders", "scope": "orders:read",
             });
+            if let Some(key) = known.key {
+                claims["cnf"] = json!({ "jkt": key });
+            }
             ([(header::CONTENT_TYPE, "application/json")], claims.to_string()).into_response()
         }
     }
@@ -300,4 +305,69 @@ fn debug_shows_nothing_of_a_swap() {
     let tokens = Opaque::reference(Arc::new(MemoryReferenceStore::default()));
     let tokens = tokens.issuer("https://id.example").audience("orders").build().unwrap();
     assert_eq!(format!("{:?}", OpaqueSwap::new(tokens)), "OpaqueSwap(..)");
+}
+
+impl Introspected {
+    /// Lets a token be bound to one key by JSON, and the JWT behind it to another or none.
+    fn knows_bound(&self, token: &str, key: Option<&DpopKey>, behind: Option<&DpopKey>) -> String {
+        let jwt = self.issuer.token().subject("u1").audience("orders").scope("orders:read");
+        let jwt = behind.map_or(jwt.sign(), |key| {
+            self.issuer.token().subject("u1").audience("orders").scope("orders:read").bound_to(key).sign()
+        });
+        let known = Known { subject: "u1".to_owned(), jwt: jwt.clone(), key: key.map(DpopKey::thumbprint) };
+        self.known.lock().unwrap().insert(token.to_owned(), known);
+        jwt
+    }
+}
+
+#[tokio::test]
+async fn a_bound_token_is_proved_here_and_its_jwt_goes_on_where_the_route_says_so() {
+    const URL: &str = "https://api.example/orders/7";
+    let (provider, service) = (Introspected::start().await, TestUpstream::start().await);
+    let (key, stranger) = (DpopKey::generate(), DpopKey::generate());
+    let bound = "dpop = true\npublic_urls = [\"https://api.example\"]";
+    let text = provider.config(&service, bound, "swap");
+    let context = ConfigContext::default().with_environment(|_| Some("hush".to_owned()));
+    let unsaid = GatewayConfig::parse(&text, &context).unwrap_err().to_string();
+    assert!(unsaid.contains("a bound token would become one that anybody can send"), "{unsaid}");
+    let text = text.replace("token = \"swap\"", "token = \"swap\"\nproofs_checked_here = true");
+    let served = provider.serve(&text, ConfigContext::default()).await;
+
+    let jwt = provider.knows_bound(TOKEN, Some(&key), Some(&key));
+    let of = |key: &DpopKey, url: &str| key.proof("GET", url).for_token(TOKEN).sign();
+    let dpop = format!("DPoP {TOKEN}");
+    let proof = of(&key, URL);
+    let reply = served.send("GET", "/orders/7", &[("authorization", &dpop), ("dpop", &proof)]).await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let seen = service.only();
+    assert_eq!(seen.header("authorization"), Some(&*format!("Bearer {jwt}")));
+    assert_eq!((seen.header("dpop"), seen.header("x-auth-subject")), (None, Some("u1")));
+    assert_unseen(&seen, TOKEN);
+    let bearer = format!("Bearer {TOKEN}");
+    for (what, headers) in [
+        ("again", vec![("authorization", &*dpop), ("dpop", &*proof)]),
+        ("without a proof", vec![("authorization", &*dpop)]),
+        ("as a bearer token", vec![("authorization", &*bearer), ("dpop", &*of(&key, URL).leak())]),
+        ("as a cookie", vec![("cookie", &*format!("token={TOKEN}").leak())]),
+        ("by another", vec![("authorization", &*dpop), ("dpop", &*of(&stranger, URL).leak())]),
+        (
+            "for another URL",
+            vec![("authorization", &*dpop), ("dpop", &*of(&key, "https://api.example/orders/8").leak())],
+        ),
+    ] {
+        assert_eq!(served.send("GET", "/orders/7", &headers).await.status, 401, "{what}");
+    }
+    // The issuer's two answers do not agree.
+    for (by_json, behind, expected) in
+        [(Some(&key), Some(&stranger), 502), (None, Some(&key), 401), (Some(&key), None, 200)]
+    {
+        provider.knows_bound(TOKEN, by_json, behind);
+        let proof = of(&key, URL);
+        let headers = match by_json {
+            Some(_) => vec![("authorization", &*dpop), ("dpop", &*proof)],
+            None => vec![("authorization", &*bearer)],
+        };
+        assert_eq!(served.send("GET", "/orders/7", &headers).await.status, expected, "{expected}");
+    }
+    assert_eq!(service.seen().len(), 1);
 }

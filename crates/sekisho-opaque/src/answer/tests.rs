@@ -1,6 +1,7 @@
 use sekisho_core::Claim;
 
 use super::*;
+use sekisho_jwt::Backend;
 
 const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
 

@@ -9,13 +9,15 @@ use sekisho_core::{
     OneTimeUse, Presentation, ProofFault, ProofHeader, Reject, ReplayGuard, Secret, ShownCertificate, UnixSeconds,
 };
 use sekisho_http::Checkpoint;
-use sekisho_jwt::{Dpop, MemoryReplayGuard, NonceKeys};
-use sekisho_opaque::{Introspection, IntrospectionBuilder};
-use sekisho_testkit::{DpopKey, FixedClock};
+use sekisho_jwt::{Dpop, Jwt, MemoryReplayGuard, NonceKeys, Verifier};
+use sekisho_opaque::{Introspection, IntrospectionBuilder, MemoryReferenceStore, Opaque, TokenSwap};
+use sekisho_testkit::{DpopKey, FixedClock, Issuer};
 use serde_json::json;
 
 use crate::server::{Reply, Server};
-use crate::support::{NOW, Said, TOKEN, active, active_with, ask, ask_now, at, introspect, said, yes};
+use crate::support::{
+    AUDIENCE, ISSUER, NOW, Said, TOKEN, active, active_with, ask, ask_now, at, credentials, introspect, said, yes,
+};
 
 const URL: &str = "https://api.example/orders";
 
@@ -259,4 +261,126 @@ async fn nonces_and_the_public_url_are_the_checkpoints_affair_as_for_jwts() {
     assert!(Checkpoint::builder().accept(service).with_public_url("https://api.example").build().is_ok());
     // What cannot work is told when it is built.
     assert!(fixture.cached().with_dpop(Dpop::new().with_lifetime(Duration::ZERO)).build().is_err());
+}
+
+/// Is an issuer of JWTs that are bound to a key, and what verifies them.
+fn bound_jwts() -> (Issuer, DpopKey, Verifier) {
+    let (issuer, key) =
+        (Issuer::new().with_clock(FixedClock::at(NOW)), DpopKey::generate().with_clock(FixedClock::at(NOW)));
+    let jwt = Jwt::issuer(ISSUER).audience(AUDIENCE).with_keys(issuer.static_keys()).with_dpop(Dpop::new());
+    let verifier = jwt.with_certificate_binding().build().unwrap();
+    (issuer, key, verifier)
+}
+
+/// Asks for the JWT of an opaque token for `GET /orders`, and says which it is.
+async fn swapped(
+    swap: &dyn TokenSwap,
+    kind: CredentialKind,
+    token: &str,
+    proof: ProofHeader<'_>,
+) -> Result<String, Said> {
+    let bases: [Box<str>; 1] = ["https://api.example".into()];
+    let shown = Presentation::new("GET", &bases, "/orders").with_proof(proof);
+    let credential = Credential::new(kind, token).with_presentation(&shown);
+    let inner = match swap.to_jwt_now(credential, NOW) {
+        Some(inner) => inner,
+        None => swap.to_jwt(credential, NOW).await,
+    };
+    inner.map(|inner| inner.expose().to_owned()).map_err(|refusal| said(Err(refusal)))
+}
+
+/// What holds for whatever has a bound JWT behind an opaque token.
+async fn assert_bound(swap: &dyn TokenSwap, token: &str, jwt: &str, key: &DpopKey) {
+    let proof = || key.proof("GET", URL).for_token(token).sign();
+    let dpop = CredentialKind::Dpop;
+    let required = Err(Said::No(Reject::ProofRequired));
+    for round in 0..2 {
+        assert_eq!(swapped(swap, CredentialKind::Bearer, token, ProofHeader::Absent).await, required, "{round}");
+        assert_eq!(swapped(swap, CredentialKind::Bearer, token, ProofHeader::One(&proof())).await, required);
+        assert_eq!(said(swap.authenticate(Credential::bearer(token), NOW).await), Said::No(Reject::ProofRequired));
+        let once = proof();
+        assert_eq!(swapped(swap, dpop, token, ProofHeader::One(&once)).await, Ok(jwt.to_owned()));
+        assert_eq!(swapped(swap, dpop, token, ProofHeader::One(&once)).await, Err(fault(ProofFault::Replayed)));
+    }
+    let of_the_jwt = key.proof("GET", URL).for_token(jwt).sign();
+    assert_eq!(swapped(swap, dpop, token, ProofHeader::One(&of_the_jwt)).await, Err(fault(ProofFault::TokenHash)));
+    let stranger = DpopKey::generate().with_clock(FixedClock::at(NOW));
+    let strangers = stranger.proof("GET", URL).for_token(token).sign();
+    assert_eq!(swapped(swap, dpop, token, ProofHeader::One(&strangers)).await, Err(Said::No(Reject::ProofMismatch)));
+
+    // For a request that was authenticated already.
+    let bases: [Box<str>; 1] = ["https://api.example".into()];
+    let one = proof();
+    let shown = Presentation::new("GET", &bases, "/orders").with_proof(ProofHeader::One(&one));
+    let credential = Credential::new(dpop, token).with_presentation(&shown);
+    let proven = swap.authenticate(credential, NOW).await.unwrap();
+    let inner = swap.to_jwt_for(token, &proven, NOW).await.unwrap();
+    assert!(inner.is_bound() && inner.expose() == jwt);
+    let named = |subject: &str| sekisho_core::dangerous::PrincipalBuilder::new(ISSUER, subject);
+    let refuse = async |proven| said(swap.to_jwt_for(token, &proven, NOW).await.map(|_| panic!("it is let out")));
+    let thumbprint = Confirmation::KeyThumbprint(stranger.thumbprint().into());
+    let certificate = Confirmation::CertificateThumbprint(key.thumbprint().into());
+    let broken = Said::Failed(sekisho_core::FailureKind::BadGateway);
+    assert_eq!(refuse(named("u1").build().unwrap()).await, Said::No(Reject::ProofRequired));
+    assert_eq!(refuse(named("u1").with_confirmation(thumbprint).build().unwrap()).await, broken);
+    assert_eq!(refuse(named("u1").with_confirmation(certificate).build().unwrap()).await, broken);
+    let confirmation = proven.confirmation().cloned().unwrap();
+    assert_eq!(refuse(named("u2").with_confirmation(confirmation).build().unwrap()).await, broken);
+}
+
+#[tokio::test]
+async fn a_bound_phantom_token_needs_its_proof_and_the_jwt_goes_on() {
+    let (issuer, key, verifier) = bound_jwts();
+    let jwt = issuer.token().audience(AUDIENCE).bound_to(&key).sign();
+    let server = Server::start(Reply::jwt("application/jwt", &jwt)).await;
+    let phantom = || Opaque::phantom(server.url(), credentials()).issuer(ISSUER);
+    let swap = phantom().verifier(verifier).cache_for(Duration::from_secs(30)).build().unwrap();
+    assert_bound(&swap, TOKEN, &jwt, &key).await;
+    assert_eq!(server.count(), 1, "the answer is remembered, the proof is not");
+    // Where the verifier takes none, a bound one is refused as before.
+    let plain = Jwt::issuer(ISSUER).audience(AUDIENCE).with_keys(issuer.static_keys()).build().unwrap();
+    let swap = phantom().verifier(plain).build().unwrap();
+    let proof = key.proof("GET", URL).for_token(TOKEN).sign();
+    let refused = swapped(&swap, CredentialKind::Bearer, TOKEN, ProofHeader::One(&proof)).await;
+    assert_eq!(refused, Err(Said::No(Reject::ProofRequired)));
+    let refused = swapped(&swap, CredentialKind::Dpop, TOKEN, ProofHeader::One(&proof)).await;
+    assert_eq!(refused, Err(Said::No(Reject::Unrecognized)));
+}
+
+#[tokio::test]
+async fn a_bound_reference_token_needs_its_proof_whatever_it_stands_for() {
+    let (issuer, key, verifier) = bound_jwts();
+    let jwt = issuer.token().audience(AUDIENCE).bound_to(&key).sign();
+    let store = || Opaque::reference(Arc::new(MemoryReferenceStore::default()));
+    for builder in [store().verifier(verifier.clone()), store().verifier(verifier.clone()).with_split_tokens()] {
+        let tokens = builder.build().unwrap();
+        let token = tokens.issue_for_jwt(&jwt, NOW).await.unwrap();
+        assert_bound(&tokens, token.expose(), &jwt, &key).await;
+    }
+    let plain = Jwt::issuer(ISSUER).audience(AUDIENCE).with_keys(issuer.static_keys()).build().unwrap();
+    let tokens = store().verifier(plain).build().unwrap();
+    assert_eq!(said(tokens.issue_for_jwt(&jwt, NOW).await.map(|_| panic!("issued"))), Said::No(Reject::ProofRequired));
+
+    let claims = || {
+        let claims =
+            json!({ "sub": "u1", "aud": AUDIENCE, "exp": NOW.as_secs() + 600, "cnf": { "jkt": key.thumbprint() } });
+        sekisho_core::json::JsonObject::parse(claims.to_string().into_bytes()).unwrap()
+    };
+    let tokens = store().issuer(ISSUER).audience(AUDIENCE).with_dpop(Dpop::new()).build().unwrap();
+    let token = tokens.issue(claims(), NOW).await.unwrap();
+    assert_eq!(said(tokens.look_up(token.expose(), NOW).await), Said::No(Reject::ProofRequired));
+    let bases: [Box<str>; 1] = ["https://api.example".into()];
+    for (proof, expected) in [
+        (key.proof("GET", URL).for_token(token.expose()).sign(), yes()),
+        (key.proof("GET", URL).for_token("another").sign(), fault(ProofFault::TokenHash)),
+        (key.proof("POST", URL).for_token(token.expose()).sign(), fault(ProofFault::Method)),
+    ] {
+        let shown = Presentation::new("GET", &bases, "/orders").with_proof(ProofHeader::One(&proof));
+        let credential = Credential::new(CredentialKind::Dpop, token.expose()).with_presentation(&shown);
+        assert!(tokens.recognizes(credential));
+        assert_eq!(said(tokens.authenticate_now(credential, NOW).unwrap()), expected);
+    }
+    let tokens = store().issuer(ISSUER).audience(AUDIENCE).build().unwrap();
+    assert_eq!(said(tokens.issue(claims(), NOW).await.map(|_| panic!("issued"))), Said::No(Reject::ProofRequired));
+    assert!(store().verifier(verifier).with_dpop(Dpop::new()).build().is_err());
 }
