@@ -18,6 +18,7 @@ mod leash;
 mod login_page;
 mod outage;
 mod own_issuer;
+mod passkeys;
 mod provider;
 mod quickstart;
 mod rotation;

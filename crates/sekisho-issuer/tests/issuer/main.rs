@@ -14,6 +14,8 @@ mod login;
 mod logout;
 mod meanwhile;
 mod metadata;
+#[cfg(feature = "passkeys")]
+mod passkeys;
 mod setup;
 mod token;
 mod userinfo;
