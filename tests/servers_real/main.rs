@@ -21,6 +21,7 @@ mod leash;
 mod login_page;
 mod outage;
 mod own_issuer;
+mod passkeys;
 mod phantom;
 mod provider;
 mod quickstart;

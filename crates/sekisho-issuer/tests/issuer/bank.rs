@@ -32,6 +32,13 @@ impl Drop for Bank {
 impl Bank {
     /// Has alice, who has a password, and bob, who has an app too.
     pub(crate) async fn open(name: &str) -> (Self, AccountId, TotpSecret) {
+        Self::open_with(name, |login| login).await
+    }
+
+    pub(crate) async fn open_with(
+        name: &str,
+        configure: impl FnOnce(CredentialLogin) -> CredentialLogin,
+    ) -> (Self, AccountId, TotpSecret) {
         let folder = std::env::temp_dir().join(format!("sekisho-issuer-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let store = Arc::new(SqliteStore::open(folder.join("credentials.db")).await.unwrap());
@@ -39,6 +46,7 @@ impl Bank {
         let keys = SealingKeys::new(SealingKey::generate().unwrap());
         let credentials = Credentials::builder(store, keys).with_hasher(hasher.clone()).build().unwrap();
         let login = CredentialLogin::new(credentials.clone()).with_contexts("urn:pwd", "urn:mfa");
+        let login = configure(login);
         let check = Arc::new(login.clone()) as Arc<dyn LoginCheck>;
         let world = World::with_login(ISSUER, MemoryStore::new(), Some(check), |builder| {
             builder.with_users(Arc::new(login.clone())).with_account_pages(login)

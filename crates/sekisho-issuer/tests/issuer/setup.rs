@@ -438,13 +438,14 @@ pub(crate) fn authorize_query(client: &str, redirect_uri: &str, changes: &[(&str
     url_encode(&pairs)
 }
 
-/// Reads the action and the hidden fields of the one form of a page.
+/// Reads the action and the hidden fields of the first form of a page.
 pub(crate) fn read_form(html: &str) -> (String, Vec<(String, String)>) {
     let attribute = |tag: &str, name: &str| {
         let rest = tag.split_once(&format!(" {name}=\""))?.1;
         Some(unescape(rest.split('"').next().unwrap()))
     };
     let form = html.split_once("<form").unwrap_or_else(|| panic!("no form: {html}")).1;
+    let form = form.split("</form>").next().unwrap();
     let action = attribute(form, "action").unwrap();
     let hidden = form.split("<input").skip(1).filter(|tag| tag.contains("type=\"hidden\""));
     let fields = hidden.map(|tag| (attribute(tag, "name").unwrap(), attribute(tag, "value").unwrap()));
