@@ -168,6 +168,13 @@ pub struct DeviceRequest {
     pub expires_at: UnixSeconds,
 }
 
+impl DeviceRequest {
+    /// How long a store remembers a request after its end.
+    pub const REMEMBERED: Duration = Duration::from_secs(600);
+    /// By how much longer a device has to wait that asked too soon.
+    pub const SLOW_DOWN: Duration = Duration::from_secs(5);
+}
+
 /// Reads what may be `null` but not absent: a token whose grant got lost would outlive it.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     Option::deserialize(deserializer)
