@@ -44,6 +44,16 @@ end
     };
 }
 
+/// Asks for leave to write, in scripts that only read, by a change that never changes anything: a master that was cut off from its replicas and
+/// is told to have some (`min-replicas-to-write`) may not have heard what was revoked, and refuses.
+///
+/// Not in scripts that write: after the first change they are not stopped any more by a memory that is full.
+macro_rules! leave {
+    () => {
+        "redis.call('EXPIRE', KEYS[1], 1, 'GT')\n"
+    };
+}
+
 /// Adds the function that keeps a grant: KEYS 1 to 3, and ARGV 2 to 5, as [`KeptGrant`] has them.
 macro_rules! keep_grant {
     () => {

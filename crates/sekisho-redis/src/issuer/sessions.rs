@@ -162,4 +162,4 @@ redis.call('DEL', KEYS[1])
 return 1";
 
 /// KEYS: the consent.
-const CONSENT: &str = concat!(prelude!(), "return read(KEYS[1], 'record')");
+const CONSENT: &str = concat!(prelude!(), leave!(), "return read(KEYS[1], 'record')");

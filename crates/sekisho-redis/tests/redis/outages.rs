@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sekisho_core::dangerous::PrincipalBuilder;
-use sekisho_core::{FailureKind, Occurrence, OneTimeUse, ReplayGuard as _, RevocationCheck as _, UnixSeconds};
-use sekisho_opaque::{ReferenceDigest, ReferenceStore as _};
+use sekisho_core::{
+    FailureKind, Occurrence, OneTimeUse, ReplayGuard as _, RevocationCheck as _, Secret, SubjectId, UnixSeconds,
+};
+use sekisho_opaque::{ReferenceContent, ReferenceDigest, ReferenceRecord, ReferenceStore as _};
 use sekisho_redis::{Redis, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
 use sekisho_revocation::{RevocationFeed as _, RevocationList, Withdrawal};
 use tokio::io::copy_bidirectional;
@@ -215,6 +217,10 @@ async fn slots_that_move_are_followed_and_nothing_is_forgotten_or_missed() {
     let follower = Follower::of(&all.feed).await;
     all.feed.push(&withdrawal("before"), now()).await.unwrap();
     assert_eq!(all.guard.insert(&once(1), now()).await.unwrap(), Occurrence::First);
+    let (digest, subject) = (ReferenceDigest::from_bytes([5; 32]), SubjectId::new(ISSUER, "u"));
+    let content = ReferenceContent::Jwt(Secret::from("jwt"));
+    let record = ReferenceRecord::new(subject, None, now().saturating_add(Duration::from_secs(600)), content);
+    assert!(all.references.insert(digest, &record, now()).await.unwrap());
 
     let masters: Vec<(String, String)> = urls
         .split(' ')
@@ -226,7 +232,7 @@ async fn slots_that_move_are_followed_and_nothing_is_forgotten_or_missed() {
         })
         .collect();
     let keys: Vec<String> = masters.iter().flat_map(|(url, _)| Direct::to(url).keys(&prefix)).collect();
-    assert!(keys.len() >= 3, "{keys:?}");
+    assert!(keys.len() >= 5, "{keys:?}");
     let slot_of = |key: &str| -> u32 { Direct::to(&masters[0].0).must(&[b"CLUSTER", b"KEYSLOT", key.as_bytes()]) };
     let slots: std::collections::BTreeSet<u32> = keys.iter().map(|key| slot_of(key)).collect();
     for slot in slots {
@@ -262,6 +268,7 @@ async fn slots_that_move_are_followed_and_nothing_is_forgotten_or_missed() {
         // Half moved: the old server has the slot, the new one the keys, and sends everybody who asks the old one there (ASK).
         let again = all.guard.insert(&once(1), now()).await.unwrap();
         assert_eq!(again, Occurrence::Repeated, "a use is known on its way");
+        assert_eq!(all.references.find(&digest, now()).await.unwrap(), Some(record.clone()), "so is a token");
         all.feed.push(&withdrawal(&format!("on the way {slot}")), now()).await.unwrap();
         for (url, _) in [&masters[to], &masters[from]] {
             let () =
@@ -269,6 +276,7 @@ async fn slots_that_move_are_followed_and_nothing_is_forgotten_or_missed() {
         }
         let again = all.guard.insert(&once(1), now()).await.unwrap();
         assert_eq!(again, Occurrence::Repeated, "a use is known where it went (MOVED)");
+        assert_eq!(all.references.find(&digest, now()).await.unwrap(), Some(record.clone()), "so is a token");
         all.feed.push(&withdrawal(&format!("moved {slot}")), now()).await.unwrap();
         for name in ["on the way", "moved"] {
             let name = format!("{name} {slot}");
