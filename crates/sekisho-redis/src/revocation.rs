@@ -33,8 +33,7 @@ use crate::script::Script;
 /// **What Redis loses.** Lists that are up keep what they know. One that starts later knows only what Redis still has: give it
 /// `appendonly yes`, and expect a failover to lose the last moment before it.
 ///
-/// In a cluster set and number live in one slot: one master carries all withdrawals, which is some 10,000 a second, and some 150 bytes
-/// of memory for each that is not over.
+/// In a cluster set and number live in one slot, so one master carries all withdrawals; each that is not over takes some 200 bytes of it.
 ///
 /// # Examples
 /// ```no_run

@@ -10,7 +10,7 @@ use sekisho_core::{
 use sekisho_opaque::{ReferenceContent, ReferenceDigest, ReferenceRecord, ReferenceStore as _};
 use sekisho_redis::{Redis, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
 use sekisho_revocation::{RevocationFeed as _, RevocationList, Withdrawal};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -160,6 +160,64 @@ async fn a_failover_of_the_sentinels_is_followed() {
     })
     .await;
     assert_eq!(all.guard.insert(&once(1), now()).await.unwrap(), Occurrence::Repeated);
+}
+
+/// Answers whatever it is asked as a sentinel that names one server.
+async fn sentinel_that_names(port: u16) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut question = [0; 1024];
+                while let Ok(1..) = stream.read(&mut question).await {
+                    let port = port.to_string();
+                    let answer = if question.windows(5).any(|word| word == b"HELLO") {
+                        "%1\r\n$6\r\nserver\r\n$5\r\nredis\r\n".to_owned()
+                    } else {
+                        format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len())
+                    };
+                    question.fill(0);
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    format!("redis://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_sentinel_that_has_not_heard_of_a_failover_is_not_believed() {
+    let test = "a sentinel that is behind";
+    let (Some(data), Some(sentinels), Some(master)) = (
+        variable("SEKISHO_REDIS_SENTINEL_DATA_URLS", test),
+        variable("SEKISHO_REDIS_SENTINEL_URLS", test),
+        variable("SEKISHO_REDIS_SENTINEL_MASTER", test),
+    ) else {
+        return;
+    };
+    let _turn = shared().await;
+    let (password, _) = password_and_address(&data);
+    let is_replica = |url: &&str| {
+        let role: Vec<redis::Value> = Direct::to(url).must(&[b"ROLE"]);
+        role[0] == redis::Value::BulkString(b"slave".to_vec())
+    };
+    let replica = data.split(' ').find(is_replica).expect("one is a replica");
+    let replica = password_and_address(replica).1.rsplit_once(':').unwrap().1.parse().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for port in [replica, nobody] {
+        let behind = sentinel_that_names(port).await;
+        let client = |urls: Vec<&str>| {
+            let builder = Redis::sentinel(master.as_str(), urls).with_login("", password).with_prefix(prefix());
+            builder.with_connect_timeout(Duration::from_secs(10)).with_command_timeout(Duration::from_secs(10)).build()
+        };
+        let failure = client(vec![&behind]).unwrap().check().await.expect_err("no master is there");
+        assert_eq!(failure.kind(), FailureKind::Unavailable, "{failure:?}");
+        for _ in 0..5 {
+            let urls = std::iter::once(&*behind).chain(sentinels.split(' ')).collect();
+            client(urls).unwrap().check().await.expect("the others know");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
