@@ -12,53 +12,8 @@ use crate::names::{base64url, digest_of};
 use crate::reply;
 use crate::script::Script;
 
-/// Begins each script. ARGV[1] is now. What is longer than any of our records is not read.
-macro_rules! prelude {
-    () => {
-        "\
-local now = tonumber(ARGV[1])
-local function read(key, name)
-  if redis.call('HSTRLEN', key, name) > 65536 then error('too large') end
-  return redis.call('HGET', key, name)
-end
-local function number(key, name)
-  local text = read(key, name)
-  if not text then return nil end
-  return tonumber(text) or error('not a number')
-end
-local function lives(key, name)
-  local ends = number(key, name)
-  return ends ~= nil and now < ends
-end
-local function enter(index, entry, seconds)
-  local time = tonumber(redis.call('TIME')[1])
-  redis.call('ZADD', index, time + seconds, entry)
-  redis.call('ZREMRANGEBYSCORE', index, '-inf', time)
-  if redis.call('TTL', index) < seconds then redis.call('EXPIRE', index, seconds + 1) end
-end
-local function has_room(index)
-  local time = redis.call('TIME')[1]
-  return redis.call('ZCOUNT', index, '(' .. time, '+inf') < 10000
-end
-"
-    };
-}
-
-/// Adds the function that keeps a grant: KEYS 1 to 3, and ARGV 2 to 5, as [`KeptGrant`] has them.
-macro_rules! keep_grant {
-    () => {
-        "\
-local function keep_grant()
-  local seconds = tonumber(ARGV[5])
-  redis.call('HSET', KEYS[1], 'record', ARGV[3], 'end', ARGV[4])
-  redis.call('EXPIRE', KEYS[1], seconds)
-  enter(KEYS[2], ARGV[2], seconds)
-  if KEYS[3] ~= KEYS[2] then enter(KEYS[3], ARGV[2], seconds) end
-end
-local function grant_has_room() return has_room(KEYS[2]) and has_room(KEYS[3]) end
-"
-    };
-}
+#[macro_use]
+mod lua;
 
 mod counts;
 mod devices;
@@ -71,8 +26,8 @@ mod sessions;
 /// [`DeviceStore`](sekisho_issuer::DeviceStore) and [`CountStore`](sekisho_issuer::CountStore). Each method is one script, and so atomic.
 ///
 /// **In a cluster** a script sees one slot. What hangs together stands together: grants with their codes, refresh tokens, reference tokens
-/// and device requests in one slot, logins in another, each on one server, so an issuer grows no further than one Redis does, some 50,000
-/// calls a second; the others carry counts, consents and withdrawals, which are spread. While one of these two slots is moved to another
+/// and device requests in one slot, logins in another, each on one server, so an issuer grows no further than one Redis does; the others
+/// carry counts, consents and withdrawals, which are spread. While one of these two slots is moved to another
 /// server, calls fail with 503; a failover does not need that. Two issuers have two prefixes, and so other slots.
 ///
 /// **Durable** is what Redis makes so: with `appendonly yes` and `appendfsync always` a call that returned is on disk, and with

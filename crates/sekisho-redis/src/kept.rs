@@ -22,7 +22,11 @@ enum State<T> {
         outcome: watch::Receiver<Option<Result<T, Fault>>>,
         failures: u32,
     },
-    There(T),
+    There {
+        kept: T,
+        failures: u32,
+        since: Instant,
+    },
 }
 
 impl<T: Clone + Send + Sync + 'static> Kept<T> {
@@ -37,7 +41,7 @@ impl<T: Clone + Send + Sync + 'static> Kept<T> {
     /// Returns it if it is there.
     pub(crate) fn now(&self) -> Option<T> {
         match &*self.lock() {
-            State::There(kept) => Some(kept.clone()),
+            State::There { kept, .. } => Some(kept.clone()),
             _ => None,
         }
     }
@@ -48,7 +52,7 @@ impl<T: Clone + Send + Sync + 'static> Kept<T> {
         F: Future<Output = Result<T, Fault>> + Send + 'static,
     {
         let mut outcome = match &mut *self.lock() {
-            State::There(kept) => return Ok(kept.clone()),
+            State::There { kept, .. } => return Ok(kept.clone()),
             State::Coming { outcome, .. } if outcome.has_changed().is_ok() || outcome.borrow().is_some() => {
                 outcome.clone()
             }
@@ -56,7 +60,7 @@ impl<T: Clone + Send + Sync + 'static> Kept<T> {
             state => {
                 let failures = match state {
                     State::Absent { failures, .. } | State::Coming { failures, .. } => *failures,
-                    State::There(_) => 0,
+                    State::There { .. } => 0,
                 };
                 let (done, outcome) = watch::channel(None);
                 *state = State::Coming { outcome: outcome.clone(), failures };
@@ -64,7 +68,7 @@ impl<T: Clone + Send + Sync + 'static> Kept<T> {
                 tokio::spawn(async move {
                     let made = making.await;
                     let next = match &made {
-                        Ok(kept) => State::There(kept.clone()),
+                        Ok(kept) => State::There { kept: kept.clone(), failures, since: Instant::now() },
                         Err(fault) => State::failed(fault.clone(), failures, longest_pause),
                     };
                     *shared.lock().unwrap_or_else(PoisonError::into_inner) = next;
@@ -79,17 +83,20 @@ impl<T: Clone + Send + Sync + 'static> Kept<T> {
         made.clone().unwrap_or_else(|| Err(Fault::new(FaultKind::Lost)))
     }
 
-    /// Forgets what is there, if it is the one that is meant.
-    pub(crate) fn discard(&self, is_meant: impl FnOnce(&T) -> bool) {
+    /// Forgets what is there, if it is the one that is meant. What lasted for less than a second counts as a failed attempt.
+    pub(crate) fn discard(&self, longest_pause: Duration, is_meant: impl FnOnce(&T) -> bool) {
         let mut state = self.lock();
-        if matches!(&*state, State::There(kept) if is_meant(kept)) {
-            *state = State::absent();
+        let State::There { kept, failures, since } = &*state else { return };
+        if is_meant(kept) {
+            let lasted = since.elapsed() >= LASTING;
+            let fault = Fault::new(FaultKind::Lost);
+            *state = if lasted { State::absent() } else { State::failed(fault, *failures, longest_pause) };
         }
     }
 
     /// Puts a newer one in its place.
     pub(crate) fn put(&self, newer: T) {
-        *self.lock() = State::There(newer);
+        *self.lock() = State::There { kept: newer, failures: 0, since: Instant::now() };
     }
 }
 
@@ -109,7 +116,7 @@ impl<T> fmt::Debug for Kept<T> {
         f.write_str(match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             State::Absent { .. } => "absent",
             State::Coming { .. } => "coming",
-            State::There(_) => "there",
+            State::There { .. } => "there",
         })
     }
 }
@@ -128,6 +135,7 @@ fn random() -> u64 {
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LASTING: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -137,7 +145,7 @@ mod tests {
 
     const LONGEST: Duration = Duration::from_secs(2);
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn many_who_need_it_share_one_attempt() {
         let (kept, made) = (Arc::new(Kept::new()), Arc::new(AtomicUsize::new(0)));
         let get = || {
@@ -154,10 +162,28 @@ mod tests {
         for one in all {
             assert_eq!(one.await.unwrap(), 0);
         }
-        kept.discard(|number| *number == 7);
+        kept.discard(LONGEST, |number| *number == 7);
         assert_eq!(kept.now(), Some(0));
-        kept.discard(|number| *number == 0);
+        tokio::time::sleep(LASTING).await;
+        kept.discard(LONGEST, |number| *number == 0);
         assert_eq!(get().await.unwrap(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_last_is_made_again_after_pauses_that_grow() {
+        let (kept, made) = (Kept::new(), AtomicUsize::new(0));
+        for _ in 0..6_000 {
+            let make = || {
+                made.fetch_add(1, Ordering::SeqCst);
+                async { Ok(()) }
+            };
+            if kept.get(LONGEST, make).await.is_ok() {
+                kept.discard(LONGEST, |()| true);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let made = made.load(Ordering::SeqCst);
+        assert!((30..=70).contains(&made), "{made} in a minute");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(all(feature = "issuer", feature = "opaque", feature = "revocation")),
+    allow(dead_code, reason = "some of the client serves some of the features")
+)]
 
 mod client;
 mod cluster;

@@ -21,7 +21,7 @@ pub(crate) struct Link {
 }
 
 /// Takes what Redis sends unasked. It must not wait.
-pub(crate) type PushReceiver = Box<dyn Fn(PushInfo) + Send + Sync>;
+pub(crate) type PushReceiver = Arc<dyn Fn(PushInfo) + Send + Sync>;
 
 impl Link {
     /// Connects and logs in. The caller bounds the time.

@@ -40,7 +40,7 @@ impl Node {
             if link.is_open() {
                 return Ok(link);
             }
-            self.link.discard(|kept| kept.is(&link));
+            self.link.discard(self.limits.longest_pause, |kept| kept.is(&link));
         }
         let (whereabouts, limits) = (self.whereabouts.clone(), self.limits);
         self.link.get(self.limits.longest_pause, || async move { whereabouts.open(limits, None).await }).await
@@ -72,7 +72,7 @@ impl Node {
 
     fn give_up(&self, link: &Link) {
         link.close();
-        self.link.discard(|kept| kept.is(link));
+        self.link.discard(self.limits.longest_pause, |kept| kept.is(link));
     }
 }
 
@@ -122,8 +122,29 @@ impl Whereabouts {
             }
             Self::Member { endpoint, login } => open_data(endpoint, login, 0, push, limits, false).await,
             Self::Watched { master, sentinels, login, database } => {
-                let endpoint = find_master(master, sentinels, limits).await?;
-                open_data(&endpoint, login, *database, push, limits, true).await
+                // Asks all sentinels at once, and takes the first master that is there and is one: some may not have heard yet.
+                let ask = |(endpoint, login): &(Endpoint, Login)| {
+                    let (endpoint, login) = (endpoint.clone(), login.clone());
+                    async move { ask_sentinel(&endpoint, &login, master, limits).await }
+                };
+                let mut answers: FuturesUnordered<_> = sentinels.iter().map(ask).collect();
+                let mut tried: Vec<Endpoint> = Vec::new();
+                let mut last = Fault::new(FaultKind::Unreachable);
+                while let Some(answer) = answers.next().await {
+                    let opened = match answer {
+                        Ok(endpoint) if tried.contains(&endpoint) => continue,
+                        Ok(endpoint) => {
+                            tried.push(endpoint.clone());
+                            open_data(&endpoint, login, *database, push.clone(), limits, true).await
+                        }
+                        Err(fault) => Err(fault),
+                    };
+                    match opened {
+                        Ok(link) => return Ok(link),
+                        Err(fault) => last = fault,
+                    }
+                }
+                Err(last)
             }
         }
     }
@@ -150,35 +171,19 @@ async fn open_data(
     timeout(limits.connect, opening).await.unwrap_or_else(|_| Err(Fault::new(FaultKind::Timeout)))
 }
 
-/// Asks all sentinels at once and believes the first that knows.
-async fn find_master(master: &str, sentinels: &[(Endpoint, Login)], limits: Limits) -> Result<Endpoint, Fault> {
-    let ask = |(endpoint, login): &(Endpoint, Login)| {
-        let (endpoint, login) = (endpoint.clone(), login.clone());
-        async move {
-            let asking = async {
-                let link = Link::open(&endpoint, &login, 0, None).await?;
-                let mut question = redis::cmd("SENTINEL");
-                let answer = link.ask(question.arg("GET-MASTER-ADDR-BY-NAME").arg(master)).await?;
-                if answer == Value::Nil {
-                    return Err(Fault::new(FaultKind::Unreachable));
-                }
-                let [host, port] =
-                    <[Value; 2]>::try_from(reply::array(answer)?).map_err(|_| Fault::new(FaultKind::Content))?;
-                let port = reply::text(port)?.parse().map_err(|_| Fault::new(FaultKind::Content))?;
-                Ok(Endpoint { host: reply::text(host)?.into(), port })
-            };
-            timeout(limits.connect, asking).await.unwrap_or_else(|_| Err(Fault::new(FaultKind::Timeout)))
+async fn ask_sentinel(endpoint: &Endpoint, login: &Login, master: &str, limits: Limits) -> Result<Endpoint, Fault> {
+    let content = || Fault::new(FaultKind::Content);
+    let asking = async {
+        let link = Link::open(endpoint, login, 0, None).await?;
+        let answer = link.ask(redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master)).await?;
+        if answer == Value::Nil {
+            return Err(Fault::new(FaultKind::Unreachable));
         }
+        let [host, port] = <[Value; 2]>::try_from(reply::array(answer)?).map_err(|_| content())?;
+        let port = reply::text(port)?.parse().map_err(|_| content())?;
+        Ok(Endpoint { host: reply::text(host)?.into(), port })
     };
-    let mut answers: FuturesUnordered<_> = sentinels.iter().map(ask).collect();
-    let mut last = Fault::new(FaultKind::Unreachable);
-    while let Some(answer) = answers.next().await {
-        match answer {
-            Ok(endpoint) => return Ok(endpoint),
-            Err(fault) => last = fault,
-        }
-    }
-    Err(last)
+    timeout(limits.connect, asking).await.unwrap_or_else(|_| Err(Fault::new(FaultKind::Timeout)))
 }
 
 impl fmt::Debug for Node {

@@ -259,7 +259,11 @@ redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[2])
 return 1";
 
 /// KEYS: the record. ARGV: how long it may be.
+///
+/// It asks for leave to write, by a change that never changes anything: a master that was cut off from its replicas and is told to have some
+/// (`min-replicas-to-write`) may not have heard what was revoked, and refuses.
 const FIND: &str = "\
+redis.call('EXPIRE', KEYS[1], 1, 'GT')
 if redis.call('STRLEN', KEYS[1]) > tonumber(ARGV[1]) then return redis.error_reply('TOOLARGE a record') end
 return redis.call('GET', KEYS[1])";
 

@@ -12,7 +12,7 @@ use crate::script::Script;
 /// Remembers one-time uses in Redis, for all processes that share it.
 ///
 /// - One script looks and remembers, so of any number of processes one hears [`Occurrence::First`].
-/// - Each holder has a sorted set of its own, of about 100 bytes for each use. A use is kept a minute beyond its end, so the clocks of the
+/// - Each holder has a sorted set of its own, of about 150 bytes for each use. A use is kept a minute beyond its end, so the clocks of the
 ///   services may differ by as much. How much time there is until then is counted by Redis' clock alone.
 /// - A holder that has used up its share, a Redis that is full, and one that is away are failures: the request is refused with 503, and
 ///   nothing is thrown away for it. `maxmemory` of Redis bounds the memory in all.

@@ -27,13 +27,13 @@ use crate::script::Script;
 ///
 /// **How late.** A withdrawal arrives when the network brings it. Every 2 s ([`with_heartbeat`](Self::with_heartbeat)) the connection asks
 /// Redis, on the same wire, for the last number that it gave out; only an answer to that counts as a sign of life. So a connection that is
-/// half open, or a message that was lost, is noticed within the heartbeat and the command timeout, 3 s unless set otherwise.
+/// half open, or a message that was lost, is noticed within the heartbeat and the command timeout, 3 s unless set otherwise. With
+/// `min-replicas-to-write 1`, a master that is cut off from the others is none after `min-replicas-max-lag`, though it still answers.
 ///
 /// **What Redis loses.** Lists that are up keep what they know. One that starts later knows only what Redis still has: give it
 /// `appendonly yes`, and expect a failover to lose the last moment before it.
 ///
-/// In a cluster set and number live in one slot: one master carries all withdrawals, which is some 10,000 a second, and some 150 bytes
-/// of memory for each that is not over.
+/// In a cluster set and number live in one slot, so one master carries all withdrawals; each that is not over takes some 200 bytes of it.
 ///
 /// # Examples
 /// ```no_run
@@ -63,6 +63,7 @@ struct Inner {
     channel: String,
     push: Script,
     page: Script,
+    alive: Script,
     origin: String,
     most: u32,
     heartbeat: Duration,
@@ -75,9 +76,9 @@ impl RedisRevocationFeed {
         let tag = redis.config().prefix.clone();
         let (set, number, channel) = (redis.key("withdrawn", &tag), redis.key("number", &tag), redis.key("told", &tag));
         let origin = format!("redis {set}");
-        let (push, page) = (Script::new(PUSH), Script::new(PAGE));
+        let (push, page, alive) = (Script::new(PUSH), Script::new(PAGE), Script::new(ALIVE));
         let (most, heartbeat) = (DEFAULT_MOST, DEFAULT_HEARTBEAT);
-        Self(Arc::new(Inner { redis, set, number, channel, push, page, origin, most, heartbeat }))
+        Self(Arc::new(Inner { redis, set, number, channel, push, page, alive, origin, most, heartbeat }))
     }
 
     /// Sets how many withdrawals that are not over Redis keeps; one more is a failure. As many as the lists that follow should hold.
@@ -177,7 +178,7 @@ impl Connection {
             let (shared, channel) = (Arc::clone(&shared), feed.channel.clone());
             move |info: PushInfo| shared.take(info, channel.as_bytes(), &outbox)
         };
-        let link = feed.redis.open(&feed.set, Box::new(receiver)).await?;
+        let link = feed.redis.open(&feed.set, Arc::new(receiver)).await?;
         let mut connection =
             Self { feed, link, inbox, shared, seen: 0, page: Some(b"0".to_vec()), heartbeat: Instant::now() };
         let channel = connection.feed.channel.clone();
@@ -207,8 +208,8 @@ impl Connection {
     }
 
     async fn last_number(&self) -> Result<u64, Fault> {
-        // No counter can be longer.
-        let text = reply::text(self.ask(redis::cmd("GETRANGE").arg(&self.feed.number).arg(0).arg(20)).await?)?;
+        let question = self.feed.alive.on(self.feed.number.as_str());
+        let text = reply::text(self.ask(&question.by_text()).await?)?;
         if text.is_empty() { Ok(0) } else { text.parse().map_err(|_| Fault::new(FaultKind::Content)) }
     }
 
@@ -349,6 +350,14 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 local number = redis.call('INCR', KEYS[2])
 redis.call('PUBLISH', ARGV[4], number .. ':' .. ARGV[1])
 return 1";
+
+/// KEYS: the last number.
+///
+/// It asks for leave to write, and changes nothing: a master that was cut off from its replicas and is told to have some
+/// (`min-replicas-to-write`) does not pass for one that hears of withdrawals. No number that we write is longer than what is read.
+const ALIVE: &str = "\
+redis.call('PERSIST', KEYS[1])
+return redis.call('GETRANGE', KEYS[1], 0, 20)";
 
 /// KEYS: the set. ARGV: where to go on, how many, how long an entry may be.
 const PAGE: &str = "\

@@ -45,4 +45,4 @@ return 1"
 
 /// KEYS: the count. ARGV: now.
 const COUNTED: &str =
-    concat!(prelude!(), "if lives(KEYS[1], 'until') then return number(KEYS[1], 'count') end return 0");
+    concat!(prelude!(), leave!(), "if lives(KEYS[1], 'until') then return number(KEYS[1], 'count') end return 0");

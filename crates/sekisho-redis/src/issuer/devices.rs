@@ -34,10 +34,13 @@ impl DeviceStore for RedisIssuerStore {
         let inner = &*self.0;
         let call = inner.devices.begin.on(inner.hash_key("device", &request.device));
         let call = call.key(inner.hash_key("user-code", &request.user_code));
-        let interval = u64::try_from(request.interval.as_millis()).unwrap_or(u64::MAX).min(1 << 50);
-        let call = call.number(seconds(now)).arg(bytes_of(request)?).arg(request.client_id.as_str()).number(interval);
+        let call = call
+            .number(seconds(now))
+            .arg(bytes_of(request)?)
+            .arg(request.client_id.as_str())
+            .number(milliseconds(request.interval));
         let call = call.number(seconds(request.expires_at)).number(kept(request.expires_at, now));
-        Ok(reply::integer(&inner.redis.run(call.number(MEMORY.as_secs())).await?)? == 1)
+        Ok(reply::integer(&inner.redis.run(call.number(DeviceRequest::REMEMBERED.as_secs())).await?)? == 1)
     }
 
     async fn undecided_device(
@@ -80,7 +83,10 @@ impl DeviceStore for RedisIssuerStore {
     async fn poll_device(&self, device: &HandleHash, client_id: &str, now: UnixSeconds) -> Result<DevicePoll, Failure> {
         let inner = &*self.0;
         let call = inner.devices.poll.on(inner.hash_key("device", device)).number(seconds(now)).arg(client_id);
-        let call = call.arg(inner.grant_slot("grant", "")).number(MEMORY.as_secs()).number(SLOW_DOWN);
+        let call = call
+            .arg(inner.grant_slot("grant", ""))
+            .number(DeviceRequest::REMEMBERED.as_secs())
+            .number(milliseconds(DeviceRequest::SLOW_DOWN));
         let Some([state, grant]) = parts(inner.redis.run(call).await?)? else { return Ok(DevicePoll::Unknown) };
         Ok(match reply::integer(&state)? {
             1 => DevicePoll::Pending,
@@ -93,10 +99,10 @@ impl DeviceStore for RedisIssuerStore {
     }
 }
 
-/// How long an ended request is remembered.
-const MEMORY: Duration = Duration::from_secs(600);
-/// By how many milliseconds a device that asks too soon has to wait longer.
-const SLOW_DOWN: u64 = 5_000;
+/// Lua counts in floating point: nobody waits for longer.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(1 << 50)
+}
 
 /// Adds the function that finds a request that waits for a word, by the key of its user code.
 macro_rules! find {
@@ -128,6 +134,7 @@ return 1"
 /// KEYS: the user code. ARGV: now.
 const UNDECIDED: &str = concat!(
     prelude!(),
+    leave!(),
     find!(),
     "\
 local device = find(KEYS[1])

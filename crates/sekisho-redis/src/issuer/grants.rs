@@ -236,7 +236,8 @@ return {read(KEYS[1], 'record'), read(grant, 'record')}"
 );
 
 /// KEYS: the grant. ARGV: now.
-const GRANT: &str = concat!(prelude!(), "if lives(KEYS[1], 'end') then return read(KEYS[1], 'record') end return nil");
+const GRANT: &str =
+    concat!(prelude!(), leave!(), "if lives(KEYS[1], 'end') then return read(KEYS[1], 'record') end return nil");
 
 /// KEYS: an index. ARGV: how keys of grants begin.
 const REVOKE_ALL: &str = "\
@@ -260,7 +261,7 @@ return 1"
 
 /// KEYS: the subject. ARGV: now.
 const WITHDRAWN: &str =
-    concat!(prelude!(), "if lives(KEYS[1], 'until') then return read(KEYS[1], 'up_to') end return nil");
+    concat!(prelude!(), leave!(), "if lives(KEYS[1], 'until') then return read(KEYS[1], 'up_to') end return nil");
 
 /// KEYS: the family. ARGV: record, grant, current, idle end, end, for how many seconds.
 const BEGIN_REFRESH: &str = "\
@@ -271,6 +272,7 @@ return 1";
 /// KEYS: the family. ARGV: now, how keys of grants begin.
 const FAMILY: &str = concat!(
     prelude!(),
+    leave!(),
     "\
 if not (lives(KEYS[1], 'idle') and lives(KEYS[1], 'end')) then return nil end
 local grant = ARGV[2] .. (read(KEYS[1], 'grant') or error('no grant'))
@@ -301,6 +303,7 @@ return 1";
 /// KEYS: the token. ARGV: now, how keys of grants begin.
 const REFERENCE: &str = concat!(
     prelude!(),
+    leave!(),
     "\
 if not lives(KEYS[1], 'end') then return nil end
 local id = read(KEYS[1], 'grant') or error('no grant')

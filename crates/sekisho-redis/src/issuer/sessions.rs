@@ -124,14 +124,14 @@ impl SsoStore for RedisIssuerStore {
 const PUT: &str = concat!(
     prelude!(),
     "\
+local before = KEYS[3] and read(KEYS[3], 'index')
 if not has_room(KEYS[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'record', ARGV[2], 'idle', ARGV[3], 'end', ARGV[4], 'index', KEYS[2])
 redis.call('EXPIRE', KEYS[1], ARGV[5])
 enter(KEYS[2], KEYS[1], tonumber(ARGV[6]))
 if KEYS[3] and KEYS[3] ~= KEYS[1] then
-  local index = read(KEYS[3], 'index')
   redis.call('DEL', KEYS[3])
-  if index then redis.call('ZREM', index, KEYS[3]) end
+  if before then redis.call('ZREM', before, KEYS[3]) end
 end
 return 1"
 );
@@ -162,4 +162,4 @@ redis.call('DEL', KEYS[1])
 return 1";
 
 /// KEYS: the consent.
-const CONSENT: &str = concat!(prelude!(), "return read(KEYS[1], 'record')");
+const CONSENT: &str = concat!(prelude!(), leave!(), "return read(KEYS[1], 'record')");

@@ -2,7 +2,14 @@
 //!
 //! `cargo xtask servers` starts them and says where they are. Without them each test says on one line that it is skipped; with `CI=true`
 //! it fails.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests, which say how long things took"
+)]
 
 mod control;
 mod issuer;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sekisho_core::dangerous::PrincipalBuilder;
-use sekisho_core::{FailureKind, Occurrence, OneTimeUse, ReplayGuard as _, RevocationCheck as _, UnixSeconds};
-use sekisho_opaque::{ReferenceDigest, ReferenceStore as _};
+use sekisho_core::{
+    FailureKind, Occurrence, OneTimeUse, ReplayGuard as _, RevocationCheck as _, Secret, SubjectId, UnixSeconds,
+};
+use sekisho_opaque::{ReferenceContent, ReferenceDigest, ReferenceRecord, ReferenceStore as _};
 use sekisho_redis::{Redis, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
 use sekisho_revocation::{RevocationFeed as _, RevocationList, Withdrawal};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -160,6 +162,64 @@ async fn a_failover_of_the_sentinels_is_followed() {
     assert_eq!(all.guard.insert(&once(1), now()).await.unwrap(), Occurrence::Repeated);
 }
 
+/// Answers whatever it is asked as a sentinel that names one server.
+async fn sentinel_that_names(port: u16) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut question = [0; 1024];
+                while let Ok(1..) = stream.read(&mut question).await {
+                    let port = port.to_string();
+                    let answer = if question.windows(5).any(|word| word == b"HELLO") {
+                        "%1\r\n$6\r\nserver\r\n$5\r\nredis\r\n".to_owned()
+                    } else {
+                        format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len())
+                    };
+                    question.fill(0);
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    format!("redis://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_sentinel_that_has_not_heard_of_a_failover_is_not_believed() {
+    let test = "a sentinel that is behind";
+    let (Some(data), Some(sentinels), Some(master)) = (
+        variable("SEKISHO_REDIS_SENTINEL_DATA_URLS", test),
+        variable("SEKISHO_REDIS_SENTINEL_URLS", test),
+        variable("SEKISHO_REDIS_SENTINEL_MASTER", test),
+    ) else {
+        return;
+    };
+    let _turn = shared().await;
+    let (password, _) = password_and_address(&data);
+    let is_replica = |url: &&str| {
+        let role: Vec<redis::Value> = Direct::to(url).must(&[b"ROLE"]);
+        role[0] == redis::Value::BulkString(b"slave".to_vec())
+    };
+    let replica = data.split(' ').find(is_replica).expect("one is a replica");
+    let replica = password_and_address(replica).1.rsplit_once(':').unwrap().1.parse().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for port in [replica, nobody] {
+        let behind = sentinel_that_names(port).await;
+        let client = |urls: Vec<&str>| {
+            let builder = Redis::sentinel(master.as_str(), urls).with_login("", password).with_prefix(prefix());
+            builder.with_connect_timeout(Duration::from_secs(10)).with_command_timeout(Duration::from_secs(10)).build()
+        };
+        let failure = client(vec![&behind]).unwrap().check().await.expect_err("no master is there");
+        assert_eq!(failure.kind(), FailureKind::Unavailable, "{failure:?}");
+        for _ in 0..5 {
+            let urls = std::iter::once(&*behind).chain(sentinels.split(' ')).collect();
+            client(urls).unwrap().check().await.expect("the others know");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_failover_in_a_cluster_is_followed() {
     let test = "failover in a cluster";
@@ -215,6 +275,10 @@ async fn slots_that_move_are_followed_and_nothing_is_forgotten_or_missed() {
     let follower = Follower::of(&all.feed).await;
     all.feed.push(&withdrawal("before"), now()).await.unwrap();
     assert_eq!(all.guard.insert(&once(1), now()).await.unwrap(), Occurrence::First);
+    let (digest, subject) = (ReferenceDigest::from_bytes([5; 32]), SubjectId::new(ISSUER, "u"));
+    let content = ReferenceContent::Jwt(Secret::from("jwt"));
+    let record = ReferenceRecord::new(subject, None, now().saturating_add(Duration::from_secs(600)), content);
+    assert!(all.references.insert(digest, &record, now()).await.unwrap());
 
     let masters: Vec<(String, String)> = urls
         .split(' ')
@@ -226,7 +290,7 @@ async fn slots_that_move_are_followed_and_nothing_is_forgotten_or_missed() {
         })
         .collect();
     let keys: Vec<String> = masters.iter().flat_map(|(url, _)| Direct::to(url).keys(&prefix)).collect();
-    assert!(keys.len() >= 3, "{keys:?}");
+    assert!(keys.len() >= 5, "{keys:?}");
     let slot_of = |key: &str| -> u32 { Direct::to(&masters[0].0).must(&[b"CLUSTER", b"KEYSLOT", key.as_bytes()]) };
     let slots: std::collections::BTreeSet<u32> = keys.iter().map(|key| slot_of(key)).collect();
     for slot in slots {
@@ -262,6 +326,7 @@ async fn slots_that_move_are_followed_and_nothing_is_forgotten_or_missed() {
         // Half moved: the old server has the slot, the new one the keys, and sends everybody who asks the old one there (ASK).
         let again = all.guard.insert(&once(1), now()).await.unwrap();
         assert_eq!(again, Occurrence::Repeated, "a use is known on its way");
+        assert_eq!(all.references.find(&digest, now()).await.unwrap(), Some(record.clone()), "so is a token");
         all.feed.push(&withdrawal(&format!("on the way {slot}")), now()).await.unwrap();
         for (url, _) in [&masters[to], &masters[from]] {
             let () =
@@ -269,6 +334,7 @@ async fn slots_that_move_are_followed_and_nothing_is_forgotten_or_missed() {
         }
         let again = all.guard.insert(&once(1), now()).await.unwrap();
         assert_eq!(again, Occurrence::Repeated, "a use is known where it went (MOVED)");
+        assert_eq!(all.references.find(&digest, now()).await.unwrap(), Some(record.clone()), "so is a token");
         all.feed.push(&withdrawal(&format!("moved {slot}")), now()).await.unwrap();
         for name in ["on the way", "moved"] {
             let name = format!("{name} {slot}");

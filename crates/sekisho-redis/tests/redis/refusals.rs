@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use sekisho_core::{Failure, FailureKind, Occurrence, OneTimeUse, ReplayGuard as _, SystemClock, UnixSeconds};
+use sekisho_issuer::GrantStore as _;
 use sekisho_opaque::{ReferenceContent, ReferenceDigest, ReferenceRecord, ReferenceStore as _};
-use sekisho_redis::{Redis, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
+use sekisho_redis::{Redis, RedisIssuerStore, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
 use sekisho_revocation::{RevocationFeed as _, Withdrawal};
 
 use crate::control::Direct;
@@ -92,6 +93,39 @@ async fn a_redis_that_evicts_is_refused_and_a_full_one_forgets_nothing() {
     let failure = redis().with_login("blind", "blind").build().unwrap().check().await.expect_err("nobody can tell");
     let _: u32 = direct.must(&[b"ACL", b"DELUSER", b"blind"]);
     assert!(matches!(failure.kind(), FailureKind::Misconfigured | FailureKind::BadGateway), "{failure:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_lost_its_replicas_says_nothing_about_what_lives() {
+    let test = "a master without its replicas";
+    let Some(url) = variable("SEKISHO_REDIS_URL", test) else { return };
+    let _turn = alone().await;
+    let mut direct = Direct::to(&url);
+    let redis = Redis::standalone(url.as_str()).with_prefix(prefix()).with_command_timeout(Duration::from_secs(10));
+    let redis = redis.build().unwrap();
+    let (guard, references) = (RedisReplayGuard::new(redis.clone()), RedisReferenceStore::new(redis.clone()));
+    let (store, feed) = (RedisIssuerStore::new(redis.clone()), RedisRevocationFeed::new(redis));
+    let grant = crate::issuer::grant("AAAAAAAAAAAAAAAAAAAAAA");
+    store.begin_grant(&grant, None, now()).await.unwrap();
+    let mut connection = feed.connect(None).await.unwrap();
+    while connection.next(&SystemClock).await.unwrap().as_of().is_none() {}
+    let () = direct.must(&[b"CONFIG", b"SET", b"min-replicas-to-write", b"1"]);
+    let digest = ReferenceDigest::from_bytes([1; 32]);
+    let failures = [
+        store.grant(&grant.id, now()).await.map(drop),
+        references.find(&digest, now()).await.map(drop),
+        guard.insert(&once(1), now()).await.map(drop),
+        feed.push(&withdrawal("t"), now()).await,
+        store.withdrawn_up_to("u", now()).await.map(drop),
+        feed.connect(None).await.map(drop),
+        connection.next(&SystemClock).await.map(drop),
+    ];
+    let () = direct.must(&[b"CONFIG", b"SET", b"min-replicas-to-write", b"0"]);
+    for (index, answer) in failures.into_iter().enumerate() {
+        let failure = answer.expect_err("it cannot know");
+        assert_eq!(failure.kind(), FailureKind::Unavailable, "{index}: {failure:?}");
+    }
+    assert_eq!(store.grant(&grant.id, now()).await.unwrap(), Some(grant));
 }
 
 fn assert_content(failure: &Failure) {
