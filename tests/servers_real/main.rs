@@ -20,5 +20,6 @@ mod rotation;
 mod rules;
 mod service;
 mod setup;
+mod sql_stores;
 mod stores;
 mod tokens;
