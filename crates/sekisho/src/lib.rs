@@ -28,6 +28,8 @@ pub use sekisho_opaque::{
 };
 #[cfg(feature = "revocation")]
 pub use sekisho_revocation as revocation;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sekisho_sqlx as sqlx;
 #[cfg(feature = "testing")]
 pub use sekisho_testkit as testing;
 #[cfg(feature = "tower")]
