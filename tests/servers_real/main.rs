@@ -30,5 +30,6 @@ mod rules;
 mod scripts;
 mod service;
 mod setup;
+mod sql_stores;
 mod stores;
 mod tokens;

@@ -1,8 +1,9 @@
 use std::fmt;
+use std::time::Duration;
 
 use sekisho_core::{Failure, FailureKind};
-use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use crate::StoreLimits;
 use crate::failure::Broken;
@@ -46,6 +47,9 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(limits.connections)
             .acquire_timeout(limits.acquire_timeout)
+            // The pool asks a connection that is given back whether it is well, and waits for the answer without end: one whose
+            // other side fell silent would take its place for a quarter of an hour. So it is asked here before, in time.
+            .after_release(move |connection, _| Box::pin(is_well(connection, limits.acquire_timeout)))
             .connect_with(options)
             .await
             .map_err(|error| Broken::from(error).0)?;
@@ -64,6 +68,11 @@ impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore").field("limits", &self.settings.limits).finish_non_exhaustive()
     }
+}
+
+async fn is_well(connection: &mut PgConnection, limit: Duration) -> Result<bool, sqlx::Error> {
+    // An error closes the connection without another word to the other side.
+    tokio::time::timeout(limit, connection.ping()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
 }
 
 fn options(url: &str) -> Result<PgConnectOptions, Failure> {

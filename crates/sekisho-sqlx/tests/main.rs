@@ -8,4 +8,5 @@ mod hostile;
 mod migrations;
 mod races;
 mod records;
+mod silence;
 mod world;

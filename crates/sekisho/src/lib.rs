@@ -32,6 +32,8 @@ pub use sekisho_opaque::{
 pub use sekisho_redis as redis;
 #[cfg(feature = "revocation")]
 pub use sekisho_revocation as revocation;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sekisho_sqlx as sqlx;
 #[cfg(feature = "testing")]
 pub use sekisho_testkit as testing;
 #[cfg(feature = "tower")]
