@@ -1,7 +1,7 @@
 //! Programs that show one pattern each. Run one with `cargo run --example NAME`.
 //!
 //! - `gateway`: a gateway before two services, and a walk with a JWT, a phantom token and a revocation.
-//! - `issuer`: an authentication service, and a walk through login, tokens, refresh, exchange, introspection and logout.
+//! - `issuer`: an authentication service with users in a SQLite file, and a walk through login with a second factor, tokens, refresh, exchange, introspection and logout.
 //! - `quickstart`: an axum service behind a checkpoint, and a walk through what it accepts and refuses.
 
 /// The snippets of the front page, compiled.

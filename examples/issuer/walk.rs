@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::error::Error;
 
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
@@ -9,7 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::Running;
-use crate::login::PASSWORD;
+use crate::users::PASSWORD;
 
 /// Where the shop would listen; nobody does.
 pub(crate) const REDIRECT_URI: &str = "https://shop.example/callback";
@@ -24,7 +25,7 @@ pub(crate) async fn walk(running: &Running) -> Walk<()> {
     let client = Client::builder().redirect(Policy::none()).build()?;
     println!("Authentication service  {}", running.url);
 
-    println!("\n1. A user signs in and allows the shop to read orders");
+    println!("\n1. A user signs in with her password and the code of her app, and allows the shop to read orders");
     let code = code(running, &client).await?;
     println!("   code       {}… comes back to {REDIRECT_URI}", code.get(..8).unwrap_or_default());
 
@@ -75,8 +76,13 @@ pub(crate) async fn walk(running: &Running) -> Walk<()> {
 }
 
 pub(crate) fn print_invitation(running: &Running) {
-    let Running { url, secret } = running;
+    let Running { url, secret, app, .. } = running;
     println!("\nOpen this, and sign in as alice with {PASSWORD:?}:\n  {}", authorize_url(url));
+    if let Some(app) = app {
+        let uri = app.to_uri("The example issuer", "alice");
+        println!("A code is asked for. Her authenticator app, for yours:\n  {}", uri.expose_str().unwrap_or_default());
+    }
+    println!("\nHer account: password, another app, recovery codes:\n  {url}/account");
     println!(
         "\nIt ends at an address of {REDIRECT_URI} that does not answer; take the code out of it, within a minute:"
     );
@@ -100,9 +106,23 @@ fn authorize_url(issuer: &str) -> String {
 
 /// Does what a browser and its user do: the login form, the consent form, the way back.
 async fn code(running: &Running, client: &Client) -> Walk<String> {
+    let mut browser = Browser { running, client, cookies: BTreeMap::new() };
     let login = client.get(authorize_url(&running.url)).send().await?;
-    let consent = submit(running, client, login, &[("username", "alice"), ("password", PASSWORD)]).await?;
-    let answer = submit(running, client, consent, &[("decision", "allow")]).await?;
+    let wrong = browser.submit(login, &[("username", "alice"), ("password", "guess")]).await?;
+    println!("   password   a wrong one: {}, the page that an unknown user gets too", wrong.status().as_u16());
+    let right = [("username", "alice"), ("password", PASSWORD)];
+    let mut consent = browser.submit(wrong, &right).await?;
+    if let Some(app) = &running.app {
+        println!(
+            "   password   right: {}, and a code of her authenticator app is asked for",
+            consent.status().as_u16()
+        );
+        let code = app.code(SystemClock.now());
+        let code = code.expose_str().unwrap_or_default();
+        consent = browser.submit(consent, &[("code", code)]).await?;
+        println!("   code       {code}, good once: {}", consent.status().as_u16());
+    }
+    let answer = browser.submit(consent, &[("decision", "allow")]).await?;
     let back = answer.headers().get(LOCATION).ok_or("no way back to the client")?.to_str()?;
     let parameters: Vec<(String, String)> = Url::parse(back)?.query_pairs().into_owned().collect();
     let parameter = |name: &str| parameters.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
@@ -112,24 +132,34 @@ async fn code(running: &Running, client: &Client) -> Walk<String> {
     Ok(parameter("code").ok_or("no code")?.to_owned())
 }
 
-/// Fills in the form of a page. The cookies of the page before go along.
-async fn submit(running: &Running, client: &Client, page: Response, fields: &[(&str, &str)]) -> Walk<Response> {
-    let cookies = page.headers().get_all(SET_COOKIE).iter().filter_map(|cookie| cookie.to_str().ok());
-    let cookies: Vec<&str> = cookies.filter_map(|cookie| cookie.split(';').next()).collect();
-    let cookies = cookies.join("; ");
-    let html = page.text().await?;
-    let after = |text: &str, mark: &str| {
-        let rest = text.split_once(mark)?.1;
-        Some(rest.split_once('"')?.0.replace("&#39;", "'").replace("&quot;", "\"").replace("&amp;", "&"))
-    };
-    let action = after(&html, "action=\"").ok_or("a page without a form")?;
-    let mut form: Vec<(String, String)> = Vec::new();
-    for tag in html.split("<input type=\"hidden\"").skip(1) {
-        form.extend(after(tag, "name=\"").zip(after(tag, "value=\"")));
+/// Is a browser: it keeps cookies, fills in forms and sends them.
+struct Browser<'a> {
+    running: &'a Running,
+    client: &'a Client,
+    cookies: BTreeMap<String, String>,
+}
+
+impl Browser<'_> {
+    /// Fills in the form of a page.
+    async fn submit(&mut self, page: Response, fields: &[(&str, &str)]) -> Walk<Response> {
+        let cookies = page.headers().get_all(SET_COOKIE).iter().filter_map(|cookie| cookie.to_str().ok());
+        let pairs = cookies.filter_map(|cookie| cookie.split(';').next()?.split_once('='));
+        self.cookies.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let html = page.text().await?;
+        let after = |text: &str, mark: &str| {
+            let rest = text.split_once(mark)?.1;
+            Some(rest.split_once('"')?.0.replace("&#39;", "'").replace("&quot;", "\"").replace("&amp;", "&"))
+        };
+        let action = after(&html, "action=\"").ok_or("a page without a form")?;
+        let mut form: Vec<(String, String)> = Vec::new();
+        for tag in html.split("<input type=\"hidden\"").skip(1) {
+            form.extend(after(tag, "name=\"").zip(after(tag, "value=\"")));
+        }
+        form.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let request = self.client.post(format!("{}{action}", self.running.url));
+        Ok(request.header(COOKIE, cookies.join("; ")).form(&form).send().await?)
     }
-    form.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    let request = client.post(format!("{}{action}", running.url)).header(COOKIE, cookies).form(&form);
-    Ok(request.send().await?)
 }
 
 async fn ask(

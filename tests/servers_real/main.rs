@@ -8,6 +8,7 @@ mod cognito;
 mod control;
 mod discovery;
 mod dpop;
+mod drill;
 mod forward_auth;
 mod gateway_process;
 mod gateways;

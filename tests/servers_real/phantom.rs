@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::scope;
-use sekisho_gateway::{
-    Access, Dialect, ForwardAuth, IdentityHeaders, InternalToken, OpaqueSwap, Rule, RuleTable, TrustedProxies,
-};
-use sekisho_http::Checkpoint;
+use sekisho_gateway::{Access, Dialect, ForwardAuth, IdentityHeaders, InternalToken, OpaqueSwap, Rule, RuleTable};
+use sekisho_http::{Checkpoint, TrustedProxies};
 use sekisho_jwks::{Backend, SigningKey, StaticKeys};
 use sekisho_jwt::{Algorithm, Jwt, Signer, Verifier};
 use sekisho_opaque::{ClientCredentials, Opaque};

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks to its terminal")]
 
 mod check;
+mod drill;
 mod gates;
 mod layout;
 mod libtest;
@@ -62,6 +63,11 @@ enum Recipe {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Runs a drill at its full length and prints what it measured; docs/drills.md has its figures.
+    Drill {
+        /// Which one.
+        name: drill::Drill,
+    },
     /// Runs the comparison with other libraries.
     Compare {
         /// Handed to the comparison as they are.
@@ -95,6 +101,7 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
         Recipe::Servers { action: Some(ServersAction::Install) } => servers::install(&layout),
         Recipe::Fuzz { target, seconds } => perform::fuzz(&layout, target.as_deref(), seconds),
         Recipe::Bench { name, quick, arguments } => perform::bench(&layout, &name, quick, &arguments),
+        Recipe::Drill { name } => drill::run(&layout, name),
         Recipe::Compare { arguments } => perform::compare(&layout, &arguments),
     }
 }

@@ -59,6 +59,11 @@ impl Servers {
         Self::start_these(&SERVERS, &Place { layout, scratch }, screen)
     }
 
+    /// Starts what the drills of `cargo xtask drill` want.
+    pub(crate) fn start_for_drills(layout: &Layout, scratch: &Path, screen: &Screen) -> Self {
+        Self::start_these(&[&redis::Redis], &Place { layout, scratch }, screen)
+    }
+
     fn start_these(servers: &[&dyn Server], place: &Place<'_>, screen: &Screen) -> Self {
         let outcomes: Vec<_> = thread::scope(|scope| {
             let threads: Vec<_> = servers

@@ -134,7 +134,9 @@ async fn refuses_tickets_that_are_not_ours_changed_or_of_another_kind() {
         texts.push(text[..at].to_owned());
     }
     for text in texts {
-        assert!(is_refused(&world.code(&LoginTicket::new(text.as_str()), &app.code(at(30)), NOW).await), "{text}");
+        let wrong = LoginTicket::new(text.as_str());
+        assert!(is_refused(&world.code(&wrong, &app.code(at(30)), NOW).await), "{text}");
+        assert!(!world.credentials.is_ticket_live(&wrong, NOW).await.unwrap(), "{text}");
     }
     assert!(is_refused(&world.code(&LoginTicket::new(vec![0xff; 100]), &app.code(at(30)), NOW).await));
     let hasher = PasswordHasher::new(CHEAP).unwrap();
@@ -149,9 +151,16 @@ async fn a_ticket_ends_by_time_and_with_the_password_and_when_the_account_is_dis
     let world = World::new();
     let (alice, app) = world.with_totp("alice").await;
     let ticket = world.ticket("alice", at(60)).await;
+    let is_live = async |now| world.credentials.is_ticket_live(&ticket, now).await.unwrap();
     assert!(is_refused(&world.code(&ticket, &app.code(at(360)), at(360)).await), "5 minutes");
+    assert!(!is_live(at(360)).await);
+    assert!(is_refused(&world.code(&ticket, &secret("000000"), at(359)).await));
+    assert!(is_live(at(359)).await, "a wrong code does not end it");
     world.credentials.set_disabled(&alice, true).await.unwrap();
     assert!(is_refused(&world.code(&ticket, &app.code(at(100)), at(100)).await), "disabled");
+    assert!(!is_live(at(100)).await);
+    let account = world.credentials.account(&alice).await.unwrap().unwrap();
+    assert!(account.is_disabled && account.username == crate::world::name("alice"));
     world.credentials.set_disabled(&alice, false).await.unwrap();
     authenticated(world.code(&ticket, &app.code(at(100)), at(100)).await);
     let new = secret("a new horse battery");
@@ -159,6 +168,7 @@ async fn a_ticket_ends_by_time_and_with_the_password_and_when_the_account_is_dis
     assert!(is_refused(&world.code(&ticket, &app.code(at(150)), at(150)).await), "another password");
     world.credentials.delete_account(&alice).await.unwrap();
     assert!(is_refused(&world.code(&ticket, &app.code(at(200)), at(200)).await), "gone");
+    assert!(!is_live(at(200)).await && world.credentials.account(&alice).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -7,14 +7,13 @@ use std::time::Duration;
 use sekisho_core::{
     Authenticate, Clock, ConfigError, Requirement, RevocationCheck, Secret, SystemClock, all_of, any_of, role, scope,
 };
-use sekisho_http::HttpClient;
+use sekisho_http::{HttpClient, TrustedProxies};
 use sekisho_jwt::Backend;
 
 use crate::forward_auth::{Dialect, ForwardAuth};
 use crate::gateway::{Endpoint, Serving};
 use crate::identity::{IdentityField, IdentityHeaders};
 use crate::journey::JourneyListener;
-use crate::proxies::TrustedProxies;
 use crate::proxy::{Guard, ProxyLimits, ProxyTimeouts, ReverseProxy, Route, Upstream, UpstreamOptions};
 use crate::rules::{Access, Rule, RuleTable};
 use crate::token_swap::{TokenForward, TokenSwap};
@@ -316,8 +315,10 @@ type Named<T> = BTreeMap<String, Option<T>>;
 
 impl Builder<'_> {
     fn build(&self, root: &Section<'_>) -> Option<GatewayConfig> {
-        let proxies =
-            self.kept(TrustedProxies::new(root.plain_texts("trusted_proxies")), root.span_of("trusted_proxies"));
+        let proxies = match root.plain_texts("trusted_proxies") {
+            listed if listed.is_empty() => Some(TrustedProxies::none()),
+            listed => self.kept(TrustedProxies::new(listed), root.span_of("trusted_proxies")),
+        };
         let identity = root.section("identity").map(|section| self.identity(&section));
         let limits = root.section("limits").map(|section| limits(&section)).unwrap_or_default();
         let timeouts = root.section("timeouts").map(|section| timeouts(&section)).unwrap_or_default();

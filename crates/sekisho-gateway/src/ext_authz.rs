@@ -10,7 +10,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Body;
 use sekisho_core::{Clock, ConfigError, SystemClock};
-use sekisho_http::Checkpoint;
+use sekisho_http::{Checkpoint, TrustedProxies};
 use tonic::server::{NamedService, UnaryService};
 use tower_service::Service;
 
@@ -18,7 +18,6 @@ use crate::decision::{Original, decide};
 use crate::forward_auth::{Told, check_peer, told};
 use crate::header_names::is_override;
 use crate::identity::IdentityHeaders;
-use crate::proxies::TrustedProxies;
 use crate::refusal::{Refused, failed, misconfigured, problem};
 use crate::rules::RuleTable;
 

@@ -11,13 +11,12 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderMap, HeaderName, He
 use http::request::Parts;
 use http::{Response, StatusCode};
 use sekisho_core::{Clock, ConfigError, Principal, Refusal, SystemClock};
-use sekisho_http::Checkpoint;
+use sekisho_http::{Checkpoint, TrustedProxies};
 
 use crate::decision::{Original, decide};
 use crate::header_names::is_override;
 use crate::identity::IdentityHeaders;
 use crate::path::{NormalPath, normal_host};
-use crate::proxies::TrustedProxies;
 use crate::proxy::swapped;
 use crate::refusal::{Refused, failed, misconfigured, of_answer, problem};
 use crate::rules::RuleTable;
@@ -64,7 +63,7 @@ pub enum Dialect {
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use sekisho_core::scope;
 /// use sekisho_gateway::{Access, Dialect, ForwardAuth, IdentityHeaders, Rule, RuleTable, TrustedProxies};
-/// use sekisho_http::Checkpoint;
+/// use sekisho_http::{Checkpoint, TrustedProxies};
 ///
 /// let checkpoint = Checkpoint::builder().accept(Jwt).build()?;
 /// let rules = RuleTable::new([Rule::new("/health", Access::Public), Rule::new("/orders/*", Access::Require(scope("orders")))])?;
@@ -329,7 +328,7 @@ pub(crate) fn told(method: &str, host: Option<&str>, target: &str) -> Result<Tol
 /// Lets only listed proxies ask.
 pub(crate) fn check_peer(proxies: &TrustedProxies, peer: Option<IpAddr>) -> Result<(), Refused> {
     match peer {
-        Some(peer) if proxies.trust(peer) => Ok(()),
+        Some(peer) if proxies.contains(peer) => Ok(()),
         Some(peer) => {
             tracing::warn!(target: "sekisho", %peer, "an authorization request came from an address that is no listed proxy");
             Err(problem(StatusCode::FORBIDDEN))

@@ -15,7 +15,6 @@ mod lambda;
 #[cfg(feature = "opaque")]
 mod opaque;
 mod path;
-mod proxies;
 mod proxy;
 mod refusal;
 mod rules;
@@ -39,7 +38,6 @@ pub use lambda::{
 #[cfg(feature = "opaque")]
 pub use opaque::{OpaqueIntrospection, OpaqueSwap};
 pub use path::{AmbiguousPath, NormalPath};
-pub use proxies::TrustedProxies;
 pub use proxy::{Guard, ProxyLimits, ProxyTimeouts, ReverseProxy, Route, Upstream, UpstreamOptions};
 pub use rules::{Access, Rule, RuleTable};
 pub use token_swap::{TokenForward, TokenSwap};

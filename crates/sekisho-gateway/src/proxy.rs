@@ -11,13 +11,13 @@ use http::{Method, Request, Response, StatusCode, Uri, Version, header};
 use sekisho_core::{
     Clock, ConfigError, Credential, CredentialKind, Failure, FailureKind, Principal, Refusal, SystemClock,
 };
+use sekisho_http::TrustedProxies;
 use tokio::time::Instant;
 
 use crate::decision::{Original, guard};
 use crate::identity::IdentityHeaders;
 use crate::journey::{Journey, JourneyListener, JourneyStep, shown};
 use crate::path::{NormalPath, normal_host};
-use crate::proxies::TrustedProxies;
 use crate::refusal::{Refused, failed, of_answer, problem};
 use crate::token_swap::{TokenForward, TokenSwap};
 
@@ -248,7 +248,7 @@ impl ReverseProxy {
         let principal = self.authenticate(&route, &parts, &target, journey).await?;
         let swapped = self.token(&route, &parts, &target, principal.as_ref()).await?;
         let forwarding =
-            headers::Forwarding { peer: peer.ip(), is_trusted: proxies.trust(peer.ip()), host: &target.raw_host };
+            headers::Forwarding { peer: peer.ip(), is_trusted: proxies.contains(peer.ip()), host: &target.raw_host };
         let mut outgoing = headers::for_upstream(&parts.headers, &forwarding, is_websocket);
         route.take_credentials(&mut outgoing);
         if let Some(token) = swapped {

@@ -8,6 +8,7 @@ use sekisho_core::{CertificateForm, ConfigError, ShownCertificate};
 
 use crate::extract::is_token;
 use crate::head::RequestHead;
+use crate::proxies::TrustedProxies;
 
 /// Is the certificate that a client proved to own when its connection was made.
 ///
@@ -87,6 +88,31 @@ impl ClientCertificateHeader {
         Ok(Self { name: name.to_ascii_lowercase().into(), form, proxies })
     }
 
+    /// Returns the name of the header, in lower case.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes the certificate out of a request that a checkpoint does not see.
+    ///
+    /// - `peer`: who sent it; if that is not known, nobody is believed.
+    /// - `values`: of all headers of this [name](Self::name). Several are none.
+    #[must_use]
+    pub fn certificate<'a>(
+        &self,
+        peer: Option<IpAddr>,
+        values: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Option<ClientCertificate> {
+        peer.filter(|peer| self.proxies.contains(*peer))?;
+        let shown = self.one(values.into_iter())?;
+        certificate_der(shown).map(|der| ClientCertificate::from_der(der.into_owned()))
+    }
+
+    pub(crate) fn believes_nobody(&self) -> bool {
+        self.proxies.is_empty()
+    }
+
     /// Tells whether the request comes from one of the proxies.
     pub(crate) fn believes(&self, head: &impl RequestHead) -> bool {
         head.peer().is_some_and(|peer| self.proxies.contains(peer))
@@ -94,69 +120,13 @@ impl ClientCertificateHeader {
 
     /// Takes the certificate out of a request that comes from one of the proxies; several headers are none.
     pub(crate) fn read<'a>(&'a self, head: &'a impl RequestHead) -> Option<ShownCertificate<'a>> {
-        let mut values = head.header(&self.name);
+        self.one(head.header(&self.name))
+    }
+
+    fn one<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> Option<ShownCertificate<'a>> {
         let value = values.next().filter(|value| value.len() <= MAX_HEADER)?;
         values.next().is_none().then_some(ShownCertificate::new(self.form, value))
     }
-}
-
-/// Lists the proxies whose word is taken, by their addresses and networks.
-#[derive(Clone, Debug)]
-pub struct TrustedProxies(Box<[(IpAddr, u8)]>);
-
-impl TrustedProxies {
-    /// Reads addresses (`10.0.0.7`, `::1`) and networks (`10.0.0.0/8`, `fd00::/8`).
-    ///
-    /// # Errors
-    /// When there is none, or one is neither, or has bits set behind its prefix.
-    pub fn new<I: IntoIterator<Item = S>, S: AsRef<str>>(proxies: I) -> Result<Self, ConfigError> {
-        let proxies: Box<[_]> = proxies.into_iter().map(|proxy| network(proxy.as_ref())).collect::<Result<_, _>>()?;
-        if proxies.is_empty() {
-            return Err(ConfigError::new("no proxy is trusted, so no header of one can be"));
-        }
-        Ok(Self(proxies))
-    }
-
-    /// Tells whether this is the address of one of them. An IPv4 address inside of IPv6 counts as what it is.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.0.iter().any(|(network, prefix)| covers(*network, *prefix, address))
-    }
-}
-
-fn network(text: &str) -> Result<(IpAddr, u8), ConfigError> {
-    let refuse = || ConfigError::new(format!("{text:?} is no address and no network, such as 10.0.0.0/8"));
-    let (address, prefix) = match text.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix.parse::<u8>().map_err(|_| refuse())?)),
-        None => (text, None),
-    };
-    let address: IpAddr = address.parse().map_err(|_| refuse())?;
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = prefix.unwrap_or(longest);
-    let canonical = address.to_canonical();
-    // ::ffff:0:0/96 and the like could be read in two ways.
-    if prefix > longest || canonical.is_ipv4() != address.is_ipv4() || bits(address) != masked(address, prefix) {
-        return Err(refuse());
-    }
-    Ok((address, prefix))
-}
-
-fn covers(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
-    network.is_ipv4() == address.is_ipv4() && bits(network) == masked(address, prefix)
-}
-
-/// An address as a number of 128 bits; IPv4 stands at the top.
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
-        IpAddr::V6(address) => u128::from(address),
-    }
-}
-
-fn masked(address: IpAddr, prefix: u8) -> u128 {
-    let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
-    bits(address) & mask
 }
 
 /// Decodes a certificate to DER; `None` when it is not in its form, or longer than 16 KiB.
@@ -235,36 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_listed_proxies_and_no_others() {
-        let proxies = TrustedProxies::new(["10.1.0.0/16", "192.0.2.7", "fd00::/8", "::1"]).unwrap();
-        for yes in ["10.1.0.0", "10.1.255.255", "192.0.2.7", "::ffff:10.1.2.3", "fd12::3", "::1"] {
-            assert!(proxies.contains(yes.parse().unwrap()), "{yes}");
-        }
-        for no in ["10.2.0.0", "10.0.255.255", "192.0.2.8", "fe80::1", "::2", "::ffff:10.2.0.1", "127.0.0.1"] {
-            assert!(!proxies.contains(no.parse().unwrap()), "{no}");
-        }
-        let all = TrustedProxies::new(["0.0.0.0/0"]).unwrap();
-        assert!(all.contains("203.0.113.9".parse().unwrap()) && !all.contains("::2".parse().unwrap()));
-    }
-
-    #[test]
-    fn refuses_lists_that_say_something_else_than_they_seem_to() {
-        for bad in [
-            "",
-            "proxy.example",
-            "10.0.0.1/8",
-            "10.0.0.0/33",
-            "::/129",
-            "10.0.0.0/",
-            "/8",
-            "::ffff:10.0.0.0/104",
-            "10.0/8",
-        ] {
-            assert!(TrustedProxies::new([bad]).is_err(), "{bad}");
-        }
-        assert!(TrustedProxies::new(Vec::<String>::new()).is_err());
-        let proxies = TrustedProxies::new(["::1"]).unwrap();
-        assert!(ClientCertificateHeader::escaped_pem("a b", proxies).is_err());
+    fn refuses_a_name_that_no_header_has() {
+        assert!(ClientCertificateHeader::escaped_pem("a b", TrustedProxies::new(["::1"]).unwrap()).is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::answer;
 use crate::form::Form;
 use crate::handle::{self, HandleHash, Purpose};
 use crate::incoming::Incoming;
+use crate::login::{DeviceMark, PendingLogin};
 use crate::pages::{Page, PageContent, PageForm, escape};
 use crate::store::SsoSession;
 use crate::{AuthorizationServer, Message};
@@ -27,14 +28,27 @@ pub(crate) enum Target {
     Authorize,
     Device,
     Logout,
+    /// The pages about one's own account.
+    #[cfg(feature = "credentials")]
+    Account,
 }
 
 impl Target {
+    const ALL: &[Self] = &[
+        Self::Authorize,
+        Self::Device,
+        Self::Logout,
+        #[cfg(feature = "credentials")]
+        Self::Account,
+    ];
+
     const fn name(self) -> &'static str {
         match self {
             Self::Authorize => "authorize",
             Self::Device => "device",
             Self::Logout => "logout",
+            #[cfg(feature = "credentials")]
+            Self::Account => "account",
         }
     }
 }
@@ -47,28 +61,36 @@ impl Errand {
     /// Reads the errand out of a form of ours.
     pub(crate) fn from_form(form: &Form) -> Option<Self> {
         let name = form.get("target")?;
-        let target = [Target::Authorize, Target::Device, Target::Logout].into_iter().find(|t| t.name() == name)?;
+        let target = Target::ALL.iter().copied().find(|target| target.name() == name)?;
         Some(Self::new(target, form.get("request").unwrap_or_default()))
     }
 }
 
 /// Tells apart what a form does, so that one is never taken for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// User name and password, or the second factor.
+pub(crate) enum Step<'a> {
+    /// User name and password.
     Login,
+    /// The second factor of this login, and of no other.
+    SecondFactor(&'a PendingLogin),
     /// The user's word on an errand, after every login that it needs.
     Decide,
     /// A user code.
     UserCode,
+    /// A change of one's own account: which one.
+    #[cfg(feature = "credentials")]
+    Change(&'static str),
 }
 
-impl Step {
+impl Step<'_> {
     const fn name(self) -> &'static str {
         match self {
             Self::Login => "login",
+            Self::SecondFactor(_) => "second factor",
             Self::Decide => "decide",
             Self::UserCode => "user code",
+            #[cfg(feature = "credentials")]
+            Self::Change(what) => what,
         }
     }
 }
@@ -82,6 +104,9 @@ pub(crate) struct Browser {
     /// The login of this browser, if it is live.
     pub(crate) session: Option<SsoSession>,
     session_cookie: Option<String>,
+    /// What an earlier login left here.
+    pub(crate) device: Option<DeviceMark>,
+    device_is_new: bool,
 }
 
 impl Browser {
@@ -97,14 +122,16 @@ impl Browser {
             }
             None => None,
         };
-        Ok(Self { id, id_is_new: false, session, session_cookie: cookie })
+        let marks = parts.login.marks_devices();
+        let device = incoming.cookie(&server.cookie_name("device")).filter(|_| marks).and_then(DeviceMark::parse);
+        Ok(Self { id, id_is_new: false, session, session_cookie: cookie, device, device_is_new: false })
     }
 
     /// Writes the hidden fields of a form, and remembers to set the cookie that they are tied to.
     pub(crate) fn hidden(
         &mut self,
         server: &AuthorizationServer,
-        step: Step,
+        step: Step<'_>,
         errand: &Errand,
         now: UnixSeconds,
     ) -> Result<String, Failure> {
@@ -112,7 +139,7 @@ impl Browser {
             self.id = Some(handle::text(&handle::secret_text()?).to_owned());
             self.id_is_new = true;
         }
-        let token = format!("{}.{}", now.as_secs(), handle::encode(&self.tag(server, step, errand, now)));
+        let token = self.token(server, step, errand, now);
         let field = |name, value: &str| format!(r#"<input type="hidden" name="{name}" value="{}">"#, escape(value));
         Ok([field("target", errand.target.name()), field("request", &errand.request), field("token", &token)].concat())
     }
@@ -121,7 +148,7 @@ impl Browser {
     pub(crate) fn wrote(
         &self,
         server: &AuthorizationServer,
-        step: Step,
+        step: Step<'_>,
         errand: &Errand,
         token: &str,
         now: UnixSeconds,
@@ -134,16 +161,28 @@ impl Browser {
         self.id.is_some() && bool::from(expected.ct_eq(&tag)) && now < written_at.saturating_add(lasts)
     }
 
-    fn tag(&self, server: &AuthorizationServer, step: Step, errand: &Errand, written_at: UnixSeconds) -> [u8; 32] {
-        let session = match step {
-            Step::Login => "",
-            Step::Decide | Step::UserCode => self.session_cookie.as_deref().unwrap_or_default(),
+    /// Writes the token of a form: the one text that it has, whatever other texts [`wrote`](Self::wrote) reads as the same.
+    pub(crate) fn token(
+        &self,
+        server: &AuthorizationServer,
+        step: Step<'_>,
+        errand: &Errand,
+        written_at: UnixSeconds,
+    ) -> String {
+        format!("{}.{}", written_at.as_secs(), handle::encode(&self.tag(server, step, errand, written_at)))
+    }
+
+    fn tag(&self, server: &AuthorizationServer, step: Step<'_>, errand: &Errand, written_at: UnixSeconds) -> [u8; 32] {
+        let bound_to = match step {
+            Step::Login => String::new(),
+            Step::SecondFactor(pending) => handle::encode(&handle::sha256(pending.handle().expose())),
+            _ => self.session_cookie.clone().unwrap_or_default(),
         };
         // Each part but the last has no line end in it: cookies are base64url, the others are ours.
         let id = self.id.as_deref().unwrap_or_default();
         let written_at = written_at.as_secs();
         let (step, target) = (step.name(), errand.target.name());
-        let message = format!("{step}\n{target}\n{written_at}\n{id}\n{session}\n{}", errand.request);
+        let message = format!("{step}\n{target}\n{written_at}\n{id}\n{bound_to}\n{}", errand.request);
         server.parts().keys.master().tag("sekisho issuer forms", message.as_bytes())
     }
 
@@ -152,6 +191,17 @@ impl Browser {
         self.session_cookie = Some(cookie.to_owned());
         self.session = Some(session);
         self.id = None;
+    }
+
+    /// Tells whether to ask at login if the device is the user's own, and what is likely.
+    pub(crate) fn own_device(&self, server: &AuthorizationServer) -> Option<bool> {
+        server.parts().login.marks_devices().then_some(self.device.is_some())
+    }
+
+    /// Leaves a mark in the browser.
+    pub(crate) fn mark(&mut self, device: DeviceMark) {
+        self.device = Some(device);
+        self.device_is_new = true;
     }
 
     pub(crate) fn log_out(&mut self) {
@@ -171,6 +221,12 @@ impl Browser {
         if let (true, Some(id)) = (self.id_is_new, &self.id) {
             let name = server.cookie_name("form");
             answer::add_cookie(response, &format!("{name}={id}; Path=/{secure}; HttpOnly; SameSite=Lax"));
+        }
+        if let (true, Some(device)) = (self.device_is_new, &self.device) {
+            let (name, mark) = (server.cookie_name("device"), handle::text(device.text()));
+            let age = server.parts().lifetimes.device.as_secs();
+            let cookie = format!("{name}={mark}; Path=/{secure}; HttpOnly; SameSite=Lax; Max-Age={age}");
+            answer::add_cookie(response, &cookie);
         }
         let name = server.cookie_name("sso");
         match (&self.session, &self.session_cookie) {

@@ -11,6 +11,8 @@ use crate::answer::Refused;
 use crate::form::Form;
 use crate::incoming::Incoming;
 
+#[cfg(feature = "credentials")]
+mod account;
 mod authorize;
 mod cors;
 mod device;
@@ -63,10 +65,11 @@ impl AuthorizationServer {
             .with_state(self.clone())
     }
 
-    /// Returns the endpoints for browsers: `/authorize`, `/device`, `/end_session`, and the forms and the style sheet of their pages.
+    /// Returns the endpoints for browsers: `/authorize`, `/device`, `/end_session`, and the forms and the style sheet of their pages;
+    /// `/account` if it was asked for.
     pub fn pages_router(&self) -> Router {
         let route = |path: &str| self.parts().issuer.route(path);
-        Router::new()
+        let router = Router::new()
             .route(&route("/authorize"), get(authorize::begin).post(by_get))
             .route(&route("/login"), post(login::password))
             .route(&route("/login/code"), post(login::second_factor))
@@ -75,8 +78,10 @@ impl AuthorizationServer {
             .route(&route("/device/decision"), post(device::decide))
             .route(&route("/end_session"), get(end_session::begin).post(by_get))
             .route(&route("/end_session/decision"), post(end_session::decide))
-            .route(&route("/style.css"), get(style_sheet))
-            .with_state(self.clone())
+            .route(&route("/style.css"), get(style_sheet));
+        #[cfg(feature = "credentials")]
+        let router = router.merge(account::routes(self));
+        router.with_state(self.clone())
     }
 
     /// Splits a request, and reads the clock once for all of it.

@@ -1,12 +1,15 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod address;
+#[cfg(feature = "credentials")]
+mod accounts;
 mod answer;
 mod browser;
 mod certificate;
 mod client;
 mod client_auth;
+#[cfg(feature = "credentials")]
+mod credentials;
 mod endpoints;
 mod form;
 mod handle;
@@ -29,23 +32,31 @@ mod user;
 #[cfg(feature = "revocation")]
 mod withdraw;
 
-pub use address::AddressRange;
+#[cfg(feature = "credentials")]
+pub use accounts::Accounts;
 pub use client::{
     AccessTokenFormat, CertificateRule, Client, ClientAuthentication, ClientBuilder, ClientSecret, ClientStore,
     ExchangeRules, GrantKind, StaticClients,
 };
+#[cfg(feature = "credentials")]
+pub use credentials::CredentialLogin;
 pub use handle::{GrantId, HandleHash};
 pub use inspect::ActiveToken;
 pub use issue::{IssueRequest, IssuedToken};
 pub use keys::{IssuerKeys, KeyRotation, KeyStore, MasterKey, MemoryKeyStore, SealedKeys};
-pub use login::{AuthenticatedUser, LoginCheck, LoginOutcome, PasswordAttempt, PendingLogin, SecondFactorAttempt};
-pub use pages::{Message, Page, PageContent, PageForm, Pages, PlainPages, Problem, escape};
+pub use login::{
+    AuthenticatedUser, DeviceMark, LoginCheck, LoginOutcome, PasswordAttempt, PendingLogin, SecondFactorAttempt,
+};
+pub use pages::{
+    Message, NewApp, Page, PageContent, PageForm, Pages, PlainPages, Problem, ProofPurpose, ShownCodes, escape,
+};
 pub use revocation::{Revocation, RevocationListener};
 pub use scope::ScopeSet;
 pub use server::{AuthorizationServer, AuthorizationServerBuilder, Essentials, Lifetimes};
 pub use store::{
     Authentication, Claims, CodeRecord, CountStore, DevicePoll, DeviceRequest, DeviceStore, Grant, GrantStore,
-    IssuerStore, MemoryLimits, MemoryStore, ReferenceRecord, RefreshFamily, SsoSession, SsoStore, TakenCode,
+    IssuerStore, MAX_RECORD_BYTES, MemoryLimits, MemoryStore, RecordError, ReferenceRecord, RefreshFamily, SsoSession,
+    SsoStore, StoredRecord, TakenCode,
 };
 pub use user::{UserClaims, UserDirectory};
 #[cfg(feature = "revocation")]

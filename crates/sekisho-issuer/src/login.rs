@@ -26,10 +26,17 @@ pub trait LoginCheck: Send + Sync + fmt::Debug {
     /// # Errors
     /// As for [`password`](Self::password).
     async fn second_factor(&self, attempt: SecondFactorAttempt<'_>, now: UnixSeconds) -> Result<LoginOutcome, Failure>;
+
+    /// Tells whether it marks devices, by [`LoginOutcome::AuthenticatedOnDevice`]. Then the login page asks whether the device is the
+    /// user's own. Default: `false`, and browsers keep no mark.
+    fn marks_devices(&self) -> bool {
+        false
+    }
 }
 
 /// Is what came in by the login form.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct PasswordAttempt<'a> {
     /// The name as typed, at most 256 bytes without control characters.
     pub username: &'a str,
@@ -40,17 +47,46 @@ pub struct PasswordAttempt<'a> {
     /// The authentication contexts that the client asked for, the preferred one first. If one of them takes a second
     /// factor, ask for it now: a login that reaches none of them is refused afterwards.
     pub wanted_contexts: &'a [String],
+    /// The mark that an earlier login left in this browser, whoever's login that was. It came from the browser: it may be anybody's, or
+    /// made up.
+    pub device: Option<&'a DeviceMark>,
+    /// Whether the user says that the device is theirs: only then is it to be marked.
+    pub is_own_device: bool,
+}
+
+impl<'a> PasswordAttempt<'a> {
+    /// Begins an attempt of which nothing more is known; set the other fields afterwards.
+    #[must_use]
+    pub const fn new(username: &'a str, password: &'a Secret) -> Self {
+        Self { username, password, client_address: None, wanted_contexts: &[], device: None, is_own_device: false }
+    }
 }
 
 /// Is what came in by the form for the second factor.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct SecondFactorAttempt<'a> {
-    /// What [`LoginOutcome::SecondFactorNeeded`] handed out. It went through the browser: anything may stand in it.
+    /// What [`LoginOutcome::SecondFactorNeeded`] handed out, to this browser; the server lets through nothing else, each at most five
+    /// times, and none after it has become a login.
     pub pending: &'a PendingLogin,
     /// The code as typed, at most 64 bytes.
     pub code: &'a Secret,
     /// As in [`PasswordAttempt`].
     pub client_address: Option<IpAddr>,
+    /// As in [`PasswordAttempt`].
+    pub wanted_contexts: &'a [String],
+    /// As in [`PasswordAttempt`].
+    pub device: Option<&'a DeviceMark>,
+    /// As in [`PasswordAttempt`], as it was said with the password.
+    pub is_own_device: bool,
+}
+
+impl<'a> SecondFactorAttempt<'a> {
+    /// Begins an attempt of which nothing more is known; set the other fields afterwards.
+    #[must_use]
+    pub const fn new(pending: &'a PendingLogin, code: &'a Secret) -> Self {
+        Self { pending, code, client_address: None, wanted_contexts: &[], device: None, is_own_device: false }
+    }
 }
 
 /// Says how an attempt to log in ended.
@@ -59,6 +95,9 @@ pub struct SecondFactorAttempt<'a> {
 pub enum LoginOutcome {
     /// Everything that was due is proved.
     Authenticated(AuthenticatedUser),
+    /// The same, and the browser is to keep this mark, in the place of one that it has. Allowed after a login that came with
+    /// [`is_own_device`](PasswordAttempt::is_own_device).
+    AuthenticatedOnDevice(AuthenticatedUser, DeviceMark),
     /// The password was right; a second factor is due.
     SecondFactorNeeded(PendingLogin),
     /// Wrong, unknown, or locked: nothing more is said.
@@ -84,8 +123,8 @@ pub struct AuthenticatedUser {
 
 /// Stands for a login that waits for its second factor, between two requests of one browser.
 ///
-/// It is shown to the browser in a hidden field, at most 1,024 bytes. It must not be guessable, name exactly one user, live a few
-/// minutes and allow a few attempts; whoever holds it has given the right password. `Debug` shows nothing of it.
+/// It is shown to the browser in a hidden field, at most 1,024 bytes. It must not be guessable, name exactly one user and live a few
+/// minutes; whoever holds it has given the right password. `Debug` shows nothing of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingLogin(Secret);
 
@@ -103,18 +142,64 @@ impl PendingLogin {
     }
 }
 
+/// Marks a browser on which somebody has logged in, so that a [`LoginCheck`] does not let strangers' failures keep them out there.
+///
+/// It stands in a cookie of its own (`__Host-`, `Secure`, `HttpOnly`, `SameSite=Lax`, for
+/// [`Lifetimes::device`](crate::Lifetimes::device)) and opens nothing. It stays when the user logs out. `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DeviceMark(Secret);
+
+impl DeviceMark {
+    /// Takes over a text: 1 to 128 letters, digits, `-`, `_`. `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=128).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        fits.then(|| Self(Secret::from(text)))
+    }
+
+    /// Reads the text.
+    #[must_use]
+    pub const fn text(&self) -> &Secret {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DeviceMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeviceMark(..)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_mark_is_short_and_has_nothing_that_a_cookie_could_not_hold() {
+        for bad in ["", "a b", "a;b", "a=b", "a,b", "a\"b", "a\n", "é", "a\0", &"a".repeat(129)] {
+            assert_eq!(DeviceMark::parse(bad), None, "{bad:?}");
+        }
+        assert!(DeviceMark::parse(&"aZ0-_".repeat(25)).is_some());
+    }
+
+    #[test]
     fn debug_shows_no_password_code_or_handle() {
         let secret = Secret::from("hunter2");
         let pending = PendingLogin::new("hunter2");
-        let password =
-            PasswordAttempt { username: "alice", password: &secret, client_address: None, wanted_contexts: &[] };
-        let second = SecondFactorAttempt { pending: &pending, code: &secret, client_address: None };
-        let outcome = LoginOutcome::SecondFactorNeeded(pending.clone());
+        let mark = DeviceMark::parse("hunter2").unwrap();
+        let password = PasswordAttempt { device: Some(&mark), ..PasswordAttempt::new("alice", &secret) };
+        let second = SecondFactorAttempt { device: Some(&mark), ..SecondFactorAttempt::new(&pending, &secret) };
+        let user = AuthenticatedUser {
+            subject: "alice".to_owned(),
+            methods: Vec::new(),
+            context: None,
+            authenticated_at: UnixSeconds::new(0),
+        };
+        let outcome = [
+            LoginOutcome::SecondFactorNeeded(pending.clone()),
+            LoginOutcome::AuthenticatedOnDevice(user, mark.clone()),
+        ];
         let shown = format!("{password:?} {second:?} {outcome:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
     }

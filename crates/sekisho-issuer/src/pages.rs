@@ -1,6 +1,8 @@
 use std::fmt;
 
 mod plain;
+#[cfg(feature = "credentials")]
+pub(crate) mod qr;
 
 pub use plain::PlainPages;
 
@@ -41,6 +43,8 @@ pub enum PageContent<'a> {
         client: Option<&'a str>,
         /// What to write into the field of the user name.
         username: &'a str,
+        /// Whether to ask if the device is the user's own (`own_device` is `yes` then, or left out), and whether that is likely.
+        own_device: Option<bool>,
         /// What went wrong.
         problem: Option<Problem>,
     },
@@ -82,18 +86,132 @@ pub enum PageContent<'a> {
         /// The name of the client that asks for it, if one does.
         client: Option<&'a str>,
     },
+    /// Shows a user what they can change.
+    #[non_exhaustive]
+    Account {
+        /// The name of the user.
+        username: &'a str,
+        /// Where the password is changed.
+        password: &'a str,
+        /// Where an authenticator app is added.
+        app: &'a str,
+        /// Where recovery codes are drawn; `None` without an app, which they would stand in for.
+        recovery_codes: Option<&'a str>,
+        /// Whether the user has an app.
+        has_app: bool,
+        /// How many recovery codes are left.
+        recovery_codes_left: u32,
+    },
+    /// Asks for the present password (`password`) and twice for the new one (`new_password`, `repeated_password`).
+    #[non_exhaustive]
+    ChangePassword {
+        /// The form.
+        form: PageForm<'a>,
+        /// The name of the user, for password managers.
+        username: &'a str,
+        /// What went wrong.
+        problem: Option<Problem>,
+    },
+    /// Asks somebody who is logged in to prove again who they are: for the password (`password`), and for a code (`code`).
+    #[non_exhaustive]
+    ProveAgain {
+        /// The form.
+        form: PageForm<'a>,
+        /// The name of the user, for password managers.
+        username: &'a str,
+        /// What it is for.
+        purpose: ProofPurpose,
+        /// Whether to ask for a code too.
+        asks_code: bool,
+        /// What went wrong.
+        problem: Option<Problem>,
+    },
+    /// Shows the secret of a new app, and asks for its first code (`code`).
+    #[non_exhaustive]
+    ConfirmApp {
+        /// The form.
+        form: PageForm<'a>,
+        /// What the app is to know. It is shown once: `None` when the first code was wrong.
+        app: Option<NewApp<'a>>,
+        /// What went wrong.
+        problem: Option<Problem>,
+    },
+    /// Shows new recovery codes, once. Those from before are worth nothing.
+    #[non_exhaustive]
+    RecoveryCodes {
+        /// The codes.
+        codes: ShownCodes<'a>,
+        /// Where to go on.
+        account: &'a str,
+    },
     /// Says something, and asks nothing.
     Message(Message),
 }
 
-/// Is a form.
-#[derive(Clone, Copy, Debug)]
+/// Is what an authenticator app has to know. `Debug` shows nothing of it.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct NewApp<'a> {
+    /// The secret in base32, to be typed.
+    pub secret: &'a str,
+    /// The same as an `otpauth:` URI, with the names of service and user.
+    pub uri: &'a str,
+    /// The URI as a QR code: an `svg` element. Put it into the page as it stands.
+    pub qr_code: &'a str,
+}
+
+impl fmt::Debug for NewApp<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NewApp(..)")
+    }
+}
+
+/// Is recovery codes as they are shown. `Debug` shows how many.
+#[derive(Clone)]
+pub struct ShownCodes<'a>(Vec<&'a str>);
+
+impl<'a> ShownCodes<'a> {
+    #[cfg(any(test, feature = "credentials"))]
+    pub(crate) const fn new(codes: Vec<&'a str>) -> Self {
+        Self(codes)
+    }
+
+    /// Lists them.
+    pub fn iter(&self) -> impl Iterator<Item = &'a str> {
+        self.0.iter().copied()
+    }
+}
+
+impl fmt::Debug for ShownCodes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShownCodes({})", self.0.len())
+    }
+}
+
+/// Says for what a user proves again who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProofPurpose {
+    /// To add an authenticator app, in the place of one that they have.
+    AddApp,
+    /// To get new recovery codes.
+    RecoveryCodes,
+}
+
+/// Is a form. `Debug` shows where it posts to, and nothing of what lets it in.
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct PageForm<'a> {
     /// Where it posts to.
     pub action: &'a str,
     /// Fields without which it is refused, as HTML. Put it into the form as it stands.
     pub hidden: &'a str,
+}
+
+impl fmt::Debug for PageForm<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PageForm").field("action", &self.action).finish_non_exhaustive()
+    }
 }
 
 /// Says what went wrong with what was typed.
@@ -106,6 +224,14 @@ pub enum Problem {
     TryLater(u64),
     /// The page was open for too long, or came from elsewhere.
     Outdated,
+    /// The new password is too short.
+    TooShort,
+    /// The new password is too long.
+    TooLong,
+    /// The new password is too easy to guess.
+    TooCommon,
+    /// The new password was not repeated.
+    NotRepeated,
 }
 
 /// Says something to a user.
@@ -124,6 +250,10 @@ pub enum Message {
     LoggedOut,
     /// Still logged in, as wished.
     StillLoggedIn,
+    /// The password is changed, and all logins have ended.
+    PasswordChanged,
+    /// The app is asked for from now on.
+    AppAdded,
 }
 
 /// Makes a text safe to stand in HTML, between tags and in quoted attributes.

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::{Clock, ConfigError, SystemClock};
+use sekisho_http::{ClientCertificateHeader, TrustedProxies};
 use sekisho_jwks::Algorithm;
 
-use crate::address::AddressRange;
 use crate::issuer::IssuerName;
 use crate::pages::{Pages, PlainPages};
 use crate::revocation::RevocationListener;
@@ -75,6 +75,8 @@ pub struct Lifetimes {
     pub device_interval: Duration,
     /// The forms of the login pages. Default 30 min.
     pub form: Duration,
+    /// The marks of devices, from the last login on. Default 90 days, at most 400 days.
+    pub device: Duration,
 }
 
 impl Default for Lifetimes {
@@ -91,6 +93,7 @@ impl Default for Lifetimes {
             device_code: 10 * MINUTE,
             device_interval: Duration::from_secs(5),
             form: 30 * MINUTE,
+            device: 90 * 24 * 60 * MINUTE,
         }
     }
 }
@@ -108,6 +111,7 @@ impl Lifetimes {
             device_code,
             device_interval,
             form,
+            device,
         } = *self;
         let minutes = |count: u64| Duration::from_secs(60 * count);
         let years = minutes(60 * 24 * 366);
@@ -122,6 +126,7 @@ impl Lifetimes {
             ("device codes", device_code, minutes(30)),
             ("intervals of devices", device_interval, minutes(1)),
             ("forms", form, minutes(60 * 24)),
+            ("marks of devices", device, minutes(60 * 24 * 400)),
         ] {
             if life < Duration::from_secs(1) || life > longest {
                 return Err(ConfigError::new(format!("{what} last from 1 s to {} s", longest.as_secs())));
@@ -142,8 +147,11 @@ pub(crate) struct Parts {
     pub(crate) listener: Option<Arc<dyn RevocationListener>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) lifetimes: Lifetimes,
-    pub(crate) proxies: Vec<AddressRange>,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) certificate_header: ClientCertificateHeader,
     pub(crate) introspection_age: Option<Duration>,
+    #[cfg(feature = "credentials")]
+    pub(crate) accounts: Option<crate::CredentialLogin>,
 }
 
 impl AuthorizationServer {
@@ -157,8 +165,11 @@ impl AuthorizationServer {
             listener: None,
             clock: None,
             lifetimes: Lifetimes::default(),
-            proxies: Vec::new(),
+            proxies: TrustedProxies::none(),
+            certificate_header: None,
             introspection_age: None,
+            #[cfg(feature = "credentials")]
+            accounts: None,
         }
     }
 
@@ -202,8 +213,11 @@ pub struct AuthorizationServerBuilder {
     listener: Option<Arc<dyn RevocationListener>>,
     clock: Option<Arc<dyn Clock>>,
     lifetimes: Lifetimes,
-    proxies: Vec<AddressRange>,
+    proxies: TrustedProxies,
+    certificate_header: Option<ClientCertificateHeader>,
     introspection_age: Option<Duration>,
+    #[cfg(feature = "credentials")]
+    accounts: Option<crate::CredentialLogin>,
 }
 
 impl AuthorizationServerBuilder {
@@ -242,8 +256,26 @@ impl AuthorizationServerBuilder {
     ///
     /// Each of them must remove `Client-Cert` from what comes from outside, and append to `X-Forwarded-For`. The router must be
     /// [served with connect info](axum::Router::into_make_service_with_connect_info), or no peer is known and none is trusted.
-    pub fn with_trusted_proxies(mut self, proxies: impl IntoIterator<Item = AddressRange>) -> Self {
-        self.proxies.extend(proxies);
+    pub fn with_trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
+    /// Takes client certificates from this header instead of `Client-Cert`, for proxies that do not write
+    /// [RFC 9440](https://www.rfc-editor.org/rfc/rfc9440), such as nginx.
+    pub fn with_client_certificate_header(mut self, header: ClientCertificateHeader) -> Self {
+        self.certificate_header = Some(header);
+        self
+    }
+
+    /// Serves pages on which users change their own account: `/account`, and below it password, authenticator app and recovery codes.
+    /// Default: none.
+    ///
+    /// Each change asks for the password again; app and recovery codes ask for a code too, of whoever has an app. A changed password ends
+    /// all logins and what clients may do for the user. `login` is the server's [`LoginCheck`] too, or knows the same accounts.
+    #[cfg(feature = "credentials")]
+    pub fn with_account_pages(mut self, login: crate::CredentialLogin) -> Self {
+        self.accounts = Some(login);
         self
     }
 
@@ -258,11 +290,32 @@ impl AuthorizationServerBuilder {
     /// Checks the configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] for an issuer or a lifetime that cannot be used.
+    /// [`ConfigError`] for an issuer, a lifetime or the name of a service that cannot be used.
     pub fn build(self) -> Result<AuthorizationServer, ConfigError> {
-        let Self { issuer, essentials, users, pages, listener, clock, lifetimes, proxies, introspection_age } = self;
+        let Self {
+            issuer,
+            essentials,
+            users,
+            pages,
+            listener,
+            clock,
+            lifetimes,
+            proxies,
+            certificate_header,
+            introspection_age,
+            #[cfg(feature = "credentials")]
+            accounts,
+        } = self;
+        let certificate_header =
+            certificate_header.unwrap_or_else(|| ClientCertificateHeader::rfc9440(proxies.clone()));
         let Essentials { clients, login, store, keys } = essentials;
         lifetimes.check()?;
+        #[cfg(feature = "credentials")]
+        if let Some(name) = accounts.as_ref().and_then(crate::CredentialLogin::service)
+            && (name.is_empty() || name.len() > 64 || name.chars().any(char::is_control))
+        {
+            return Err(ConfigError::new("the name of a service has 1 to 64 bytes without control characters"));
+        }
         Ok(AuthorizationServer(Arc::new(Parts {
             issuer: IssuerName::parse(&issuer)?,
             clients,
@@ -275,7 +328,10 @@ impl AuthorizationServerBuilder {
             clock: clock.unwrap_or_else(|| Arc::new(SystemClock)),
             lifetimes,
             proxies,
+            certificate_header,
             introspection_age,
+            #[cfg(feature = "credentials")]
+            accounts,
         })))
     }
 }

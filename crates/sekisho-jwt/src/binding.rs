@@ -4,7 +4,7 @@ use std::sync::Arc;
 use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
 use sekisho_core::{
     AcceptedProofs, Claim, ConfigError, Confirmation, Credential, CredentialKind, Failure, Occurrence, OneTimeUse,
-    Principal, ProofFault, Refusal, Reject, UnixSeconds,
+    ProofFault, Refusal, Reject, UnixSeconds,
 };
 use sekisho_http::certificate_der;
 use subtle::ConstantTimeEq;
@@ -220,55 +220,5 @@ impl fmt::Debug for SenderConstraint {
             .field("dpop", &self.dpop.is_some())
             .field("certificates", &self.certificates)
             .finish()
-    }
-}
-
-/// Is whom a good token speaks for, before it is known that its sender may send it. Also what the cache remembers: the
-/// proof belongs to a request, not to a token.
-#[derive(Clone)]
-pub(crate) struct Candidate(Principal);
-
-impl Candidate {
-    pub(crate) const fn new(principal: Principal) -> Self {
-        Self(principal)
-    }
-
-    pub(crate) fn confirmation(&self) -> Option<&Confirmation> {
-        self.0.confirmation()
-    }
-
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.0.heap_bytes()
-    }
-
-    /// Lets the principal out if its sender may send the token; `None` when that must be waited for.
-    pub(crate) fn prove_now(
-        self,
-        constraint: &SenderConstraint,
-        credential: Credential<'_>,
-        now: UnixSeconds,
-    ) -> Option<Result<Principal, Refusal>> {
-        let checked = constraint.check_now(self.confirmation(), credential, now)?;
-        Some(checked.map(|()| self.0))
-    }
-
-    /// As [`prove_now`](Self::prove_now), waiting where it must.
-    pub(crate) async fn prove(
-        self,
-        constraint: &SenderConstraint,
-        credential: Credential<'_>,
-        now: UnixSeconds,
-    ) -> Result<Principal, Refusal> {
-        constraint.check(self.confirmation(), credential, now).await.map(|()| self.0)
-    }
-
-    /// As [`prove`](Self::prove), but whether a proof was used before is neither asked nor remembered: for explanations.
-    pub(crate) fn examine(
-        self,
-        constraint: &SenderConstraint,
-        credential: Credential<'_>,
-        now: UnixSeconds,
-    ) -> Result<Principal, Reject> {
-        constraint.examine(self.confirmation(), credential, now).map(|_| self.0)
     }
 }

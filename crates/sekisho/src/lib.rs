@@ -12,6 +12,8 @@ pub use sekisho_core::{
     Requirement, Resource, RevocationCheck, Secret, ShownCertificate, SubjectId, SystemClock, UnixSeconds, all_of,
     any_of, authentication_context, dangerous, json, max_age, role, scope,
 };
+#[cfg(feature = "credentials")]
+pub use sekisho_credentials as credentials;
 #[cfg(feature = "gateway")]
 pub use sekisho_gateway as gateway;
 pub use sekisho_http::{self as http, Checkpoint, CheckpointBuilder, ProtectedResourceMetadata};

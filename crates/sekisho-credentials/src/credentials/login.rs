@@ -95,17 +95,7 @@ impl Credentials {
         client: ClientContext<'_>,
         now: UnixSeconds,
     ) -> Result<LoginOutcome, Failure> {
-        let Some(bound) = Bound::open(&self.shared.keys, TICKET, ticket.text()) else {
-            return Ok(LoginOutcome::Refused);
-        };
-        // The clock of the process that made it may be a little ahead.
-        if bound.time.saturating_add(self.shared.ticket_lifetime) <= now {
-            return Ok(LoginOutcome::Refused);
-        }
-        let account = self.shared.store.account(&bound.account).await?;
-        let Some(account) = account.filter(|it| !it.is_disabled && it.revision == bound.revision) else {
-            return Ok(LoginOutcome::Refused);
-        };
+        let Some(account) = self.account_of(ticket, now).await? else { return Ok(LoginOutcome::Refused) };
         let attempt = match self.begin_second_factor(&account.id, client, now).await? {
             Ok(attempt) => attempt,
             Err(wait) => return Ok(LoginOutcome::TryLater(wait)),
@@ -127,6 +117,14 @@ impl Credentials {
         };
         self.succeed(&attempt).await?;
         self.finish(account.id, TWO_FACTORS, left, client, now).await
+    }
+
+    /// Tells whether a ticket may still become a login: what tells a wrong code from a login that has to begin anew.
+    ///
+    /// # Errors
+    /// [`Failure`] of the store.
+    pub async fn is_ticket_live(&self, ticket: &LoginTicket, now: UnixSeconds) -> Result<bool, Failure> {
+        Ok(self.account_of(ticket, now).await?.is_some())
     }
 
     /// Remembers the device of a finished login, so that others' failures do not keep its owner out there: see
@@ -154,6 +152,17 @@ impl Credentials {
     /// [`Failure`] of the store.
     pub async fn forget_devices(&self, account: &AccountId) -> Result<(), Failure> {
         self.shared.store.forget_sources(account).await
+    }
+
+    /// Returns the account that a ticket is for, if the ticket is good.
+    async fn account_of(&self, ticket: &LoginTicket, now: UnixSeconds) -> Result<Option<Account>, Failure> {
+        let Some(bound) = Bound::open(&self.shared.keys, TICKET, ticket.text()) else { return Ok(None) };
+        // The clock of the process that made it may be a little ahead.
+        if bound.time.saturating_add(self.shared.ticket_lifetime) <= now {
+            return Ok(None);
+        }
+        let account = self.shared.store.account(&bound.account).await?;
+        Ok(account.filter(|account| !account.is_disabled && account.revision == bound.revision))
     }
 
     /// Returns the account if the password opens it. Always hashes.

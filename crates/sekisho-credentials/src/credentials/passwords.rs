@@ -132,6 +132,14 @@ impl Credentials {
         Ok(self.shared.store.account_by_name(username).await?.map(|account| account.id))
     }
 
+    /// Returns an account, disabled or not; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Failure`] of the store.
+    pub async fn account(&self, account: &AccountId) -> Result<Option<Account>, Failure> {
+        self.shared.store.account(account).await
+    }
+
     /// Disables or enables an account; `false` when there is none.
     ///
     /// # Errors

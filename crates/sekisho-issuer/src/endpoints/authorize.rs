@@ -191,6 +191,7 @@ fn login_page(
         form: server.form(&action, &hidden),
         client: Some(request.client.name()),
         username: request.login_hint.as_deref().unwrap_or_default(),
+        own_device: browser.own_device(server),
         problem: None,
     };
     let mut response = server.page(200, content, Some(&request.redirect_uri));

@@ -124,8 +124,13 @@ pub(super) async fn show(
         let errand = Errand::new(Target::Device, query);
         let hidden = browser.hidden(server, Step::Login, &errand, incoming.now)?;
         let action = server.parts().issuer.route("/login");
-        let content =
-            PageContent::Login { form: server.form(&action, &hidden), client: None, username: "", problem: None };
+        let content = PageContent::Login {
+            form: server.form(&action, &hidden),
+            client: None,
+            username: "",
+            own_device: browser.own_device(server),
+            problem: None,
+        };
         let mut response = server.page(200, content, None);
         browser.set_cookies(server, &mut response, before);
         return Ok(response);
@@ -185,7 +190,7 @@ fn check_ours(
     incoming: &Incoming,
     browser: &Browser,
     form: &Form,
-    step: Step,
+    step: Step<'_>,
 ) -> Result<(Errand, SsoSession), Unusable> {
     let errand = Errand::from_form(form).filter(|errand| errand.target == Target::Device);
     let token = form.get("token").unwrap_or_default();

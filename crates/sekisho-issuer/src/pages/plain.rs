@@ -1,4 +1,4 @@
-use super::{Message, Page, PageContent, PageForm, Pages, Problem, escape};
+use super::{Message, Page, PageContent, PageForm, Pages, Problem, ProofPurpose, escape};
 
 /// Writes plain pages, with a name and a style sheet of one's own.
 ///
@@ -45,21 +45,22 @@ impl Pages for PlainPages {
         let name = self.name.as_deref().map(escape);
         let style = escape(page.style_sheet);
         let main = match &page.content {
-            PageContent::Login { form, client, username, problem } => {
+            PageContent::Login { form, client, username, own_device, problem } => {
                 let goes_to = client
                     .map_or(String::new(), |client| format!("<p>to go on to <strong>{}</strong></p>", escape(client)));
                 let username = escape(username);
+                let own_device =
+                    own_device.map_or("", |is_likely| if is_likely { OWN_DEVICE_TICKED } else { OWN_DEVICE });
                 let fields = format!(
                     r#"<label>User name<input name="username" value="{username}" autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="256" required autofocus></label>
 <label>Password<input name="password" type="password" autocomplete="current-password" maxlength="1024" required></label>
-<button>Sign in</button>"#
+{own_device}<button>Sign in</button>"#
                 );
                 format!("<h1>Sign in</h1>{goes_to}{}{}", told(*problem), write_form(form, &fields))
             }
             PageContent::SecondFactor { form, problem } => {
-                let fields = r#"<label>Code<input name="code" autocomplete="one-time-code" autocapitalize="none" maxlength="64" required autofocus></label>
-<button>Continue</button>"#;
-                format!("<h1>Second step</h1>{}{}", told(*problem), write_form(form, fields))
+                let fields = format!("{CODE_FIELD_FIRST}<button>Continue</button>");
+                format!("<h1>Second step</h1>{}{}", told(*problem), write_form(form, &fields))
             }
             PageContent::Consent { form, client, scopes, user_code } => {
                 let items: String =
@@ -85,6 +86,11 @@ impl Pages for PlainPages {
                     .map_or(String::new(), |client| format!("<p><strong>{}</strong> asks for it.</p>", escape(client)));
                 format!("<h1>Sign out?</h1>{asked}{}", write_form(form, SIGN_OUT_OR_STAY))
             }
+            PageContent::Account { .. }
+            | PageContent::ChangePassword { .. }
+            | PageContent::ProveAgain { .. }
+            | PageContent::ConfirmApp { .. }
+            | PageContent::RecoveryCodes { .. } => account_page(&page.content),
             PageContent::Message(message) => say(*message),
         };
         // Each page begins with its heading.
@@ -106,21 +112,89 @@ impl Pages for PlainPages {
     }
 }
 
+/// Writes the pages about one's own account.
+fn account_page(content: &PageContent<'_>) -> String {
+    match content {
+        PageContent::Account { username, password, app, recovery_codes, has_app, recovery_codes_left } => {
+            let add = if *has_app { "Set up another authenticator app" } else { "Set up an authenticator app" };
+            let codes = recovery_codes.map_or(String::new(), |link| {
+                let link = escape(link);
+                format!(r#"<li><a href="{link}">Get new recovery codes</a> ({recovery_codes_left} are left)</li>"#)
+            });
+            let (username, password, app) = (escape(username), escape(password), escape(app));
+            format!(
+                r#"<h1>Your account</h1><p>Signed in as <strong>{username}</strong></p><ul><li><a href="{password}">Change the password</a></li><li><a href="{app}">{add}</a></li>{codes}</ul>"#
+            )
+        }
+        PageContent::ChangePassword { form, username, problem } => {
+            let user = username_field(username);
+            let fields = format!(
+                r#"{user}<label>Present password<input name="password" type="password" autocomplete="current-password" maxlength="1024" required autofocus></label>
+<label>New password<input name="new_password" type="password" autocomplete="new-password" maxlength="1024" required></label>
+<label>New password again<input name="repeated_password" type="password" autocomplete="new-password" maxlength="1024" required></label>
+<p>You will have to sign in again everywhere.</p>
+<button>Change</button>"#
+            );
+            format!("<h1>Change the password</h1>{}{}", told(*problem), write_form(form, &fields))
+        }
+        PageContent::ProveAgain { form, username, purpose, asks_code, problem } => {
+            let (title, text) = match purpose {
+                ProofPurpose::AddApp => ("Set up an authenticator app", "It takes the place of one that you have."),
+                ProofPurpose::RecoveryCodes => ("New recovery codes", "Those that you have are worth nothing then."),
+            };
+            let user = username_field(username);
+            let code = if *asks_code { CODE_FIELD } else { "" };
+            let fields = format!(
+                r#"{user}<label>Password<input name="password" type="password" autocomplete="current-password" maxlength="1024" required autofocus></label>
+{code}<button>Continue</button>"#
+            );
+            format!("<h1>{title}</h1><p>{text}</p>{}{}", told(*problem), write_form(form, &fields))
+        }
+        PageContent::ConfirmApp { form, app, problem } => {
+            let shown = app.map_or(String::new(), |app| {
+                let (secret, uri) = (escape(app.secret), escape(app.uri));
+                format!(
+                    r#"<p>Let your app read this, or type the secret into it.</p>{}<p>Secret <code>{secret}</code></p><p><a href="{uri}">Open the app on this device</a></p>"#,
+                    app.qr_code
+                )
+            });
+            let fields = format!("{CODE_FIELD_FIRST}<button>Continue</button>");
+            format!("<h1>Set up an authenticator app</h1>{}{shown}{}", told(*problem), write_form(form, &fields))
+        }
+        PageContent::RecoveryCodes { codes, account } => {
+            let items: String = codes.iter().map(|code| format!("<li><code>{}</code></li>", escape(code))).collect();
+            let account = escape(account);
+            format!(
+                r#"<h1>Recovery codes</h1><p>Each is good once in the place of your app. Keep them where the app is not: they are not shown again.</p><ul>{items}</ul><p><a href="{account}">Your account</a></p>"#
+            )
+        }
+        _ => String::new(),
+    }
+}
+
+/// Tells password managers whose password it is.
+fn username_field(username: &str) -> String {
+    format!(r#"<input class="unseen" value="{}" autocomplete="username" readonly tabindex="-1">"#, escape(username))
+}
+
 fn write_form(form: &PageForm<'_>, fields: &str) -> String {
     format!(r#"<form method="post" action="{}">{}{fields}</form>"#, escape(form.action), form.hidden)
 }
 
 fn told(problem: Option<Problem>) -> String {
-    match problem {
-        None => String::new(),
-        Some(Problem::Wrong) => r#"<p role="alert">That is not right. Please try again.</p>"#.to_owned(),
-        Some(Problem::TryLater(seconds)) => {
-            format!(r#"<p role="alert">Too many attempts. Please wait {seconds} seconds.</p>"#)
+    let Some(problem) = problem else { return String::new() };
+    let text = match problem {
+        Problem::Wrong => "That is not right. Please try again.",
+        Problem::TryLater(seconds) => {
+            return format!(r#"<p role="alert">Too many attempts. Please wait {seconds} seconds.</p>"#);
         }
-        Some(Problem::Outdated) => {
-            r#"<p role="alert">This page was open for too long. Please try again.</p>"#.to_owned()
-        }
-    }
+        Problem::Outdated => "This page was open for too long. Please try again.",
+        Problem::TooShort => "The new password is too short.",
+        Problem::TooLong => "The new password is too long.",
+        Problem::TooCommon => "The new password is too easy to guess.",
+        Problem::NotRepeated => "The new passwords are not the same.",
+    };
+    format!(r#"<p role="alert">{text}</p>"#)
 }
 
 fn say(message: Message) -> String {
@@ -131,6 +205,8 @@ fn say(message: Message) -> String {
         Message::DeviceDenied => ("Done", "Your device was not connected. You can close this page."),
         Message::LoggedOut => ("Signed out", "You are signed out here. You can close this page."),
         Message::StillLoggedIn => ("Still signed in", "Nothing has changed. You can close this page."),
+        Message::PasswordChanged => ("Done", "Your password is changed. Please sign in again, in a moment."),
+        Message::AppAdded => ("Done", "From now on you are asked for a code of the app when you sign in."),
     };
     format!("<h1>{title}</h1><p>{}</p>", escape(text))
 }
@@ -140,6 +216,15 @@ const ALLOW_OR_DENY: &str = r#"<button name="decision" value="allow">Allow</butt
 const SIGN_OUT_OR_STAY: &str = r#"<button name="decision" value="allow">Sign out</button>
 <button name="decision" value="deny" class="second">Stay signed in</button>"#;
 
+const CODE_FIELD_FIRST: &str = r#"<label>Code<input name="code" autocomplete="one-time-code" autocapitalize="none" maxlength="64" required autofocus></label>
+"#;
+const CODE_FIELD: &str = r#"<label>Code<input name="code" autocomplete="one-time-code" autocapitalize="none" maxlength="64" required></label>
+"#;
+const OWN_DEVICE: &str = r#"<label class="tick"><input type="checkbox" name="own_device" value="yes"> This is my own device</label>
+"#;
+const OWN_DEVICE_TICKED: &str = r#"<label class="tick"><input type="checkbox" name="own_device" value="yes" checked> This is my own device</label>
+"#;
+
 const DEFAULT_STYLE: &str = "\
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { margin: 0; min-height: 100vh; display: grid; place-items: center }
@@ -148,6 +233,10 @@ h1 { font-size: 1.5rem; margin: 0 0 1rem }
 .name { margin: 0; opacity: .7 }
 label { display: block; margin: 0 0 1rem }
 input { box-sizing: border-box; display: block; width: 100%; padding: .6rem; font: inherit }
+.unseen { position: absolute; left: -999rem }
+svg { display: block; width: 12rem; max-width: 100%; margin: 0 0 1rem }
+code { overflow-wrap: anywhere }
+.tick input { display: inline; width: auto }
 button { padding: .6rem 1.2rem; font: inherit; cursor: pointer }
 [role=alert] { border-left: .25rem solid firebrick; padding-left: .75rem }
 button, input { border: 1px solid GrayText; border-radius: .375rem }
@@ -160,7 +249,61 @@ button:hover { filter: brightness(1.15) }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{NewApp, ShownCodes};
     use super::*;
+
+    fn render(content: PageContent<'_>) -> String {
+        PlainPages::new().render(&Page { style_sheet: "/style.css", content })
+    }
+
+    #[test]
+    fn nothing_that_is_not_ours_stands_unescaped_in_the_pages_about_an_account() {
+        let evil = "\"><script>'&";
+        let form = PageForm { action: evil, hidden: "<input type=\"hidden\">" };
+        let (username, problem) = (evil, Some(Problem::Wrong));
+        let app = Some(NewApp { secret: evil, uri: evil, qr_code: "<svg></svg>" });
+        let pages = [
+            PageContent::Login { form, client: Some(evil), username, own_device: Some(true), problem },
+            PageContent::Account {
+                username,
+                password: evil,
+                app: evil,
+                recovery_codes: Some(evil),
+                has_app: true,
+                recovery_codes_left: 1,
+            },
+            PageContent::ChangePassword { form, username, problem },
+            PageContent::ProveAgain { form, username, purpose: ProofPurpose::AddApp, asks_code: true, problem },
+            PageContent::ConfirmApp { form, app, problem },
+            PageContent::RecoveryCodes { codes: ShownCodes::new(vec![evil]), account: evil },
+        ];
+        for content in pages {
+            let shown = format!("{content:?}");
+            let page = render(content);
+            assert!(
+                page.contains("&lt;script&gt;") && !page.contains("<script") && !page.contains("style="),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret_and_no_token_of_a_form() {
+        let app = NewApp { secret: "hunter2", uri: "hunter2", qr_code: "hunter2" };
+        let form = PageForm { action: "/", hidden: "hunter2" };
+        let confirm = PageContent::ConfirmApp { form, app: Some(app), problem: None };
+        let codes = PageContent::RecoveryCodes { codes: ShownCodes::new(vec!["hunter2"]), account: "/account" };
+        assert!(!format!("{confirm:?} {codes:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn every_problem_is_told() {
+        let problems = [Problem::Wrong, Problem::Outdated, Problem::TooShort, Problem::TooLong, Problem::TooCommon];
+        let told: Vec<String> = problems.into_iter().chain([Problem::NotRepeated]).map(|it| told(Some(it))).collect();
+        let mut apart = told.clone();
+        apart.dedup();
+        assert!(apart == told && told.iter().all(|text| text.contains("role=\"alert\"")));
+    }
 
     #[test]
     fn a_page_is_called_by_its_heading_and_then_by_the_name_of_the_service() {

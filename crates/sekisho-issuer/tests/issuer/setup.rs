@@ -89,6 +89,16 @@ impl World {
         store: impl IssuerStore + 'static,
         configure: impl FnOnce(AuthorizationServerBuilder) -> AuthorizationServerBuilder,
     ) -> Self {
+        Self::with_login(issuer, store, None, configure).await
+    }
+
+    /// `login` takes the place of the one that knows alice, bob and the others.
+    pub(crate) async fn with_login(
+        issuer: &str,
+        store: impl IssuerStore + 'static,
+        login_check: Option<Arc<dyn LoginCheck>>,
+        configure: impl FnOnce(AuthorizationServerBuilder) -> AuthorizationServerBuilder,
+    ) -> Self {
         let clock = FixedClock::at(UnixSeconds::new(1_764_072_000));
         let (secret, hash) = ClientSecret::generate().unwrap();
         let signing_key = SigningKey::generate(Backend::default(), Algorithm::Es256).unwrap();
@@ -106,7 +116,7 @@ impl World {
         let (login, users, heard) = (Arc::<Logins>::default(), Arc::<Users>::default(), Arc::<Heard>::default());
         let essentials = Essentials {
             clients: Arc::clone(&clients) as Arc<dyn ClientStore>,
-            login: Arc::clone(&login) as Arc<dyn LoginCheck>,
+            login: login_check.unwrap_or_else(|| Arc::clone(&login) as Arc<dyn LoginCheck>),
             store: Arc::new(store),
             keys: Arc::new(keys.await.unwrap()),
         };
@@ -114,7 +124,7 @@ impl World {
             .with_clock(Arc::new(clock.clone()))
             .with_users(Arc::clone(&users) as Arc<dyn UserDirectory>)
             .with_revocation_listener(Arc::clone(&heard) as Arc<dyn RevocationListener>)
-            .with_trusted_proxies(["10.0.0.0/8".parse().unwrap()]);
+            .with_trusted_proxies(sekisho_http::TrustedProxies::new(["10.0.0.0/8"]).unwrap());
         let server = configure(builder).build().unwrap();
         let secret = secret.expose_str().unwrap().to_owned();
         Self { server, clock, login, users, heard, secret, signing_key, certificate, clients }
@@ -341,13 +351,14 @@ impl Answer {
 pub(crate) struct Browser<'a> {
     world: &'a World,
     pub(crate) cookies: BTreeMap<String, String>,
+    pub(crate) address: [u8; 4],
     base: String,
 }
 
 impl<'a> Browser<'a> {
     pub(crate) fn new(world: &'a World) -> Self {
         let base = url::Url::parse(world.server.issuer()).unwrap().origin().ascii_serialization();
-        Self { world, cookies: BTreeMap::new(), base }
+        Self { world, cookies: BTreeMap::new(), address: [192, 0, 2, 7], base }
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Answer {
@@ -368,7 +379,7 @@ impl<'a> Browser<'a> {
         let pairs: Vec<(&str, &str)> = form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let body = if is_post { Body::from(url_encode(&pairs)) } else { Body::empty() };
         let mut request = request.body(body).unwrap();
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([192, 0, 2, 7], 4000))));
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from((self.address, 4000))));
         let answer = self.world.send(request).await;
         for line in answer.headers.get_all("set-cookie") {
             let line = line.to_str().unwrap();
@@ -484,7 +495,7 @@ pub(crate) struct Logins {
 #[async_trait]
 impl LoginCheck for Logins {
     async fn password(&self, attempt: PasswordAttempt<'_>, now: UnixSeconds) -> Result<LoginOutcome, Failure> {
-        let PasswordAttempt { username, password, client_address, wanted_contexts } = attempt;
+        let PasswordAttempt { username, password, client_address, wanted_contexts, .. } = attempt;
         self.seen.lock().unwrap().push(format!("{username} {client_address:?} {wanted_contexts:?}"));
         if *password != Secret::from(PASSWORD) {
             return Ok(LoginOutcome::Refused);

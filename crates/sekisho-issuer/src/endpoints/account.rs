@@ -1,0 +1,360 @@
+//! The pages on which users change their own account. Each change wants a form of ours in this very session, and the password again.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use sekisho_core::{Failure, Secret};
+use sekisho_credentials::{
+    Account, AccountId, ChangeError, DeviceToken, LoginOutcome, PasswordError, RecoveryCode, TotpSecret,
+};
+
+use super::authorize::Unusable;
+use super::login::{self, LONGEST_CODE, LONGEST_PASSWORD, later};
+use crate::browser::{Browser, Errand, Step, Target};
+use crate::credentials::{client_of, token_of};
+use crate::form::Form;
+use crate::handle::{self, HandleHash, Purpose};
+use crate::incoming::Incoming;
+use crate::pages::{NewApp, PageContent, Problem, ProofPurpose, ShownCodes, qr};
+use crate::tokens::misconfigured;
+use crate::{Accounts, AuthorizationServer, CredentialLogin, Message};
+
+pub(super) fn routes(server: &AuthorizationServer) -> Router<AuthorizationServer> {
+    let route = |path: &str| server.parts().issuer.route(path);
+    if server.parts().accounts.is_none() {
+        return Router::new();
+    }
+    Router::new()
+        .route(&route(OVERVIEW), get(overview))
+        .route(&route(PASSWORD), get(password_page).post(change_password))
+        .route(&route(APP), get(app_page).post(add_app))
+        .route(&route(CODES), get(codes_page).post(draw_codes))
+        .route(&route(CONFIRM), post(confirm_app))
+}
+
+const OVERVIEW: &str = "/account";
+const PASSWORD: &str = "/account/password";
+const APP: &str = "/account/app";
+const CONFIRM: &str = "/account/app/code";
+const CODES: &str = "/account/recovery-codes";
+
+async fn overview(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    open(&server, request, OVERVIEW).await
+}
+
+async fn password_page(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    open(&server, request, PASSWORD).await
+}
+
+async fn app_page(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    open(&server, request, APP).await
+}
+
+async fn codes_page(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    open(&server, request, CODES).await
+}
+
+async fn open(server: &AuthorizationServer, request: Request, page: &str) -> Response {
+    let (incoming, _) = server.receive(request);
+    let answer = async {
+        let mut browser = Browser::of(server, &incoming).await?;
+        let before = browser.session.as_ref().map(|session| session.session);
+        show(server, &incoming, &mut browser, page, before).await
+    };
+    answer.await.unwrap_or_else(|unusable: Unusable| unusable.into_response(server))
+}
+
+/// Shows one of the pages, after a login if nobody is logged in. `before` is the session in the browser.
+pub(super) async fn show(
+    server: &AuthorizationServer,
+    incoming: &Incoming,
+    browser: &mut Browser,
+    page: &str,
+    before: Option<HandleHash>,
+) -> Result<Response, Unusable> {
+    let mut response = match Owner::of(server, browser).await? {
+        None => ask_login(server, incoming, browser, page)?,
+        Some(owner) => {
+            let mut visit = Visit { server, incoming, browser, owner };
+            match page {
+                PASSWORD => visit.ask_password(200, None)?,
+                APP => visit.ask_proof(200, ProofPurpose::AddApp, None).await?,
+                CODES => visit.ask_proof(200, ProofPurpose::RecoveryCodes, None).await?,
+                _ => visit.overview().await?,
+            }
+        }
+    };
+    browser.set_cookies(server, &mut response, before);
+    Ok(response)
+}
+
+fn ask_login(
+    server: &AuthorizationServer,
+    incoming: &Incoming,
+    browser: &mut Browser,
+    page: &str,
+) -> Result<Response, Unusable> {
+    let hidden = browser.hidden(server, Step::Login, &Errand::new(Target::Account, page), incoming.now)?;
+    let action = server.parts().issuer.route("/login");
+    let form = server.form(&action, &hidden);
+    let own_device = browser.own_device(server);
+    Ok(server.page(200, PageContent::Login { form, client: None, username: "", own_device, problem: None }, None))
+}
+
+/// Is whose session it is.
+struct Owner {
+    login: CredentialLogin,
+    account: Account,
+}
+
+impl Owner {
+    /// `None` when nobody is logged in whose account is open.
+    async fn of(server: &AuthorizationServer, browser: &Browser) -> Result<Option<Self>, Unusable> {
+        let login = server.parts().accounts.clone().ok_or(Unusable::Page("There are no such pages here."))?;
+        let Some(session) = &browser.session else { return Ok(None) };
+        let Some(id) = AccountId::parse(&session.subject) else { return Ok(None) };
+        let account = login.credentials().account(&id).await?;
+        Ok(account.filter(|account| !account.is_disabled).map(|account| Self { login, account }))
+    }
+}
+
+/// Reads a form of ours, sent in this session, and goes on.
+async fn receive(
+    server: &AuthorizationServer,
+    request: Request,
+    step: Step<'_>,
+    act: impl AsyncFnOnce(&mut Visit<'_>, &Form) -> Result<Response, Unusable>,
+) -> Response {
+    let (incoming, body) = server.receive(request);
+    let answer = async {
+        let form = login::read(&incoming, body).await?;
+        let errand = Errand::from_form(&form).filter(|errand| errand.target == Target::Account);
+        let errand = errand.ok_or(Unusable::Page("The form is not one of ours."))?;
+        let mut browser = Browser::of(server, &incoming).await?;
+        let before = browser.session.as_ref().map(|session| session.session);
+        let is_ours = incoming.is_same_origin(server.parts().issuer.origin())
+            && browser.wrote(server, step, &errand, form.get("token").unwrap_or_default(), incoming.now);
+        let owner = Owner::of(server, &browser).await?.filter(|_| is_ours);
+        let owner = owner.ok_or(Unusable::Page(login::not_ours().description))?;
+        let mut response = act(&mut Visit { server, incoming: &incoming, browser: &mut browser, owner }, &form).await?;
+        browser.set_cookies(server, &mut response, before);
+        Ok(response)
+    };
+    answer.await.unwrap_or_else(|unusable: Unusable| unusable.into_response(server))
+}
+
+async fn change_password(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    receive(&server, request, TO_PASSWORD, async |visit, form| {
+        let (present, new) = (secret(form, "password"), secret(form, "new_password"));
+        if secret(form, "repeated_password") != new {
+            return visit.ask_password(403, Some(Problem::NotRepeated));
+        }
+        if present.is_empty() || present.len() > LONGEST_PASSWORD {
+            return visit.ask_password(403, Some(Problem::Wrong));
+        }
+        let accounts = Accounts::new(visit.server.clone(), visit.owner.login.credentials().clone());
+        let device = visit.device();
+        let client = client_of(visit.address(), device.as_ref());
+        let id = visit.owner.account.id.clone();
+        match accounts.change_password(&id, &present, &new, client, visit.incoming.now).await {
+            Ok(()) => {
+                visit.browser.log_out();
+                Ok(visit.server.message(200, Message::PasswordChanged))
+            }
+            Err(ChangeError::TryLater(wait)) => {
+                let seconds = wait.as_secs().max(1);
+                Ok(later(visit.ask_password(429, Some(Problem::TryLater(seconds)))?, seconds))
+            }
+            Err(ChangeError::Password(PasswordError::TooShort)) => visit.ask_password(403, Some(Problem::TooShort)),
+            Err(ChangeError::Password(PasswordError::TooLong)) => visit.ask_password(403, Some(Problem::TooLong)),
+            Err(ChangeError::Password(_)) => visit.ask_password(403, Some(Problem::TooCommon)),
+            Err(ChangeError::Failure(failure)) => Err(failure.into()),
+            Err(_) => visit.ask_password(403, Some(Problem::Wrong)),
+        }
+    })
+    .await
+}
+
+async fn add_app(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    receive(&server, request, TO_APP, async |visit, form| {
+        if let Some(refused) = visit.prove(form, ProofPurpose::AddApp).await? {
+            return Ok(refused);
+        }
+        let id = visit.owner.account.id.clone();
+        match visit.owner.login.credentials().begin_totp(&id, visit.incoming.now).await? {
+            Some(app) => visit.ask_first_code(200, Some(&app), None),
+            None => Err(Unusable::Page(login::not_ours().description)),
+        }
+    })
+    .await
+}
+
+async fn confirm_app(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    receive(&server, request, TO_CONFIRM, async |visit, form| {
+        let code = secret(form, "code");
+        let id = visit.owner.account.id.clone();
+        let credentials = visit.owner.login.credentials().clone();
+        // Whoever has stolen a session must not guess at an app that its owner is adding.
+        let (attempts, now) = (HandleHash::of(Purpose::FirstCodes, id.as_str()), visit.incoming.now);
+        if visit.server.parts().store.count(&attempts, now.saturating_add(CODES_WITHIN), now).await? > MOST_FIRST_CODES
+        {
+            let seconds = CODES_WITHIN.as_secs();
+            return Ok(later(visit.ask_first_code(429, None, Some(Problem::TryLater(seconds)))?, seconds));
+        }
+        if code.len() > LONGEST_CODE || !credentials.confirm_totp(&id, &code, visit.incoming.now).await? {
+            return visit.ask_first_code(403, None, Some(Problem::Wrong));
+        }
+        if credentials.second_factors(&id).await?.recovery_codes > 0 {
+            return Ok(visit.server.message(200, Message::AppAdded));
+        }
+        visit.show_codes().await
+    })
+    .await
+}
+
+async fn draw_codes(State(server): State<AuthorizationServer>, request: Request) -> Response {
+    receive(&server, request, TO_CODES, async |visit, form| {
+        if let Some(refused) = visit.prove(form, ProofPurpose::RecoveryCodes).await? {
+            return Ok(refused);
+        }
+        let factors = visit.owner.login.credentials().second_factors(&visit.owner.account.id).await?;
+        if !factors.has_totp {
+            return Err(Unusable::Page("Recovery codes stand in for an authenticator app. There is none."));
+        }
+        visit.show_codes().await
+    })
+    .await
+}
+
+/// How many first codes of new apps one user may type in a quarter of an hour.
+const MOST_FIRST_CODES: u32 = 20;
+const CODES_WITHIN: Duration = Duration::from_secs(900);
+
+const TO_PASSWORD: Step<'static> = Step::Change("change password");
+const TO_APP: Step<'static> = Step::Change("add app");
+const TO_CONFIRM: Step<'static> = Step::Change("confirm app");
+const TO_CODES: Step<'static> = Step::Change("draw recovery codes");
+
+/// Is one exchange with somebody who is logged in.
+struct Visit<'a> {
+    server: &'a AuthorizationServer,
+    incoming: &'a Incoming,
+    browser: &'a mut Browser,
+    owner: Owner,
+}
+
+impl Visit<'_> {
+    async fn overview(&self) -> Result<Response, Unusable> {
+        let factors = self.owner.login.credentials().second_factors(&self.owner.account.id).await?;
+        let route = |path| self.server.parts().issuer.route(path);
+        let (password, app, codes) = (route(PASSWORD), route(APP), route(CODES));
+        let content = PageContent::Account {
+            username: self.owner.account.username.as_str(),
+            password: &password,
+            app: &app,
+            recovery_codes: factors.has_totp.then_some(&codes),
+            has_app: factors.has_totp,
+            recovery_codes_left: factors.recovery_codes,
+        };
+        Ok(self.server.page(200, content, None))
+    }
+
+    /// Checks the password again, and a code if the account has an app. `Some` is the refusal.
+    async fn prove(&mut self, form: &Form, purpose: ProofPurpose) -> Result<Option<Response>, Unusable> {
+        let (password, code) = (secret(form, "password"), secret(form, "code"));
+        if password.is_empty() || password.len() > LONGEST_PASSWORD || code.len() > LONGEST_CODE {
+            return self.ask_proof(403, purpose, Some(Problem::Wrong)).await.map(Some);
+        }
+        let device = self.device();
+        let client = client_of(self.address(), device.as_ref());
+        let (account, now) = (&self.owner.account, self.incoming.now);
+        let credentials = self.owner.login.credentials();
+        let mut outcome = credentials.check_password(account.username.as_str(), &password, client, now).await?;
+        if let LoginOutcome::SecondFactorNeeded(ticket) = outcome {
+            outcome = credentials.check_second_factor(&ticket, &code, client, now).await?;
+        }
+        match outcome {
+            // A name can have been given to another account meanwhile.
+            LoginOutcome::Authenticated(login) if login.account == account.id => Ok(None),
+            LoginOutcome::TryLater(wait) => {
+                let seconds = wait.as_secs().max(1);
+                let page = self.ask_proof(429, purpose, Some(Problem::TryLater(seconds))).await?;
+                Ok(Some(later(page, seconds)))
+            }
+            _ => self.ask_proof(403, purpose, Some(Problem::Wrong)).await.map(Some),
+        }
+    }
+
+    fn ask_password(&mut self, status: u16, problem: Option<Problem>) -> Result<Response, Unusable> {
+        let hidden = self.hidden(TO_PASSWORD)?;
+        let action = self.server.parts().issuer.route(PASSWORD);
+        let (form, username) = (self.server.form(&action, &hidden), self.owner.account.username.as_str());
+        Ok(self.server.page(status, PageContent::ChangePassword { form, username, problem }, None))
+    }
+
+    async fn ask_proof(
+        &mut self,
+        status: u16,
+        purpose: ProofPurpose,
+        problem: Option<Problem>,
+    ) -> Result<Response, Unusable> {
+        let (step, path) = match purpose {
+            ProofPurpose::AddApp => (TO_APP, APP),
+            ProofPurpose::RecoveryCodes => (TO_CODES, CODES),
+        };
+        let asks_code = self.owner.login.credentials().second_factors(&self.owner.account.id).await?.has_totp;
+        let hidden = self.hidden(step)?;
+        let action = self.server.parts().issuer.route(path);
+        let (form, username) = (self.server.form(&action, &hidden), self.owner.account.username.as_str());
+        Ok(self.server.page(status, PageContent::ProveAgain { form, username, purpose, asks_code, problem }, None))
+    }
+
+    fn ask_first_code(
+        &mut self,
+        status: u16,
+        app: Option<&TotpSecret>,
+        problem: Option<Problem>,
+    ) -> Result<Response, Unusable> {
+        let hidden = self.hidden(TO_CONFIRM)?;
+        let action = self.server.parts().issuer.route(CONFIRM);
+        let form = self.server.form(&action, &hidden);
+        let Some(app) = app else {
+            return Ok(self.server.page(status, PageContent::ConfirmApp { form, app: None, problem }, None));
+        };
+        let origin = self.server.parts().issuer.origin();
+        let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+        let service = self.owner.login.service().unwrap_or(host);
+        let (secret, uri) = (app.to_base32(), app.to_uri(service, self.owner.account.username.as_str()));
+        let too_long = || misconfigured("the name of the service is too long for a QR code");
+        let qr_code = zeroize::Zeroizing::new(qr::draw(handle::text(&uri)).ok_or_else(too_long)?);
+        let app = NewApp { secret: handle::text(&secret), uri: handle::text(&uri), qr_code: &qr_code };
+        Ok(self.server.page(status, PageContent::ConfirmApp { form, app: Some(app), problem }, None))
+    }
+
+    async fn show_codes(&self) -> Result<Response, Unusable> {
+        let codes = self.owner.login.credentials().issue_recovery_codes(&self.owner.account.id).await?;
+        let codes = codes.ok_or(Unusable::Page(login::not_ours().description))?;
+        let account = self.server.parts().issuer.route(OVERVIEW);
+        let codes = ShownCodes::new(codes.iter().map(RecoveryCode::text).map(handle::text).collect());
+        Ok(self.server.page(200, PageContent::RecoveryCodes { codes, account: &account }, None))
+    }
+
+    fn hidden(&mut self, step: Step<'_>) -> Result<String, Failure> {
+        self.browser.hidden(self.server, step, &Errand::new(Target::Account, ""), self.incoming.now)
+    }
+
+    fn device(&self) -> Option<DeviceToken> {
+        token_of(self.browser.device.as_ref())
+    }
+
+    fn address(&self) -> Option<std::net::IpAddr> {
+        self.incoming.client_address(&self.server.parts().proxies)
+    }
+}
+
+fn secret(form: &Form, name: &str) -> Secret {
+    Secret::from(form.get(name).unwrap_or_default())
+}

@@ -1,0 +1,95 @@
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+
+use sekisho::credentials::{Credentials, SealingKey, SealingKeys, SqliteStore, TotpSecret, Username};
+use sekisho::issuer::{Accounts, CredentialLogin};
+use sekisho::{Clock, Secret, SystemClock};
+
+/// The password of the one user, in the open because it is an example.
+pub(crate) const PASSWORD: &str = "open sesame, please";
+
+/// Opens the credential database: a SQLite file.
+///
+/// A real service reads the key, under which second factors are encrypted, from its configuration. Here it lies beside the file.
+pub(crate) async fn open(folder: &Path) -> Result<CredentialLogin, Box<dyn Error>> {
+    std::fs::create_dir_all(folder)?;
+    let key_file = folder.join("sealing.key");
+    let key = match std::fs::read_to_string(&key_file) {
+        Ok(text) => SealingKey::from_text(text.trim())?,
+        Err(_) => {
+            let key = SealingKey::generate()?;
+            std::fs::write(&key_file, key.to_text().expose())?;
+            key
+        }
+    };
+    let store = SqliteStore::open(folder.join("credentials.db")).await?;
+    let credentials = Credentials::builder(Arc::new(store), SealingKeys::new(key)).build()?;
+    Ok(CredentialLogin::new(credentials)
+        .with_contexts("urn:example:password", "urn:example:two-factors")
+        .with_service_name("The example issuer"))
+}
+
+/// Makes alice with an authenticator app, if she is not there. Returns her app, which a real service only shows once, on `/account`.
+pub(crate) async fn make_alice(login: &CredentialLogin) -> Result<Option<TotpSecret>, Box<dyn Error>> {
+    let (credentials, now) = (login.credentials(), SystemClock.now());
+    let name = Username::parse("alice")?;
+    if credentials.find(&name).await?.is_some() {
+        return Ok(None);
+    }
+    let alice = credentials.sign_up(&name, &Secret::from(PASSWORD), now).await?;
+    let app = credentials.begin_totp(&alice, now).await?.ok_or("no account")?;
+    // The code before this one, so that the present one is still good for the walk.
+    let before = now.as_secs().saturating_sub(30);
+    let code = app.code(sekisho::UnixSeconds::new(before));
+    if !credentials.confirm_totp(&alice, &code, now).await? {
+        return Err("the app was not confirmed".into());
+    }
+    Ok(Some(app))
+}
+
+/// Says what an operator wants done.
+#[derive(clap::Subcommand)]
+pub(crate) enum Administration {
+    /// Makes an account; its password is read from the environment variable `NEW_PASSWORD`.
+    Create { username: String },
+    /// Disables an account.
+    Disable { username: String },
+    /// Enables an account again.
+    Enable { username: String },
+    /// Removes app and recovery codes of somebody who has lost them.
+    ResetSecondFactor { username: String },
+}
+
+impl Administration {
+    /// Does it, and says what was done.
+    ///
+    /// `accounts` ends logins and tokens too, where the server's store is shared. Here it is the memory of this process: a service that runs
+    /// beside learns from the file, and gives a disabled account no token at its next refresh.
+    pub(crate) async fn run(&self, login: &CredentialLogin, accounts: &Accounts) -> Result<String, Box<dyn Error>> {
+        let now = SystemClock.now();
+        let find = async |username: &str| {
+            let found = login.credentials().find(&Username::parse(username)?).await?;
+            found.ok_or_else(|| Box::<dyn Error>::from("there is no such account"))
+        };
+        Ok(match self {
+            Self::Create { username } => {
+                let password = Secret::from(std::env::var("NEW_PASSWORD")?);
+                let id = accounts.create(&Username::parse(username)?, &password, now).await?;
+                format!("made: the subject of its tokens is {id}")
+            }
+            Self::Disable { username } => {
+                accounts.set_disabled(&find(username).await?, true, now).await?;
+                "disabled".to_owned()
+            }
+            Self::Enable { username } => {
+                accounts.set_disabled(&find(username).await?, false, now).await?;
+                "enabled".to_owned()
+            }
+            Self::ResetSecondFactor { username } => {
+                accounts.remove_second_factors(&find(username).await?, now).await?;
+                "removed: the password alone opens it".to_owned()
+            }
+        })
+    }
+}
