@@ -78,7 +78,7 @@ impl Load {
         let tasks = (0..CONNECTIONS).map(|number| {
             let (shots, is_over) = (Arc::clone(&shots), Arc::clone(&is_over));
             // Apart from each other, so that the connections do not ask for the same at the same time.
-            let mut targets = targets.to_vec().into_iter().cycle().skip(number as usize * 3);
+            let (targets, mut place) = (targets.to_vec(), number as usize * 3);
             tokio::spawn(async move {
                 let (http, begun) = (setup::http(), Instant::now());
                 tokio::time::sleep(pause * number / CONNECTIONS).await;
@@ -86,9 +86,9 @@ impl Load {
                 tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 while !is_over.load(Ordering::Relaxed) && begun.elapsed() < LONGEST {
                     tick.tick().await;
-                    let target = targets.next().expect("it goes round");
-                    let shot = shoot(&http, &target).await;
+                    let shot = shoot(&http, &targets[place % targets.len()]).await;
                     lock(&shots).push(shot);
+                    place += 1;
                 }
             })
         });

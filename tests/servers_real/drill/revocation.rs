@@ -72,6 +72,7 @@ fn assert_promise(gateway: usize, shots: &[Shot], revoked: &Revoked) {
     assert!(again.is_none(), "gateway {gateway} accepted {} again: {again:?}", victim.name);
 }
 
+#[expect(clippy::print_stdout, reason = "what is measured is for people to read")]
 async fn drill(test: &str, feed: &Feed) {
     let _alone = ALONE.lock().await;
     let cache_s = number("SEKISHO_DRILL_CACHE_S").unwrap_or(2);
