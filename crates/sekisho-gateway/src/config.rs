@@ -550,6 +550,7 @@ impl Builder<'_> {
         }
         let dialect = section.choice("dialect", &["nginx", "traefik", "caddy", "envoy"]);
         let credential = self.named(section, "credentials", credentials, "[credentials]", true);
+        let swaps = section.choice("token", &["drop", "swap"]).as_deref() == Some("swap");
         let sections = section.list("rules");
         let rules: Vec<Rule> = sections.iter().filter_map(|section| self.rule(section)).collect();
         section.finish();
@@ -563,6 +564,11 @@ impl Builder<'_> {
             self.reader.say(section.span_of("credentials"), message);
             return None;
         };
+        let swap = credential.swap.clone().filter(|_| swaps);
+        if swaps && swap.is_none() {
+            self.reader.say(section.span_of("token"), "these credentials cannot be swapped for another token");
+            return None;
+        }
         let dialect = match dialect?.as_str() {
             "nginx" => Dialect::Nginx,
             "traefik" => Dialect::Traefik,
@@ -571,6 +577,10 @@ impl Builder<'_> {
         };
         let auth = ForwardAuth::new(dialect, checkpoint.clone(), rules?, proxies);
         let auth = self.kept(auth, section.span())?.with_identity(identity).with_clock(Arc::clone(&self.context.clock));
+        let auth = match swap {
+            Some(swap) => auth.with_token_swap(swap),
+            None => auth,
+        };
         self.kept(Endpoint::new(&path?, auth), section.span_of("path"))
     }
 

@@ -293,6 +293,11 @@ fn an_endpoint_for_other_proxies_is_checked_in_the_same_way() {
         ("trusted_proxies = [\"10.0.0.1\"]\n", "\n", "line 6: forward-auth without a listed proxy answers nobody"),
         ("dialect = \"nginx\"\n", "", "line 6: [forward_auth] lacks `dialect`"),
         ("path = \"/check\"\n", "", "line 6: [forward_auth] lacks `path`"),
+        (
+            "credentials = \"shop\"\n",
+            "credentials = \"shop\"\ntoken = \"swap\"\n",
+            "line 10: these credentials cannot be swapped for another token",
+        ),
         ("path = \"/check\"", "path = \"/check/\"", "line 7: \"/check/\" is no path for an endpoint, such as `/check`"),
         (
             "kind = \"jwt\"",
@@ -316,6 +321,27 @@ fn an_endpoint_for_other_proxies_is_checked_in_the_same_way() {
     ] {
         let found = parse(&ASKED.replacen(from, to, 1)).expect_err(to).to_string();
         assert_eq!(found, expected, "{to}");
+    }
+}
+
+#[test]
+fn an_endpoint_for_other_proxies_swaps_tokens_when_told_to() {
+    let opaque = "kind = \"introspection\"\nendpoint = \"https://id.example/introspect\"\nclient_id = \"gateway\"\nclient_secret = { env = \"CLIENT_SECRET\" }";
+    let file = ASKED.replacen("kind = \"jwt\"", opaque, 1).replacen("[\"orders:read\"]", "[\"a\"]", 1);
+    for (token, told) in [("", None), ("token = \"drop\"\n", None), ("token = \"swap\"\n", Some("Bearer inner"))] {
+        let file = file.replacen("credentials = \"shop\"\n", &format!("credentials = \"shop\"\n{token}"), 1);
+        let config = parse(&file).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let request = http::Request::get("/check")
+            .header("x-original-method", "GET")
+            .header("x-original-uri", "/orders/7")
+            .header("authorization", "Bearer good");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let endpoint = config.serving.forward_auth.as_ref().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let answer = runtime.block_on(endpoint.auth.answer(&parts, Some([10, 0, 0, 1].into()), "/check"));
+        assert_eq!(answer.status(), 200, "{token}");
+        let found = answer.headers().get("authorization").map(|value| value.to_str().unwrap());
+        assert_eq!(found, told, "{token}");
     }
 }
 
