@@ -13,7 +13,7 @@ use http::{Response, StatusCode};
 use sekisho_core::{Clock, ConfigError, SystemClock};
 use sekisho_http::{Checkpoint, TrustedProxies};
 
-use crate::decision::{Original, decide};
+use crate::decision::{DPOP_NONCE, Original, Passed, decide};
 use crate::header_names::is_override;
 use crate::identity::IdentityHeaders;
 use crate::path::{NormalPath, normal_host};
@@ -163,13 +163,16 @@ impl ForwardAuth {
         let Told { method, host, path } = &told;
         let headers = &request.headers;
         let original = Original { method, host: host.as_deref(), path, headers, peer, certificate: None };
-        let values = match self.pass(checkpoint, rules, &original).await {
-            Ok(values) => values,
+        let (values, nonce) = match self.pass(checkpoint, rules, &original).await {
+            Ok(passed) => passed,
             Err(refusal) => return *refusal,
         };
         let mut response = Response::new(Bytes::new());
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(nonce) = nonce {
+            headers.insert(DPOP_NONCE, nonce);
+        }
         let mut unsaid = Vec::new();
         for (name, value) in values {
             match (value, dialect) {
@@ -196,9 +199,10 @@ impl ForwardAuth {
         checkpoint: &Checkpoint,
         rules: &RuleTable,
         original: &Original<'_>,
-    ) -> Result<Vec<(HeaderName, Option<HeaderValue>)>, Refused> {
-        let principal = decide(checkpoint, rules, original).await?;
-        self.0.identity.values(principal.as_ref(), self.0.clock.now()).map_err(|failure| failed(&failure))
+    ) -> Result<(Vec<(HeaderName, Option<HeaderValue>)>, Option<HeaderValue>), Refused> {
+        let Passed { principal, nonce } = decide(checkpoint, rules, original).await?;
+        let values = self.0.identity.values(principal.as_ref(), self.0.clock.now());
+        Ok((values.map_err(|failure| failed(&failure))?, nonce))
     }
 
     fn read(&self, request: &Parts, peer: Option<IpAddr>, prefix: &str) -> Result<Told, Refused> {
