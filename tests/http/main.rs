@@ -9,4 +9,5 @@ mod contract;
 mod cors;
 mod hot_path;
 mod log;
+mod nonce;
 mod suite;

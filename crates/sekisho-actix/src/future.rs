@@ -5,6 +5,8 @@ use std::task::{Context, Poll, ready};
 
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage as _, ResponseError as _};
 use pin_project_lite::pin_project;
 use sekisho_http::{Answer, Passage, Pending};
@@ -18,6 +20,8 @@ pin_project! {
     pub struct ResponseFuture<S: Service<ServiceRequest>> {
         #[pin]
         state: State<S, S::Future>,
+        // For the client's next DPoP proof.
+        nonce: Option<Bytes>,
     }
 }
 
@@ -30,19 +34,35 @@ pin_project! {
     }
 }
 
+fn add_nonce(headers: &mut HeaderMap, nonce: Bytes) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(nonce)
+        && !headers.contains_key("dpop-nonce")
+    {
+        headers.insert(DPOP_NONCE, value);
+    }
+}
+
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
 type Resolve = Pin<Box<dyn Future<Output = Result<Passage, Answer>>>>;
 
 impl<S: Service<ServiceRequest>> ResponseFuture<S> {
     pub(crate) const fn inner(future: S::Future) -> Self {
-        Self { state: State::Inner { future } }
+        Self { state: State::Inner { future }, nonce: None }
+    }
+
+    pub(crate) fn with_nonce(mut self, nonce: Option<Bytes>) -> Self {
+        self.nonce = nonce;
+        self
     }
 
     pub(crate) const fn refused(answer: Answer, request: ServiceRequest) -> Self {
-        Self { state: State::Refused { held: Some((answer, request)) } }
+        Self { state: State::Refused { held: Some((answer, request)) }, nonce: None }
     }
 
     pub(crate) fn waiting(pending: Pending, service: Rc<S>, request: ServiceRequest) -> Self {
-        Self { state: State::Waiting { pending: Box::pin(pending.resolve()), held: Some((service, request)) } }
+        let (pending, held) = (Box::pin(pending.resolve()), Some((service, request)));
+        Self { state: State::Waiting { pending, held }, nonce: None }
     }
 }
 
@@ -54,11 +74,17 @@ where
     type Output = Result<ServiceResponse<EitherBody<B, BoxBody>>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let this = self.project();
+        let (mut state, nonce) = (this.state, this.nonce);
         loop {
             let next = match state.as_mut().project() {
                 StateProjection::Inner { future } => {
-                    return future.poll(cx).map_ok(ServiceResponse::map_into_left_body);
+                    return future.poll(cx).map_ok(|mut response| {
+                        if let Some(nonce) = nonce.take() {
+                            add_nonce(response.headers_mut(), nonce);
+                        }
+                        response.map_into_left_body()
+                    });
                 }
                 StateProjection::Refused { held } => match held.take() {
                     Some((answer, request)) => {
@@ -72,6 +98,7 @@ where
                     let resolved = ready!(pending.as_mut().poll(cx));
                     match (resolved, held.take()) {
                         (Ok(passage), Some((service, request))) => {
+                            *nonce = passage.next_nonce();
                             request.extensions_mut().insert(passage);
                             State::Inner { future: service.call(request) }
                         }

@@ -33,8 +33,9 @@ where
     fn call(&self, request: ServiceRequest) -> Self::Future {
         match self.checkpoint.inspect(&Head(&request), self.presence) {
             Inspection::Pass(passage) => {
+                let nonce = passage.next_nonce();
                 request.extensions_mut().insert(passage);
-                ResponseFuture::inner(self.inner.call(request))
+                ResponseFuture::inner(self.inner.call(request)).with_nonce(nonce)
             }
             Inspection::Refuse(answer) => ResponseFuture::refused(answer, request),
             Inspection::Wait(pending) => ResponseFuture::waiting(pending, Rc::clone(&self.inner), request),

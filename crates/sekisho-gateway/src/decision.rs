@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sekisho_core::{Principal, Requirement};
 use sekisho_http::{Checkpoint, ClientCertificate, Inspection, Presence, RequestHead};
 
@@ -45,15 +45,24 @@ impl RequestHead for Original<'_> {
     }
 }
 
-/// Decides by a table. The principal is `None` for public routes.
+/// Is what a decision that lets pass says.
+#[derive(Default)]
+pub(crate) struct Passed {
+    /// `None` for public routes.
+    pub(crate) principal: Option<Principal>,
+    /// For the client's next DPoP proof, to be said on the answer.
+    pub(crate) nonce: Option<HeaderValue>,
+}
+
+/// Decides by a table.
 pub(crate) async fn decide(
     checkpoint: &Checkpoint,
     rules: &RuleTable,
     original: &Original<'_>,
-) -> Result<Option<Principal>, Refused> {
+) -> Result<Passed, Refused> {
     let access = rules.decide(original.host, original.path, original.method);
     match (access, access.requirement()) {
-        (Access::Public, _) => Ok(None),
+        (Access::Public, _) => Ok(Passed::default()),
         (_, Some(requirement)) => guard(checkpoint, &requirement, original).await,
         (_, None) => {
             tracing::info!(target: "sekisho", path = %shown_path(original.path), "request denied: no rule lets it pass");
@@ -62,12 +71,12 @@ pub(crate) async fn decide(
     }
 }
 
-/// Asks a checkpoint, and then for what is required. `None` only for what the checkpoint itself lets pass without a credential.
+/// Asks a checkpoint, and then for what is required. There is no principal only for what the checkpoint itself lets pass without a credential.
 pub(crate) async fn guard(
     checkpoint: &Checkpoint,
     requirement: &Requirement,
     head: &Original<'_>,
-) -> Result<Option<Principal>, Refused> {
+) -> Result<Passed, Refused> {
     let refuse = |answer| of_answer(&answer);
     let passage = match checkpoint.inspect(head, Presence::Required) {
         Inspection::Pass(passage) => passage,
@@ -75,5 +84,9 @@ pub(crate) async fn guard(
         Inspection::Wait(pending) => pending.resolve().await.map_err(refuse)?,
     };
     checkpoint.check_passage(Some(&passage), requirement, head).map_err(refuse)?;
-    Ok(passage.principal().cloned())
+    let nonce = passage.next_nonce().and_then(|nonce| HeaderValue::from_maybe_shared(nonce).ok());
+    Ok(Passed { principal: passage.principal().cloned(), nonce })
 }
+
+/// Says the nonce for the client's next DPoP proof ([RFC 9449 §8.2](https://www.rfc-editor.org/rfc/rfc9449#section-8.2)).
+pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");

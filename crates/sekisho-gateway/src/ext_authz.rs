@@ -14,7 +14,7 @@ use sekisho_http::{Checkpoint, ClientCertificate, TrustedProxies, certificate_de
 use tonic::server::{NamedService, UnaryService};
 use tower_service::Service;
 
-use crate::decision::{Original, decide};
+use crate::decision::{DPOP_NONCE, Original, Passed, decide};
 use crate::forward_auth::{Told, check_peer, told};
 use crate::header_names::is_override;
 use crate::identity::IdentityHeaders;
@@ -101,9 +101,10 @@ impl ExtAuthz {
         let peer = peer.filter(|_| certificate.is_none());
         let original =
             Original { method: &method, host: host.as_deref(), path: &path, headers: &headers, peer, certificate };
-        let principal = decide(checkpoint, rules, &original).await?;
+        let Passed { principal, nonce } = decide(checkpoint, rules, &original).await?;
         let values = identity.values(principal.as_ref(), clock.now()).map_err(|failure| failed(&failure))?;
         let mut ok = OkHttpResponse::default();
+        ok.response_headers_to_add.extend(nonce.map(|nonce| overwrite(&DPOP_NONCE, &nonce)));
         for (name, value) in values {
             match value {
                 Some(value) => ok.headers.push(overwrite(&name, &value)),

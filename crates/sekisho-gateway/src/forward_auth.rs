@@ -13,7 +13,7 @@ use http::{Response, StatusCode};
 use sekisho_core::{Clock, ConfigError, Principal, Refusal, SystemClock};
 use sekisho_http::{Checkpoint, TrustedProxies};
 
-use crate::decision::{Original, decide};
+use crate::decision::{DPOP_NONCE, Original, Passed, decide};
 use crate::header_names::is_override;
 use crate::identity::IdentityHeaders;
 use crate::path::{NormalPath, normal_host};
@@ -176,13 +176,16 @@ impl ForwardAuth {
         let Told { method, host, path } = &told;
         let headers = &request.headers;
         let original = Original { method, host: host.as_deref(), path, headers, peer, certificate: None };
-        let values = match self.pass(checkpoint, rules, &original).await {
-            Ok(values) => values,
+        let (values, nonce) = match self.pass(checkpoint, rules, &original).await {
+            Ok(passed) => passed,
             Err(refusal) => return *refusal,
         };
         let mut response = Response::new(Bytes::new());
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(nonce) = nonce {
+            headers.insert(DPOP_NONCE, nonce);
+        }
         let mut unsaid = Vec::new();
         for (name, value) in values {
             match (value, dialect) {
@@ -209,14 +212,14 @@ impl ForwardAuth {
         checkpoint: &Checkpoint,
         rules: &RuleTable,
         original: &Original<'_>,
-    ) -> Result<Vec<(HeaderName, Option<HeaderValue>)>, Refused> {
-        let principal = decide(checkpoint, rules, original).await?;
+    ) -> Result<(Vec<(HeaderName, Option<HeaderValue>)>, Option<HeaderValue>), Refused> {
+        let Passed { principal, nonce } = decide(checkpoint, rules, original).await?;
         let values = self.0.identity.values(principal.as_ref(), self.0.clock.now());
         let mut values = values.map_err(|failure| failed(&failure))?;
         if let Some(swap) = &self.0.swap {
             values.push((AUTHORIZATION, self.token(&**swap, original, principal.as_ref()).await?));
         }
-        Ok(values)
+        Ok((values, nonce))
     }
 
     /// Gets the token for services; none where nobody is known to call.

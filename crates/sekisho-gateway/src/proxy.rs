@@ -15,7 +15,7 @@ use sekisho_core::{
 use sekisho_http::{ClientCertificate, TrustedProxies};
 use tokio::time::Instant;
 
-use crate::decision::{Original, guard};
+use crate::decision::{DPOP_NONCE, Original, Passed, guard};
 use crate::identity::IdentityHeaders;
 use crate::journey::{Journey, JourneyListener, JourneyStep, shown};
 use crate::path::{NormalPath, normal_host};
@@ -264,7 +264,7 @@ impl ReverseProxy {
         if identity.strip(&mut parts.headers) {
             tracing::info!(target: "sekisho", peer = %peer.ip(), "a client sent identity headers of its own; taken out");
         }
-        let principal = self.authenticate(&route, &parts, &target, peer, journey).await?;
+        let Passed { principal, nonce } = self.authenticate(&route, &parts, &target, peer, journey).await?;
         let swapped = self.token(&route, &parts, &target, principal.as_ref()).await?;
         let (peer_address, is_trusted) = (peer.ip(), proxies.contains(peer.ip()));
         let forwarding = headers::Forwarding { peer: peer_address, is_trusted, is_encrypted, host: &target.raw_host };
@@ -318,6 +318,10 @@ impl ReverseProxy {
         }
         let (mut parts, body) = response.into_parts();
         headers::for_client(&mut parts.headers);
+        // Nonces are demanded here, so one of the service's own would be refused.
+        if let Some(nonce) = nonce {
+            parts.headers.insert(DPOP_NONCE, nonce);
+        }
         parts.version = Version::HTTP_11;
         let bounds = Bounds { idle: timeouts.idle, deadline, max_bytes: None, takes_trailers: true };
         Ok(Response::from_parts(parts, Body::new(LimitedBody::new(body, bounds, Trouble::default()))))
@@ -335,9 +339,9 @@ impl ReverseProxy {
         target: &Target,
         peer: SocketAddr,
         journey: &Journey,
-    ) -> Result<Option<Principal>, Refused> {
+    ) -> Result<Passed, Refused> {
         match route.guard() {
-            Guard::Public => Ok(None),
+            Guard::Public => Ok(Passed::default()),
             Guard::Deny => {
                 tracing::info!(target: "sekisho", "request denied: the route lets nobody pass");
                 Err(problem(StatusCode::FORBIDDEN))
@@ -354,15 +358,16 @@ impl ReverseProxy {
                 journey.tell(JourneyStep::Authorizer, || "the route's checkpoint is asked".to_owned());
                 let found = guard(checkpoint, requirement, &original).await;
                 journey.tell(JourneyStep::Verify, || match &found {
-                    Ok(Some(principal)) => format!("passes: {}", principal.id()),
-                    Ok(None) => "passes without a principal".to_owned(),
+                    Ok(Passed { principal: Some(principal), .. }) => format!("passes: {}", principal.id()),
+                    Ok(_) => "passes without a principal".to_owned(),
                     Err(refusal) => format!("refused: {}", refusal.status()),
                 });
                 found
             }
             Guard::Authorizer { authorizer, scopes } => {
                 let found = authorizer.authorize_watched(parts, scopes, journey).await;
-                found.map(Some).map_err(|answer| Box::new(answer.into_response()))
+                let passed = |principal| Passed { principal: Some(principal), nonce: None };
+                found.map(passed).map_err(|answer| Box::new(answer.into_response()))
             }
         }
     }

@@ -42,9 +42,7 @@ impl Answer {
 
     /// Adds the nonce for the client's next DPoP proof ([RFC 9449 §9](https://www.rfc-editor.org/rfc/rfc9449#section-9)).
     pub(crate) fn with_nonce(mut self, nonce: String) -> Self {
-        // What RFC 9449 §4.1 lets a nonce be made of: printable ASCII but quotes, backslashes and spaces.
-        let sound = nonce.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'));
-        self.nonce = (sound && !nonce.is_empty()).then(|| Box::new(nonce.into()));
+        self.nonce = is_nonce(&nonce).then(|| Box::new(nonce.into()));
         self
     }
 
@@ -214,6 +212,12 @@ impl Status {
 
 /// When a failure does not say how long it will last.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Tells whether this is what [RFC 9449 §4.1](https://www.rfc-editor.org/rfc/rfc9449#section-4.1) lets a nonce be made of: printable ASCII
+/// but quotes, backslashes and spaces.
+pub(crate) fn is_nonce(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\'))
+}
 
 #[cfg(test)]
 mod tests {

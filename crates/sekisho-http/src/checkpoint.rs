@@ -153,7 +153,7 @@ impl Checkpoint {
             Err(reject) => return Err(self.refuse_sent_as(credential.kind(), None, &reject.into())),
         };
         match authenticator.authenticate_now(credential, inner.clock.now()) {
-            Some(Ok(principal)) => pass(Bearer::Principal(principal)),
+            Some(Ok(principal)) => Ok(Inspection::Pass(self.passage(credential.kind(), &**authenticator, principal))),
             Some(Err(refusal)) => Err(self.refuse_sent_as(credential.kind(), Some(&**authenticator), &refusal)),
             None => Ok(Inspection::Wait(Pending {
                 checkpoint: self.clone(),
@@ -162,6 +162,14 @@ impl Checkpoint {
                 value: credential.expose().into(),
                 shown: credential.presentation().map(Shown::copy),
             })),
+        }
+    }
+
+    fn passage(&self, kind: CredentialKind, asked: &dyn Authenticate, principal: Principal) -> Passage {
+        let passage = Passage::new(self.clone(), Bearer::Principal(principal));
+        match kind {
+            CredentialKind::Dpop => passage.with_next_nonce(asked.proof_nonce(self.0.clock.now())),
+            _ => passage,
         }
     }
 
@@ -359,7 +367,7 @@ impl Pending {
         };
         let now = checkpoint.0.clock.now();
         match authenticator.authenticate(credential, now).await {
-            Ok(principal) => Ok(Passage::new(checkpoint.clone(), Bearer::Principal(principal))),
+            Ok(principal) => Ok(checkpoint.passage(kind, &*authenticator, principal)),
             Err(refusal) => Err(checkpoint.refuse_sent_as(kind, Some(&*authenticator), &refusal)),
         }
     }

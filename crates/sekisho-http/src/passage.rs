@@ -1,10 +1,11 @@
 use std::fmt;
 use std::ops::Deref;
 
+use bytes::Bytes;
 use sekisho_core::{Failure, FailureKind, Principal, Reject, Requirement};
 use serde::de::DeserializeOwned;
 
-use crate::answer::{Answer, RefusalBody, problem_json};
+use crate::answer::{Answer, RefusalBody, is_nonce, problem_json};
 use crate::checkpoint::{Checkpoint, log_failure};
 
 /// Is the leave to pass that a checkpoint gave one request: with a principal, or without one for a stated reason.
@@ -15,6 +16,7 @@ use crate::checkpoint::{Checkpoint, log_failure};
 pub struct Passage {
     checkpoint: Checkpoint,
     bearer: Bearer,
+    next_nonce: Option<Bytes>,
 }
 
 #[derive(Clone)]
@@ -30,7 +32,21 @@ pub(crate) enum Bearer {
 
 impl Passage {
     pub(crate) const fn new(checkpoint: Checkpoint, bearer: Bearer) -> Self {
-        Self { checkpoint, bearer }
+        Self { checkpoint, bearer, next_nonce: None }
+    }
+
+    /// Adds what only a request with a DPoP proof has.
+    pub(crate) fn with_next_nonce(mut self, nonce: Option<String>) -> Self {
+        self.next_nonce = nonce.filter(|nonce| is_nonce(nonce)).map(Bytes::from);
+        self
+    }
+
+    /// Returns the nonce for the client's next DPoP proof, where nonces are demanded and the request came with a proof: the value of
+    /// `DPoP-Nonce` on the answer, so that the next request need not be refused first
+    /// ([RFC 9449 §8.2](https://www.rfc-editor.org/rfc/rfc9449#section-8.2)). The adapters set it, unless the service behind did.
+    #[must_use]
+    pub fn next_nonce(&self) -> Option<Bytes> {
+        self.next_nonce.clone()
     }
 
     /// Returns who calls, or `None` for a public route, an optional checkpoint without a credential, or a preflight where
@@ -72,7 +88,7 @@ impl Passage {
     /// # Errors
     /// 500, with a clear line in the log, when no checkpoint guards the route.
     pub fn optional_caller(found: Option<&Self>) -> Result<Option<Caller>, Answer> {
-        let Self { checkpoint, bearer } = found.ok_or_else(|| unguarded(&problem_json))?;
+        let Self { checkpoint, bearer, next_nonce: _ } = found.ok_or_else(|| unguarded(&problem_json))?;
         Ok(match bearer {
             Bearer::Principal(principal) => {
                 Some(Caller { principal: principal.clone(), checkpoint: checkpoint.clone() })

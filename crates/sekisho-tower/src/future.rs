@@ -3,7 +3,8 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use sekisho_http::{Answer, Passage, Pending};
 use tower_service::Service;
@@ -18,6 +19,8 @@ pin_project! {
     pub struct ResponseFuture<S: Service<Request<ReqBody>>, ReqBody, Body> {
         #[pin]
         state: State<S, ReqBody, S::Future>,
+        // For the client's next DPoP proof.
+        nonce: Option<Bytes>,
         body: PhantomData<fn() -> Body>,
     }
 }
@@ -31,6 +34,14 @@ pin_project! {
     }
 }
 
+fn add_nonce(headers: &mut HeaderMap, nonce: Bytes) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(nonce) {
+        headers.entry(DPOP_NONCE).or_insert(value);
+    }
+}
+
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
 fn in_terms_of(answer: Answer, is_grpc: bool) -> Answer {
     if is_grpc { answer.into_grpc() } else { answer }
 }
@@ -39,16 +50,21 @@ type Resolve = Pin<Box<dyn Future<Output = Result<Passage, Answer>> + Send>>;
 
 impl<S: Service<Request<ReqBody>>, ReqBody, Body> ResponseFuture<S, ReqBody, Body> {
     pub(crate) const fn inner(future: S::Future) -> Self {
-        Self { state: State::Inner { future }, body: PhantomData }
+        Self { state: State::Inner { future }, nonce: None, body: PhantomData }
+    }
+
+    pub(crate) fn with_nonce(mut self, nonce: Option<Bytes>) -> Self {
+        self.nonce = nonce;
+        self
     }
 
     pub(crate) fn refused(answer: Answer, is_grpc: bool) -> Self {
-        Self { state: State::Refused { answer: Some(in_terms_of(answer, is_grpc)) }, body: PhantomData }
+        Self { state: State::Refused { answer: Some(in_terms_of(answer, is_grpc)) }, nonce: None, body: PhantomData }
     }
 
     pub(crate) fn waiting(pending: Pending, is_grpc: bool, service: S, request: Request<ReqBody>) -> Self {
         let (pending, held) = (Box::pin(pending.resolve()), Some((service, request)));
-        Self { state: State::Waiting { pending, is_grpc, held }, body: PhantomData }
+        Self { state: State::Waiting { pending, is_grpc, held }, nonce: None, body: PhantomData }
     }
 }
 
@@ -60,11 +76,17 @@ where
     type Output = Result<Response<Body::Body>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let this = self.project();
+        let (mut state, nonce) = (this.state, this.nonce);
         loop {
             let next = match state.as_mut().project() {
                 StateProjection::Inner { future } => {
-                    return future.poll(cx).map_ok(|response| response.map(Body::pass));
+                    return future.poll(cx).map_ok(|mut response| {
+                        if let Some(nonce) = nonce.take() {
+                            add_nonce(response.headers_mut(), nonce);
+                        }
+                        response.map(Body::pass)
+                    });
                 }
                 StateProjection::Refused { answer } => match answer.take() {
                     Some(answer) => return Poll::Ready(Ok(response(&answer, Body::refuse))),
@@ -75,6 +97,7 @@ where
                     let resolved = ready!(pending.as_mut().poll(cx));
                     match (resolved, held.take()) {
                         (Ok(passage), Some((mut service, mut request))) => {
+                            *nonce = passage.next_nonce();
                             request.extensions_mut().insert(passage);
                             State::Inner { future: service.call(request) }
                         }

@@ -39,8 +39,9 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.checkpoint.inspect(&Head { request: &request, around: self.around }, self.presence) {
             Inspection::Pass(passage) => {
+                let nonce = passage.next_nonce();
                 request.extensions_mut().insert(passage);
-                ResponseFuture::inner(self.inner.call(request))
+                ResponseFuture::inner(self.inner.call(request)).with_nonce(nonce)
             }
             Inspection::Refuse(answer) => ResponseFuture::refused(answer, self.is_grpc(&request)),
             Inspection::Wait(pending) => {

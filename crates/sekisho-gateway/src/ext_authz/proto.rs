@@ -208,6 +208,9 @@ pub struct OkHttpResponse {
     /// Headers to take out of the request.
     #[prost(string, repeated, tag = "5")]
     pub headers_to_remove: Vec<String>,
+    /// Headers to set on the client's response.
+    #[prost(message, repeated, tag = "6")]
+    pub response_headers_to_add: Vec<HeaderValueOption>,
 }
 
 impl HeaderValueOption {

@@ -1,7 +1,9 @@
 //! What does not pass, and what passes without what it must not carry.
 
 use async_trait::async_trait;
-use sekisho_core::{Credential, Failure, Principal, Refusal, Reject, Secret, UnixSeconds};
+use sekisho_core::{
+    AcceptedProofs, Authenticate, Credential, Failure, Principal, Refusal, Reject, Secret, UnixSeconds,
+};
 use sekisho_gateway::{ReverseProxy, TokenForward, TokenSwap};
 use sekisho_http::TrustedProxies;
 
@@ -331,5 +333,46 @@ fn refuses_routes_that_cannot_be_meant() {
         vec![Route::new("/a", &upstream, Guard::Public).forwarding(TokenForward::Swap(Arc::new(Exchange)))],
     ] {
         assert!(ReverseProxy::new(all).is_err());
+    }
+}
+
+/// Takes no notice of proofs, and makes nonces all the same.
+struct Nonced;
+
+#[async_trait]
+impl Authenticate for Nonced {
+    fn recognizes(&self, _: Credential<'_>) -> bool {
+        true
+    }
+
+    fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        FakeAuthenticator.authenticate_now(credential, now)
+    }
+
+    async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
+        FakeAuthenticator.authenticate(credential, now).await
+    }
+
+    fn accepted_proofs(&self) -> AcceptedProofs {
+        AcceptedProofs::none().with_dpop("ES256")
+    }
+
+    fn proof_nonce(&self, _: UnixSeconds) -> Option<String> {
+        Some("n-1".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_a_proof_has_the_next_nonce() {
+    let (_service, upstream) = echo().await;
+    let checkpoint = Checkpoint::builder().accept(Nonced).with_public_url("https://api.example").build().unwrap();
+    let route = Route::new("/orders/*", &upstream, Guard::checkpoint(checkpoint));
+    let served = Served::start(proxy(vec![route])).await;
+    for (authorization, status, has_nonce) in
+        [("DPoP good", 200, true), ("DPoP good-slow", 200, true), ("Bearer good", 200, false), ("DPoP bad", 401, false)]
+    {
+        let reply = served.send("GET", "/orders/7", &[("authorization", authorization)]).await;
+        let found = reply.head.contains("dpop-nonce: n-1");
+        assert_eq!((reply.status, found), (status, has_nonce), "{authorization}: {reply:?}");
     }
 }

@@ -232,6 +232,31 @@ async fn a_nonce_that_cannot_stand_in_a_header_is_left_out() {
 }
 
 #[tokio::test]
+async fn whoever_passes_with_a_proof_learns_the_next_nonce_and_nobody_else() {
+    let next = async |checkpoint: &Checkpoint, value: &str| {
+        let headers = [("authorization", value.as_bytes())];
+        let passage = match checkpoint.inspect(&Full::new(&headers), Presence::Required) {
+            Inspection::Pass(passage) => passage,
+            Inspection::Wait(pending) => pending.resolve().await.unwrap(),
+            Inspection::Refuse(answer) => panic!("{value}: {}", answer.status()),
+        };
+        passage.next_nonce().map(|nonce| String::from_utf8(nonce.to_vec()).unwrap())
+    };
+    let (demanding, _) = checkpoint(dpop());
+    for value in ["DPoP good", "DPoP good-slow"] {
+        assert_eq!(next(&demanding, value).await.as_deref(), Some("n-1"), "{value}");
+    }
+    for value in ["Bearer good", "Bearer good-slow"] {
+        assert_eq!(next(&demanding, value).await, None, "{value}");
+    }
+    for nonce in [None, Some(""), Some("a\r\nb: c")] {
+        let witness = Witness { nonce: nonce.map(str::to_owned), ..Witness::new(dpop()) };
+        let checkpoint = Checkpoint::builder().accept(witness).with_public_url("https://a.example").build().unwrap();
+        assert_eq!(next(&checkpoint, "DPoP good").await, None, "{nonce:?}");
+    }
+}
+
+#[tokio::test]
 async fn asks_for_dpop_alone_where_bearer_tokens_are_refused() {
     let (checkpoint, _) = checkpoint(dpop().requiring_dpop());
     assert_eq!(refusal(&checkpoint, &[]).await.1, r#"DPoP algs="ES256 EdDSA""#);
