@@ -145,6 +145,38 @@ async fn what_nobody_wrote_is_a_failure() {
     assert_content(keys.load().await);
 }
 
+#[tokio::test]
+async fn one_user_cannot_fill_the_store_and_what_has_ended_makes_room() {
+    let test = "a user with too many grants";
+    let Some(url) = variable("SEKISHO_REDIS_URL", test) else { return };
+    let _turn = shared().await;
+    let (prefix, mut direct) = (prefix(), Direct::to(&url));
+    let redis = Redis::standalone(url.as_str()).with_prefix(&prefix).with_command_timeout(Duration::from_secs(10));
+    let store = RedisIssuerStore::new(redis.build().unwrap());
+    store.begin_grant(&grant(ID), None, now()).await.unwrap();
+    let fill = |end: u64, direct: &mut Direct| {
+        let script = "for i = 1, 10000 do redis.call('ZADD', KEYS[1], ARGV[1], 'filler ' .. i) end return 1";
+        for kind in ["of-subject", "of-session"] {
+            for key in direct.keys(&format!("{{{prefix}:grants}}:{kind}")) {
+                let _: u32 =
+                    direct.must(&[b"EVAL", script.as_bytes(), b"1", key.as_bytes(), end.to_string().as_bytes()]);
+            }
+        }
+    };
+    fill(now().as_secs() + 600, &mut direct);
+    let more = grant("BBBBBBBBBBBBBBBBBBBBBB");
+    let failure = store.begin_grant(&more, None, now()).await.expect_err("one user has too many");
+    assert_eq!(failure.kind(), FailureKind::Unavailable);
+    assert_eq!(store.grant(&more.id, now()).await.unwrap(), None, "nothing was kept");
+    assert_eq!(store.grant(&grant(ID).id, now()).await.unwrap().unwrap().id, grant(ID).id, "nobody was thrown out");
+    fill(now().as_secs() - 1, &mut direct);
+    store.begin_grant(&more, None, now()).await.unwrap();
+    store.revoke_subject_grants("u", now()).await.unwrap();
+    for id in [&more.id, &grant(ID).id] {
+        assert_eq!(store.grant(id, now()).await.unwrap(), None);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_issuer_revokes_reaches_the_lists_of_services() {
     let test = "the issuer's listener";
