@@ -10,7 +10,7 @@ use sekisho_core::{Failure, FailureKind};
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     kind: FaultKind,
-    /// What the operating system or TLS said about a connection that could not be made.
+    /// What the operating system or TLS said about a connection that could not be made, or the first word of an error that is known.
     detail: Option<Arc<str>>,
 }
 
@@ -92,7 +92,11 @@ impl From<RedisError> for Fault {
             ErrorKind::UnexpectedReturnType => FaultKind::Content,
             _ => FaultKind::Server,
         };
-        Self::new(kind)
+        let detail = match error.kind() {
+            ErrorKind::Server(_) => error.code().map(Into::into),
+            _ => None,
+        };
+        Self { kind, detail }
     }
 }
 

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{Cmd, RedisError, Value};
@@ -16,6 +17,8 @@ pub(crate) struct Node {
     whereabouts: Whereabouts,
     link: Kept<Link>,
     limits: Limits,
+    /// Whether the log says that it is away.
+    is_away: Arc<AtomicBool>,
 }
 
 /// Says how to find a server.
@@ -31,7 +34,7 @@ pub(crate) enum Whereabouts {
 
 impl Node {
     pub(crate) fn new(whereabouts: Whereabouts, limits: Limits) -> Self {
-        Self { whereabouts, link: Kept::new(), limits }
+        Self { whereabouts, link: Kept::new(), limits, is_away: Arc::default() }
     }
 
     /// Returns the connection, making one if need be.
@@ -42,8 +45,13 @@ impl Node {
             }
             self.link.discard(self.limits.longest_pause, |kept| kept.is(&link));
         }
-        let (whereabouts, limits) = (self.whereabouts.clone(), self.limits);
-        self.link.get(self.limits.longest_pause, || async move { whereabouts.open(limits, None).await }).await
+        let (whereabouts, limits, is_away) = (self.whereabouts.clone(), self.limits, Arc::clone(&self.is_away));
+        let open = || async move {
+            let opened = whereabouts.open(limits, None).await;
+            whereabouts.report(opened.as_ref().err(), &is_away);
+            opened
+        };
+        self.link.get(self.limits.longest_pause, open).await
     }
 
     /// Makes a connection for one who wants it for itself.
@@ -115,6 +123,19 @@ impl From<RedisOrFault> for Fault {
 }
 
 impl Whereabouts {
+    /// Tells the log once for each outage, not with each attempt.
+    fn report(&self, fault: Option<&Fault>, is_away: &AtomicBool) {
+        let was_away = is_away.swap(fault.is_some(), Ordering::SeqCst);
+        match fault {
+            Some(fault) if !was_away => {
+                tracing::warn!(redis = %self, cause = %fault, "redis cannot be used; what needs it is refused");
+            }
+            Some(fault) => tracing::debug!(redis = %self, cause = %fault, "redis still cannot be used"),
+            None if was_away => tracing::info!(redis = %self, "redis can be used again"),
+            None => tracing::debug!(redis = %self, "connected to redis"),
+        }
+    }
+
     async fn open(&self, limits: Limits, push: Option<PushReceiver>) -> Result<Link, Fault> {
         match self {
             Self::Fixed { endpoint, login, database } => {
@@ -186,14 +207,17 @@ async fn ask_sentinel(endpoint: &Endpoint, login: &Login, master: &str, limits: 
     timeout(limits.connect, asking).await.unwrap_or_else(|_| Err(Fault::new(FaultKind::Timeout)))
 }
 
+impl fmt::Display for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed { endpoint, .. } | Self::Member { endpoint, .. } => fmt::Display::fmt(endpoint, f),
+            Self::Watched { master, .. } => f.write_str(master),
+        }
+    }
+}
+
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { whereabouts, link, limits: _ } = self;
-        match whereabouts {
-            Whereabouts::Fixed { endpoint, .. } | Whereabouts::Member { endpoint, .. } => {
-                write!(f, "Node({endpoint}, {link:?})")
-            }
-            Whereabouts::Watched { master, .. } => write!(f, "Node({master}, {link:?})"),
-        }
+        write!(f, "Node({}, {:?})", self.whereabouts, self.link)
     }
 }

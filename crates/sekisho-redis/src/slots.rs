@@ -75,6 +75,11 @@ impl SlotMap {
         (slot <= range.last).then_some(&range.master)
     }
 
+    /// Returns one of the masters, if there is any.
+    pub(crate) fn any_master(&self) -> Option<&Endpoint> {
+        self.ranges.first().map(|range| &*range.master)
+    }
+
     /// Notes that a slot is elsewhere now.
     pub(crate) fn with_moved(&self, slot: u16, master: Endpoint) -> Self {
         let mut newer = self.clone();

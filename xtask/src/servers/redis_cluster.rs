@@ -64,7 +64,7 @@ impl Server for RedisCluster {
 
 fn settings_of(port: u16, bus: u16, password: &str) -> String {
     format!(
-        "bind 127.0.0.1\nport {port}\ncluster-enabled yes\ncluster-port {bus}\ncluster-node-timeout 2000\n\
+        "bind 127.0.0.1\nport {port}\ncluster-enabled yes\ncluster-port {bus}\ncluster-node-timeout 5000\n\
          requirepass {password}\nmasterauth {password}\nsave \"\"\nappendonly no\ndaemonize no\n\
          repl-diskless-sync-delay 0\n"
     )

@@ -145,6 +145,38 @@ async fn what_nobody_wrote_is_a_failure() {
     assert_content(keys.load().await);
 }
 
+#[tokio::test]
+async fn one_user_cannot_fill_the_store_and_what_has_ended_makes_room() {
+    let test = "a user with too many grants";
+    let Some(url) = variable("SEKISHO_REDIS_URL", test) else { return };
+    let _turn = shared().await;
+    let (prefix, mut direct) = (prefix(), Direct::to(&url));
+    let redis = Redis::standalone(url.as_str()).with_prefix(&prefix).with_command_timeout(Duration::from_secs(10));
+    let store = RedisIssuerStore::new(redis.build().unwrap());
+    store.begin_grant(&grant(ID), None, now()).await.unwrap();
+    let fill = |end: u64, direct: &mut Direct| {
+        let script = "for i = 1, 10000 do redis.call('ZADD', KEYS[1], ARGV[1], 'filler ' .. i) end return 1";
+        for kind in ["of-subject", "of-session"] {
+            for key in direct.keys(&format!("{{{prefix}:grants}}:{kind}")) {
+                let _: u32 =
+                    direct.must(&[b"EVAL", script.as_bytes(), b"1", key.as_bytes(), end.to_string().as_bytes()]);
+            }
+        }
+    };
+    fill(now().as_secs() + 600, &mut direct);
+    let more = grant("BBBBBBBBBBBBBBBBBBBBBB");
+    let failure = store.begin_grant(&more, None, now()).await.expect_err("one user has too many");
+    assert_eq!(failure.kind(), FailureKind::Unavailable);
+    assert_eq!(store.grant(&more.id, now()).await.unwrap(), None, "nothing was kept");
+    assert_eq!(store.grant(&grant(ID).id, now()).await.unwrap().unwrap().id, grant(ID).id, "nobody was thrown out");
+    fill(now().as_secs() - 1, &mut direct);
+    store.begin_grant(&more, None, now()).await.unwrap();
+    store.revoke_subject_grants("u", now()).await.unwrap();
+    for id in [&more.id, &grant(ID).id] {
+        assert_eq!(store.grant(id, now()).await.unwrap(), None);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_issuer_revokes_reaches_the_lists_of_services() {
     let test = "the issuer's listener";
@@ -173,19 +205,37 @@ async fn what_the_issuer_revokes_reaches_the_lists_of_services() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_login_with_the_documented_rights_can_do_all_and_forgotten_scripts_are_sent_again() {
     let test = "an account with few rights";
-    let Some(url) = variable("SEKISHO_REDIS_URL", test) else { return };
-    let _turn = shared().await;
-    let (prefix, mut direct) = (prefix(), Direct::to(&url));
-    let rights = format!(
-        "ACL SETUSER {prefix} reset on >s3cret +@read +@write +@scripting +@pubsub +@connection +info +time +cluster ~{prefix}:* \
-         ~{{{prefix}:* &{prefix}:*"
-    );
-    let words: Vec<&[u8]> = rights.split_whitespace().map(str::as_bytes).collect();
-    let () = direct.must(&words);
-    let builder = Redis::standalone(url.as_str()).with_login(&prefix, "s3cret").with_prefix(&prefix);
-    let redis = builder.with_command_timeout(Duration::from_secs(10)).build().unwrap();
-    redis.check().await.unwrap();
-    let () = direct.must(&[b"SCRIPT", b"FLUSH"]);
+    for (shape, variable_name) in
+        [(Shape::Standalone, "SEKISHO_REDIS_URL"), (Shape::Cluster, "SEKISHO_REDIS_CLUSTER_URLS")]
+    {
+        let (Some(urls), Some(builder)) = (variable(variable_name, test), shape.builder(test)) else { return };
+        let _turn = shared().await;
+        let prefix = prefix();
+        let rights = format!(
+            "ACL SETUSER {prefix} reset on >s3cret +@read +@write -@dangerous +eval +evalsha +@pubsub +@connection +info +time \
+             +cluster|slots ~{prefix}:* ~{{{prefix}:* &{prefix}:*"
+        );
+        let words: Vec<&[u8]> = rights.split_whitespace().map(str::as_bytes).collect();
+        for url in urls.split(' ') {
+            let () = Direct::to(url).must(&words);
+        }
+        let redis = builder.with_login(&prefix, "s3cret").with_prefix(&prefix).build().unwrap();
+        redis.check().await.unwrap();
+        for url in urls.split(' ') {
+            let () = Direct::to(url).must(&[b"SCRIPT", b"FLUSH"]);
+        }
+        everything_works(&redis).await;
+        let elsewhere = shape.builder(test).unwrap().with_login(&prefix, "s3cret").with_prefix(format!("{prefix}x"));
+        let store = RedisIssuerStore::new(elsewhere.build().unwrap());
+        let failure = store.counted(&HandleHash::from_bytes([1; 32]), UnixSeconds::new(0)).await;
+        assert_eq!(failure.expect_err("not its keys").kind(), FailureKind::BadGateway);
+        for url in urls.split(' ') {
+            let _: u32 = Direct::to(url).must(&[b"ACL", b"DELUSER", prefix.as_bytes()]);
+        }
+    }
+}
+
+async fn everything_works(redis: &Redis) {
     sekisho_issuer::testing::store_suite(Arc::new(RedisIssuerStore::new(redis.clone()))).await;
     sekisho_issuer::testing::key_store_suite(&RedisKeyStore::new(redis.clone())).await;
     let guard = sekisho_redis::RedisReplayGuard::new(redis.clone()).with_max_per_holder(10).unwrap();
@@ -195,10 +245,4 @@ async fn a_login_with_the_documented_rights_can_do_all_and_forgotten_scripts_are
     let feed = RedisRevocationFeed::new(redis.clone()).with_heartbeat(Duration::from_millis(200)).unwrap();
     let push = async |withdrawal| feed.push(&withdrawal, now()).await.unwrap();
     sekisho_testkit::revocation_feed_suite(&feed, push).await;
-
-    let elsewhere = Redis::standalone(url.as_str()).with_login(&prefix, "s3cret").with_prefix(format!("{prefix}x"));
-    let store = RedisIssuerStore::new(elsewhere.build().unwrap());
-    let failure = store.counted(&HandleHash::from_bytes([1; 32]), UnixSeconds::new(0)).await.expect_err("not its keys");
-    assert_eq!(failure.kind(), FailureKind::BadGateway);
-    let _: u32 = direct.must(&[b"ACL", b"DELUSER", prefix.as_bytes()]);
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_core::{
-    FailureKind, Occurrence, OneTimeUse, ReplayGuard as _, RevocationCheck as _, Secret, SubjectId, UnixSeconds,
+    Failure, FailureKind, Occurrence, OneTimeUse, ReplayGuard as _, RevocationCheck as _, Secret, SubjectId,
+    UnixSeconds,
 };
 use sekisho_opaque::{ReferenceContent, ReferenceDigest, ReferenceRecord, ReferenceStore as _};
 use sekisho_redis::{Redis, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
@@ -253,7 +254,7 @@ async fn a_failover_in_a_cluster_is_followed() {
         all.feed.push(&withdrawal("after"), now()).await.is_ok()
     })
     .await;
-    println!("cluster: works {took:?} after a master died (node timeout 2 s)");
+    println!("cluster: works {took:?} after a master died (node timeout 5 s)");
     wait_until("the feed follows", Duration::from_secs(15), async || follower.knows("after")).await;
     assert!(Follower::of(&all.feed).await.knows("before"), "the snapshot is the new master's");
     outage.end();
@@ -262,6 +263,18 @@ async fn a_failover_in_a_cluster_is_followed() {
         info.contains("role:slave") && info.contains("master_link_status:up")
     })
     .await;
+}
+
+/// Asks until it is served: on a machine that is busy, members of a cluster lose sight of each other for a moment.
+async fn soon<T>(mut ask: impl AsyncFnMut() -> Result<T, Failure>) -> T {
+    let begin = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(failure) => assert!(begin.elapsed() < Duration::from_secs(10), "{failure:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -324,18 +337,28 @@ async fn slots_that_move_are_followed_and_nothing_is_forgotten_or_missed() {
             let () = source.must(&words);
         }
         // Half moved: the old server has the slot, the new one the keys, and sends everybody who asks the old one there (ASK).
-        let again = all.guard.insert(&once(1), now()).await.unwrap();
+        let again = soon(async || all.guard.insert(&once(1), now()).await).await;
         assert_eq!(again, Occurrence::Repeated, "a use is known on its way");
-        assert_eq!(all.references.find(&digest, now()).await.unwrap(), Some(record.clone()), "so is a token");
-        all.feed.push(&withdrawal(&format!("on the way {slot}")), now()).await.unwrap();
+        assert_eq!(
+            soon(async || all.references.find(&digest, now()).await).await,
+            Some(record.clone()),
+            "so is a token"
+        );
+        let on_the_way = withdrawal(&format!("on the way {slot}"));
+        soon(async || all.feed.push(&on_the_way, now()).await).await;
         for (url, _) in [&masters[to], &masters[from]] {
             let () =
                 Direct::to(url).must(&[b"CLUSTER", b"SETSLOT", slot.as_bytes(), b"NODE", masters[to].1.as_bytes()]);
         }
-        let again = all.guard.insert(&once(1), now()).await.unwrap();
+        let again = soon(async || all.guard.insert(&once(1), now()).await).await;
         assert_eq!(again, Occurrence::Repeated, "a use is known where it went (MOVED)");
-        assert_eq!(all.references.find(&digest, now()).await.unwrap(), Some(record.clone()), "so is a token");
-        all.feed.push(&withdrawal(&format!("moved {slot}")), now()).await.unwrap();
+        assert_eq!(
+            soon(async || all.references.find(&digest, now()).await).await,
+            Some(record.clone()),
+            "so is a token"
+        );
+        let moved = withdrawal(&format!("moved {slot}"));
+        soon(async || all.feed.push(&moved, now()).await).await;
         for name in ["on the way", "moved"] {
             let name = format!("{name} {slot}");
             wait_until(&name, Duration::from_secs(10), async || follower.knows(&name)).await;

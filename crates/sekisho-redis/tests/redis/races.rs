@@ -1,11 +1,13 @@
 //! Processes that want the same thing at the same moment.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sekisho_core::{Occurrence, OneTimeUse, ReplayGuard as _, UnixSeconds};
+use sekisho_core::{Occurrence, OneTimeUse, ReplayGuard as _, Secret, SubjectId, UnixSeconds};
 use sekisho_issuer::{GrantStore as _, HandleHash, TakenCode};
-use sekisho_redis::{RedisIssuerStore, RedisReplayGuard};
+use sekisho_opaque::{ReferenceContent, ReferenceDigest, ReferenceRecord, ReferenceStore as _};
+use sekisho_redis::{RedisIssuerStore, RedisReferenceStore, RedisReplayGuard};
 
 use crate::issuer;
 use crate::setup::{Shape, now, prefix, shared};
@@ -115,4 +117,47 @@ async fn of_two_processes_with_one_proof_and_one_code_one_passes_behind_sentinel
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_processes_with_one_proof_and_one_code_one_passes_in_a_cluster() {
     race(Shape::Cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_token_that_was_inserted_before_a_revocation_outlives_it() {
+    for shape in [Shape::Standalone, Shape::Cluster] {
+        let Some(builder) = shape.builder("revoking while inserting") else { return };
+        let _turn = shared().await;
+        let store = Arc::new(RedisReferenceStore::new(builder.build().unwrap()));
+        let subject = SubjectId::new("https://id.example", "u");
+        let inserting: Vec<_> = (0..8_u8)
+            .map(|task| {
+                let (store, subject) = (Arc::clone(&store), subject.clone());
+                tokio::spawn(async move {
+                    for number in 0..50_u8 {
+                        let mut digest = [task; 32];
+                        digest[0] = number;
+                        let content = ReferenceContent::Jwt(Secret::from("jwt"));
+                        let end = now().saturating_add(Duration::from_secs(600));
+                        let record = ReferenceRecord::new(subject.clone(), Some("s".into()), end, content);
+                        let digest = ReferenceDigest::from_bytes(digest);
+                        assert!(store.insert(digest, &record, now()).await.unwrap());
+                    }
+                })
+            })
+            .collect();
+        let mut ended = 0;
+        while !inserting.iter().all(tokio::task::JoinHandle::is_finished) {
+            ended += store.revoke_subject(&subject, now()).await.unwrap();
+            ended += store.revoke_session("https://id.example", "s", now()).await.unwrap();
+        }
+        for task in inserting {
+            task.await.unwrap();
+        }
+        ended += store.revoke_subject(&subject, now()).await.unwrap();
+        assert_eq!(ended, 400, "each was ended once");
+        for task in 0..8_u8 {
+            for number in 0..50_u8 {
+                let mut digest = [task; 32];
+                digest[0] = number;
+                assert_eq!(store.find(&ReferenceDigest::from_bytes(digest), now()).await.unwrap(), None);
+            }
+        }
+    }
 }
