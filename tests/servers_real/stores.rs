@@ -40,7 +40,8 @@ fn redis(address: &str, commands: &str) -> String {
     answer
 }
 
-fn psql(url: &str, question: &str) -> Result<String, String> {
+/// Asks PostgreSQL.
+pub(crate) fn psql(url: &str, question: &str) -> Result<String, String> {
     let output = Command::new("psql")
         .args(["--no-psqlrc", "--no-password", "--tuples-only", "--no-align", "--quiet", "--command", question, url])
         .env_remove("PGPASSWORD")

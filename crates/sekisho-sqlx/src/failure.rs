@@ -1,6 +1,5 @@
 //! From errors of the database to failures, and from rows to values.
 
-use aws_lc_rs::digest;
 use sekisho_core::{Failure, FailureKind, UnixSeconds};
 
 /// Is what a call ends with when it fails. A type of its own, so that `?` takes every kind of error on the way.
@@ -59,6 +58,7 @@ pub(crate) fn seconds(instant: UnixSeconds) -> i64 {
 }
 
 /// Reads a time; the latest stands for "never".
+#[cfg(feature = "issuer")]
 pub(crate) fn time(value: i64) -> Result<UnixSeconds, Broken> {
     match u64::try_from(value) {
         Ok(_) if value == i64::MAX => Ok(UnixSeconds::MAX),
@@ -68,13 +68,17 @@ pub(crate) fn time(value: i64) -> Result<UnixSeconds, Broken> {
 }
 
 /// Reads a count; what does not fit is as many as there can be.
+#[cfg(feature = "issuer")]
 pub(crate) fn count(value: i64) -> Result<u32, Broken> {
     u64::try_from(value).map(|value| u32::try_from(value).unwrap_or(u32::MAX)).map_err(|_| UNREADABLE.into())
 }
 
 /// Stands for texts in a column that is searched: of one length whatever the texts, without the bytes that a database does
 /// not take, and it shows nobody's name.
+#[cfg(any(feature = "issuer", feature = "opaque"))]
 pub(crate) fn key_of(texts: &[&str]) -> Vec<u8> {
+    use aws_lc_rs::digest;
+
     let mut context = digest::Context::new(&digest::SHA256);
     for text in texts {
         // With their lengths, or two pairs could be one.
@@ -84,7 +88,7 @@ pub(crate) fn key_of(texts: &[&str]) -> Vec<u8> {
     context.finish().as_ref().to_vec()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "issuer"))]
 mod tests {
     use super::*;
 

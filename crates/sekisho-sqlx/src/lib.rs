@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![cfg_attr(not(any(feature = "sqlite", feature = "postgres")), allow(unused, reason = "there is no store to build"))]
+#![cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(unused, reason = "there is no store to build"))]
 
 mod failure;
 #[cfg(feature = "issuer")]
