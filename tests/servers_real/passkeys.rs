@@ -55,7 +55,6 @@ impl Site {
         let client = Client::public("shop")
             .with_redirect_uri(&redirect_uri)
             .with_scopes("openid profile")
-            .without_consent()
             .build()
             .unwrap();
         let essentials = Essentials {

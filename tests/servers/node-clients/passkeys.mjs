@@ -63,8 +63,9 @@ async function usePasskey(page) {
   return answered;
 }
 
-/** Waits for the shop, and redeems the code that it was sent. */
+/** Allows the shop what it asks for, and redeems the code that it was sent. */
 async function claims(page) {
+  await page.getByRole('button', { name: 'Allow' }).click();
   await page.waitForURL(`${redirectUri}?**`);
   const body = new URLSearchParams({
     grant_type: 'authorization_code', client_id: 'shop', code_verifier: VERIFIER, redirect_uri: redirectUri,
