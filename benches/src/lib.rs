@@ -11,7 +11,10 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 pub mod claims;
 pub mod keys;
+pub mod load;
 pub mod measure;
+pub mod process;
+pub mod provider;
 pub mod report;
 
 /// Counts the allocations of binaries that make it their global allocator.

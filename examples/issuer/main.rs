@@ -58,10 +58,17 @@ struct Folder {
 }
 
 impl Folder {
-    fn new(data: Option<PathBuf>) -> Self {
+    fn new(data: Option<PathBuf>) -> std::io::Result<Self> {
         let is_temporary = data.is_none();
         let temporary = || std::env::temp_dir().join(format!("sekisho-example-issuer-{}", std::process::id()));
-        Self { path: data.unwrap_or_else(temporary), is_temporary }
+        let path = data.unwrap_or_else(temporary);
+        // A temporary folder must be new: one that is there could be somebody else's.
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(!is_temporary);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&path)?;
+        Ok(Self { path, is_temporary })
     }
 }
 
@@ -79,7 +86,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if arguments.administration.is_some() && arguments.data.is_none() {
         return Err("users who are gone with the program need no administration: say --data FOLDER".into());
     }
-    let folder = Folder::new(arguments.data);
+    let folder = Folder::new(arguments.data)?;
     let running = start(arguments.port, &folder).await?;
     if let Some(administration) = &arguments.administration {
         let accounts = Accounts::new(running.server.clone(), running.login.credentials().clone());

@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,21 +14,30 @@ pub(crate) const PASSWORD: &str = "open sesame, please";
 ///
 /// A real service reads the key, under which second factors are encrypted, from its configuration. Here it lies beside the file.
 pub(crate) async fn open(folder: &Path) -> Result<CredentialLogin, Box<dyn Error>> {
-    std::fs::create_dir_all(folder)?;
     let key_file = folder.join("sealing.key");
     let key = match std::fs::read_to_string(&key_file) {
         Ok(text) => SealingKey::from_text(text.trim())?,
-        Err(_) => {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let key = SealingKey::generate()?;
-            std::fs::write(&key_file, key.to_text().expose())?;
+            write_private(&key_file, key.to_text().expose())?;
             key
         }
+        Err(error) => return Err(error.into()),
     };
     let store = SqliteStore::open(folder.join("credentials.db")).await?;
     let credentials = Credentials::builder(Arc::new(store), SealingKeys::new(key)).build()?;
     Ok(CredentialLogin::new(credentials)
         .with_contexts("urn:example:password", "urn:example:two-factors")
         .with_service_name("The example issuer"))
+}
+
+/// Writes a new file that only its owner can read, where there are owners.
+fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(content)
 }
 
 /// Makes alice with an authenticator app, if she is not there. Returns her app, which a real service only shows once, on `/account`.
@@ -75,7 +85,8 @@ impl Administration {
         Ok(match self {
             Self::Create { username } => {
                 let password = Secret::from(std::env::var("NEW_PASSWORD")?);
-                let id = accounts.create(&Username::parse(username)?, &password, now).await?;
+                let made = accounts.create(&Username::parse(username)?, &password, now).await;
+                let id = made.map_err(|error| error.to_string())?;
                 format!("made: the subject of its tokens is {id}")
             }
             Self::Disable { username } => {

@@ -34,6 +34,9 @@ pub(crate) async fn walk(running: &Running) -> Walk<()> {
         [("grant_type", "authorization_code"), ("client_id", "shop"), ("code", &code), ("code_verifier", VERIFIER)];
     let tokens = ask(running, &client, "/token", None, &redeem, 200).await?;
     let access = text(&tokens, "access_token")?;
+    let told = ask(running, &client, "/introspect", Some("orders-api"), &[("token", &access)], 200).await?;
+    let amr = told.get("amr").map(ToString::to_string).unwrap_or_default();
+    println!("   how        {amr}, {} say amr and acr", text(&told, "acr")?);
     let verifier = Jwt::issuer(&running.url).audience("orders-api").with_profile(Profile::rfc9068()).build()?;
     let caller = verifier.verify(&access, SystemClock.now()).await?;
     println!("   verified   {} may {} says the access token", caller.id(), caller.scope());

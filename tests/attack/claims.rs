@@ -486,6 +486,10 @@ impl KeySource for Revocable {
         self.find(query, now)
     }
 
+    async fn fetch_anew(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup {
+        self.fetch(query, now).await
+    }
+
     fn health(&self, _: UnixSeconds) -> KeyHealth {
         KeyHealth::Fresh { keys: 1 }
     }

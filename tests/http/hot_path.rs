@@ -32,6 +32,11 @@ impl KeySource for Counting {
         self.keys.fetch(query, now).await
     }
 
+    async fn fetch_anew(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.keys.fetch_anew(query, now).await
+    }
+
     fn health(&self, now: UnixSeconds) -> KeyHealth {
         self.keys.health(now)
     }

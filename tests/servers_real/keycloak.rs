@@ -1,6 +1,7 @@
 //! Asks a running Keycloak for tokens and changes its keys.
 
 use sekisho_jwt::{Jwt, JwtBuilder, Profile};
+use sekisho_testkit::DpopKey;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -65,6 +66,39 @@ impl Keycloak {
         text(&self.token("sekisho", &form).await, "access_token")
     }
 
+    /// Gets a token of the client `worker-dpop`, bound to the key of a proof; or the error.
+    pub(crate) async fn bound_token(&self, key: &DpopKey) -> Result<String, Value> {
+        let url = self.token_endpoint("sekisho");
+        let proof = key.proof("POST", &url).sign();
+        self.token_with_proof(&proof).await
+    }
+
+    /// As [`bound_token`](Self::bound_token), with a proof as it stands; an empty one is left out.
+    pub(crate) async fn token_with_proof(&self, proof: &str) -> Result<String, Value> {
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", "worker-dpop"),
+            ("client_secret", "worker-dpop-secret"),
+            ("scope", "orders:read"),
+        ];
+        let mut request = self.http.post(self.token_endpoint("sekisho")).form(&form);
+        if !proof.is_empty() {
+            request = request.header("dpop", proof);
+        }
+        let answer = request.send().await.expect("Keycloak answers");
+        let is_success = answer.status().is_success();
+        let answer: Value = answer.json().await.expect("JSON");
+        if !is_success {
+            return Err(answer);
+        }
+        assert_eq!(answer["token_type"], "DPoP", "{answer}");
+        Ok(text(&answer, "access_token"))
+    }
+
+    pub(crate) fn token_endpoint(&self, realm: &str) -> String {
+        format!("{}/realms/{realm}/protocol/openid-connect/token", self.url)
+    }
+
     /// Gets tokens by the password grant of the client `shop`, always with the scope `openid`.
     pub(crate) async fn password_grant(&self, user: &str, scope: &str) -> Grant {
         let (password, scope) = (format!("{user}-password"), format!("openid {scope}"));
@@ -95,8 +129,7 @@ impl Keycloak {
     }
 
     async fn token(&self, realm: &str, form: &[(&str, &str)]) -> Value {
-        let url = format!("{}/realms/{realm}/protocol/openid-connect/token", self.url);
-        let answer = self.http.post(url).form(form).send().await.expect("Keycloak answers");
+        let answer = self.http.post(self.token_endpoint(realm)).form(form).send().await.expect("Keycloak answers");
         let status = answer.status();
         let body = answer.text().await.expect("a body");
         assert!(status.is_success(), "no token: {status} {body}");

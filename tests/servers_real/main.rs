@@ -7,6 +7,8 @@
 mod cognito;
 mod control;
 mod discovery;
+mod dpop;
+mod drill;
 mod forward_auth;
 mod gateway_process;
 mod gateways;
@@ -19,6 +21,7 @@ mod login_page;
 mod outage;
 mod own_issuer;
 mod passkeys;
+mod phantom;
 mod provider;
 mod quickstart;
 mod rotation;

@@ -96,6 +96,26 @@ impl OwnIssuer {
         Self { url, redirect_uri, logged_out_uri, tasks: [task, shop] }
     }
 
+    /// Gets a reference token by client credentials.
+    pub(crate) async fn reference_token(&self, audience: &str, scope: &str) -> String {
+        let form = [("grant_type", "client_credentials"), ("scope", scope), ("resource", audience)];
+        let answer: Value = serde_json::from_str(&self.post("/token", &form).await).expect("JSON");
+        answer["access_token"].as_str().expect("an access token").to_owned()
+    }
+
+    pub(crate) async fn revoke(&self, token: &str) {
+        self.post("/revoke", &[("token", token)]).await;
+    }
+
+    async fn post(&self, path: &str, form: &[(&str, &str)]) -> String {
+        let (id, secret) = ("reference-worker", secret("reference-worker"));
+        let whole: Vec<_> = form.iter().copied().chain([("client_id", id), ("client_secret", &*secret)]).collect();
+        let answer = setup::http().post(format!("{}{path}", self.url)).form(&whole).send().await.expect("an answer");
+        let (status, body) = (answer.status(), answer.text().await.expect("a body"));
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
     /// Returns what a script has to know.
     pub(crate) fn input(&self) -> Value {
         let ids = ["shop", "reference-shop", "worker", "orders-api", "billing-api"];
@@ -155,6 +175,12 @@ fn clients(redirect_uri: &str, logged_out_uri: &str) -> Vec<Client> {
         with_users(Client::public("tv")).with_name("Your television").with_device_code(),
         with_users(Client::confidential("signer", signer)).with_client_credentials().with_algorithm(Algorithm::Es256),
         confidential("worker").with_client_credentials().with_scopes("orders:read").with_audience("orders-api"),
+        confidential("reference-worker")
+            .with_client_credentials()
+            .with_scopes("orders:read orders:write")
+            .with_audience("orders-api")
+            .with_audience("billing-api")
+            .with_reference_tokens(),
         confidential("orders-api")
             .with_own_audience("orders-api")
             .with_token_exchange(exchange(&["billing-api"]))

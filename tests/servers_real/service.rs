@@ -3,7 +3,7 @@
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sekisho_axum::{CheckpointExt as _, Principal};
-use sekisho_core::{all_of, any_of, role, scope};
+use sekisho_core::{IntoAuthenticate, all_of, any_of, role, scope};
 use sekisho_http::Checkpoint;
 use sekisho_jwt::Verifier;
 use serde_json::{Value, json};
@@ -32,7 +32,17 @@ pub(crate) struct Answer {
 
 impl Service {
     pub(crate) async fn start(verifier: Verifier) -> Self {
-        let checkpoint = Checkpoint::builder().accept(verifier).build().expect("a checkpoint");
+        Self::serve(listener().await, Checkpoint::builder().accept(verifier).build().expect("a checkpoint")).await
+    }
+
+    /// Starts one that knows its own URL, as proofs of possession need it.
+    pub(crate) async fn start_at_its_url(authenticator: impl IntoAuthenticate) -> Self {
+        let listener = listener().await;
+        let checkpoint = Checkpoint::builder().accept(authenticator).with_public_url(&url(&listener));
+        Self::serve(listener, checkpoint.build().expect("a checkpoint")).await
+    }
+
+    async fn serve(listener: TcpListener, checkpoint: Checkpoint) -> Self {
         let rule = |rule| checkpoint.require(rule);
         let app = Router::new()
             .route("/me", get(me))
@@ -42,10 +52,14 @@ impl Service {
             .route("/approve", get(me).layer(rule(all_of([role("approve"), scope("orders:write")]))))
             .route("/export", get(me).layer(rule(any_of([role("export"), role("approve")]))))
             .layer(checkpoint.layer());
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let url = url(&listener);
         let task = tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
         Self { url, http: setup::http(), task }
+    }
+
+    /// Returns the address of a path.
+    pub(crate) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
     }
 
     pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
@@ -53,9 +67,15 @@ impl Service {
     }
 
     pub(crate) async fn send(&self, method: reqwest::Method, path: &str, token: Option<&str>) -> Answer {
-        let mut request = self.http.request(method, format!("{}{path}", self.url));
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
+        let value = token.map(|token| format!("Bearer {token}"));
+        let headers: Vec<_> = value.iter().map(|value| ("authorization", &**value)).collect();
+        self.send_with(method, path, &headers).await
+    }
+
+    pub(crate) async fn send_with(&self, method: reqwest::Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.http.request(method, self.at(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let answer = request.send().await.expect("the service answers");
         let header =
@@ -72,6 +92,14 @@ impl Drop for Service {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind(("127.0.0.1", 0)).await.expect("a port")
+}
+
+fn url(listener: &TcpListener) -> String {
+    format!("http://{}", listener.local_addr().expect("an address"))
 }
 
 async fn me(caller: Principal) -> Json<Value> {

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks to its terminal")]
 
 mod check;
+mod drill;
 mod gates;
 mod layout;
 mod libtest;
@@ -40,6 +41,9 @@ enum Recipe {
     },
     /// Starts the servers of the tests and keeps them until Ctrl-C.
     Servers {
+        /// Starts this one, and others that are named so; without it all of them.
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
         #[command(subcommand)]
         action: Option<ServersAction>,
     },
@@ -61,6 +65,11 @@ enum Recipe {
         /// Handed to the bench as they are.
         #[arg(last = true)]
         arguments: Vec<String>,
+    },
+    /// Runs a drill at its full length and prints what it measured; docs/drills.md has its figures.
+    Drill {
+        /// Which one.
+        name: drill::Drill,
     },
     /// Runs the comparison with other libraries.
     Compare {
@@ -91,10 +100,11 @@ fn run(recipe: Recipe) -> Result<ExitCode> {
     match recipe {
         Recipe::Check => check::run(&layout),
         Recipe::Test { fast } => test::run(&layout, fast),
-        Recipe::Servers { action: None } => servers::stay(&layout),
-        Recipe::Servers { action: Some(ServersAction::Install) } => servers::install(&layout),
+        Recipe::Servers { action: None, only } => servers::stay(&layout, &only),
+        Recipe::Servers { action: Some(ServersAction::Install), only: _ } => servers::install(&layout),
         Recipe::Fuzz { target, seconds } => perform::fuzz(&layout, target.as_deref(), seconds),
         Recipe::Bench { name, quick, arguments } => perform::bench(&layout, &name, quick, &arguments),
+        Recipe::Drill { name } => drill::run(&layout, name),
         Recipe::Compare { arguments } => perform::compare(&layout, &arguments),
     }
 }

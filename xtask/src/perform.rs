@@ -181,7 +181,7 @@ fn peers(layout: &Layout, manifest: &str) -> Invocation {
 }
 
 /// Runs a command that prints for itself.
-fn show(invocation: &Invocation) -> Result<ExitCode> {
+pub(crate) fn show(invocation: &Invocation) -> Result<ExitCode> {
     let status = process::show(invocation)?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -12,6 +12,8 @@ mod postgresql;
 mod program;
 mod ready;
 mod redis;
+mod redis_cluster;
+mod redis_sentinel;
 mod running;
 
 use std::env;
@@ -21,7 +23,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::layout::Layout;
 use crate::progress::{Line, Screen};
@@ -29,12 +31,14 @@ use crate::servers::control::Control;
 use crate::servers::running::{Place, Running, Server};
 
 /// All of them; the slowest first.
-const SERVERS: [&dyn Server; 12] = [
+const SERVERS: [&dyn Server; 14] = [
     &keycloak::Keycloak,
     &moto::Moto,
     &oidc_provider::OidcProvider,
     &postgresql::Postgresql,
     &redis::Redis,
+    &redis_cluster::RedisCluster,
+    &redis_sentinel::RedisSentinel,
     &gateways::NGINX,
     &gateways::HAPROXY,
     &gateways::ENVOY,
@@ -59,6 +63,11 @@ impl Servers {
         Self::start_these(&SERVERS, &Place { layout, scratch }, screen)
     }
 
+    /// Starts what the drills of `cargo xtask drill` want.
+    pub(crate) fn start_for_drills(layout: &Layout, scratch: &Path, screen: &Screen) -> Self {
+        Self::start_these(&[&redis::Redis], &Place { layout, scratch }, screen)
+    }
+
     fn start_these(servers: &[&dyn Server], place: &Place<'_>, screen: &Screen) -> Self {
         let outcomes: Vec<_> = thread::scope(|scope| {
             let threads: Vec<_> = servers
@@ -77,7 +86,8 @@ impl Servers {
         let mut started = Self { running: Vec::new(), control: None, fates: Vec::new() };
         for (name, outcome) in outcomes {
             let fate = outcome.map(|(running, took)| {
-                residents.extend(running.resident.as_ref().map(|resident| (name, resident.clone())));
+                let named = running.residents.iter();
+                residents.extend(named.map(|(own, resident)| (own.unwrap_or(name), resident.clone())));
                 started.running.push(running);
                 took
             });
@@ -115,11 +125,16 @@ fn attempt<T>(
     }
 }
 
-/// Starts the servers, prints how to reach them and stays until the program is ended.
-pub(crate) fn stay(layout: &Layout) -> Result<ExitCode> {
+/// Starts the servers, or only those that are named, prints how to reach them and stays until the program is ended.
+pub(crate) fn stay(layout: &Layout, only: &[String]) -> Result<ExitCode> {
+    let is_wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
+    for name in only {
+        ensure!(SERVERS.iter().any(|server| server.name() == name), "there is no server {name}");
+    }
+    let wanted: Vec<&dyn Server> = SERVERS.into_iter().filter(|server| is_wanted(server.name())).collect();
     let scratch = layout.scratch()?;
     let screen = Screen::new();
-    let servers = Servers::start(layout, scratch.path(), &screen);
+    let servers = Servers::start_these(&wanted, &Place { layout, scratch: scratch.path() }, &screen);
     for (name, fate) in &servers.fates {
         if let Err(reason) = fate {
             eprintln!("{name} does not run: {reason}");

@@ -20,7 +20,7 @@ pub struct ClientContext<'a> {
 ///
 /// To be kept by the device for as long as you remember it, in a cookie with `__Host-`, `Secure`, `HttpOnly`,
 /// `SameSite=Lax`. It opens nothing. One token may stand for several accounts. 256 random bits; `Debug` shows nothing.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceToken(Secret);
 
 impl DeviceToken {
@@ -43,12 +43,6 @@ impl DeviceToken {
 
     pub(crate) fn source(&self) -> SourceHash {
         SourceHash(digest("sekisho device", &[self.0.expose()]))
-    }
-}
-
-impl fmt::Debug for DeviceToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DeviceToken(..)")
     }
 }
 
@@ -118,6 +112,6 @@ mod tests {
         let context = ClientContext { address: None, device: Some(&token) };
         let shown = format!("{context:?} {:?}", token.source());
         assert!(!shown.contains(token.to_text().expose_str().unwrap()), "{shown}");
-        assert!(shown.contains("DeviceToken(..)") && shown.contains("SourceHash(..)"));
+        assert!(shown.contains("DeviceToken(Secret(..))") && shown.contains("SourceHash(..)"));
     }
 }

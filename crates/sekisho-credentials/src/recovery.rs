@@ -9,7 +9,7 @@ use crate::random::{digest, random};
 /// Is a code that stands in for the authenticator once: 100 random bits as five groups of four characters.
 ///
 /// The characters are those of Crockford's base32, which has no letter that looks like a digit. `Debug` shows nothing.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveryCode(Secret);
 
 impl RecoveryCode {
@@ -64,12 +64,6 @@ impl RecoveryCode {
 }
 
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-
-impl fmt::Debug for RecoveryCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RecoveryCode(..)")
-    }
-}
 
 /// Is what a store keeps of a recovery code: a SHA-256 hash with the account's id. `Debug` shows nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,6 +132,6 @@ mod tests {
     fn debug_shows_neither_code_nor_hash() {
         let code = RecoveryCode::generate().unwrap();
         let hash = code.hash(&AccountId::generate().unwrap());
-        assert_eq!(format!("{code:?} {hash:?}"), "RecoveryCode(..) RecoveryHash(..)");
+        assert_eq!(format!("{code:?} {hash:?}"), "RecoveryCode(Secret(..)) RecoveryHash(..)");
     }
 }

@@ -164,7 +164,7 @@ async fn refuses_reset_tokens_that_are_changed_or_of_another_kind() {
         let result = world.credentials.finish_reset(&ResetToken::new(text.as_str()), &secret(NEW), NOW).await;
         assert!(is_refusal(result), "{text}");
     }
-    assert_eq!(format!("{token:?} {ticket:?}"), "ResetToken(..) LoginTicket(..)");
+    assert_eq!(format!("{token:?} {ticket:?}"), "ResetToken(Secret(..)) LoginTicket(Secret(..))");
 }
 
 #[tokio::test]

@@ -7,14 +7,13 @@ use std::time::Duration;
 use sekisho_core::{
     Authenticate, Clock, ConfigError, Requirement, RevocationCheck, Secret, SystemClock, all_of, any_of, role, scope,
 };
-use sekisho_http::HttpClient;
+use sekisho_http::{HttpClient, TrustedProxies};
 use sekisho_jwt::Backend;
 
 use crate::forward_auth::{Dialect, ForwardAuth};
 use crate::gateway::{Endpoint, Serving};
 use crate::identity::{IdentityField, IdentityHeaders};
 use crate::journey::JourneyListener;
-use crate::proxies::TrustedProxies;
 use crate::proxy::{Guard, ProxyLimits, ProxyTimeouts, ReverseProxy, Route, Upstream, UpstreamOptions};
 use crate::rules::{Access, Rule, RuleTable};
 use crate::token_swap::{TokenForward, TokenSwap};
@@ -24,6 +23,7 @@ mod mistake;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use credentials::{Credential, CredentialSettings};
 pub use mistake::{ConfigMistake, ConfigMistakes};
@@ -316,8 +316,10 @@ type Named<T> = BTreeMap<String, Option<T>>;
 
 impl Builder<'_> {
     fn build(&self, root: &Section<'_>) -> Option<GatewayConfig> {
-        let proxies =
-            self.kept(TrustedProxies::new(root.plain_texts("trusted_proxies")), root.span_of("trusted_proxies"));
+        let proxies = match root.plain_texts("trusted_proxies") {
+            listed if listed.is_empty() => Some(TrustedProxies::none()),
+            listed => self.kept(TrustedProxies::new(listed), root.span_of("trusted_proxies")),
+        };
         let identity = root.section("identity").map(|section| self.identity(&section));
         let limits = root.section("limits").map(|section| limits(&section)).unwrap_or_default();
         let timeouts = root.section("timeouts").map(|section| timeouts(&section)).unwrap_or_default();
@@ -364,6 +366,8 @@ impl Builder<'_> {
                 self.reader.say(span, format!("[{what}.{name}] is used by no route"));
             }
         }
+        let tls = root.section("tls").and_then(|section| tls::read(self, &section));
+        self.check_same_transport(root, tls.is_some() || root.has("tls"));
         root.finish();
         if self.reader.has_mistakes() {
             return None;
@@ -375,7 +379,11 @@ impl Builder<'_> {
         if let Some(listener) = &self.context.listener {
             proxy = proxy.with_listener(Arc::clone(listener));
         }
-        let serving = Serving { proxy, forward_auth };
+        let serving = Serving {
+            #[cfg(feature = "tls")]
+            tls,
+            ..Serving::new(proxy, forward_auth)
+        };
         let context = self.context.clone();
         Some(GatewayConfig { serving, credentials: credential_settings, context, upstreams: upstream_settings })
     }
@@ -391,6 +399,18 @@ impl Builder<'_> {
             }
         }
     }
+
+    /// Clients of a listener cannot follow when it goes over from TLS to none, or the reverse.
+    #[cfg(feature = "tls")]
+    fn check_same_transport(&self, root: &Section<'_>, ends_tls: bool) {
+        if self.before.is_some_and(|before| before.serving.tls.is_some() != ends_tls) {
+            let span = if ends_tls { root.span_of("tls") } else { root.span() };
+            self.reader.say(span, "TLS cannot begin or end with a reload, only with a restart");
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn check_same_transport(&self, _root: &Section<'_>, _ends_tls: bool) {}
 
     fn identity(&self, section: &Section<'_>) -> IdentityHeaders {
         let mut headers = IdentityHeaders::new();
@@ -643,6 +663,8 @@ fn limits(section: &Section<'_>) -> ProxyLimits {
         headers: size("headers", 1, 1000).unwrap_or(defaults.headers),
         body_bytes: section.number("body_bytes", 0, u64::MAX).unwrap_or(defaults.body_bytes),
         connections: size("connections", 1, 1 << 20).unwrap_or(defaults.connections),
+        streams: section.number("streams", 1, 10_000).and_then(|n| u32::try_from(n).ok()).unwrap_or(defaults.streams),
+        tunnels: size("tunnels", 0, 1 << 20).unwrap_or(defaults.tunnels),
     };
     section.finish();
     limits

@@ -1,22 +1,26 @@
 //! The decision about one request, the same for every dialect and for the proxy.
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, StatusCode};
 use sekisho_core::{Principal, Requirement};
-use sekisho_http::{Checkpoint, Inspection, Presence, RequestHead};
+use sekisho_http::{Checkpoint, ClientCertificate, Inspection, Presence, RequestHead};
 
 use crate::path::{NormalPath, shown_path};
 use crate::refusal::{Refused, of_answer, problem};
 use crate::rules::{Access, RuleTable};
 
 /// Is a request as the client sent it, wherever we learnt of it.
-///
-/// It tells neither peer nor certificate: both are those of whoever asks, not the client's. So a credential that is bound to a certificate
-/// ([RFC 8705 §3](https://www.rfc-editor.org/rfc/rfc8705#section-3)) is refused, here as in the proxy, behind which TLS has ended already.
 pub(crate) struct Original<'a> {
     pub(crate) method: &'a str,
     pub(crate) host: Option<&'a str>,
     pub(crate) path: &'a NormalPath,
     pub(crate) headers: &'a HeaderMap,
+    /// Who tells us of it: the only one who may name the client's certificate in a header, if the checkpoint believes it.
+    pub(crate) peer: Option<IpAddr>,
+    /// The client's own. Of a connection that somebody else made to ask us, it is never the client's
+    /// ([RFC 8705 §3](https://www.rfc-editor.org/rfc/rfc8705#section-3)).
+    pub(crate) certificate: Option<ClientCertificate>,
 }
 
 impl RequestHead for Original<'_> {
@@ -30,6 +34,14 @@ impl RequestHead for Original<'_> {
 
     fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.headers.get_all(name).iter().map(http::HeaderValue::as_bytes)
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
+    fn client_certificate(&self) -> Option<ClientCertificate> {
+        self.certificate.clone()
     }
 }
 

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Body;
-use sekisho_core::{Clock, ConfigError, SystemClock};
-use sekisho_http::Checkpoint;
+use sekisho_core::{CertificateForm, Clock, ConfigError, ShownCertificate, SystemClock};
+use sekisho_http::{Checkpoint, ClientCertificate, TrustedProxies, certificate_der};
 use tonic::server::{NamedService, UnaryService};
 use tower_service::Service;
 
@@ -18,7 +18,6 @@ use crate::decision::{Original, decide};
 use crate::forward_auth::{Told, check_peer, told};
 use crate::header_names::is_override;
 use crate::identity::IdentityHeaders;
-use crate::proxies::TrustedProxies;
 use crate::refusal::{Refused, failed, misconfigured, problem};
 use crate::rules::RuleTable;
 
@@ -35,6 +34,9 @@ use proto::{
 /// A tonic service, to be added to a tonic server or mounted into an axum router. It decides as [`ForwardAuth`](crate::ForwardAuth) does. Identity headers
 /// that say nothing are taken out of the request (`headers_to_remove`), the others overwrite what the client sent. Look-alikes of them, and what
 /// stands for another method or path (`X-HTTP-Method-Override`, `X-Original-URL`, …), are taken out too.
+///
+/// The client's certificate, for tokens that are bound to it, is what Envoy says of the connection (`include_peer_certificate`), otherwise
+/// the [header](sekisho_http::CheckpointBuilder::with_client_certificate_header) that the checkpoint believes.
 ///
 /// Trouble on our side is a denial with 503, 502 or 500, so that Envoy passes that status on, and so that its `failure_mode_allow`, which
 /// is about calls that fail, cannot open anything.
@@ -89,11 +91,16 @@ impl ExtAuthz {
     async fn pass(&self, request: CheckRequest, peer: Option<std::net::IpAddr>) -> Result<OkHttpResponse, Refused> {
         let Inner { checkpoint, rules, proxies, identity, clock } = &*self.0;
         check_peer(proxies, peer)?;
-        let http = request.attributes.and_then(|attributes| attributes.request).and_then(|request| request.http);
+        let attributes = request.attributes.unwrap_or_default();
+        let certificate = certificate_of(attributes.source)?;
+        let http = attributes.request.and_then(|request| request.http);
         let http = http.ok_or_else(|| misconfigured("a check request does not describe an HTTP request"))?;
         let headers = headers_of(&http)?;
         let Told { method, host, path } = told(&http.method, Some(&http.host), &http.path)?;
-        let original = Original { method: &method, host: host.as_deref(), path: &path, headers: &headers };
+        // What Envoy itself says of the connection leaves no room for a header.
+        let peer = peer.filter(|_| certificate.is_none());
+        let original =
+            Original { method: &method, host: host.as_deref(), path: &path, headers: &headers, peer, certificate };
         let principal = decide(checkpoint, rules, &original).await?;
         let values = identity.values(principal.as_ref(), clock.now()).map_err(|failure| failed(&failure))?;
         let mut ok = OkHttpResponse::default();
@@ -120,6 +127,14 @@ impl fmt::Debug for ExtAuthz {
             .field("identity", identity)
             .finish_non_exhaustive()
     }
+}
+
+/// Reads the certificate that the client showed Envoy, if Envoy was told `include_peer_certificate` and there was one.
+fn certificate_of(source: Option<proto::Peer>) -> Result<Option<ClientCertificate>, Refused> {
+    let Some(text) = source.map(|source| source.certificate).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let shown = ShownCertificate::new(CertificateForm::EscapedPem, text.as_bytes());
+    let der = certificate_der(shown).ok_or_else(|| problem(StatusCode::BAD_REQUEST))?;
+    Ok(Some(ClientCertificate::from_der(der.into_owned())))
 }
 
 /// Reads the client's headers, in either of the two forms.

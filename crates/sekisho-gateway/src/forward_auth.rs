@@ -7,19 +7,20 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::routing::any;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
-use sekisho_core::{Clock, ConfigError, SystemClock};
-use sekisho_http::Checkpoint;
+use sekisho_core::{Clock, ConfigError, Principal, Refusal, SystemClock};
+use sekisho_http::{Checkpoint, TrustedProxies};
 
 use crate::decision::{Original, decide};
 use crate::header_names::is_override;
 use crate::identity::IdentityHeaders;
 use crate::path::{NormalPath, normal_host};
-use crate::proxies::TrustedProxies;
-use crate::refusal::{Refused, failed, misconfigured, problem};
+use crate::proxy::swapped;
+use crate::refusal::{Refused, failed, misconfigured, of_answer, problem};
 use crate::rules::RuleTable;
+use crate::token_swap::TokenSwap;
 
 #[cfg(test)]
 mod tests;
@@ -43,7 +44,7 @@ pub enum Dialect {
 
 /// Answers proxies that ask, for each request, whether it may pass.
 ///
-/// 200 means yes, with the [identity headers](IdentityHeaders) to set on the request, all of them each time: one that says nothing is empty (or,
+/// 200 means yes, with the [identity headers](IdentityHeaders) to set on the request, and the [token](Self::with_token_swap), all of them each time: one that says nothing is empty (or,
 /// for Envoy, listed in `x-envoy-auth-headers-to-remove`), so that what a client sent under its name is overwritten. Anything else means
 /// no: 400 for a path that can be read in two ways, 401 and 403 with a challenge, 500, 502 or 503 when our side broke.
 ///
@@ -51,8 +52,9 @@ pub enum Dialect {
 /// as another method or path (`X-HTTP-Method-Override`, `X-Original-URL`, `X-Rewrite-URL`, …). Envoy shows us few headers, so there its own
 /// configuration has to; see `docs/gateway.md`.
 ///
-/// The peer and its certificate are the proxy's, not the client's, and are never taken for the client's: a token that is bound to a certificate
-/// ([RFC 8705 §3](https://www.rfc-editor.org/rfc/rfc8705#section-3)) does not pass here.
+/// The certificate of the connection is the proxy's own and never taken for the client's. A token that is bound to the client's
+/// ([RFC 8705 §3](https://www.rfc-editor.org/rfc/rfc8705#section-3)) passes only where the checkpoint believes this proxy's
+/// [header](sekisho_http::CheckpointBuilder::with_client_certificate_header).
 ///
 /// Only [listed proxies](TrustedProxies) are answered. Whoever else asks gets 403 and a line in the log: what they say of a request is worth nothing.
 ///
@@ -62,7 +64,7 @@ pub enum Dialect {
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use sekisho_core::scope;
 /// use sekisho_gateway::{Access, Dialect, ForwardAuth, IdentityHeaders, Rule, RuleTable, TrustedProxies};
-/// use sekisho_http::Checkpoint;
+/// use sekisho_http::{Checkpoint, TrustedProxies};
 ///
 /// let checkpoint = Checkpoint::builder().accept(Jwt).build()?;
 /// let rules = RuleTable::new([Rule::new("/health", Access::Public), Rule::new("/orders/*", Access::Require(scope("orders")))])?;
@@ -85,6 +87,7 @@ struct Inner {
     rules: RuleTable,
     proxies: TrustedProxies,
     identity: IdentityHeaders,
+    swap: Option<Arc<dyn TokenSwap>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -103,13 +106,23 @@ impl ForwardAuth {
             return Err(ConfigError::new("forward-auth without a listed proxy answers nobody"));
         }
         let (identity, clock) = (IdentityHeaders::new(), Arc::new(SystemClock));
-        Ok(Self(Arc::new(Inner { dialect, checkpoint, rules, proxies, identity, clock })))
+        Ok(Self(Arc::new(Inner { dialect, checkpoint, rules, proxies, identity, swap: None, clock })))
     }
 
     /// Tells the services behind the proxy who calls. Default: nothing.
     #[must_use]
     pub fn with_identity(self, identity: IdentityHeaders) -> Self {
         Self(Arc::new(Inner { identity, ..(*self.0).clone() }))
+    }
+
+    /// Gives services another token for the caller's own, as `Authorization: Bearer …` of the answer, which the proxy must set on the
+    /// request that goes on. Default: none, and the answer does not speak of `Authorization`.
+    ///
+    /// On public routes, where nobody is known to call, it is empty, or to be removed, as an identity header is. When there is no token to
+    /// be had, nothing passes: 401 if the credential is at fault, 502 or 503 if it is our side.
+    #[must_use]
+    pub fn with_token_swap(self, swap: Arc<dyn TokenSwap>) -> Self {
+        Self(Arc::new(Inner { swap: Some(swap), ..(*self.0).clone() }))
     }
 
     /// Takes the time from this clock. Default: the operating system's.
@@ -161,7 +174,8 @@ impl ForwardAuth {
         };
         let Inner { dialect, checkpoint, rules, .. } = &*self.0;
         let Told { method, host, path } = &told;
-        let original = Original { method, host: host.as_deref(), path, headers: &request.headers };
+        let headers = &request.headers;
+        let original = Original { method, host: host.as_deref(), path, headers, peer, certificate: None };
         let values = match self.pass(checkpoint, rules, &original).await {
             Ok(values) => values,
             Err(refusal) => return *refusal,
@@ -197,7 +211,30 @@ impl ForwardAuth {
         original: &Original<'_>,
     ) -> Result<Vec<(HeaderName, Option<HeaderValue>)>, Refused> {
         let principal = decide(checkpoint, rules, original).await?;
-        self.0.identity.values(principal.as_ref(), self.0.clock.now()).map_err(|failure| failed(&failure))
+        let values = self.0.identity.values(principal.as_ref(), self.0.clock.now());
+        let mut values = values.map_err(|failure| failed(&failure))?;
+        if let Some(swap) = &self.0.swap {
+            values.push((AUTHORIZATION, self.token(&**swap, original, principal.as_ref()).await?));
+        }
+        Ok(values)
+    }
+
+    /// Gets the token for services; none where nobody is known to call.
+    async fn token(
+        &self,
+        swap: &dyn TokenSwap,
+        original: &Original<'_>,
+        principal: Option<&Principal>,
+    ) -> Result<Option<HeaderValue>, Refused> {
+        let Some(principal) = principal else { return Ok(None) };
+        let checkpoint = &self.0.checkpoint;
+        let credential = checkpoint.sources().extract(original).ok().flatten();
+        let credential = credential.ok_or_else(|| misconfigured("the credential was gone after it was verified"))?;
+        match swapped(swap, credential, principal, self.0.clock.now()).await {
+            Ok(token) => Ok(Some(token)),
+            Err(Refusal::Failure(failure)) => Err(failed(&failure)),
+            Err(refusal @ Refusal::Reject(_)) => Err(of_answer(&checkpoint.refuse(&refusal))),
+        }
     }
 
     fn read(&self, request: &Parts, peer: Option<IpAddr>, prefix: &str) -> Result<Told, Refused> {
@@ -293,7 +330,7 @@ pub(crate) fn told(method: &str, host: Option<&str>, target: &str) -> Result<Tol
 /// Lets only listed proxies ask.
 pub(crate) fn check_peer(proxies: &TrustedProxies, peer: Option<IpAddr>) -> Result<(), Refused> {
     match peer {
-        Some(peer) if proxies.trust(peer) => Ok(()),
+        Some(peer) if proxies.contains(peer) => Ok(()),
         Some(peer) => {
             tracing::warn!(target: "sekisho", %peer, "an authorization request came from an address that is no listed proxy");
             Err(problem(StatusCode::FORBIDDEN))

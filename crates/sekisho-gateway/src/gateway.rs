@@ -9,11 +9,8 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::body::Body;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use sekisho_core::ConfigError;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -22,7 +19,14 @@ use tokio::task::JoinSet;
 use crate::config::{ConfigContext, ConfigMistakes, GatewayConfig};
 use crate::forward_auth::ForwardAuth;
 use crate::path::NormalPath;
-use crate::proxy::{ConnectionPermit, ReverseProxy, StallGuard, Tunnels};
+use crate::proxy::{ReverseProxy, Tunnels};
+use crate::refusal::problem;
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
+
+mod connection;
+#[cfg(feature = "tls")]
+mod streams;
 
 /// Serves a [`ReverseProxy`] on a listener, and takes another one in its place without dropping a request.
 ///
@@ -54,6 +58,8 @@ struct State {
 pub(crate) struct Serving {
     pub(crate) proxy: ReverseProxy,
     pub(crate) forward_auth: Option<Endpoint>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<ServerTls>,
 }
 
 /// Is where other proxies ask.
@@ -67,7 +73,7 @@ impl Gateway {
     /// Serves this.
     #[must_use]
     pub fn new(proxy: ReverseProxy) -> Self {
-        Self::of(Serving { proxy, forward_auth: None })
+        Self::of(Serving::new(proxy, None))
     }
 
     /// Answers other proxies on the same listener, and passes nothing on: a plain [`ForwardAuth`] that needs no framework around it.
@@ -76,14 +82,12 @@ impl Gateway {
     /// A path that is not in its normal form, or ends with a slash.
     pub fn answering(path: &str, auth: ForwardAuth) -> Result<Self, ConfigError> {
         let endpoint = Endpoint::new(path, auth)?;
-        Ok(Self::of(Serving { proxy: ReverseProxy::without_routes(), forward_auth: Some(endpoint) }))
+        Ok(Self::of(Serving::new(ReverseProxy::without_routes(), Some(endpoint))))
     }
 
     fn of(serving: Serving) -> Self {
         let tunnels = Tunnels::default();
-        let Serving { proxy, forward_auth } = serving;
-        let current = Serving { proxy: proxy.with_tunnels(tunnels.clone()), forward_auth };
-        let current = ArcSwap::from_pointee(current);
+        let current = ArcSwap::from_pointee(serving.with_tunnels(&tunnels));
         Self(Arc::new(State { current, config: ArcSwapOption::empty(), tunnels }))
     }
 
@@ -138,20 +142,31 @@ impl Gateway {
     ///
     /// Limits and timeouts of connections hold for connections that are opened later; how many may be open stays as it was.
     pub fn replace(&self, proxy: ReverseProxy) {
-        let forward_auth = self.0.current.load().forward_auth.clone();
-        self.serve_from_now(Serving { proxy, forward_auth });
+        self.serve_from_now(Serving { proxy, ..(**self.0.current.load()).clone() });
+    }
+
+    /// Ends TLS on the listener. Default: connections are plain HTTP/1.1.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(self, tls: ServerTls) -> Self {
+        self.replace_tls(tls);
+        self
+    }
+
+    /// Shows these certificates from the next connection on.
+    #[cfg(feature = "tls")]
+    pub fn replace_tls(&self, tls: ServerTls) {
+        self.serve_from_now(Serving { tls: Some(tls), ..(**self.0.current.load()).clone() });
     }
 
     fn serve_from_now(&self, serving: Serving) {
-        let Serving { proxy, forward_auth } = serving;
-        let proxy = proxy.with_tunnels(self.0.tunnels.clone());
-        self.0.current.store(Arc::new(Serving { proxy, forward_auth }));
+        self.0.current.store(Arc::new(serving.with_tunnels(&self.0.tunnels)));
     }
 
     /// Serves until `shutdown` is done. Then nothing new is accepted, requests under way are brought to their end, within
     /// [`ProxyTimeouts::shutdown`](crate::ProxyTimeouts::shutdown), and tunnels are cut.
     ///
-    /// Connections are HTTP/1.1; TLS ends before.
+    /// Connections are plain HTTP/1.1, unless the gateway was told to [end TLS](Self::with_tls); then HTTP/2 is spoken too.
     ///
     /// # Errors
     /// When the listener has no address.
@@ -192,46 +207,6 @@ impl Gateway {
     pub fn tunnels(&self) -> usize {
         self.0.tunnels.count()
     }
-
-    async fn connection(
-        self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        mut stop: watch::Receiver<bool>,
-        permit: OwnedSemaphorePermit,
-    ) {
-        let permit: ConnectionPermit = Arc::new(permit);
-        let serving = self.0.current.load_full();
-        let (limits, timeouts) = (serving.proxy.limits(), serving.proxy.timeouts());
-        // Where it fails, the connection is slower and no less right.
-        let _slower = stream.set_nodelay(true);
-        let io = TokioIo::new(StallGuard::new(stream, timeouts.idle));
-        let held = Arc::clone(&permit);
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            let serving = self.0.current.load_full();
-            request.extensions_mut().insert(Arc::clone(&held));
-            async move { Ok::<_, std::convert::Infallible>(serving.answer(request, peer).await) }
-        });
-        let mut server = http1::Builder::new();
-        server
-            .timer(TokioTimer::new())
-            .header_read_timeout(timeouts.request_head)
-            .max_headers(limits.headers)
-            .max_header_size(limits.header_bytes)
-            .keep_alive(true);
-        let mut connection = pin!(server.serve_connection(io, service).with_upgrades());
-        let served = tokio::select! {
-            served = connection.as_mut() => served,
-            () = async { drop(stop.wait_for(|stop| *stop).await) } => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = served {
-            tracing::debug!(target: "sekisho", peer = %peer.ip(), "a connection ended: {error}");
-        }
-        drop(permit);
-    }
 }
 
 impl Endpoint {
@@ -245,7 +220,25 @@ impl Endpoint {
 }
 
 impl Serving {
+    pub(crate) const fn new(proxy: ReverseProxy, forward_auth: Option<Endpoint>) -> Self {
+        Self {
+            proxy,
+            forward_auth,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    fn with_tunnels(mut self, tunnels: &Tunnels) -> Self {
+        self.proxy = self.proxy.with_tunnels(tunnels.clone());
+        self
+    }
+
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        // HTTP/2 bounds their bytes alone.
+        if request.headers().len() > self.proxy.limits().headers {
+            return problem(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE).map(Body::from);
+        }
         if let Some(Endpoint { path, auth }) = &self.forward_auth
             && auth.is_at(path, request.uri().path())
         {

@@ -15,10 +15,11 @@ mod lambda;
 #[cfg(feature = "opaque")]
 mod opaque;
 mod path;
-mod proxies;
 mod proxy;
 mod refusal;
 mod rules;
+#[cfg(feature = "tls")]
+mod tls;
 mod token_swap;
 
 pub use authorizer::{AuthorizerAnswer, JwtAuthorizer, JwtAuthorizerBuilder, JwtAuthorizerStart, RouteScopes};
@@ -39,7 +40,8 @@ pub use lambda::{
 #[cfg(feature = "opaque")]
 pub use opaque::{OpaqueIntrospection, OpaqueSwap};
 pub use path::{AmbiguousPath, NormalPath};
-pub use proxies::TrustedProxies;
 pub use proxy::{Guard, ProxyLimits, ProxyTimeouts, ReverseProxy, Route, Upstream, UpstreamOptions};
 pub use rules::{Access, Rule, RuleTable};
+#[cfg(feature = "tls")]
+pub use tls::{ClientAuthorities, ServerCertificate, ServerTls, ServerTlsBuilder};
 pub use token_swap::{TokenForward, TokenSwap};

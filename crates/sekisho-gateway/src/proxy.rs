@@ -7,17 +7,18 @@ use std::time::Duration;
 use axum::body::Body;
 use http::header::HeaderValue;
 use http::request::Parts;
+use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode, Uri, Version, header};
 use sekisho_core::{
     Clock, ConfigError, Credential, CredentialKind, Failure, FailureKind, Principal, Refusal, SystemClock,
 };
+use sekisho_http::{ClientCertificate, TrustedProxies};
 use tokio::time::Instant;
 
 use crate::decision::{Original, guard};
 use crate::identity::IdentityHeaders;
 use crate::journey::{Journey, JourneyListener, JourneyStep, shown};
 use crate::path::{NormalPath, normal_host};
-use crate::proxies::TrustedProxies;
 use crate::refusal::{Refused, failed, of_answer, problem};
 use crate::token_swap::{TokenForward, TokenSwap};
 
@@ -31,7 +32,9 @@ mod upstream;
 use body::{Bounds, LimitedBody, Trouble};
 pub(crate) use io::StallGuard;
 pub use route::{Guard, Route};
+use tunnel::TunnelBounds;
 pub(crate) use tunnel::{ConnectionPermit, Tunnels};
+
 pub use upstream::{Upstream, UpstreamOptions};
 
 /// Passes requests on to services, after the same decisions as everywhere: who calls, may they, what is the service told.
@@ -68,7 +71,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "callers build it by its fields")]
 pub struct ProxyLimits {
-    /// Bytes of request line and headers. Default 16 KiB, at least 8 KiB.
+    /// Bytes of request line and headers, in HTTP/2 with 32 for each of them ([RFC 9113 §6.5.2](https://www.rfc-editor.org/rfc/rfc9113#section-6.5.2)).
+    /// Default 16 KiB, at least 8 KiB.
     pub header_bytes: usize,
     /// How many headers. Default 100.
     pub headers: usize,
@@ -76,11 +80,22 @@ pub struct ProxyLimits {
     pub body_bytes: u64,
     /// Open connections of clients, tunnels among them; more wait to be accepted. Default 10,000.
     pub connections: usize,
+    /// Requests under way at once on one connection of HTTP/2. Default 100.
+    pub streams: u32,
+    /// Open tunnels, those among them that are about to open; more are answered 503. Default 10,000.
+    pub tunnels: usize,
 }
 
 impl Default for ProxyLimits {
     fn default() -> Self {
-        Self { header_bytes: 16 * 1024, headers: 100, body_bytes: 10 * 1024 * 1024, connections: 10_000 }
+        Self {
+            header_bytes: 16 * 1024,
+            headers: 100,
+            body_bytes: 10 * 1024 * 1024,
+            connections: 10_000,
+            streams: 100,
+            tunnels: 10_000,
+        }
     }
 }
 
@@ -88,7 +103,7 @@ impl Default for ProxyLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "callers build it by its fields")]
 pub struct ProxyTimeouts {
-    /// To read a request's line and headers, and between two requests of a connection. Default 10 s.
+    /// To read a request's line and headers, and between two requests of a connection; in HTTP/2, without any request. Default 10 s.
     pub request_head: Duration,
     /// From the request sent until the response's headers are there. Default 30 s.
     pub response: Duration,
@@ -208,6 +223,9 @@ impl ReverseProxy {
     }
 
     /// Answers one request of the client at `peer`.
+    ///
+    /// Within another server, a [`ClientCertificate`] in the request's extensions counts as the client's own: put there what that server's
+    /// TLS layer verified, and nothing else.
     pub async fn handle(&self, request: Request<Body>, peer: SocketAddr) -> Response<Body> {
         let journey = match &self.0.listener {
             None => Journey::silent(),
@@ -241,14 +259,15 @@ impl ReverseProxy {
         let target = Target::read(&parts)?;
         let route = self.route(&target, &parts.method).ok_or_else(|| problem(StatusCode::NOT_FOUND))?;
         let is_websocket = client_upgrade.is_some() && route.takes_websockets();
+        let is_encrypted = parts.extensions.get::<Encrypted>().is_some();
         route.check_origin(&parts.headers)?;
         if identity.strip(&mut parts.headers) {
             tracing::info!(target: "sekisho", peer = %peer.ip(), "a client sent identity headers of its own; taken out");
         }
-        let principal = self.authenticate(&route, &parts, &target, journey).await?;
+        let principal = self.authenticate(&route, &parts, &target, peer, journey).await?;
         let swapped = self.token(&route, &parts, &target, principal.as_ref()).await?;
-        let forwarding =
-            headers::Forwarding { peer: peer.ip(), is_trusted: proxies.trust(peer.ip()), host: &target.raw_host };
+        let (peer_address, is_trusted) = (peer.ip(), proxies.contains(peer.ip()));
+        let forwarding = headers::Forwarding { peer: peer_address, is_trusted, is_encrypted, host: &target.raw_host };
         let mut outgoing = headers::for_upstream(&parts.headers, &forwarding, is_websocket);
         route.take_credentials(&mut outgoing);
         if let Some(token) = swapped {
@@ -260,6 +279,14 @@ impl ReverseProxy {
                 outgoing.insert(name, value);
             }
         }
+        // Before anything is sent: a service need not learn of what cannot be.
+        let place = match is_websocket {
+            true => Some(self.0.tunnels.place(self.0.limits.tunnels).ok_or_else(|| {
+                tracing::warn!(target: "sekisho", "request refused: too many tunnels are open");
+                problem(StatusCode::SERVICE_UNAVAILABLE)
+            })?),
+            false => None,
+        };
         let upstream = route.upstream();
         if upstream.preserves_host()
             && let Ok(host) = HeaderValue::from_str(&target.raw_host)
@@ -281,12 +308,13 @@ impl ReverseProxy {
         let mut response = self.send(upstream, sent, deadline, &trouble).await?;
         journey.tell(JourneyStep::Gateway, || format!("{} answers {}", upstream.name(), response.status()));
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let (true, Some(client)) = (is_websocket, client_upgrade) else {
+            let (Some(place), Some(client)) = (place, client_upgrade) else {
                 return Err(bad_gateway("the upstream switched protocols without having been asked"));
             };
             let ends = principal.and_then(|principal| principal.expires_in(clock.now()));
             let permit = parts.extensions.get::<ConnectionPermit>().cloned();
-            return self.0.tunnels.open(client, &mut response, timeouts.idle, ends, permit);
+            let bounds = TunnelBounds { idle: timeouts.idle, ends, permit, place };
+            return tunnel::open(client, &mut response, bounds);
         }
         let (mut parts, body) = response.into_parts();
         headers::for_client(&mut parts.headers);
@@ -305,6 +333,7 @@ impl ReverseProxy {
         route: &Route,
         parts: &Parts,
         target: &Target,
+        peer: SocketAddr,
         journey: &Journey,
     ) -> Result<Option<Principal>, Refused> {
         match route.guard() {
@@ -319,6 +348,8 @@ impl ReverseProxy {
                     host: Some(&target.host),
                     path: &target.path,
                     headers: &parts.headers,
+                    peer: Some(peer.ip()),
+                    certificate: parts.extensions.get::<ClientCertificate>().cloned(),
                 };
                 journey.tell(JourneyStep::Authorizer, || "the route's checkpoint is asked".to_owned());
                 let found = guard(checkpoint, requirement, &original).await;
@@ -346,8 +377,8 @@ impl ReverseProxy {
     ) -> Result<Option<HeaderValue>, Refused> {
         let (TokenForward::Swap(swap), Some(principal)) = (route.token(), principal) else { return Ok(None) };
         let now = self.0.clock.now();
-        let original =
-            Original { method: parts.method.as_str(), host: None, path: &target.path, headers: &parts.headers };
+        let (method, headers) = (parts.method.as_str(), &parts.headers);
+        let original = Original { method, host: None, path: &target.path, headers, peer: None, certificate: None };
         let (credential, checkpoint) = match route.guard() {
             Guard::Checkpoint { checkpoint, .. } => {
                 (checkpoint.sources().extract(&original).ok().flatten(), Some(checkpoint))
@@ -408,7 +439,8 @@ impl fmt::Debug for ReverseProxy {
     }
 }
 
-async fn swapped(
+/// Swaps a credential, and writes what comes of it as a value of `Authorization`.
+pub(crate) async fn swapped(
     swap: &dyn TokenSwap,
     credential: Credential<'_>,
     principal: &Principal,
@@ -431,6 +463,10 @@ pub(crate) fn bad_gateway(context: &'static str) -> Refused {
     failed(&Failure::new(FailureKind::BadGateway, context))
 }
 
+/// Marks, in a request's extensions, that TLS ended here.
+#[derive(Clone, Copy)]
+pub(crate) struct Encrypted;
+
 /// Is what a request asks for, read in one way only.
 struct Target {
     /// In the form that is compared.
@@ -449,6 +485,11 @@ impl Target {
         };
         if matches!(parts.method, Method::CONNECT | Method::TRACE) {
             return Err(problem(StatusCode::METHOD_NOT_ALLOWED));
+        }
+        // RFC 9113 §8.3.1 lets a client name any scheme; a service that goes by it would be misled.
+        let is_encrypted = parts.extensions.get::<Encrypted>().is_some();
+        if is_encrypted && parts.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTPS) {
+            return Err(refuse("it names another scheme than the connection's"));
         }
         // RFC 9112 §6.1: a message with both is an attempt to be read in two ways.
         if parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.contains_key(header::CONTENT_LENGTH) {

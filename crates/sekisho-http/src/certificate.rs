@@ -8,6 +8,7 @@ use sekisho_core::{CertificateForm, ConfigError, ShownCertificate};
 
 use crate::extract::is_token;
 use crate::head::RequestHead;
+use crate::proxies::TrustedProxies;
 
 /// Is the certificate that a client proved to own when its connection was made.
 ///
@@ -56,6 +57,8 @@ impl fmt::Debug for ClientCertificate {
 pub struct ClientCertificateHeader {
     name: Box<str>,
     form: CertificateForm,
+    /// Whether the certificate is the member `Cert` of Envoy's header.
+    is_member: bool,
     proxies: TrustedProxies,
 }
 
@@ -63,7 +66,7 @@ impl ClientCertificateHeader {
     /// Reads `Client-Cert` ([RFC 9440 §2.2](https://www.rfc-editor.org/rfc/rfc9440#section-2.2)).
     #[must_use]
     pub fn rfc9440(proxies: TrustedProxies) -> Self {
-        Self { name: "client-cert".into(), form: CertificateForm::ByteSequence, proxies }
+        Self::new("client-cert", CertificateForm::ByteSequence, proxies)
     }
 
     /// Reads PEM with percent escapes from the header of this name, as nginx writes `$ssl_client_escaped_cert`.
@@ -77,14 +80,61 @@ impl ClientCertificateHeader {
     /// Reads plain base64 of DER from `X-Forwarded-Tls-Client-Cert`, as Traefik writes it; of a chain the first.
     #[must_use]
     pub fn traefik(proxies: TrustedProxies) -> Self {
-        Self { name: "x-forwarded-tls-client-cert".into(), form: CertificateForm::Base64, proxies }
+        Self::new("x-forwarded-tls-client-cert", CertificateForm::Base64, proxies)
+    }
+
+    /// Reads plain base64 of DER from the header of this name, as Caddy writes
+    /// `{http.request.tls.client.certificate_der_base64}`.
+    ///
+    /// # Errors
+    /// When the name cannot be one of a header.
+    pub fn base64(name: &str, proxies: TrustedProxies) -> Result<Self, ConfigError> {
+        Self::named(name, CertificateForm::Base64, proxies)
+    }
+
+    /// Reads the member `Cert` of `X-Forwarded-Client-Cert`, as Envoy writes it with `forward_client_cert_details: SANITIZE_SET` and
+    /// `set_current_client_cert_details: { cert: true }`.
+    ///
+    /// A header that speaks of several proxies (`APPEND_FORWARD`) has no certificate: its first part came from outside.
+    #[must_use]
+    pub fn envoy(proxies: TrustedProxies) -> Self {
+        Self { is_member: true, ..Self::new("x-forwarded-client-cert", CertificateForm::EscapedPem, proxies) }
+    }
+
+    fn new(name: &str, form: CertificateForm, proxies: TrustedProxies) -> Self {
+        Self { name: name.into(), form, is_member: false, proxies }
     }
 
     fn named(name: &str, form: CertificateForm, proxies: TrustedProxies) -> Result<Self, ConfigError> {
         if !is_token(name.as_bytes()) {
             return Err(ConfigError::new(format!("{name:?} cannot be the name of a header")));
         }
-        Ok(Self { name: name.to_ascii_lowercase().into(), form, proxies })
+        Ok(Self::new(&name.to_ascii_lowercase(), form, proxies))
+    }
+
+    /// Returns the name of the header, in lower case.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes the certificate out of a request that a checkpoint does not see.
+    ///
+    /// - `peer`: who sent it; if that is not known, nobody is believed.
+    /// - `values`: of all headers of this [name](Self::name). Several are none.
+    #[must_use]
+    pub fn certificate<'a>(
+        &self,
+        peer: Option<IpAddr>,
+        values: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Option<ClientCertificate> {
+        peer.filter(|peer| self.proxies.contains(*peer))?;
+        let shown = self.one(values.into_iter())?;
+        certificate_der(shown).map(|der| ClientCertificate::from_der(der.into_owned()))
+    }
+
+    pub(crate) fn believes_nobody(&self) -> bool {
+        self.proxies.is_empty()
     }
 
     /// Tells whether the request comes from one of the proxies.
@@ -94,69 +144,44 @@ impl ClientCertificateHeader {
 
     /// Takes the certificate out of a request that comes from one of the proxies; several headers are none.
     pub(crate) fn read<'a>(&'a self, head: &'a impl RequestHead) -> Option<ShownCertificate<'a>> {
-        let mut values = head.header(&self.name);
+        self.one(head.header(&self.name))
+    }
+
+    fn one<'a>(&self, mut values: impl Iterator<Item = &'a [u8]>) -> Option<ShownCertificate<'a>> {
         let value = values.next().filter(|value| value.len() <= MAX_HEADER)?;
+        let value = if self.is_member { member(value)? } else { value };
         values.next().is_none().then_some(ShownCertificate::new(self.form, value))
     }
 }
 
-/// Lists the proxies whose word is taken, by their addresses and networks.
-#[derive(Clone, Debug)]
-pub struct TrustedProxies(Box<[(IpAddr, u8)]>);
-
-impl TrustedProxies {
-    /// Reads addresses (`10.0.0.7`, `::1`) and networks (`10.0.0.0/8`, `fd00::/8`).
-    ///
-    /// # Errors
-    /// When there is none, or one is neither, or has bits set behind its prefix.
-    pub fn new<I: IntoIterator<Item = S>, S: AsRef<str>>(proxies: I) -> Result<Self, ConfigError> {
-        let proxies: Box<[_]> = proxies.into_iter().map(|proxy| network(proxy.as_ref())).collect::<Result<_, _>>()?;
-        if proxies.is_empty() {
-            return Err(ConfigError::new("no proxy is trusted, so no header of one can be"));
+/// Takes the one `Cert` out of `X-Forwarded-Client-Cert`: pairs of one element, `;` between them, values quoted where they must be.
+fn member(mut text: &[u8]) -> Option<&[u8]> {
+    let mut found = None;
+    while !text.is_empty() {
+        let (key, rest) = text.split_at_checked(text.iter().position(|b| *b == b'=')?)?;
+        let rest = rest.get(1..)?;
+        let (value, rest) = match rest.strip_prefix(b"\"") {
+            // A quote inside would be escaped; no certificate has one.
+            Some(quoted) => {
+                let mut end = 0;
+                while *quoted.get(end)? != b'"' {
+                    end += if quoted.get(end) == Some(&b'\\') { 2 } else { 1 };
+                }
+                (quoted.get(..end)?, quoted.get(end + 1..)?)
+            }
+            None => rest.split_at_checked(rest.iter().position(|b| matches!(b, b';' | b',')).unwrap_or(rest.len()))?,
+        };
+        if key.eq_ignore_ascii_case(b"cert") && found.replace(value).is_some() {
+            return None;
         }
-        Ok(Self(proxies))
+        text = match rest {
+            [] => rest,
+            // A comma begins what another proxy says.
+            [b';', rest @ ..] if !rest.is_empty() => rest,
+            _ => return None,
+        };
     }
-
-    /// Tells whether this is the address of one of them. An IPv4 address inside of IPv6 counts as what it is.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.0.iter().any(|(network, prefix)| covers(*network, *prefix, address))
-    }
-}
-
-fn network(text: &str) -> Result<(IpAddr, u8), ConfigError> {
-    let refuse = || ConfigError::new(format!("{text:?} is no address and no network, such as 10.0.0.0/8"));
-    let (address, prefix) = match text.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix.parse::<u8>().map_err(|_| refuse())?)),
-        None => (text, None),
-    };
-    let address: IpAddr = address.parse().map_err(|_| refuse())?;
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = prefix.unwrap_or(longest);
-    let canonical = address.to_canonical();
-    // ::ffff:0:0/96 and the like could be read in two ways.
-    if prefix > longest || canonical.is_ipv4() != address.is_ipv4() || bits(address) != masked(address, prefix) {
-        return Err(refuse());
-    }
-    Ok((address, prefix))
-}
-
-fn covers(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
-    network.is_ipv4() == address.is_ipv4() && bits(network) == masked(address, prefix)
-}
-
-/// An address as a number of 128 bits; IPv4 stands at the top.
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
-        IpAddr::V6(address) => u128::from(address),
-    }
-}
-
-fn masked(address: IpAddr, prefix: u8) -> u128 {
-    let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
-    bits(address) & mask
+    found
 }
 
 /// Decodes a certificate to DER; `None` when it is not in its form, or longer than 16 KiB.
@@ -235,36 +260,31 @@ mod tests {
     }
 
     #[test]
-    fn knows_the_listed_proxies_and_no_others() {
-        let proxies = TrustedProxies::new(["10.1.0.0/16", "192.0.2.7", "fd00::/8", "::1"]).unwrap();
-        for yes in ["10.1.0.0", "10.1.255.255", "192.0.2.7", "::ffff:10.1.2.3", "fd12::3", "::1"] {
-            assert!(proxies.contains(yes.parse().unwrap()), "{yes}");
-        }
-        for no in ["10.2.0.0", "10.0.255.255", "192.0.2.8", "fe80::1", "::2", "::ffff:10.2.0.1", "127.0.0.1"] {
-            assert!(!proxies.contains(no.parse().unwrap()), "{no}");
-        }
-        let all = TrustedProxies::new(["0.0.0.0/0"]).unwrap();
-        assert!(all.contains("203.0.113.9".parse().unwrap()) && !all.contains("::2".parse().unwrap()));
+    fn refuses_a_name_that_no_header_has() {
+        assert!(ClientCertificateHeader::escaped_pem("a b", TrustedProxies::new(["::1"]).unwrap()).is_err());
     }
 
     #[test]
-    fn refuses_lists_that_say_something_else_than_they_seem_to() {
-        for bad in [
-            "",
-            "proxy.example",
-            "10.0.0.1/8",
-            "10.0.0.0/33",
-            "::/129",
-            "10.0.0.0/",
-            "/8",
-            "::ffff:10.0.0.0/104",
-            "10.0/8",
+    fn takes_envoys_certificate_out_of_one_element_and_no_other() {
+        for (text, expected) in [
+            (r#"By=spiffe://a;Hash=ab;Cert="-----BEGIN%20";Subject="CN=a,O=\"x;y\"";URI="#, Some("-----BEGIN%20")),
+            ("Cert=abc", Some("abc")),
+            (r#"cert="abc""#, Some("abc")),
+            (r#"Subject="Cert=evil;Cert=\"evil\"";Cert="good""#, Some("good")),
+            ("Hash=ab", None),
+            ("", None),
+            ("Cert", None),
+            (r#"Cert="abc"#, None),
+            (r#"Cert="abc\"#, None),
+            (r#"Cert="abc"x"#, None),
+            ("Cert=a;", None),
+            ("Cert=a;Cert=b", None),
+            ("Cert=evil,Cert=good", None),
+            ("Cert=evil,Hash=ab", None),
+            ("Hash=ab,Cert=good", None),
         ] {
-            assert!(TrustedProxies::new([bad]).is_err(), "{bad}");
+            assert_eq!(member(text.as_bytes()), expected.map(str::as_bytes), "{text}");
         }
-        assert!(TrustedProxies::new(Vec::<String>::new()).is_err());
-        let proxies = TrustedProxies::new(["::1"]).unwrap();
-        assert!(ClientCertificateHeader::escaped_pem("a b", proxies).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use sekisho_jwks::{Backend, KeySource};
 use sekisho_jwt::{Jwt, Profile};
 
 use crate::answer::{OAuthError, Refused};
-use crate::certificate::ClientCertificate;
+use crate::certificate;
 use crate::form::{self, Form};
 use crate::handle::{self, HandleHash, Purpose};
 use crate::incoming::Incoming;
@@ -75,9 +75,9 @@ pub(crate) async fn prove(
             check_assertion(server, incoming, &client, Arc::clone(keys), assertion).await?
         }
         (ClientAuthentication::Certificate(rule), Proof::Nothing) => {
-            let certificate = ClientCertificate::from_request(incoming, &server.parts().proxies);
-            let certificate = certificate.filter(|certificate| certificate.fits(rule));
-            thumbprint = certificate.as_ref().map(ClientCertificate::thumbprint);
+            let certificate = incoming.client_certificate(&server.parts().certificate_header);
+            let certificate = certificate.filter(|certificate| certificate::fits(certificate, rule));
+            thumbprint = certificate.as_ref().map(certificate::thumbprint);
             certificate.is_some()
         }
         _ => false,

@@ -88,6 +88,10 @@ pub(crate) enum Purpose {
     /// First codes of a new app that one user has typed.
     #[cfg(feature = "credentials")]
     FirstCodes,
+    /// Device requests of one address.
+    DeviceAddress,
+    /// Device requests of one client.
+    DeviceClient,
 }
 
 impl Purpose {
@@ -108,6 +112,8 @@ impl Purpose {
             Self::PendingUsed => "pending login used",
             #[cfg(feature = "credentials")]
             Self::FirstCodes => "first codes of an app",
+            Self::DeviceAddress => "device requests of an address",
+            Self::DeviceClient => "device requests of a client",
         }
     }
 }
@@ -115,7 +121,7 @@ impl Purpose {
 /// Names a grant: what a user allowed a client, and all tokens that came of it. 128 random bits in base64url.
 ///
 /// It stands in the `jti` of JWT access tokens and so is no secret: nothing can be done by knowing it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct GrantId(Box<str>);
 
@@ -124,15 +130,25 @@ impl GrantId {
         Ok(Self(public_id()?.into()))
     }
 
-    /// Reads one out of a token that we signed.
-    pub(crate) fn from_text(text: &str) -> Self {
-        Self(text.into())
+    /// Reads one that was kept or stood in a token: 22 characters of base64url.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_id =
+            text.len() == 22 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        is_id.then(|| Self(text.into()))
     }
 
     /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for GrantId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not the id of a grant"))
     }
 }
 

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::Request;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, ORIGIN};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use sekisho_core::UnixSeconds;
+use sekisho_http::{ClientCertificate, ClientCertificateHeader, TrustedProxies};
 
-use crate::address::AddressRange;
 use crate::answer::OAuthError;
 use crate::form::{self, Form, FormError};
 
@@ -68,9 +68,9 @@ impl Incoming {
     }
 
     /// Tells from where the client came: the peer, or if that is a trusted proxy the last address that no trusted proxy added.
-    pub(crate) fn client_address(&self, proxies: &[AddressRange]) -> Option<IpAddr> {
+    pub(crate) fn client_address(&self, proxies: &TrustedProxies) -> Option<IpAddr> {
         let peer = self.peer?;
-        if !is_trusted(peer, proxies) {
+        if !proxies.contains(peer) {
             return Some(peer);
         }
         let lines = self.headers.get_all(HeaderName::from_static("x-forwarded-for")).iter();
@@ -81,11 +81,16 @@ impl Incoming {
         for hop in hops.into_iter().rev() {
             // A hop that is no address was not written by a proxy of ours: behind it nothing is known.
             let address = hop.trim().parse::<IpAddr>().ok()?.to_canonical();
-            if !is_trusted(address, proxies) {
+            if !proxies.contains(address) {
                 return Some(address);
             }
         }
         Some(peer)
+    }
+
+    /// Returns the certificate that a trusted proxy has seen in a handshake: whoever sent the request has its key.
+    pub(crate) fn client_certificate(&self, header: &ClientCertificateHeader) -> Option<ClientCertificate> {
+        header.certificate(self.peer, self.headers.get_all(header.name()).iter().map(HeaderValue::as_bytes))
     }
 
     /// Reads the form in the body.
@@ -110,8 +115,4 @@ impl Incoming {
             axum::body::to_bytes(body, form::LONGEST).await.map_err(|_| OAuthError::from(FormError::TooLarge))?;
         Ok(zeroize::Zeroizing::new(bytes.to_vec()))
     }
-}
-
-pub(crate) fn is_trusted(address: IpAddr, proxies: &[AddressRange]) -> bool {
-    proxies.iter().any(|range| range.contains(address))
 }

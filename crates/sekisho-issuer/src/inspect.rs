@@ -25,7 +25,10 @@ pub(crate) struct Active {
 impl Active {
     fn new(claims: Map<String, Value>, is_jwt: bool) -> Option<Self> {
         let expires_at = UnixSeconds::new(claims.get("exp")?.as_u64()?);
-        let grant = claims.get("jti")?.as_str()?.split_once('.').map(|(grant, _)| GrantId::from_text(grant));
+        let grant = match claims.get("jti")?.as_str()?.split_once('.') {
+            Some((grant, _)) => Some(GrantId::parse(grant)?),
+            None => None,
+        };
         Some(Self { claims, grant, expires_at, is_jwt })
     }
 

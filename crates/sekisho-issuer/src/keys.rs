@@ -12,10 +12,12 @@ use serde::Serialize;
 use crate::handle;
 
 mod document;
+mod file;
 mod master;
 mod store;
 
 use document::Ring;
+pub use file::FileKeyStore;
 pub use master::MasterKey;
 pub use store::{KeyStore, MemoryKeyStore, SealedKeys};
 

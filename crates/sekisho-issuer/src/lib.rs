@@ -3,7 +3,6 @@
 
 #[cfg(feature = "credentials")]
 mod accounts;
-mod address;
 mod answer;
 mod browser;
 mod certificate;
@@ -35,7 +34,6 @@ mod withdraw;
 
 #[cfg(feature = "credentials")]
 pub use accounts::Accounts;
-pub use address::AddressRange;
 pub use client::{
     AccessTokenFormat, CertificateRule, Client, ClientAuthentication, ClientBuilder, ClientSecret, ClientStore,
     ExchangeRules, GrantKind, StaticClients,
@@ -45,7 +43,7 @@ pub use credentials::CredentialLogin;
 pub use handle::{GrantId, HandleHash};
 pub use inspect::ActiveToken;
 pub use issue::{IssueRequest, IssuedToken};
-pub use keys::{IssuerKeys, KeyRotation, KeyStore, MasterKey, MemoryKeyStore, SealedKeys};
+pub use keys::{FileKeyStore, IssuerKeys, KeyRotation, KeyStore, MasterKey, MemoryKeyStore, SealedKeys};
 pub use login::{
     AuthenticatedUser, DeviceMark, LoginCheck, LoginOutcome, PasskeyAttempt, PasskeyPrompt, PasswordAttempt,
     PendingLogin, SecondFactorAttempt,
@@ -56,10 +54,11 @@ pub use pages::{
 };
 pub use revocation::{Revocation, RevocationListener};
 pub use scope::ScopeSet;
-pub use server::{AuthorizationServer, AuthorizationServerBuilder, Essentials, Lifetimes};
+pub use server::{AuthorizationServer, AuthorizationServerBuilder, DeviceLimits, Essentials, Lifetimes};
 pub use store::{
     Authentication, Claims, CodeRecord, CountStore, DevicePoll, DeviceRequest, DeviceStore, Grant, GrantStore,
-    IssuerStore, MemoryLimits, MemoryStore, ReferenceRecord, RefreshFamily, SsoSession, SsoStore, TakenCode,
+    IssuerStore, MAX_RECORD_BYTES, MemoryLimits, MemoryStore, RecordError, ReferenceRecord, RefreshFamily, SsoSession,
+    SsoStore, StoredRecord, TakenCode,
 };
 pub use user::{UserClaims, UserDirectory};
 #[cfg(feature = "revocation")]

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::{Clock, ConfigError, SystemClock};
+use sekisho_http::{ClientCertificateHeader, TrustedProxies};
 use sekisho_jwks::Algorithm;
 
-use crate::address::AddressRange;
 use crate::issuer::IssuerName;
 use crate::pages::{Pages, PlainPages};
 use crate::revocation::RevocationListener;
@@ -136,6 +136,39 @@ impl Lifetimes {
     }
 }
 
+/// Bounds how many device requests are begun. Who asks for more is told so, HTTP 429 with `Retry-After`.
+///
+/// A public client is whoever says so: one who asks from many addresses can use up a client's share, and its other devices wait.
+/// Without a share he would fill the store, and every further request makes a user code easier to guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceLimits {
+    /// By one address; an IPv6 network of 64 bits is one. Default 30. Without connect info no address is known, and only clients
+    /// are bounded.
+    pub per_address: u32,
+    /// By one client. Default 1,000.
+    pub per_client: u32,
+    /// Within so long from the first on. Default 10 min, at most 24 h.
+    pub within: Duration,
+}
+
+impl Default for DeviceLimits {
+    fn default() -> Self {
+        Self { per_address: 30, per_client: 1_000, within: Duration::from_secs(600) }
+    }
+}
+
+impl DeviceLimits {
+    fn check(&self) -> Result<(), ConfigError> {
+        let Self { per_address, per_client, within } = *self;
+        let times = Duration::from_secs(1)..=Duration::from_secs(86_400);
+        if per_address == 0 || per_client == 0 || !times.contains(&within) {
+            return Err(ConfigError::new("devices need room for one request, within 1 s to 86400 s"));
+        }
+        Ok(())
+    }
+}
+
 pub(crate) struct Parts {
     pub(crate) issuer: IssuerName,
     pub(crate) clients: Arc<dyn ClientStore>,
@@ -147,7 +180,9 @@ pub(crate) struct Parts {
     pub(crate) listener: Option<Arc<dyn RevocationListener>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) lifetimes: Lifetimes,
-    pub(crate) proxies: Vec<AddressRange>,
+    pub(crate) device_limits: DeviceLimits,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) certificate_header: ClientCertificateHeader,
     pub(crate) introspection_age: Option<Duration>,
     #[cfg(feature = "credentials")]
     pub(crate) accounts: Option<crate::CredentialLogin>,
@@ -164,7 +199,9 @@ impl AuthorizationServer {
             listener: None,
             clock: None,
             lifetimes: Lifetimes::default(),
-            proxies: Vec::new(),
+            device_limits: DeviceLimits::default(),
+            proxies: TrustedProxies::none(),
+            certificate_header: None,
             introspection_age: None,
             #[cfg(feature = "credentials")]
             accounts: None,
@@ -211,7 +248,9 @@ pub struct AuthorizationServerBuilder {
     listener: Option<Arc<dyn RevocationListener>>,
     clock: Option<Arc<dyn Clock>>,
     lifetimes: Lifetimes,
-    proxies: Vec<AddressRange>,
+    device_limits: DeviceLimits,
+    proxies: TrustedProxies,
+    certificate_header: Option<ClientCertificateHeader>,
     introspection_age: Option<Duration>,
     #[cfg(feature = "credentials")]
     accounts: Option<crate::CredentialLogin>,
@@ -249,12 +288,25 @@ impl AuthorizationServerBuilder {
         self
     }
 
+    /// Sets how many device requests are begun at most.
+    pub const fn with_device_limits(mut self, limits: DeviceLimits) -> Self {
+        self.device_limits = limits;
+        self
+    }
+
     /// Trusts what these proxies say in `Client-Cert` and `X-Forwarded-For`. Default: nobody.
     ///
     /// Each of them must remove `Client-Cert` from what comes from outside, and append to `X-Forwarded-For`. The router must be
     /// [served with connect info](axum::Router::into_make_service_with_connect_info), or no peer is known and none is trusted.
-    pub fn with_trusted_proxies(mut self, proxies: impl IntoIterator<Item = AddressRange>) -> Self {
-        self.proxies.extend(proxies);
+    pub fn with_trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
+    /// Takes client certificates from this header instead of `Client-Cert`, for proxies that do not write
+    /// [RFC 9440](https://www.rfc-editor.org/rfc/rfc9440), such as nginx.
+    pub fn with_client_certificate_header(mut self, header: ClientCertificateHeader) -> Self {
+        self.certificate_header = Some(header);
         self
     }
 
@@ -280,7 +332,7 @@ impl AuthorizationServerBuilder {
     /// Checks the configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] for an issuer, a lifetime or the name of a service that cannot be used.
+    /// [`ConfigError`] for an issuer, a lifetime, a limit or the name of a service that cannot be used.
     pub fn build(self) -> Result<AuthorizationServer, ConfigError> {
         let Self {
             issuer,
@@ -290,13 +342,18 @@ impl AuthorizationServerBuilder {
             listener,
             clock,
             lifetimes,
+            device_limits,
             proxies,
+            certificate_header,
             introspection_age,
             #[cfg(feature = "credentials")]
             accounts,
         } = self;
+        let certificate_header =
+            certificate_header.unwrap_or_else(|| ClientCertificateHeader::rfc9440(proxies.clone()));
         let Essentials { clients, login, store, keys } = essentials;
         lifetimes.check()?;
+        device_limits.check()?;
         #[cfg(feature = "credentials")]
         if let Some(name) = accounts.as_ref().and_then(crate::CredentialLogin::service)
             && (name.is_empty() || name.len() > 64 || name.chars().any(char::is_control))
@@ -314,10 +371,31 @@ impl AuthorizationServerBuilder {
             listener,
             clock: clock.unwrap_or_else(|| Arc::new(SystemClock)),
             lifetimes,
+            device_limits,
             proxies,
+            certificate_header,
             introspection_age,
             #[cfg(feature = "credentials")]
             accounts,
         })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_limits_that_leave_no_device_room() {
+        let good = DeviceLimits::default();
+        assert!(good.check().is_ok());
+        for bad in [
+            DeviceLimits { per_address: 0, ..good },
+            DeviceLimits { per_client: 0, ..good },
+            DeviceLimits { within: Duration::ZERO, ..good },
+            DeviceLimits { within: Duration::from_secs(86_401), ..good },
+        ] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
     }
 }

@@ -8,9 +8,11 @@ use sekisho_core::{Failure, UnixSeconds};
 
 use crate::{GrantId, HandleHash, ScopeSet};
 
+mod codec;
 mod memory;
 mod records;
 
+pub use codec::{MAX_RECORD_BYTES, RecordError, StoredRecord};
 pub use memory::{MemoryLimits, MemoryStore};
 pub use records::{
     Authentication, Claims, CodeRecord, DeviceRequest, Grant, ReferenceRecord, RefreshFamily, SsoSession,

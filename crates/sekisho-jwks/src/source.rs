@@ -174,6 +174,13 @@ pub trait KeySource: Send + Sync + fmt::Debug {
     /// Looks a key up after a fetch, if one is due; never answers [`KeyLookup::FetchNeeded`].
     async fn fetch(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup;
 
+    /// Looks a key up after a signature by the one at hand did not hold, in a document that comes from the provider itself: it may have
+    /// given this `kid` to another key. A source that fetches does so at most as often as for unknown `kid`s, and answers with what is
+    /// at hand in between; never [`KeyLookup::FetchNeeded`]. For keys that nothing fetches it is [`fetch`](Self::fetch).
+    ///
+    /// Not for what callers bring: with every forged token they could have keys fetched.
+    async fn fetch_anew(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup;
+
     /// Tells how fresh the keys are, for a readiness probe.
     fn health(&self, now: UnixSeconds) -> KeyHealth;
 }

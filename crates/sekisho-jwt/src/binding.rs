@@ -4,7 +4,7 @@ use std::sync::Arc;
 use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
 use sekisho_core::{
     AcceptedProofs, Claim, ConfigError, Confirmation, Credential, CredentialKind, Failure, Occurrence, OneTimeUse,
-    Principal, ProofFault, Refusal, Reject, UnixSeconds,
+    ProofFault, Refusal, Reject, UnixSeconds,
 };
 use sekisho_http::certificate_der;
 use subtle::ConstantTimeEq;
@@ -88,7 +88,8 @@ impl SenderConstraint {
     ///
     /// # Errors
     /// - [`Reject::Invalid`]: `cnf` is not an object, or the thumbprint in it is not 32 bytes in base64url.
-    /// - [`Reject::Confirmation`]: another member is in it ([RFC 7800](https://www.rfc-editor.org/rfc/rfc7800)), or both are.
+    /// - [`Reject::Confirmation`]: another member is in it ([RFC 7800](https://www.rfc-editor.org/rfc/rfc7800)), or both are. Only
+    ///   `"kc-jkt-type": "DPoP"` may stand beside `jkt`, as Keycloak writes it.
     /// - [`Reject::ProofRequired`]: bound in a way that was not switched on.
     pub fn confirmation(&self, claims: &JsonObject) -> Result<Option<Confirmation>, Reject> {
         let Some(cnf) = claims.get("cnf") else { return Ok(None) };
@@ -105,9 +106,12 @@ impl SenderConstraint {
             (None, Some(certificate)) if self.certificates => Confirmation::CertificateThumbprint(read(certificate)?),
             _ => return Err(Reject::ProofRequired),
         };
-        // Two bindings of which one is not understood are not a binding that was checked.
-        let is_alone = JsonObject::parse(cnf.as_json().into()).is_ok_and(|members| members.len() == 1);
-        if is_alone { Ok(Some(found)) } else { Err(Reject::Confirmation) }
+        // Two bindings of which one is not understood are not a binding that was checked. Keycloak's mark is none: it says
+        // of `jkt` what it is for.
+        let is_marked =
+            key.is_some() && cnf.member(KEYCLOAK_MARK).and_then(JsonValue::as_str).as_deref() == Some("DPoP");
+        let members = JsonObject::parse(cnf.as_json().into()).map_or(0, |members| members.len());
+        if members == 1 + usize::from(is_marked) { Ok(Some(found)) } else { Err(Reject::Confirmation) }
     }
 
     /// Tells at once whether this credential may be sent by whoever sent it; `None` when the memory of used proofs is
@@ -200,6 +204,9 @@ impl SenderConstraint {
     }
 }
 
+/// Stands beside `jkt` in tokens of Keycloak 26.
+const KEYCLOAK_MARK: &str = "kc-jkt-type";
+
 fn first_only(answer: Result<Occurrence, Failure>) -> Result<(), Refusal> {
     match answer? {
         Occurrence::First => Ok(()),
@@ -213,55 +220,5 @@ impl fmt::Debug for SenderConstraint {
             .field("dpop", &self.dpop.is_some())
             .field("certificates", &self.certificates)
             .finish()
-    }
-}
-
-/// Is whom a good token speaks for, before it is known that its sender may send it. Also what the cache remembers: the
-/// proof belongs to a request, not to a token.
-#[derive(Clone)]
-pub(crate) struct Candidate(Principal);
-
-impl Candidate {
-    pub(crate) const fn new(principal: Principal) -> Self {
-        Self(principal)
-    }
-
-    pub(crate) fn confirmation(&self) -> Option<&Confirmation> {
-        self.0.confirmation()
-    }
-
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.0.heap_bytes()
-    }
-
-    /// Lets the principal out if its sender may send the token; `None` when that must be waited for.
-    pub(crate) fn prove_now(
-        self,
-        constraint: &SenderConstraint,
-        credential: Credential<'_>,
-        now: UnixSeconds,
-    ) -> Option<Result<Principal, Refusal>> {
-        let checked = constraint.check_now(self.confirmation(), credential, now)?;
-        Some(checked.map(|()| self.0))
-    }
-
-    /// As [`prove_now`](Self::prove_now), waiting where it must.
-    pub(crate) async fn prove(
-        self,
-        constraint: &SenderConstraint,
-        credential: Credential<'_>,
-        now: UnixSeconds,
-    ) -> Result<Principal, Refusal> {
-        constraint.check(self.confirmation(), credential, now).await.map(|()| self.0)
-    }
-
-    /// As [`prove`](Self::prove), but whether a proof was used before is neither asked nor remembered: for explanations.
-    pub(crate) fn examine(
-        self,
-        constraint: &SenderConstraint,
-        credential: Credential<'_>,
-        now: UnixSeconds,
-    ) -> Result<Principal, Reject> {
-        constraint.examine(self.confirmation(), credential, now).map(|_| self.0)
     }
 }

@@ -8,7 +8,7 @@ use quick_cache::{Equivalent, OptionsBuilder, Weighter};
 use sekisho_core::{ConfigError, UnixSeconds};
 use sekisho_jwks::KeyLife;
 
-use crate::binding::Candidate;
+use crate::candidate::Candidate;
 use crate::claims::Accepted;
 
 /// Bounds the verified-token cache of one verifier.
@@ -209,7 +209,7 @@ struct Weight {
 
 impl Weighter<Token, Entry> for Weight {
     fn weight(&self, token: &Token, entry: &Entry) -> u64 {
-        let size = token.0.len() + entry.candidate.heap_bytes();
+        let size = token.0.len() + entry.candidate.peek().heap_bytes();
         (size as u64 + OVERHEAD).max(self.at_least)
     }
 }

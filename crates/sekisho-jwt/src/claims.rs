@@ -9,7 +9,7 @@ use sekisho_core::json::JsonObject;
 use sekisho_core::{Claim, Confirmation, Reject, UnixSeconds, claims};
 
 use crate::SenderConstraint;
-use crate::binding::Candidate;
+use crate::candidate::Candidate;
 use crate::issuer::Issuer;
 use crate::profile::SubjectRule;
 use crate::trace::{Recorder, Step};

@@ -81,7 +81,7 @@ impl DocumentVerifier {
     /// - [`Reject::Type`]: another `typ`, or none.
     /// - [`Reject::Algorithm`]: a shared secret.
     /// - [`Reject::UnknownKey`], [`Reject::AmbiguousKey`]; [`Refusal::Failure`] when no keys are at hand.
-    /// - [`Reject::Signature`]: the bytes do not match.
+    /// - [`Reject::Signature`]: the bytes do not match, also after the keys were [looked up anew](KeySource::fetch_anew).
     /// - [`Reject::Malformed`], [`Reject::DuplicateMember`]: of the claims.
     pub async fn verify(&self, document: &str, now: UnixSeconds) -> Result<Verified<JsonObject>, Refusal> {
         if document.len() > self.longest {
@@ -99,9 +99,15 @@ impl DocumentVerifier {
         if !self.algorithms.contains(header.algorithm) {
             return Err(Reject::Algorithm.into());
         }
-        if let Checked::FetchNeeded = signature::check(&*self.keys, &header, &compact, None, now, &mut Silent)? {
-            let query = KeyQuery { kid: header.kid.as_deref(), algorithm: header.algorithm };
-            let fetched = self.keys.fetch(query, now).await;
+        let query = KeyQuery { kid: header.kid.as_deref(), algorithm: header.algorithm };
+        let fetched = match signature::check(&*self.keys, &header, &compact, None, now, &mut Silent) {
+            Ok(Checked::Holds(_)) => None,
+            Ok(Checked::FetchNeeded) => Some(self.keys.fetch(query, now).await),
+            // The name may be another key's by now.
+            Err(Refusal::Reject(Reject::Signature)) => Some(self.keys.fetch_anew(query, now).await),
+            Err(refusal) => return Err(refusal),
+        };
+        if let Some(fetched) = fetched {
             let again = signature::check(&*self.keys, &header, &compact, Some(fetched), now, &mut Silent)?;
             // A source that answers so breaks its contract; nothing is believed by that.
             if let Checked::FetchNeeded = again {
@@ -137,6 +143,10 @@ mod tests {
 
         async fn fetch(&self, _: KeyQuery<'_>, _: UnixSeconds) -> KeyLookup {
             KeyLookup::Found(Candidates::One(self.0.clone()))
+        }
+
+        async fn fetch_anew(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup {
+            self.fetch(query, now).await
         }
 
         fn health(&self, _: UnixSeconds) -> KeyHealth {

@@ -6,6 +6,7 @@ mod base64;
 mod binding;
 mod builder;
 mod cache;
+mod candidate;
 mod claims;
 mod compact;
 mod document;
@@ -29,6 +30,7 @@ mod verifier;
 pub use binding::SenderConstraint;
 pub use builder::{Jwt, JwtBuilder, JwtIssuer, JwtStart};
 pub use cache::CacheLimits;
+pub use candidate::Candidate;
 pub use document::DocumentVerifier;
 pub use dpop::{Dpop, NonceKeys};
 #[cfg(feature = "jwe")]

@@ -10,8 +10,8 @@ use sekisho_core::{
 use sekisho_jwks::{KeyHealth, KeyLookup, KeyQuery};
 use serde::de::DeserializeOwned;
 
-use crate::binding::Candidate;
 use crate::cache::TokenCache;
+use crate::candidate::Candidate;
 use crate::claims::Accepted;
 use crate::compact::{Compact, parse_object};
 use crate::header::{Header, HeaderMemo};

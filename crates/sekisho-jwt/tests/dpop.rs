@@ -376,6 +376,12 @@ fn what_was_used_is_known_also_to_who_takes_proofs_for_longer() {
     assert_eq!(reject(fixture.ask_at(&long, &token, &proof, now)), fault(ProofFault::Time));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_memory_of_used_proofs_keeps_the_contract() {
+    let guard = MemoryReplayGuard::with_limits(1_000, 10).unwrap();
+    sekisho_testkit::replay_guard_suite(Arc::new(guard), 10, NOW).await;
+}
+
 #[test]
 fn a_full_memory_or_a_used_up_share_is_our_failure_and_no_pass() {
     let fixture = Fixture::new();
@@ -492,6 +498,15 @@ fn refuses_what_a_token_is_bound_to_when_it_is_not_understood() {
     for (cnf, expected) in [
         (json!({"jkt": jkt, "x5t#S256": other}), Reject::Confirmation),
         (json!({"jkt": jkt, "kid": "k"}), Reject::Confirmation),
+        (json!({"jkt": jkt, "kc-jkt-type": "DPoP", "kid": "k"}), Reject::Confirmation),
+        (json!({"jkt": jkt, "kc-jkt-type": "DPoP", "x5t#S256": other}), Reject::Confirmation),
+        (json!({"jkt": jkt, "kc-jkt-type": "mTLS"}), Reject::Confirmation),
+        (json!({"jkt": jkt, "kc-jkt-type": "dpop"}), Reject::Confirmation),
+        (json!({"jkt": jkt, "kc-jkt-type": ["DPoP"]}), Reject::Confirmation),
+        (json!({"jkt": jkt, "kc-jkt-type": null}), Reject::Confirmation),
+        (json!({"jkt": jkt, "KC-JKT-TYPE": "DPoP"}), Reject::Confirmation),
+        (json!({"x5t#S256": other, "kc-jkt-type": "DPoP"}), Reject::Confirmation),
+        (json!({"kc-jkt-type": "DPoP"}), Reject::Confirmation),
         (json!({"x5t#S256": other, "jwk": {}}), Reject::Confirmation),
         (json!({"jwk": fixture.key.jwk()}), Reject::Confirmation),
         (json!({}), Reject::Confirmation),
@@ -512,6 +527,19 @@ fn refuses_what_a_token_is_bound_to_when_it_is_not_understood() {
     }
     let certificate = fixture.issuer.token().audience("orders").bound_to_certificate(b"certificate").sign();
     assert_eq!(reject(dpop.verify_now(&certificate, NOW).unwrap()), Reject::ProofRequired);
+}
+
+#[test]
+fn what_keycloak_writes_beside_the_thumbprint_leaves_the_binding_as_it_is() {
+    let fixture = Fixture::new();
+    let verifier = fixture.verifier(Dpop::new());
+    let cnf = json!({"jkt": fixture.key.thumbprint(), "kc-jkt-type": "DPoP"});
+    let token = fixture.issuer.token().audience("orders").claim("cnf", cnf).sign();
+    assert!(fixture.ask(&verifier, &token, &fixture.proof(&token).sign()).is_ok());
+    assert_eq!(reject(verifier.verify_now(&token, NOW).unwrap().map(|p| p.into_inner())), Reject::ProofRequired);
+    let thief = DpopKey::generate().with_clock(sekisho_testkit::FixedClock::at(NOW));
+    let proof = thief.proof("GET", URL).for_token(&token).sign();
+    assert_eq!(reject(fixture.ask(&verifier, &token, &proof)), Reject::ProofMismatch);
 }
 
 #[test]

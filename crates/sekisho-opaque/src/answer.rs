@@ -6,9 +6,8 @@ use std::time::Duration;
 use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
 use sekisho_core::{Failure, FailureKind, Principal, Refusal, Reject, Secret, UnixSeconds};
 use sekisho_http::{HttpError, HttpResponse};
-use sekisho_jwt::{Backend, SenderConstraint, StatementVerifier, Verifier};
+use sekisho_jwt::{Backend, Candidate, SenderConstraint, StatementVerifier, Verifier};
 
-use crate::candidate::Candidate;
 use crate::claims::{Accepted, Rules};
 
 /// Is a token that the provider says is active, and that passed every check of ours.

@@ -6,9 +6,7 @@ use std::time::Duration;
 use sekisho_core::dangerous::CheckedClaims;
 use sekisho_core::json::JsonObject;
 use sekisho_core::{Claim, ConfigError, Reject, UnixSeconds, claims};
-use sekisho_jwt::{Backend, Profile, SenderConstraint};
-
-use crate::candidate::Candidate;
+use sekisho_jwt::{Backend, Candidate, Profile, SenderConstraint};
 
 /// Says which claims are accepted.
 #[derive(Debug)]

@@ -5,7 +5,6 @@ mod answer;
 mod base64;
 mod builder;
 mod cache;
-mod candidate;
 mod claims;
 mod credentials;
 mod engine;

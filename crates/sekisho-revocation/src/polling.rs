@@ -18,8 +18,10 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
 ///
 /// `GET` of the address, with the query parameter `cursor` after the first answer that had one; the answer is a
 /// [`RevocationDocument`]. 304 for an `ETag` that was sent along means that nothing changed, 410 that the cursor is
-/// not known any more. Every other status, redirects too, is a failure. A withdrawal takes effect within the interval
-/// and the time of one exchange. Caches are asked not to answer (`Cache-Control: no-cache`); what one does answer is as
+/// not known any more. Every other status, redirects too, is a failure.
+///
+/// A withdrawal takes effect within 1.1 times the interval and the time of two exchanges: one that was on its way when
+/// it was published, and the next. Caches are asked not to answer (`Cache-Control: no-cache`); what one does answer is as
 /// old as its `Age` says, and so is the list then.
 ///
 /// # Examples

@@ -45,6 +45,8 @@ pub async fn key_source_suite(source: &dyn KeySource, issuer: &Issuer, now: Unix
     for kid in ["nobody", "", "../jwks", "x' OR '1'='1", "\r\n", "\u{202e}", cut, &longer, &long] {
         refuses(source, KeyQuery { kid: Some(kid), ..query }, now, "a name that nobody published").await;
     }
+    let anew = source.fetch_anew(query, now).await;
+    assert!(sound(&anew), "{source:?}: a second look finds the key that is still published: {anew:?}");
     let after = source.find(query, now);
     assert!(sound(&after), "{source:?}: unknown names do not push the known key out: {after:?}");
 }
@@ -95,6 +97,10 @@ mod tests {
 
         async fn fetch(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup {
             self.find(query, now)
+        }
+
+        async fn fetch_anew(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup {
+            self.fetch(query, now).await
         }
 
         fn health(&self, _: UnixSeconds) -> KeyHealth {

@@ -13,6 +13,7 @@ mod issuer;
 mod key_source_suite;
 #[cfg(feature = "opaque")]
 mod reference_store_suite;
+mod replay_guard_suite;
 mod revocation_feed_suite;
 mod served;
 mod token;
@@ -27,6 +28,7 @@ pub use issuer::Issuer;
 pub use key_source_suite::key_source_suite;
 #[cfg(feature = "opaque")]
 pub use reference_store_suite::reference_store_suite;
+pub use replay_guard_suite::replay_guard_suite;
 pub use revocation_feed_suite::revocation_feed_suite;
 pub use served::{Endpoint, Fault, ServedIssuer};
 pub use token::TokenBuilder;

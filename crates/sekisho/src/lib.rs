@@ -28,6 +28,8 @@ pub use sekisho_jwt::{
 pub use sekisho_opaque::{
     self as opaque, ClientCredentials, Introspection, Opaque, OutboundSwap, PhantomSwap, Reference, TokenSwap,
 };
+#[cfg(feature = "redis")]
+pub use sekisho_redis as redis;
 #[cfg(feature = "revocation")]
 pub use sekisho_revocation as revocation;
 #[cfg(feature = "testing")]

@@ -43,7 +43,7 @@ fn settings_of(port: u16, password: &str) -> String {
     format!("bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave \"\"\nappendonly no\ndaemonize no\n")
 }
 
-fn is_ready(port: u16, password: &str) -> bool {
+pub(crate) fn is_ready(port: u16, password: &str) -> bool {
     let answer = ready::ask(port, &format!("AUTH {password}\r\nPING\r\nQUIT\r\n"), 64);
     answer.is_some_and(|answer| answer.starts_with(b"+OK\r\n+PONG\r\n"))
 }

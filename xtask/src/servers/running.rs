@@ -29,9 +29,10 @@ pub(crate) struct Place<'l> {
     pub(crate) scratch: &'l Path,
 }
 
-/// A server that tests can use: its process, if it needs one before the tests do, and the variables that lead to it.
+/// A server that tests can use: its processes, if it needs some before the tests do, and the variables that lead to it.
 pub(crate) struct Running {
-    pub(crate) resident: Option<Arc<Mutex<Resident>>>,
+    /// Each with the name by which it is ordered to stop; `None` stands for the server's own.
+    pub(crate) residents: Vec<(Option<&'static str>, Arc<Mutex<Resident>>)>,
     pub(crate) variables: Vec<(&'static str, String)>,
     /// Removed after the process has ended.
     folder: Option<Scratch>,
@@ -39,12 +40,22 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn new(resident: Resident) -> Self {
-        Self { resident: Some(Arc::new(Mutex::new(resident))), variables: Vec::new(), folder: None }
+        Self::of(vec![(None, Arc::new(Mutex::new(resident)))])
+    }
+
+    /// Makes one of several processes, each with a name of its own.
+    pub(crate) fn several(residents: impl IntoIterator<Item = (&'static str, Resident)>) -> Self {
+        let named = residents.into_iter().map(|(name, resident)| (Some(name), Arc::new(Mutex::new(resident))));
+        Self::of(named.collect())
+    }
+
+    fn of(residents: Vec<(Option<&'static str>, Arc<Mutex<Resident>>)>) -> Self {
+        Self { residents, variables: Vec::new(), folder: None }
     }
 
     /// Makes one of a program that each test starts for itself.
     pub(crate) fn on_demand(variable: &'static str, program: &Path) -> Self {
-        Self { resident: None, variables: Vec::new(), folder: None }.with(variable, program.display().to_string())
+        Self::of(Vec::new()).with(variable, program.display().to_string())
     }
 
     pub(crate) fn with(mut self, variable: &'static str, value: impl Into<String>) -> Self {

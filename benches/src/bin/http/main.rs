@@ -4,27 +4,26 @@
 //! the same thousand tokens.
 
 mod cases;
-mod load;
-mod server;
+mod serve;
 
 use std::process::ExitCode;
 
 use sekisho_benches::claims::{ISSUER, claims};
 use sekisho_benches::keys::{Alg, BenchKey};
+use sekisho_benches::load::{self, Load};
 use sekisho_benches::measure::median;
+use sekisho_benches::process::Server;
 use sekisho_benches::report::{thousands, write_lines};
 use serde_json::{Value, json};
 
 use crate::cases::CASES;
-use crate::load::{Load, Sample};
-use crate::server::Server;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     if let [serve, case, key_set] = arguments.as_slice()
         && serve == "--serve"
     {
-        server::serve(case, key_set);
+        serve::serve(case, key_set);
         return ExitCode::SUCCESS;
     }
     let quick = arguments.iter().any(|argument| argument == "--quick");
@@ -36,8 +35,8 @@ fn main() -> ExitCode {
 fn compare(rounds: usize, seconds: u64, tokens: usize) {
     let key = BenchKey::generate(Alg::Rs256);
     let tokens: Vec<_> = (0..tokens).map(|number| key.token(&claims(ISSUER, number))).collect();
-    let load = Load::new(&tokens);
-    let servers: Vec<_> = CASES.iter().map(|case| Server::start(case, &key.key_set())).collect();
+    let load = Load::new("http", &tokens);
+    let servers: Vec<_> = CASES.iter().map(|case| Server::start(&["--serve", case, &key.key_set()])).collect();
     println!(
         "{} RS256 tokens of {} bytes, {} keep-alive connections by {load}, 1 server worker thread; {rounds} interleaved rounds of {seconds} s\n",
         tokens.len(),
@@ -46,13 +45,13 @@ fn compare(rounds: usize, seconds: u64, tokens: usize) {
     );
     for server in &servers {
         // So that caches are full and every case is seen to answer.
-        load.run(server, 1);
+        load.run(server.port, 1);
     }
     let mut samples: Vec<Vec<Sample>> = servers.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds {
         for index in 0..servers.len() {
             let index = (index + round) % servers.len();
-            samples[index].push(load.run(&servers[index], seconds));
+            samples[index].push(Sample::take(&load, &servers[index], seconds));
         }
     }
     let rows: Vec<_> = samples.iter().map(|own| Row::new(own, &samples[0])).collect();
@@ -75,6 +74,21 @@ fn compare(rounds: usize, seconds: u64, tokens: usize) {
     write_lines("http", &CASES.iter().zip(&rows).map(|(case, row)| row.line(case)).collect::<Vec<_>>());
 }
 
+/// Is what one run on one server showed.
+struct Sample {
+    load: load::Sample,
+    cpu_us: f64,
+}
+
+impl Sample {
+    fn take(load: &Load, server: &Server, seconds: u64) -> Self {
+        let before = server.cpu();
+        let load = load.run(server.port, seconds);
+        let cpu = server.cpu().saturating_sub(before);
+        Self { load, cpu_us: cpu.as_secs_f64() * 1e6 / load.requests }
+    }
+}
+
 /// Medians over the rounds; ratios are taken within each round, then their median.
 struct Row {
     rate: f64,
@@ -92,13 +106,13 @@ impl Row {
         let ratio =
             |pick: fn(&Sample) -> f64| median(own.iter().zip(bare).map(|(own, bare)| pick(own) / pick(bare)).collect());
         Self {
-            rate: over(|sample| sample.rate),
-            share: ratio(|sample| sample.rate),
+            rate: over(|sample| sample.load.rate),
+            share: ratio(|sample| sample.load.rate),
             cpu: over(|sample| sample.cpu_us),
             cpu_ratio: ratio(|sample| sample.cpu_us),
-            p50: over(|sample| sample.p50_us),
-            p99: over(|sample| sample.p99_us),
-            p99_ratio: ratio(|sample| sample.p99_us),
+            p50: over(|sample| sample.load.p50_us),
+            p99: over(|sample| sample.load.p99_us),
+            p99_ratio: ratio(|sample| sample.load.p99_us),
         }
     }
 

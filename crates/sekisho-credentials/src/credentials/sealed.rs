@@ -1,12 +1,10 @@
-use std::fmt;
-
 use sekisho_core::Secret;
 
 /// Stands for a login whose password was right and whose second factor is due, between two requests of one browser.
 ///
 /// Encrypted: nothing of it can be read or made by others. It ends by time, and when the password changes. It is at
 /// most 256 visible ASCII characters. `Debug` shows nothing.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginTicket(Secret);
 
 impl LoginTicket {
@@ -23,14 +21,8 @@ impl LoginTicket {
     }
 }
 
-impl fmt::Debug for LoginTicket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LoginTicket(..)")
-    }
-}
-
 /// Lets whoever has it choose a new password for one account, once. See [`LoginTicket`], whose form it has.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResetToken(Secret);
 
 impl ResetToken {
@@ -44,11 +36,5 @@ impl ResetToken {
     #[must_use]
     pub const fn text(&self) -> &Secret {
         &self.0
-    }
-}
-
-impl fmt::Debug for ResetToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ResetToken(..)")
     }
 }

@@ -245,7 +245,7 @@ fn each_mistake_is_told_with_its_line_and_reason() {
         (
             "trusted_proxies = [\"10.0.0.0/8\", \"::1\"]",
             "trusted_proxies = [\"0.0.0.0/0\"]",
-            "1: \"0.0.0.0/0\" is everybody: then anybody can forge what a proxy forwards",
+            "1: \"0.0.0.0/0\" is everybody: then anybody can forge what a proxy says",
         ),
         (
             "max_body_bytes = 1000",

@@ -17,9 +17,28 @@ pub struct CheckRequest {
 #[derive(Clone, PartialEq, prost::Message)]
 #[non_exhaustive]
 pub struct AttributeContext {
+    /// Who sent the request.
+    #[prost(message, optional, tag = "1")]
+    pub source: Option<Peer>,
     /// The client's request.
     #[prost(message, optional, tag = "4")]
     pub request: Option<Request>,
+}
+
+/// `envoy.service.auth.v3.AttributeContext.Peer`.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The certificate that the client showed, as PEM with percent escapes; empty if it showed none, or Envoy was not told to pass it on.
+    #[prost(string, tag = "5")]
+    pub certificate: String,
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Peer({} bytes)", self.certificate.len())
+    }
 }
 
 /// `envoy.service.auth.v3.AttributeContext.Request`.

@@ -37,7 +37,7 @@ fn described(method: &str, path: &str, headers: &[(&str, &str)]) -> HttpRequest 
 }
 
 fn about(http: HttpRequest) -> CheckRequest {
-    CheckRequest { attributes: Some(AttributeContext { request: Some(Request { http: Some(http) }) }) }
+    CheckRequest { attributes: Some(AttributeContext { source: None, request: Some(Request { http: Some(http) }) }) }
 }
 
 /// Returns the gRPC code, the HTTP status and the headers of a denial; `None` when it passes.

@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use async_trait::async_trait;
 use http::Request;
-use sekisho_core::scope;
+use sekisho_core::{Credential, Failure, FailureKind, Principal, Refusal, Reject, Secret, UnixSeconds, scope};
 use sekisho_testkit::FakeAuthenticator;
 
 use super::*;
@@ -298,5 +299,69 @@ async fn the_router_serves_over_real_connections() {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{dialect:?} {target}: {answer}");
         }
         server.abort();
+    }
+}
+
+/// Gives a token for what passed the checkpoint, or what it was told to.
+#[derive(Debug)]
+struct FakeSwap(Result<&'static str, Refusal>);
+
+#[async_trait]
+impl TokenSwap for FakeSwap {
+    fn swap_now(&self, _: Credential<'_>, _: &Principal, _: UnixSeconds) -> Option<Result<Secret, Refusal>> {
+        None
+    }
+
+    async fn swap(&self, credential: Credential<'_>, principal: &Principal, _: UnixSeconds) -> Result<Secret, Refusal> {
+        assert_eq!((credential.expose(), principal.subject()), ("good", "alice"));
+        self.0.clone().map(Secret::from)
+    }
+}
+
+#[tokio::test]
+async fn services_get_the_token_that_the_callers_was_swapped_for_in_every_dialect() {
+    const GOOD: (&str, &str) = ("authorization", "Bearer good");
+    for dialect in DIALECTS {
+        let swapping = |answer| forward_auth(dialect).with_token_swap(Arc::new(FakeSwap(answer)));
+        let ask = async |endpoint: &ForwardAuth, target: &str, headers: &[(&str, &str)]| {
+            let request = about(dialect, "GET", "api.example", target, headers);
+            endpoint.answer(&request, Some(PROXY), "/check").await
+        };
+        let endpoint = swapping(Ok("inner.jwt.token"));
+        for headers in [[GOOD], [("cookie", "token=good")]] {
+            let passed = ask(&endpoint, "/orders/7", &headers).await;
+            assert_eq!(passed.status(), 200, "{dialect:?}");
+            assert_eq!(passed.headers()["authorization"], "Bearer inner.jwt.token", "{dialect:?}");
+            assert!(passed.headers()["authorization"].is_sensitive(), "{dialect:?}");
+            assert_eq!(passed.headers()["x-auth-subject"], "alice", "{dialect:?}");
+        }
+        // What a client brings to a public route is nobody's word.
+        let public = ask(&endpoint, "/health", &[GOOD]).await;
+        assert_eq!(public.status(), 200, "{dialect:?}");
+        match public.headers().get("authorization") {
+            Some(value) => assert!(value.is_empty() && dialect != Dialect::Envoy, "{dialect:?}"),
+            None => {
+                let removed = public.headers()["x-envoy-auth-headers-to-remove"].to_str().unwrap();
+                assert!(removed.split(',').any(|one| one == "authorization"), "{dialect:?} {removed}");
+            }
+        }
+        for (answer, status) in [
+            (Err(Reject::Inactive.into()), 401),
+            (Err(Failure::unavailable("down").into()), 503),
+            (Err(Failure::new(FailureKind::BadGateway, "odd").into()), 502),
+            (Ok(""), 502),
+            (Ok("two words"), 502),
+            (Ok("a\r\nX-Auth-Subject: root"), 502),
+        ] {
+            let refused = ask(&swapping(answer), "/orders/7", &[GOOD]).await;
+            assert_eq!(refused.status(), status, "{dialect:?}");
+            for name in ["authorization", "x-auth-subject"] {
+                assert!(refused.headers().get(name).is_none(), "{dialect:?} {name}");
+            }
+            assert_eq!(refused.headers().contains_key("www-authenticate"), status == 401, "{dialect:?}");
+        }
+        // Without a swap nothing is said of it: the proxy's own configuration decides.
+        let plain = ask(&forward_auth(dialect), "/orders/7", &[GOOD]).await;
+        assert!(plain.status() == 200 && plain.headers().get("authorization").is_none(), "{dialect:?}");
     }
 }

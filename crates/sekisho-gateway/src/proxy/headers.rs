@@ -13,6 +13,8 @@ pub(super) struct Forwarding<'a> {
     pub(super) peer: IpAddr,
     /// Whether the peer is a listed proxy, so that what it says of the request before it counts.
     pub(super) is_trusted: bool,
+    /// Whether the peer came by TLS that ended here.
+    pub(super) is_encrypted: bool,
     pub(super) host: &'a str,
 }
 
@@ -41,12 +43,24 @@ pub(super) fn for_upstream(incoming: &HeaderMap, forwarding: &Forwarding<'_>, is
     for name in taken {
         outgoing.remove(name);
     }
+    join_cookies(&mut outgoing);
     set_forwarding(&mut outgoing, incoming, forwarding);
     if is_websocket {
         outgoing.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         outgoing.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     outgoing
+}
+
+/// Makes one line of cookies that came in several, as HTTP/2 allows and HTTP/1.1 does not
+/// ([RFC 9113 §8.2.3](https://www.rfc-editor.org/rfc/rfc9113#section-8.2.3)).
+fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if lines.len() > 1
+        && let Ok(line) = HeaderValue::from_bytes(&lines.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, line);
+    }
 }
 
 /// Takes out of a response what was between the upstream and us only.
@@ -110,7 +124,7 @@ fn is_taken(name: &str, is_trusted: bool) -> bool {
 }
 
 fn set_forwarding(outgoing: &mut HeaderMap, incoming: &HeaderMap, forwarding: &Forwarding<'_>) {
-    let Forwarding { peer, is_trusted, host } = forwarding;
+    let Forwarding { peer, is_trusted, is_encrypted, host } = forwarding;
     let said = |name: &str| {
         let values = incoming.get_all(name).iter().filter(|_| *is_trusted).filter_map(|value| value.to_str().ok());
         values.collect::<Vec<_>>().join(",")
@@ -120,8 +134,8 @@ fn set_forwarding(outgoing: &mut HeaderMap, incoming: &HeaderMap, forwarding: &F
     let mut before: Vec<IpAddr> = chain.rsplit(',').map_while(|one| one.trim().parse().ok()).take(MAX_HOPS).collect();
     before.reverse();
     let for_ = before.iter().chain([peer]).map(ToString::to_string).collect::<Vec<_>>();
-    let proto = match said("x-forwarded-proto").as_str() {
-        "https" => "https",
+    let proto = match (said("x-forwarded-proto").as_str(), is_encrypted) {
+        ("https", _) | ("", true) => "https",
         _ => "http",
     };
     let node = |address: &IpAddr| match address {
@@ -180,7 +194,12 @@ mod tests {
     }
 
     fn forwarded(pairs: &[(&str, &str)], is_trusted: bool) -> HeaderMap {
-        let forwarding = Forwarding { peer: "192.0.2.9".parse().unwrap(), is_trusted, host: "api.example:8080" };
+        let forwarding = Forwarding {
+            peer: "192.0.2.9".parse().unwrap(),
+            is_trusted,
+            is_encrypted: false,
+            host: "api.example:8080",
+        };
         for_upstream(&map(pairs), &forwarding, false)
     }
 

@@ -43,51 +43,66 @@ impl Tunnels {
         self.0.receiver_count()
     }
 
-    /// Joins both sides, once both have switched.
-    ///
-    /// - `ends`: after how long the caller's credential is worth nothing any more.
-    /// - `permit`: held as long as the tunnel is open.
-    pub(super) fn open(
-        &self,
-        client: OnUpgrade,
-        response: &mut Response<hyper::body::Incoming>,
-        idle: Duration,
-        ends: Option<Duration>,
-        permit: Option<ConnectionPermit>,
-    ) -> Result<Response<Body>, Refused> {
-        let said = response.headers().get(header::UPGRADE).map(HeaderValue::as_bytes);
-        if !said.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
-            return Err(bad_gateway("the upstream switched to another protocol than the one asked for"));
-        }
-        let upstream = hyper::upgrade::on(&mut *response);
-        let mut headers = std::mem::take(response.headers_mut());
-        headers::take_hop_by_hop(&mut headers);
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        let mut answer = Response::new(Body::empty());
-        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        *answer.headers_mut() = headers;
-        let mut ended = self.0.subscribe();
-        tokio::spawn(async move {
-            let _held = permit;
-            let run = async {
-                let (client, upstream) = tokio::try_join!(client, upstream).ok()?;
-                join(client, upstream, idle).await.ok()
-            };
-            let expiry = async {
-                match ends {
-                    Some(ends) => tokio::time::sleep(ends).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                _ = run => {}
-                () = expiry => tracing::info!(target: "sekisho", "a tunnel ends with its caller's credential"),
-                _ = ended.wait_for(|ended| *ended) => {}
-            }
-        });
-        Ok(answer)
+    /// Takes a place among `most` tunnels; `None` when all are taken.
+    pub(super) fn place(&self, most: usize) -> Option<TunnelPlace> {
+        // Whoever comes is counted before the count is looked at, so it is never too low.
+        let place = self.0.subscribe();
+        (self.count() <= most).then_some(TunnelPlace(place))
     }
+}
+
+/// Is a tunnel's place among those that may be open; it learns by it when all end.
+pub(super) struct TunnelPlace(watch::Receiver<bool>);
+
+/// Bounds a tunnel.
+pub(super) struct TunnelBounds {
+    /// Without any byte either way.
+    pub(super) idle: Duration,
+    /// After how long the caller's credential is worth nothing any more.
+    pub(super) ends: Option<Duration>,
+    /// Held as long as the tunnel is open.
+    pub(super) permit: Option<ConnectionPermit>,
+    pub(super) place: TunnelPlace,
+}
+
+/// Joins both sides, once both have switched.
+pub(super) fn open(
+    client: OnUpgrade,
+    response: &mut Response<hyper::body::Incoming>,
+    bounds: TunnelBounds,
+) -> Result<Response<Body>, Refused> {
+    let TunnelBounds { idle, ends, permit, place: TunnelPlace(mut ended) } = bounds;
+    let said = response.headers().get(header::UPGRADE).map(HeaderValue::as_bytes);
+    if !said.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket")) {
+        return Err(bad_gateway("the upstream switched to another protocol than the one asked for"));
+    }
+    let upstream = hyper::upgrade::on(&mut *response);
+    let mut headers = std::mem::take(response.headers_mut());
+    headers::take_hop_by_hop(&mut headers);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *answer.headers_mut() = headers;
+    tokio::spawn(async move {
+        let _held = permit;
+        let run = async {
+            let (client, upstream) = tokio::try_join!(client, upstream).ok()?;
+            join(client, upstream, idle).await.ok()
+        };
+        let expiry = async {
+            match ends {
+                Some(ends) => tokio::time::sleep(ends).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = run => {}
+            () = expiry => tracing::info!(target: "sekisho", "a tunnel ends with its caller's credential"),
+            _ = ended.wait_for(|ended| *ended) => {}
+        }
+    });
+    Ok(answer)
 }
 
 impl fmt::Debug for Tunnels {

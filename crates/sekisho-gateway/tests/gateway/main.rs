@@ -8,6 +8,8 @@ mod refuse;
 mod reload;
 mod smuggle;
 mod stream;
+#[cfg(all(feature = "tls", feature = "aws-lc-rs"))]
+mod tls;
 mod tunnel;
 mod upstream;
 

@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use sekisho_core::{Credential, Failure, Principal, Refusal, Reject, Secret, UnixSeconds};
-use sekisho_gateway::{ReverseProxy, TokenForward, TokenSwap, TrustedProxies};
+use sekisho_gateway::{ReverseProxy, TokenForward, TokenSwap};
+use sekisho_http::TrustedProxies;
 
 use super::*;
 

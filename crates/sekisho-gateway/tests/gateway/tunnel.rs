@@ -206,3 +206,50 @@ async fn a_tunnel_keeps_its_place_among_the_connections() {
     assert_eq!(Reply::read(&waiting.await.unwrap()).status, 404);
     assert_eq!(served.gateway.tunnels(), 0);
 }
+
+#[tokio::test]
+async fn tunnels_are_bounded_within_another_server_too() {
+    let (address, heads, _upstream) = raw_upstream(SWITCHED).await;
+    let upstream = Upstream::new("echo", &format!("http://{address}")).unwrap();
+    let route = Route::new("/socket", &upstream, Guard::Public).with_websockets();
+    let limits = ProxyLimits { tunnels: 2, ..ProxyLimits::default() };
+    let proxy = proxy(vec![route]).with_timeouts(long()).with_limits(limits);
+    let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
+        let proxy = proxy.clone();
+        async move { proxy.handle(request, "127.0.0.1:1".parse().unwrap()).await }
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(handshake("/socket", "").as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 101");
+        open.push(stream);
+    }
+    let status = || async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(handshake("/socket", "").as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        String::from_utf8_lossy(&status[9..]).into_owned()
+    };
+    for _ in 0..3 {
+        assert_eq!(status().await, "503");
+    }
+    assert_eq!(heads.lock().unwrap().len(), 2, "a service learns nothing of what cannot be");
+    drop(open.pop());
+    let mut freed = String::new();
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        freed = status().await;
+        if freed == "101" {
+            break;
+        }
+    }
+    assert_eq!(freed, "101");
+    server.abort();
+}

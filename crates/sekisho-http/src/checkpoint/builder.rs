@@ -236,7 +236,7 @@ impl CheckpointBuilder<Ready> {
     ///
     /// # Errors
     /// The first [`ConfigError`] of the steps before; then DPoP without a public URL, or a header for certificates that
-    /// nobody takes; then of the metadata, then of the realm.
+    /// nobody takes or no proxy writes; then of the metadata, then of the realm.
     pub fn build(self) -> Result<Checkpoint, ConfigError> {
         let Self {
             authenticators,
@@ -265,6 +265,9 @@ impl CheckpointBuilder<Ready> {
         }
         if certificate_header.is_some() && !takes_certificates {
             return Err(ConfigError::new("a header for client certificates, and nobody takes tokens bound to one"));
+        }
+        if certificate_header.as_ref().is_some_and(ClientCertificateHeader::believes_nobody) {
+            return Err(ConfigError::new("a header for client certificates, and no proxy is listed that may write it"));
         }
         let sources = if schemes.dpop.is_some() { sources.with_dpop() } else { sources };
         let bases = public_urls.into_boxed_slice();

@@ -1,9 +1,12 @@
 //! Devices without a browser ([RFC 8628](https://www.rfc-editor.org/rfc/rfc8628)).
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
+use http::HeaderValue;
+use http::header::RETRY_AFTER;
 use sekisho_core::Failure;
 use serde_json::json;
 
@@ -17,7 +20,7 @@ use crate::handle::{self, HandleHash, Purpose};
 use crate::incoming::Incoming;
 use crate::pages::{PageContent, Problem};
 use crate::store::{DeviceRequest, SsoSession};
-use crate::{AuthorizationServer, GrantKind, Message, ScopeSet};
+use crate::{AuthorizationServer, DeviceLimits, GrantKind, Message, ScopeSet};
 
 /// Letters that make no words and are not mistaken for digits (RFC 8628 §6.1): 20^8 codes.
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
@@ -44,6 +47,10 @@ pub(super) async fn authorize(
     let scope = form.get("scope").and_then(ScopeSet::parse).filter(|scope| client.scopes.contains_all(scope));
     let scope = scope.ok_or(OAuthError::scope())?;
     let audience = authorize::audience(form.all("resource"), &client)?;
+    if !admits(server, incoming, client.id()).await? {
+        tracing::info!(client = client.id(), "too many device requests");
+        return Ok(too_many(parts.device_limits.within));
+    }
     let device_code = handle::secret_text()?;
     for _ in 0..DRAWS {
         let user_code = draw_user_code()?;
@@ -71,6 +78,41 @@ pub(super) async fn authorize(
         }
     }
     Err(Failure::unavailable("no user code is free").into())
+}
+
+/// Counts a request, and tells whether it is one too many of its client or its address.
+async fn admits(server: &AuthorizationServer, incoming: &Incoming, client_id: &str) -> Result<bool, Failure> {
+    let (parts, now) = (server.parts(), incoming.now);
+    let DeviceLimits { per_address, per_client, within } = parts.device_limits;
+    let until = now.saturating_add(within);
+    let client = HandleHash::of(Purpose::DeviceClient, client_id);
+    // Looked at first, so that addresses are not counted without end; counted last, so that one address cannot use a client's
+    // share up.
+    if parts.store.counted(&client, now).await? >= per_client {
+        return Ok(false);
+    }
+    if let Some(address) = incoming.client_address(&parts.proxies) {
+        let address = HandleHash::of(Purpose::DeviceAddress, &network(address).to_string());
+        if parts.store.count(&address, until, now).await? > per_address {
+            return Ok(false);
+        }
+    }
+    Ok(parts.store.count(&client, until, now).await? <= per_client)
+}
+
+/// Returns what one holder of an address has: with IPv6 a network of 64 bits.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
+fn too_many(within: Duration) -> Response {
+    let error = json!({ "error": "slow_down", "error_description": "too many devices are being connected" });
+    let mut response = json_response(429, &error);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(within.as_secs().max(1)));
+    response
 }
 
 fn draw_user_code() -> Result<String, Failure> {

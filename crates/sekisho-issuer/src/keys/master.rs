@@ -1,5 +1,3 @@
-use std::fmt;
-
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
 use sekisho_core::{ConfigError, Failure, FailureKind, Secret};
@@ -9,7 +7,7 @@ use crate::handle;
 /// Is the one secret of an issuer that comes from its configuration: 256 random bits, under which its keys are sealed.
 ///
 /// All processes of one issuer have the same one. `Debug` shows nothing.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct MasterKey(Secret);
 
 impl MasterKey {
@@ -84,9 +82,3 @@ impl MasterKey {
 }
 
 const BROKEN: Failure = Failure::new(FailureKind::Misconfigured, "nothing could be encrypted");
-
-impl fmt::Debug for MasterKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MasterKey(..)")
-    }
-}

@@ -116,7 +116,7 @@ fn the_master_key_is_random_bytes_and_shows_none() {
         assert!(MasterKey::from_text(bad).is_err(), "{bad}");
     }
     let master = MasterKey::generate().unwrap();
-    assert_eq!(format!("{master:?}"), "MasterKey(..)");
+    assert_eq!(format!("{master:?}"), "MasterKey(Secret(..))");
     assert!(master.open("p", b"", b"short").is_none());
     let sealed = master.seal("p", b"c", b"plain").unwrap();
     assert_eq!(master.open("p", b"c", &sealed).unwrap().as_slice(), b"plain");

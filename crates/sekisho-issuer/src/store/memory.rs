@@ -13,11 +13,6 @@ use super::{
 };
 use crate::{GrantId, HandleHash, ScopeSet};
 
-/// How long an ended device request is remembered.
-const DEVICE_MEMORY: Duration = Duration::from_secs(600);
-/// By how much a device that asks too soon has to wait longer.
-const SLOW_DOWN: Duration = Duration::from_secs(5);
-
 /// Keeps everything in memory, bounded: for tests, examples and services of one process that may forget all logins at a restart.
 ///
 /// A full table first drops what has ended; what then finds no room is a failure, HTTP 503, never dropped.
@@ -381,7 +376,7 @@ impl DeviceStore for MemoryStore {
         }
         let before = device.last_poll.replace(now);
         if before.is_some_and(|before| now.since(before) < device.interval) {
-            device.interval += SLOW_DOWN;
+            device.interval += DeviceRequest::SLOW_DOWN;
             return Ok(DevicePoll::SlowDown);
         }
         Ok(DevicePoll::Pending)
@@ -394,7 +389,7 @@ impl Device {
     }
 
     fn is_remembered(&self, now: UnixSeconds) -> bool {
-        now < self.request.expires_at.saturating_add(DEVICE_MEMORY)
+        now < self.request.expires_at.saturating_add(DeviceRequest::REMEMBERED)
     }
 
     fn is_undecided(&self, user_code: &HandleHash, now: UnixSeconds) -> bool {

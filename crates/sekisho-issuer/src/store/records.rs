@@ -2,13 +2,14 @@ use std::fmt;
 use std::time::Duration;
 
 use sekisho_core::UnixSeconds;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{GrantId, HandleHash, ScopeSet};
 
 /// Is what a client may do for a user, and the root of every token made of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Grant {
     /// Names it.
@@ -18,6 +19,7 @@ pub struct Grant {
     /// Who gave it.
     pub subject: String,
     /// The login session that it ends with; `None` when it outlives it (`offline_access`).
+    #[serde(deserialize_with = "present")]
     pub sid: Option<String>,
     /// What is allowed.
     pub scope: ScopeSet,
@@ -35,12 +37,14 @@ pub struct Grant {
 
 /// Says how and when a user logged in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Authentication {
     /// `auth_time`
     #[serde(with = "seconds")]
     pub time: UnixSeconds,
     /// `acr`
+    #[serde(deserialize_with = "present")]
     pub context: Option<String>,
     /// `amr`
     pub methods: Vec<String>,
@@ -48,6 +52,7 @@ pub struct Authentication {
 
 /// Is an authorization code, and what must come with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CodeRecord {
     /// Stands for the code.
@@ -59,6 +64,7 @@ pub struct CodeRecord {
     /// The SHA-256 of the PKCE verifier, as the client sent it.
     pub code_challenge: String,
     /// The `nonce` for the ID token.
+    #[serde(deserialize_with = "present")]
     pub nonce: Option<String>,
     /// When it ends.
     #[serde(with = "seconds")]
@@ -72,6 +78,7 @@ pub struct CodeRecord {
 ///
 /// A refresh token is two secrets, one that stays and one that changes. Who shows the first with another second has an old token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RefreshFamily {
     /// Stands for the secret that stays.
@@ -90,11 +97,13 @@ pub struct RefreshFamily {
 
 /// Is a reference token and what it stands for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReferenceRecord {
     /// Stands for the token.
     pub token: HandleHash,
     /// The grant that it ends with.
+    #[serde(deserialize_with = "present")]
     pub grant: Option<GrantId>,
     /// Whose it is.
     pub client_id: String,
@@ -118,6 +127,7 @@ impl fmt::Debug for Claims {
 
 /// Is a login that the user's browser holds, for all clients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SsoSession {
     /// Stands for the cookie.
@@ -138,6 +148,7 @@ pub struct SsoSession {
 
 /// Is a device that waits for a user's word.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DeviceRequest {
     /// Stands for the device code.
@@ -155,6 +166,18 @@ pub struct DeviceRequest {
     /// When it ends.
     #[serde(with = "seconds")]
     pub expires_at: UnixSeconds,
+}
+
+impl DeviceRequest {
+    /// How long a store remembers a request after its end.
+    pub const REMEMBERED: Duration = Duration::from_secs(600);
+    /// By how much longer a device has to wait that asked too soon.
+    pub const SLOW_DOWN: Duration = Duration::from_secs(5);
+}
+
+/// Reads what may be `null` but not absent: a token whose grant got lost would outlive it.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
 }
 
 /// Writes instants as numbers.

@@ -4,10 +4,9 @@ use http::Method;
 use sekisho_core::Secret;
 use sekisho_credentials::{TotpSecret, TotpSettings, Username};
 
-use crate::credentials::Bank;
+use crate::bank::{Bank, SSO};
 use crate::setup::{Answer, Browser, PASSWORD, World, read_form};
 
-const SSO: &str = "__Host-sekisho-sso";
 const NEW: &str = "another horse battery";
 
 /// Reads the secret that a page shows, as an app would.
@@ -218,6 +217,10 @@ async fn a_form_that_is_not_of_this_page_and_this_login_changes_nothing() {
         request.headers_mut().insert(header, value.parse().unwrap());
         bank.world.send(request).await.page(400);
     }
+    // The same browser, with another login.
+    let own = browser.cookies.insert(SSO.to_owned(), others.cookies[SSO].clone()).unwrap();
+    browser.submit(&page, &change(PASSWORD, NEW)).await.page(400);
+    browser.cookies.insert(SSO.to_owned(), own);
     bank.world.wait(1800);
     browser.submit(&page, &change(PASSWORD, NEW)).await.page(400);
     let page = browser.get("/account/password").await;

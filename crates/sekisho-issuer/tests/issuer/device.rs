@@ -1,6 +1,10 @@
+use std::net::SocketAddr;
+
+use axum::extract::ConnectInfo;
+use sekisho_issuer::DeviceLimits;
 use serde_json::Value;
 
-use crate::setup::{Answer, Browser, World, claims_of};
+use crate::setup::{Answer, Browser, World, claims_of, post};
 
 const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
@@ -154,4 +158,64 @@ async fn forms_of_devices_count_for_their_session_only() {
     victim.submit(&consent, &[("decision", "allow")]).await.page(400);
     Browser::new(&world).submit(&consent, &[("decision", "allow")]).await.page(400);
     poll(&world, "tv", &begun).await.error(400, "authorization_pending");
+}
+
+async fn begin_from(world: &World, client: &str, peer: &str, forwarded: Option<&str>) -> Answer {
+    let mut request = post("/device_authorization", &[("client_id", client), ("scope", "openid")]);
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::new(peer.parse().unwrap(), 4000)));
+    if let Some(forwarded) = forwarded {
+        request.headers_mut().insert("x-forwarded-for", forwarded.parse().unwrap());
+    }
+    world.send(request).await
+}
+
+fn limits(per_address: u32, per_client: u32) -> DeviceLimits {
+    let mut limits = DeviceLimits::default();
+    (limits.per_address, limits.per_client) = (per_address, per_client);
+    limits
+}
+
+#[tokio::test]
+async fn one_address_begins_so_many_requests_and_others_go_on() {
+    let world = World::with("https://id.example", |builder| builder.with_device_limits(limits(2, 100))).await;
+    for (one, same, other) in
+        [("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"), ("2001:db8:0:1::1", "2001:db8:0:1:ffff::", "2001:db8:0:2::1")]
+    {
+        begin_from(&world, "tv", one, None).await.json(200);
+        begin_from(&world, "tv", same, None).await.json(200);
+        let refused = begin_from(&world, "tv", one, None).await;
+        assert_eq!(refused.headers.get("retry-after").unwrap(), "600");
+        refused.error(429, "slow_down");
+        begin_from(&world, "tv", same, None).await.error(429, "slow_down");
+        begin_from(&world, "tv", other, None).await.json(200);
+    }
+    // What anybody can write is not who he is; what a proxy of ours writes is.
+    begin_from(&world, "tv", "192.0.2.1", Some("198.51.100.1")).await.error(429, "slow_down");
+    begin_from(&world, "tv", "10.0.0.1", Some("192.0.2.1")).await.error(429, "slow_down");
+    begin_from(&world, "tv", "10.0.0.1", Some("192.0.2.1, 198.51.100.1")).await.json(200);
+    // What is refused for another reason counts for nothing.
+    for _ in 0..5 {
+        begin_from(&world, "nobody", "192.0.2.9", None).await.error(401, "invalid_client");
+    }
+    begin_from(&world, "tv", "192.0.2.9", None).await.json(200);
+    world.wait(599);
+    begin_from(&world, "tv", "192.0.2.1", None).await.error(429, "slow_down");
+    world.wait(1);
+    begin_from(&world, "tv", "192.0.2.1", None).await.json(200);
+}
+
+#[tokio::test]
+async fn one_client_begins_so_many_requests_and_one_address_cannot_use_them_up() {
+    let world = World::with("https://id.example", |builder| builder.with_device_limits(limits(1, 3))).await;
+    begin_from(&world, "tv", "192.0.2.1", None).await.json(200);
+    for _ in 0..10 {
+        begin_from(&world, "tv", "192.0.2.1", None).await.error(429, "slow_down");
+    }
+    begin_from(&world, "tv", "192.0.2.2", None).await.json(200);
+    // Without connect info no address is known, and the client is bounded still.
+    begin(&world).await;
+    world.post("/device_authorization", &[("client_id", "tv"), ("scope", "openid")]).await.error(429, "slow_down");
+    begin_from(&world, "tv", "192.0.2.3", None).await.error(429, "slow_down");
+    world.wait(600);
+    begin_from(&world, "tv", "192.0.2.3", None).await.json(200);
 }

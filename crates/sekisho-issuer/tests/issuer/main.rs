@@ -4,10 +4,14 @@
 #[cfg(feature = "credentials")]
 mod account;
 mod authorize;
+#[cfg(feature = "credentials")]
+mod bank;
 mod client_auth;
 #[cfg(feature = "credentials")]
 mod credentials;
 mod device;
+#[cfg(feature = "credentials")]
+mod devices;
 mod exchange;
 mod introspect;
 mod login;
@@ -16,6 +20,8 @@ mod meanwhile;
 mod metadata;
 #[cfg(feature = "passkeys")]
 mod passkeys;
+#[cfg(feature = "credentials")]
+mod second_factor;
 mod setup;
 mod token;
 mod userinfo;

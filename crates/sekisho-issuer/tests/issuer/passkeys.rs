@@ -5,7 +5,7 @@ use sekisho_credentials::testing::authenticator::{SoftAssertion, SoftAuthenticat
 use sekisho_credentials::{RelyingParty, UserVerification};
 use serde_json::json;
 
-use crate::credentials::Bank;
+use crate::bank::Bank;
 use crate::setup::{Answer, Browser, ISSUER, PASSWORD, World, authorize_query, claims_of, read_form};
 
 const HOUSE: &str = "https://house.example/cb";
@@ -116,8 +116,9 @@ async fn refuses_a_passkey_that_is_of_another_origin_unverified_unknown_or_anoth
     let (_, key, alice) = add(&bank, "alice").await;
     let other = SoftAuthenticator::new();
     let (mut browser, mut page) = bank.visit().await;
-    page = use_key(&mut browser, &page, &key, &alice, |it| it.said.client_data["origin"] = "https://evil.example".into())
-        .await;
+    page =
+        use_key(&mut browser, &page, &key, &alice, |it| it.said.client_data["origin"] = "https://evil.example".into())
+            .await;
     is_refused(&page);
     page = use_key(&mut browser, &page, &key, &alice, |it| it.said.client_data["origin"] = "http://id.example".into())
         .await;

@@ -13,7 +13,7 @@ use sekisho_core::{Clock as _, Failure, Secret, UnixSeconds};
 use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpMethod, HttpRequest, HttpResponse};
 use sekisho_issuer::{
     AuthenticatedUser, AuthorizationServer, AuthorizationServerBuilder, CertificateRule, Client, ClientAuthentication,
-    ClientSecret, ClientStore, Essentials, ExchangeRules, IssuerKeys, IssuerStore, KeyRotation, LoginCheck,
+    ClientSecret, ClientStore, DeviceMark, Essentials, ExchangeRules, IssuerKeys, IssuerStore, KeyRotation, LoginCheck,
     LoginOutcome, MasterKey, MemoryKeyStore, MemoryStore, PasswordAttempt, PendingLogin, Revocation,
     RevocationListener, ScopeSet, SecondFactorAttempt, StaticClients, UserClaims, UserDirectory,
 };
@@ -124,7 +124,7 @@ impl World {
             .with_clock(Arc::new(clock.clone()))
             .with_users(Arc::clone(&users) as Arc<dyn UserDirectory>)
             .with_revocation_listener(Arc::clone(&heard) as Arc<dyn RevocationListener>)
-            .with_trusted_proxies(["10.0.0.0/8".parse().unwrap()]);
+            .with_trusted_proxies(sekisho_http::TrustedProxies::new(["10.0.0.0/8"]).unwrap());
         let server = configure(builder).build().unwrap();
         let secret = secret.expose_str().unwrap().to_owned();
         Self { server, clock, login, users, heard, secret, signing_key, certificate, clients }
@@ -507,6 +507,7 @@ impl LoginCheck for Logins {
                 LoginOutcome::SecondFactorNeeded(PendingLogin::new("pending-alice"))
             }
             "alice" => LoginOutcome::Authenticated(user("alice")),
+            "marked" => LoginOutcome::AuthenticatedOnDevice(user("marked"), DeviceMark::parse("mark").unwrap()),
             "carol" => LoginOutcome::Authenticated(user("carol")),
             "bob" => LoginOutcome::SecondFactorNeeded(PendingLogin::new("pending-bob")),
             "worker" => LoginOutcome::Authenticated(user("worker")),

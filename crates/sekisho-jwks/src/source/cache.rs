@@ -4,7 +4,7 @@
 //!
 //! One attempt runs at a time. What an attempt needs, besides that none is running:
 //! - after a failed attempt, whoever asks: a pause ([`Policy::pause_after`]), counted from its end;
-//! - because of an unknown `kid` while the keys are good: `miss_interval` since the last attempt that an unknown `kid` caused,
+//! - because of an unknown `kid`, or a signature that does not hold, while the keys are good: `miss_interval` since the last attempt that an unknown `kid` caused,
 //!   counted from its start, and that this `kid` was not found missing within `miss_memory`;
 //! - in the background: that the refresh is due.
 //!
@@ -177,9 +177,44 @@ impl Cache {
         start: impl Fn(Permit) -> S + Send + Sync,
         wait: impl Fn(Flight) -> W + Send + Sync,
     ) -> KeyLookup {
+        self.fetch_by(|cache, state| cache.decide(state, query, now), query, now, start, wait).await
+    }
+
+    /// Looks a key up after a load although there is one of this name: what it signed does not hold. Loads as an unknown `kid` does,
+    /// and no more often; the answer is what is at hand when none is allowed.
+    pub(super) async fn fetch_anew<S: Future<Output = ()> + Send, W: Future<Output = ()> + Send>(
+        self: &Arc<Self>,
+        query: KeyQuery<'_>,
+        now: UnixSeconds,
+        start: impl Fn(Permit) -> S + Send + Sync,
+        wait: impl Fn(Flight) -> W + Send + Sync,
+    ) -> KeyLookup {
+        let decide = |cache: &Self, state: &State| match cache.decide(state, query, now) {
+            Decision::Answer(KeyLookup::Found(at_hand)) if !state.closed && !state.waiters.is_full() => {
+                match state.running() {
+                    Some(attempt) => Decision::Join(attempt),
+                    None if state.may_miss(now) && (state.failure.is_none() || state.has_rested(now)) => {
+                        Decision::Begin(Cause::Miss)
+                    }
+                    None => Decision::Answer(KeyLookup::Found(at_hand)),
+                }
+            }
+            decision => decision,
+        };
+        self.fetch_by(decide, query, now, start, wait).await
+    }
+
+    async fn fetch_by<S: Future<Output = ()> + Send, W: Future<Output = ()> + Send>(
+        self: &Arc<Self>,
+        decide: impl Fn(&Self, &State) -> Decision + Send + Sync,
+        query: KeyQuery<'_>,
+        now: UnixSeconds,
+        start: impl Fn(Permit) -> S + Send + Sync,
+        wait: impl Fn(Flight) -> W + Send + Sync,
+    ) -> KeyLookup {
         let mut attempt = 0;
         for _ in 0..2 {
-            let (permit, flight) = match self.join_or_begin(query, now) {
+            let (permit, flight) = match self.join_or_begin(&decide, now) {
                 Err(answer) => return answer,
                 Ok(joined) => joined,
             };
@@ -284,8 +319,7 @@ impl Cache {
                 Decision::Answer(state.failed(now))
             };
         }
-        let rested = now >= state.miss_pause_until || state.is_set_back(now);
-        if rested && !state.unknown.contains(query, now) {
+        if state.may_miss(now) && !state.unknown.contains(query, now) {
             Decision::Begin(Cause::Miss)
         } else {
             Decision::Answer(KeyLookup::Unknown)
@@ -294,11 +328,11 @@ impl Cache {
 
     fn join_or_begin(
         self: &Arc<Self>,
-        query: KeyQuery<'_>,
+        decide: impl Fn(&Self, &State) -> Decision,
         now: UnixSeconds,
     ) -> Result<(Option<Permit>, Flight), KeyLookup> {
         let mut state = self.lock();
-        let (permit, attempt) = match self.decide(&state, query, now) {
+        let (permit, attempt) = match decide(self, &state) {
             Decision::Answer(answer) => return Err(answer),
             Decision::Join(attempt) => (None, attempt),
             Decision::Begin(cause) => {
@@ -376,6 +410,11 @@ impl State {
 
     fn has_rested(&self, now: UnixSeconds) -> bool {
         now >= self.pause_until || self.is_set_back(now)
+    }
+
+    /// Tells whether an attempt may begin although the keys at hand are good.
+    fn may_miss(&self, now: UnixSeconds) -> bool {
+        now >= self.miss_pause_until || self.is_set_back(now)
     }
 
     fn is_set_back(&self, now: UnixSeconds) -> bool {

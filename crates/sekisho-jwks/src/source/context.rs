@@ -82,6 +82,10 @@ impl<K: KeySource + ?Sized> KeySource for Arc<K> {
         (**self).fetch(query, now).await
     }
 
+    async fn fetch_anew(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup {
+        (**self).fetch_anew(query, now).await
+    }
+
     fn health(&self, now: UnixSeconds) -> KeyHealth {
         (**self).health(now)
     }

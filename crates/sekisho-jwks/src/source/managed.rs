@@ -71,6 +71,14 @@ impl Managed {
         }
     }
 
+    async fn start(&self, permit: Permit) {
+        match Handle::try_current() {
+            // In a task of its own, so that a caller who goes away does not break off what others wait for.
+            Ok(runtime) => self.spawn(&runtime, permit),
+            Err(_) => self.inner.attempt(permit).await,
+        }
+    }
+
     fn spawn(&self, runtime: &Handle, permit: Permit) {
         drop(runtime.spawn(until_dropped(self.alive.subscribe(), self.inner.attempt(permit))));
     }
@@ -90,14 +98,14 @@ impl KeySource for Managed {
 
     async fn fetch(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup {
         self.keep_fresh();
-        let start = |permit| async move {
-            match Handle::try_current() {
-                // In a task of its own, so that a caller who goes away does not break off what others wait for.
-                Ok(runtime) => self.spawn(&runtime, permit),
-                Err(_) => self.inner.attempt(permit).await,
-            }
-        };
+        let start = |permit| self.start(permit);
         self.inner.cache.fetch(query, now, start, |flight| self.inner.wait(flight)).await
+    }
+
+    async fn fetch_anew(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup {
+        self.keep_fresh();
+        let start = |permit| self.start(permit);
+        self.inner.cache.fetch_anew(query, now, start, |flight| self.inner.wait(flight)).await
     }
 
     fn health(&self, now: UnixSeconds) -> KeyHealth {

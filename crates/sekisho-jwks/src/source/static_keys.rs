@@ -51,6 +51,10 @@ impl KeySource for StaticKeys {
         self.find(query, now)
     }
 
+    async fn fetch_anew(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup {
+        self.fetch(query, now).await
+    }
+
     fn health(&self, _now: UnixSeconds) -> KeyHealth {
         match self.keys.len() {
             0 => KeyHealth::Unavailable,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sekisho_core::{Clock, UnixSeconds};
-use sekisho_jwks::{Algorithm, Candidates, KeyHealth, KeyLookup, KeyQuery, RemoteKeys};
+use sekisho_jwks::{Algorithm, Candidates, KeyHealth, KeyLookup, KeyQuery, RemoteKeys, TrustedKey};
 use serde_json::json;
 
 use crate::server::{Reply, Server};
@@ -69,6 +69,48 @@ async fn a_rotated_key_is_accepted_after_one_request_and_the_removed_one_dies() 
     assert!(matches!(ask(&source, "b", clock.now()).await, KeyLookup::Unknown));
     assert!(kept.life().is_live(UnixSeconds::new(START + 1 + 600 + 3600 - 1)));
     assert!(std::sync::Arc::ptr_eq(kept.life(), found(source.find(kid("a"), clock.now())).life()));
+    assert_eq!(server.count("/keys"), 2);
+}
+
+fn is_same(one: &TrustedKey, other: &TrustedKey) -> bool {
+    std::sync::Arc::ptr_eq(one.life(), other.life())
+}
+
+#[tokio::test]
+async fn a_kid_that_is_another_keys_by_now_is_fetched_anew_once_however_many_signatures_do_not_hold() {
+    let (server, clock) = (Server::start().await, TestClock::new());
+    server.set("/keys", Reply::json(set(&["a"])));
+    let source = build(RemoteKeys::new(server.url("/keys")), &clock);
+    let before = found(ask(&source, "a", clock.now()).await);
+    server.set("/keys", Reply::json(set(&["a"])));
+    for _ in 0..100 {
+        let now = found(source.fetch_anew(kid("a"), clock.now()).await);
+        assert!(!is_same(&now, &before));
+        assert_eq!(server.count("/keys"), 2);
+    }
+    assert!(!before.life().is_live(clock.now()));
+    // Within the interval of unknown names nothing is fetched, and what is at hand is the answer.
+    let known = found(source.find(kid("a"), clock.now()));
+    server.set("/keys", Reply::json(set(&["a"])));
+    clock.advance(1);
+    assert!(is_same(&found(source.fetch_anew(kid("a"), clock.now()).await), &known));
+    assert!(matches!(source.fetch_anew(kid("b"), clock.now()).await, KeyLookup::Unknown));
+    clock.advance(30);
+    assert!(!is_same(&found(source.fetch_anew(kid("a"), clock.now()).await), &known));
+    assert_eq!(server.count("/keys"), 3);
+}
+
+#[tokio::test]
+async fn a_fetch_for_a_bad_signature_that_fails_leaves_the_keys_at_hand_and_is_not_repeated_at_once() {
+    let (server, clock) = (Server::start().await, TestClock::new());
+    server.set("/keys", Reply::json(set(&["a"])));
+    let source = build(RemoteKeys::new(server.url("/keys")), &clock);
+    found(ask(&source, "a", clock.now()).await);
+    server.set("/keys", Reply::status(500));
+    for _ in 0..10 {
+        // The key at hand is still the provider's word.
+        found(source.fetch_anew(kid("a"), clock.now()).await);
+    }
     assert_eq!(server.count("/keys"), 2);
 }
 

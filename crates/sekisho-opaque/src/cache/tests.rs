@@ -1,8 +1,8 @@
 use sekisho_core::dangerous::PrincipalBuilder;
 
 use super::*;
-use crate::candidate::Candidate;
 use crate::claims::Accepted;
+use sekisho_jwt::Candidate;
 
 const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
 const UNSAID: Freshness = Freshness::UNSAID;

@@ -4,7 +4,7 @@ use sekisho_core::Secret;
 use sekisho_jwt::Backend;
 
 /// Is what a client holds in place of claims or a JWT. Possession is proof, so it is a secret: `Debug` shows none of it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReferenceToken(Secret);
 
 impl ReferenceToken {
@@ -16,12 +16,6 @@ impl ReferenceToken {
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_str().unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for ReferenceToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ReferenceToken(..)")
     }
 }
 
@@ -60,7 +54,7 @@ mod tests {
     #[test]
     fn debug_shows_nothing_of_a_token_or_its_digest() {
         let token = ReferenceToken::new("shop_", "abc");
-        assert_eq!(format!("{token:?}"), "ReferenceToken(..)");
+        assert_eq!(format!("{token:?}"), "ReferenceToken(Secret(..))");
         assert_eq!(token.expose(), "shop_abc");
         assert_eq!(format!("{:?}", ReferenceDigest::from_bytes([7; 32])), "ReferenceDigest(..)");
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sekisho_core::{FailureKind, Reject};
-use sekisho_jwt::jwks::{SigningKey, StaticKeys};
+use sekisho_jwt::jwks::{RemoteKeys, SigningKey, StaticKeys};
 use sekisho_jwt::{Algorithm, Backend, Signer};
 use sekisho_opaque::{ClientCredentials, Introspection};
 use serde_json::{Value, json};
@@ -113,4 +113,30 @@ async fn signed_answers_need_a_name_to_be_made_out_to() {
         .audience("orders")
         .with_signed_answers(StaticKeys::new([key().verifying_key()]));
     assert!(nameless.build().is_err());
+}
+
+#[tokio::test]
+async fn a_provider_that_gives_a_kid_to_another_key_is_believed_again_after_one_fetch() {
+    let published = |key: &SigningKey| Reply::json(json!({ "keys": [key.public_jwk().unwrap()] }).to_string());
+    let (old, new, foreign) = (key().with_kid("a"), key().with_kid("a"), key().with_kid("a"));
+    let keys = Server::start(published(&old)).await;
+    let server = Server::start(reply(&old, &envelope(&claims()))).await;
+    let introspection = introspect(&server)
+        .with_signed_answers(RemoteKeys::new(keys.url()))
+        .with_clock(std::sync::Arc::new(sekisho_testkit::FixedClock::at(NOW)))
+        .build()
+        .unwrap();
+    assert_eq!(ask(&introspection, TOKEN, NOW).await, yes());
+    keys.set(published(&new));
+    server.set(reply(&new, &envelope(&claims())));
+    assert_eq!(ask(&introspection, TOKEN, NOW).await, yes());
+    let fetched = keys.count();
+    // A key that the provider never published does not become the provider's, and is not looked for again and again.
+    server.set(reply(&foreign, &envelope(&claims())));
+    for _ in 0..10 {
+        assert_eq!(ask(&introspection, TOKEN, NOW).await, Said::Failed(FailureKind::BadGateway));
+    }
+    assert_eq!(keys.count(), fetched);
+    assert_eq!(ask(&introspection, TOKEN, at(31)).await, Said::Failed(FailureKind::BadGateway));
+    assert_eq!(keys.count(), fetched + 1);
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,28 +11,35 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::server::Server;
+use serde_json::{Value, json};
 
-pub(crate) const CONNECTIONS: usize = 16;
+use crate::measure::median;
+use crate::report::thousands;
+
+pub const CONNECTIONS: usize = 16;
 
 /// Is what one run on one server showed.
-#[derive(Clone, Copy)]
-pub(crate) struct Sample {
-    pub(crate) rate: f64,
-    pub(crate) p50_us: f64,
-    pub(crate) p99_us: f64,
-    pub(crate) cpu_us: f64,
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// How many requests were answered, and how many in a second.
+    pub requests: f64,
+    pub rate: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
 }
 
-pub(crate) struct Load {
+/// Asks for `/orders` with some tokens in turn.
+#[derive(Debug)]
+pub struct Load {
     tokens: Arc<Vec<String>>,
     script: Option<PathBuf>,
 }
 
 impl Load {
-    pub(crate) fn new(tokens: &[String]) -> Self {
+    /// `name`: of the script for `wrk` in target/bench, one for each load.
+    pub fn new(name: &str, tokens: &[String]) -> Self {
         let is_installed = Command::new("wrk").arg("--version").output().is_ok();
-        let script = is_installed.then(|| write_script(tokens));
+        let script = is_installed.then(|| write_script(name, tokens));
         if script.is_none() {
             println!("wrk is not installed (`apt-get install wrk`); a loop of our own asks instead\n");
         }
@@ -43,14 +50,12 @@ impl Load {
     ///
     /// # Panics
     /// When a single answer is not a success: what is measured would be something else.
-    pub(crate) fn run(&self, server: &Server, seconds: u64) -> Sample {
-        let before = server.cpu();
+    pub fn run(&self, port: u16, seconds: u64) -> Sample {
         let (requests, elapsed, p50_us, p99_us) = match &self.script {
-            Some(script) => with_wrk(script, server.port, seconds),
-            None => by_ourselves(&self.tokens, server.port, seconds),
+            Some(script) => with_wrk(script, port, seconds),
+            None => by_ourselves(&self.tokens, port, seconds),
         };
-        let cpu = server.cpu().saturating_sub(before);
-        Sample { rate: requests / elapsed, p50_us, p99_us, cpu_us: cpu.as_secs_f64() * 1e6 / requests }
+        Sample { requests, rate: requests / elapsed, p50_us, p99_us }
     }
 }
 
@@ -60,11 +65,70 @@ impl fmt::Display for Load {
     }
 }
 
+/// Is something that listens, and the load that it gets.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    pub name: String,
+    pub port: u16,
+    pub load: &'a Load,
+    /// The case without a check, by its place, if there is one of its own beside the first.
+    pub unchecked: usize,
+}
+
+/// Loads all of them in turn, again and again, prints a table, and returns the lines for machines. The first is the baseline.
+pub fn compare(asked: &[Asked<'_>], rounds: usize, seconds: u64) -> Vec<Value> {
+    for one in asked {
+        // So that caches are full and every case is seen to answer.
+        one.load.run(one.port, 1);
+    }
+    let mut samples: Vec<Vec<Sample>> = asked.iter().map(|_| Vec::new()).collect();
+    for round in 0..rounds {
+        for index in 0..asked.len() {
+            let index = (index + round) % asked.len();
+            samples[index].push(asked[index].load.run(asked[index].port, seconds));
+        }
+    }
+    println!(
+        "| case | requests a second | share of the first | share of unchecked | p50 µs | p99 µs | p99 of the first |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|");
+    let cut = |value: f64| (value * 1000.0).round() / 1000.0;
+    let mut lines = Vec::new();
+    for (one, own) in asked.iter().zip(&samples) {
+        let over = |pick: fn(&Sample) -> f64| median(own.iter().map(pick).collect());
+        // Within each round, then the median.
+        let ratio = |other: usize, pick: fn(&Sample) -> f64| {
+            median(own.iter().zip(&samples[other]).map(|(own, other)| pick(own) / pick(other)).collect())
+        };
+        let (rate, p50, p99) = (over(|sample| sample.rate), over(|sample| sample.p50_us), over(|sample| sample.p99_us));
+        let (share, unchecked) = (ratio(0, |sample| sample.rate), ratio(one.unchecked, |sample| sample.rate));
+        let p99_ratio = ratio(0, |sample| sample.p99_us);
+        println!(
+            "| {} | {} | {share:.3} | {unchecked:.3} | {p50:.0} | {p99:.0} | {p99_ratio:.2} |",
+            one.name,
+            thousands(rate)
+        );
+        lines.push(json!({
+            "case": one.name,
+            "median_ns": (1e9 / rate).round(),
+            "baseline": asked[0].name,
+            "ratio": cut(share),
+            "allocations": null,
+            "requests_per_second": rate.round(),
+            "share_of_unchecked": cut(unchecked),
+            "p50_us": p50,
+            "p99_us": p99,
+            "p99_ratio": cut(p99_ratio),
+        }));
+    }
+    lines
+}
+
 /// Writes a script that sends the tokens in turn and prints one line: requests, microseconds, failures, p50, p99.
-fn write_script(tokens: &[String]) -> PathBuf {
+fn write_script(name: &str, tokens: &[String]) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     fs::create_dir_all(&folder).unwrap();
-    let script = folder.join("http.lua");
+    let script = folder.join(format!("{name}.lua"));
     let list: String = tokens.iter().map(|token| format!("  \"{token}\",\n")).collect();
     let text = format!(
         "local tokens = {{\n{list}}}\n\
@@ -88,7 +152,7 @@ fn write_script(tokens: &[String]) -> PathBuf {
     script
 }
 
-fn with_wrk(script: &PathBuf, port: u16, seconds: u64) -> (f64, f64, f64, f64) {
+fn with_wrk(script: &Path, port: u16, seconds: u64) -> (f64, f64, f64, f64) {
     let output = Command::new("wrk")
         .args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), "-s"])
         .arg(script)

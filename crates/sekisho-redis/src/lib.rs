@@ -1,0 +1,40 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod client;
+mod cluster;
+mod config;
+mod error;
+#[cfg(feature = "issuer")]
+mod issuer;
+mod kept;
+#[cfg(feature = "issuer")]
+mod keys;
+mod link;
+#[cfg(all(feature = "issuer", feature = "revocation"))]
+mod listener;
+mod names;
+mod node;
+#[cfg(feature = "opaque")]
+mod reference;
+mod replay;
+mod reply;
+#[cfg(feature = "revocation")]
+mod revocation;
+mod script;
+mod slots;
+mod tls;
+
+pub use client::Redis;
+pub use config::RedisBuilder;
+#[cfg(feature = "issuer")]
+pub use issuer::RedisIssuerStore;
+#[cfg(feature = "issuer")]
+pub use keys::RedisKeyStore;
+#[cfg(all(feature = "issuer", feature = "revocation"))]
+pub use listener::RedisWithdrawingListener;
+#[cfg(feature = "opaque")]
+pub use reference::RedisReferenceStore;
+pub use replay::RedisReplayGuard;
+#[cfg(feature = "revocation")]
+pub use revocation::RedisRevocationFeed;

@@ -1,0 +1,14 @@
+//! The stores before real servers, in all three shapes.
+//!
+//! `cargo xtask servers` starts them and says where they are. Without them each test says on one line that it is skipped; with `CI=true`
+//! it fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod control;
+mod issuer;
+mod outages;
+mod races;
+mod refusals;
+mod setup;
+mod suites;
+mod tls;
