@@ -52,12 +52,8 @@ impl Site {
 
         let (store, master) = (Arc::new(MemoryKeyStore::new()), MasterKey::generate().unwrap());
         let keys = IssuerKeys::open(store, master, &[Algorithm::Es256], KeyRotation::default(), setup::now()).await;
-        let client = Client::public("shop")
-            .with_redirect_uri(&redirect_uri)
-            .with_scopes("openid profile")
-            .without_consent()
-            .build()
-            .unwrap();
+        let client =
+            Client::public("shop").with_redirect_uri(&redirect_uri).with_scopes("openid profile").build().unwrap();
         let essentials = Essentials {
             clients: Arc::new(StaticClients::new(vec![client]).unwrap()),
             login: Arc::new(login.clone()),
@@ -152,6 +148,16 @@ async fn a_copy_of_an_authenticator_does_not_log_in_after_the_original() {
     assert_eq!(report.step("original")["claims"]["sub"], site.account.as_str());
     let copy = report.step("copy");
     assert_eq!((&copy["status"], &copy["alert"]), (&json!(403), &json!(NOT_ACCEPTED)), "{copy}");
+    let ahead = report.step("ahead");
+    assert_eq!(ahead["claims"]["sub"], site.account.as_str(), "it was the counter, and nothing else");
+}
+
+#[tokio::test]
+async fn a_passkey_that_is_offered_among_the_user_names_logs_in_without_a_click() {
+    let site = Site::start().await;
+    let Some(report) = site.run("an offered passkey", "offered").await else { return };
+    let told = report.step("logged in");
+    assert_eq!((&told["claims"]["sub"], &told["trouble"]), (&json!(site.account.as_str()), &json!([])));
 }
 
 #[tokio::test]

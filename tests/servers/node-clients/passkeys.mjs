@@ -20,12 +20,14 @@ const authorizationUrl = () => `${issuer}/authorize?${new URLSearchParams({
 const heading = (page) => page.getByRole('heading').textContent();
 const alert = (page) => page.getByRole('alert').filter({ visible: true }).first().textContent();
 
-/** Opens a browser with an authenticator. Nothing is offered among the user names: each login is by a click. */
-async function person(browser) {
+/** Opens a browser with an authenticator. Unless it `offers` passkeys among the user names, each login is by a click. */
+async function person(browser, { offers = false } = {}) {
   const { context, page, trouble } = await newPage(browser);
-  await page.addInitScript(() => {
-    globalThis.PublicKeyCredential.isConditionalMediationAvailable = async () => false;
-  });
+  if (!offers) {
+    await page.addInitScript(() => {
+      globalThis.PublicKeyCredential.isConditionalMediationAvailable = async () => false;
+    });
+  }
   const remote = await context.newCDPSession(page);
   await remote.send('WebAuthn.enable');
   const add = async (options = {}) =>
@@ -63,8 +65,9 @@ async function usePasskey(page) {
   return answered;
 }
 
-/** Waits for the shop, and redeems the code that it was sent. */
+/** Allows the shop what it asks for, and redeems the code that it was sent. */
 async function claims(page) {
+  await page.getByRole('button', { name: 'Allow' }).click();
   await page.waitForURL(`${redirectUri}?**`);
   const body = new URLSearchParams({
     grant_type: 'authorization_code', client_id: 'shop', code_verifier: VERIFIER, redirect_uri: redirectUri,
@@ -177,12 +180,28 @@ const JOURNEYS = {
     await logOut(page);
     await remote.send('WebAuthn.removeVirtualAuthenticator', { authenticatorId });
     const { credentialId, isResidentCredential, rpId, privateKey, userHandle, signCount } = copy;
-    await remote.send('WebAuthn.addCredential', {
-      authenticatorId: await add(),
-      credential: { credentialId, isResidentCredential, rpId, privateKey, userHandle, signCount },
-    });
+    const put = async (count) => {
+      const id = await add();
+      const credential = { credentialId, isResidentCredential, rpId, privateKey, userHandle, signCount: count };
+      await remote.send('WebAuthn.addCredential', { authenticatorId: id, credential });
+      return id;
+    };
+    const behind = await put(signCount);
     await page.goto(authorizationUrl());
-    tell('copy', { was: signCount, ...(await refused(page)) });
+    tell('copy', await refused(page));
+    await remote.send('WebAuthn.removeVirtualAuthenticator', { authenticatorId: behind });
+    await put(signCount + 100);
+    tell('ahead', { claims: await logIn(page) });
+  },
+
+  /** The authenticator takes what is offered among the user names by itself, as if it were chosen. */
+  async offered(browser) {
+    const { page, trouble } = await person(browser, { offers: true });
+    await addPasskey(page, 'Key');
+    await page.getByRole('heading', { name: 'Your passkeys' }).waitFor();
+    await logOut(page);
+    await page.goto(authorizationUrl());
+    tell('logged in', { claims: await claims(page), trouble });
   },
 
   async scriptless(browser) {
