@@ -84,6 +84,11 @@ macro_rules! listens {
         assert_eq!(resumed.next(&SystemClock).await.unwrap_err().kind(), FailureKind::BadGateway);
         let mut anew = feed.connect(cursor.as_ref()).await.unwrap();
         assert_eq!(heard(&mut anew).await.0, ["after"]);
+        // Also when it is longer by now: its name tells.
+        world.run("DELETE FROM sekisho_revocation").await;
+        world.run("DELETE FROM sekisho_revocation_log").await;
+        one.withdraw(&[token("passed"), token("over")]).await.unwrap();
+        assert_eq!(anew.next(&SystemClock).await.unwrap_err().kind(), FailureKind::BadGateway);
         for interval in [Duration::ZERO, Duration::from_secs(61)] {
             assert!(TableFeed::new(one.clone()).with_interval(interval).is_err());
         }
