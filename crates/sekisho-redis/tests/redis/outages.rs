@@ -161,7 +161,8 @@ async fn a_failover_of_the_sentinels_is_followed() {
 
 /// Tells whether a server is a replica, and in step. One that changes its role hangs up on everybody.
 fn follows(url: &str) -> bool {
-    let info: Result<String, _> = Direct::to(url).ask(&[b"INFO", b"replication"]);
+    let Some(mut direct) = Direct::reach(url) else { return false };
+    let info: Result<String, _> = direct.ask(&[b"INFO", b"replication"]);
     info.is_ok_and(|info| info.contains("role:slave") && info.contains("master_link_status:up"))
 }
 
