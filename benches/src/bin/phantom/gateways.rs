@@ -59,10 +59,8 @@ pub(crate) fn nginx(service: u16, identity: u16, token: u16) -> Option<Instances
         ));
     }
     let drops = format!("{asking}proxy_set_header Authorization \"\";\n");
-    let sets = format!(
-        "{asking}auth_request_set $jwt $upstream_http_x_auth_token;\nproxy_set_header Authorization \"Bearer $jwt\";\n"
-    );
-    Some([start("", identity), start(&drops, identity), start(&sets, token)])
+    let sets = "auth_request /_authz;\nauth_request_set $jwt $upstream_http_authorization;\nproxy_set_header Authorization $jwt;\n";
+    Some([start("", identity), start(&drops, identity), start(sets, token)])
 }
 
 /// Starts Envoy before the service: passing everything, verifying JWTs, and the same with its cache of them. `None`, after a line

@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         let first = cases.len();
         cases.push(("nginx, no check", plain.port, &opaque, "opaque", first));
         cases.push(("nginx, auth_request, identity headers", identity.port, &opaque, "none", first));
-        cases.push(("nginx, auth_request, a JWT of ours for each request", token.port, &opaque, "jwt", first));
+        cases.push(("nginx, auth_request, phantom swap, from the cache", token.port, &opaque, "jwt", first));
     }
     if let Some([plain, jwt_authn, cached]) = &envoy {
         let first = cases.len();

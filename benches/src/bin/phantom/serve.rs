@@ -13,13 +13,13 @@ use sekisho_benches::process::end_with_the_bench;
 use sekisho_benches::provider::{CLIENT, SECRET};
 use sekisho_core::all_of;
 use sekisho_gateway::{
-    Access, Dialect, ForwardAuth, Gateway, Guard, IdentityHeaders, InternalToken, OpaqueSwap, ReverseProxy, Route,
-    Rule, RuleTable, TokenForward, TrustedProxies, Upstream,
+    Access, Dialect, ForwardAuth, Gateway, Guard, IdentityHeaders, OpaqueSwap, ReverseProxy, Route, Rule, RuleTable,
+    TokenForward, TrustedProxies, Upstream,
 };
 use sekisho_http::Checkpoint;
-use sekisho_jwt::jwks::{Algorithm, KeySet, SigningKey, StaticKeys};
-use sekisho_jwt::{Backend, Jwt, Profile, Signer, Verifier};
-use sekisho_opaque::{ClientCredentials, Opaque};
+use sekisho_jwt::jwks::{KeySet, StaticKeys};
+use sekisho_jwt::{Backend, Jwt, Profile, Verifier};
+use sekisho_opaque::{ClientCredentials, Opaque, PhantomSwap};
 use tokio::net::TcpListener;
 
 pub(crate) const SERVICE: &str = "service";
@@ -41,7 +41,7 @@ pub(crate) fn serve(case: &str, provider: &str, key_set: &str, service: &str) {
         let served = match case {
             SERVICE => tokio::spawn(axum_serve(listener, Router::new().route("/orders", get(orders)))),
             FORWARD_AUTH | FORWARD_AUTH_TOKEN => {
-                let endpoint = forward_auth(provider, case == FORWARD_AUTH_TOKEN);
+                let endpoint = forward_auth(provider, key_set, case == FORWARD_AUTH_TOKEN);
                 tokio::spawn(axum_serve(listener, endpoint.router("/check")))
             }
             _ => {
@@ -91,12 +91,7 @@ fn proxy(case: &str, provider: &str, key_set: &str, service: &str) -> ReversePro
             route(Guard::checkpoint(checkpoint)).forwarding(TokenForward::AsIs)
         }
         SWAPS => {
-            let phantom = Opaque::phantom(provider, ClientCredentials::basic(CLIENT, SECRET))
-                .issuer(ISSUER)
-                .verifier(verifier(key_set))
-                .cache_for(CACHE)
-                .build()
-                .unwrap();
+            let phantom = phantom(provider, key_set);
             let checkpoint = Checkpoint::builder().accept(phantom.clone()).build().unwrap();
             route(Guard::checkpoint(checkpoint)).forwarding(TokenForward::Swap(Arc::new(OpaqueSwap::new(phantom))))
         }
@@ -105,7 +100,26 @@ fn proxy(case: &str, provider: &str, key_set: &str, service: &str) -> ReversePro
     ReverseProxy::new([route]).unwrap()
 }
 
-fn forward_auth(provider: &str, with_token: bool) -> ForwardAuth {
+/// Asks the provider for the JWT behind an opaque token.
+fn phantom(provider: &str, key_set: &str) -> PhantomSwap {
+    Opaque::phantom(provider, ClientCredentials::basic(CLIENT, SECRET))
+        .issuer(ISSUER)
+        .verifier(verifier(key_set))
+        .cache_for(CACHE)
+        .build()
+        .unwrap()
+}
+
+fn forward_auth(provider: &str, key_set: &str, with_token: bool) -> ForwardAuth {
+    let endpoint = |checkpoint| {
+        let rules = RuleTable::new([Rule::new("/orders", Access::Require(all_of([])))]).unwrap();
+        ForwardAuth::new(Dialect::Nginx, checkpoint, rules, TrustedProxies::new(["127.0.0.1"]).unwrap()).unwrap()
+    };
+    if with_token {
+        let phantom = phantom(provider, key_set);
+        let checkpoint = Checkpoint::builder().accept(phantom.clone()).build().unwrap();
+        return endpoint(checkpoint).with_token_swap(Arc::new(OpaqueSwap::new(phantom)));
+    }
     let introspection = Opaque::introspect(provider, ClientCredentials::basic(CLIENT, SECRET))
         .issuer(ISSUER)
         .audience(AUDIENCE)
@@ -113,14 +127,5 @@ fn forward_auth(provider: &str, with_token: bool) -> ForwardAuth {
         .build()
         .unwrap();
     let checkpoint = Checkpoint::builder().accept(introspection).build().unwrap();
-    let rules = RuleTable::new([Rule::new("/orders", Access::Require(all_of([])))]).unwrap();
-    let proxies = TrustedProxies::new(["127.0.0.1"]).unwrap();
-    let endpoint = ForwardAuth::new(Dialect::Nginx, checkpoint, rules, proxies).unwrap();
-    let identity = IdentityHeaders::standard();
-    if !with_token {
-        return endpoint.with_identity(identity);
-    }
-    let key = SigningKey::generate(Backend::default(), Algorithm::Es256).unwrap();
-    let token = InternalToken::new(Signer::new(key), "https://gateway.example", "services");
-    endpoint.with_identity(identity.with_token("X-Auth-Token", token).unwrap())
+    endpoint(checkpoint).with_identity(IdentityHeaders::standard())
 }
