@@ -15,6 +15,8 @@ mod key_source_suite;
 mod reference_store_suite;
 mod revocation_feed_suite;
 mod served;
+#[cfg(feature = "session")]
+mod session_store_suite;
 mod token;
 
 pub use clock::FixedClock;
@@ -29,4 +31,6 @@ pub use key_source_suite::key_source_suite;
 pub use reference_store_suite::reference_store_suite;
 pub use revocation_feed_suite::revocation_feed_suite;
 pub use served::{Endpoint, Fault, ServedIssuer};
+#[cfg(feature = "session")]
+pub use session_store_suite::session_store_suite;
 pub use token::TokenBuilder;

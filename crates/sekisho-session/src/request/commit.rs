@@ -60,12 +60,18 @@ async fn save(request: &RequestSession, prior: Arc<Loaded>, changes: &[Change]) 
                 request.state().loaded = Answer::Found(Arc::new(Loaded { token, id, version, idle_until, content }));
                 return Ok(());
             }
-            Saved::Gone => return Ok(forget(request)),
+            Saved::Gone => {
+                forget(request);
+                return Ok(());
+            }
             Saved::Conflict => {
                 back_off(attempt).await?;
                 match sessions.load_untouched(&prior.token).await? {
                     Some(again) => prior = Arc::new(again),
-                    None => return Ok(forget(request)),
+                    None => {
+                        forget(request);
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -192,7 +198,10 @@ async fn move_on(
             hand_over(request, loaded);
             Ok(())
         }
-        None => Ok(forget(request)),
+        None => {
+            forget(request);
+            Ok(())
+        }
     }
 }
 

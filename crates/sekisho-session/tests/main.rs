@@ -1,0 +1,4 @@
+//! Sessions from request to request: stores, logins, rotations, races, and what must never be seen.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod stores;
