@@ -29,10 +29,30 @@ pub struct RequestSession(Arc<Shared>);
 
 struct Shared {
     sessions: Sessions,
-    presented: Result<Option<SessionToken>, Reject>,
+    presented: Presented,
     /// One load for all that ask at the same time.
     loading: tokio::sync::Mutex<()>,
     state: Mutex<State>,
+}
+
+/// Is what the request brought as the session's cookie.
+pub(crate) enum Presented {
+    Nothing,
+    /// Something that no session was ever named by.
+    Foreign,
+    Token(SessionToken),
+    /// Two of them, or none that can be read.
+    Unreadable(Reject),
+}
+
+impl Presented {
+    pub(crate) fn read(found: Result<Option<&str>, Reject>) -> Self {
+        match found {
+            Ok(None) => Self::Nothing,
+            Ok(Some(text)) => SessionToken::from_text(text).map_or(Self::Foreign, Self::Token),
+            Err(reject) => Self::Unreadable(reject),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -101,7 +121,7 @@ impl Login {
 const MAX_DEVICE: usize = 200;
 
 impl RequestSession {
-    pub(crate) fn new(sessions: Sessions, presented: Result<Option<SessionToken>, Reject>) -> Self {
+    pub(crate) fn new(sessions: Sessions, presented: Presented) -> Self {
         let (loading, state) = (tokio::sync::Mutex::default(), Mutex::default());
         Self(Arc::new(Shared { sessions, presented, loading, state }))
     }
@@ -109,7 +129,7 @@ impl RequestSession {
     /// Tells whether the request brought a cookie that may be a session's, or several; the store is not asked.
     #[must_use]
     pub fn has_cookie(&self) -> bool {
-        !matches!(self.0.presented, Ok(None))
+        !matches!(self.0.presented, Presented::Nothing)
     }
 
     /// Asks the store, if it was not asked before. `passed` is the principal that a checkpoint found in this request: if it
@@ -119,12 +139,16 @@ impl RequestSession {
     /// - [`Refusal::Reject`]: the cookie stands twice or cannot be read.
     /// - [`Refusal::Failure`]: the store broke, or what it holds was changed.
     pub async fn load(&self, passed: Option<&Principal>) -> Result<(), Refusal> {
-        let presented = self.0.presented.as_ref().map_err(|reject| *reject)?;
+        let token = match &self.0.presented {
+            Presented::Nothing | Presented::Foreign => None,
+            Presented::Token(token) => Some(token),
+            Presented::Unreadable(reject) => return Err((*reject).into()),
+        };
         let _one_at_a_time = self.0.loading.lock().await;
         if !matches!(self.state().loaded, Answer::NotAsked) {
             return Ok(());
         }
-        let found = match presented {
+        let found = match token {
             None => None,
             Some(token) => match self.already_loaded(passed, token) {
                 Some(loaded) => Some(loaded),

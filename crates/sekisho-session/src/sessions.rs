@@ -10,7 +10,7 @@ use crate::content::{self, Card, Loaded, SESSION};
 use crate::cookie::SessionCookie;
 use crate::keys::{SessionKey, SessionKeys};
 use crate::overview::{SessionId, SessionOverview};
-use crate::request::RequestSession;
+use crate::request::{Presented, RequestSession};
 use crate::store::SessionStore;
 use crate::token::{SessionTag, SessionToken};
 
@@ -68,8 +68,7 @@ impl Sessions {
 
     /// Begins a request: takes its cookie and asks the store nothing.
     pub fn begin(&self, head: &impl RequestHead) -> RequestSession {
-        let presented = self.0.cookie.read(head).map(|text| text.and_then(SessionToken::from_text));
-        RequestSession::new(self.clone(), presented)
+        RequestSession::new(self.clone(), Presented::read(self.0.cookie.read(head)))
     }
 
     /// Authenticates by the session's cookie in a [`sekisho_http::Checkpoint`], which must be told

@@ -139,7 +139,7 @@ async fn log_in(
     };
     request.state().new_handle = None;
     match prior {
-        Some(prior) if before.is_none() => {
+        Some(prior) if before.is_none() && !prior.content.superseded => {
             let kept = if keeps_data { changes } else { &[] };
             if !keeps_data {
                 apply(changes, &mut content)?;
@@ -151,12 +151,14 @@ async fn log_in(
         prior => {
             apply(changes, &mut content)?;
             let loaded = insert(sessions, content, device.as_deref()).await?;
-            if let Some(prior) = prior {
+            // What a first login has retired already, as when a button is pressed twice, dies by itself.
+            if let Some(prior) = prior.filter(|_| before.is_some()) {
                 end(sessions, &prior).await?;
             }
             hand_over(request, loaded);
         }
     }
+    tracing::info!(target: "sekisho", subject = %principal.id(), session = ?request.id(), "logged in");
     enforce_limit(request, &principal).await
 }
 
@@ -164,6 +166,7 @@ async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: 
     let sessions = &request.0.sessions;
     if let Some(prior) = prior {
         end(sessions, &prior).await?;
+        tracing::info!(target: "sekisho", session = &*prior.content.handle, "logged out");
     }
     {
         let mut state = request.state();
@@ -257,6 +260,7 @@ async fn relocate(
         back_off(attempt).await?;
         match sessions.load_untouched(&old.token).await? {
             None => return over(sessions, new, orphan).await,
+            Some(again) if again.content.superseded && orphan == Orphan::Stays => return Ok(Some(new)),
             Some(again) if again.content.superseded => {
                 sessions.store().delete(&new.id, now).await?;
                 return Err(superseded());
@@ -338,6 +342,7 @@ async fn enforce_limit(request: &RequestSession, principal: &Principal) -> Resul
     let listed = sessions.list(&principal.id()).await?;
     let others = listed.iter().filter(|session| *session.id() != own);
     for session in others.skip(limit.saturating_sub(1)) {
+        tracing::info!(target: "sekisho", session = %session.id(), "ended, for its subject has too many");
         sessions.end_tagged(|key| content::handle_tag(key, session.id().as_str())).await?;
     }
     Ok(())
