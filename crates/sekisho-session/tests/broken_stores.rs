@@ -74,7 +74,7 @@ impl SessionStore for Faulty {
                 if found.version != expected {
                     return Ok(Saved::Conflict);
                 }
-                tokio::task::yield_now().await;
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 loop {
                     let Some(found) = self.0.load(id, now).await? else { return Ok(Saved::Gone) };
                     if self.0.save(id, found.version, update, now).await? == Saved::Done {
