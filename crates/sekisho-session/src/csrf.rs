@@ -1,6 +1,6 @@
 use base64_simd::URL_SAFE_NO_PAD;
 use sekisho_core::{ConfigError, Failure};
-use sekisho_http::RequestHead;
+use sekisho_http::{Answer, RequestHead};
 use zeroize::Zeroizing;
 
 use crate::crypto;
@@ -57,6 +57,18 @@ impl Forgery {
             Self::Unknown => "unknown_origin",
             Self::NoHeader => "no_header",
             Self::NoToken => "no_token",
+        }
+    }
+}
+
+impl Forgery {
+    /// Answers, and logs, that the request is refused: 403, or 400 for what cannot be read.
+    #[must_use]
+    pub fn answer(self) -> Answer {
+        tracing::info!(target: "sekisho", reason = self.code(), "a request is refused as forged");
+        match self {
+            Self::Unreadable => Answer::bad_request(),
+            _ => Answer::forbidden(),
         }
     }
 }

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sekisho_core::{Failure, FailureKind, Principal, Refusal, Reject};
+use sekisho_http::Answer as HttpAnswer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -194,6 +195,25 @@ impl RequestSession {
             }
             answer => answer,
         }
+    }
+
+    /// Answers, and logs, that a session could not be had: 400 for a cookie that cannot be read, else 500, 502 or 503.
+    #[must_use]
+    pub fn answer(refusal: &Refusal) -> HttpAnswer {
+        match refusal {
+            Refusal::Reject(reject) => {
+                tracing::info!(target: "sekisho", reason = reject.code(), "the session's cookie is refused");
+                HttpAnswer::bad_request()
+            }
+            Refusal::Failure(failure) => HttpAnswer::of_failure(failure),
+        }
+    }
+
+    /// Answers, and logs, for adapters whose handler asks for a session where none was begun: 500.
+    #[must_use]
+    pub fn missing() -> HttpAnswer {
+        let context = "no session was begun for this route: put the session's layer around it and its checkpoint";
+        HttpAnswer::of_failure(&Failure::new(FailureKind::Misconfigured, context))
     }
 
     /// Tells whether the store could not be asked, and what is changed is lost.

@@ -134,9 +134,10 @@ async fn what_the_cookie_holds_is_seen_nowhere_else() {
         assert!(log.contains(expected), "no event {expected:?}");
     }
     let mut stored = Vec::new();
-    for name in world.store.names.lock().unwrap().iter() {
+    let names = world.store.names.lock().unwrap().clone();
+    for name in names {
         stored.extend_from_slice(name.as_bytes());
-        if let Some(found) = world.store.inner.load(name, START).await.unwrap() {
+        if let Some(found) = world.store.inner.load(&name, START).await.unwrap() {
             stored.extend_from_slice(found.body.as_bytes());
         }
     }
