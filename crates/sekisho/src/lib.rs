@@ -28,6 +28,8 @@ pub use sekisho_opaque::{
 };
 #[cfg(feature = "revocation")]
 pub use sekisho_revocation as revocation;
+#[cfg(feature = "session")]
+pub use sekisho_session as session;
 #[cfg(feature = "testing")]
 pub use sekisho_testkit as testing;
 #[cfg(feature = "tower")]
