@@ -52,7 +52,9 @@ fn ago(then: UnixSeconds, now: UnixSeconds) -> String {
 }
 
 fn page(title: &str, body: &str) -> String {
-    format!("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><h1>{title}</h1>{body}</html>")
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><h1>{title}</h1>{body}</html>"
+    )
 }
 
 fn form(action: &str, token: &str, fields: &str, button: &str) -> String {

@@ -75,7 +75,11 @@ async fn login_page(session: Session<()>, Query(came): Query<Came>) -> Result<Ht
     Ok(Html(pages::login(&token, came.return_to.as_deref().unwrap_or_default(), false)))
 }
 
-async fn log_in(session: Session<()>, headers: HeaderMap, Form(form): Form<Posted>) -> Result<Response, RefusalResponse> {
+async fn log_in(
+    session: Session<()>,
+    headers: HeaderMap,
+    Form(form): Form<Posted>,
+) -> Result<Response, RefusalResponse> {
     session.check_form_token(&form.token)?;
     // A real service asks `sekisho-credentials`, which slows down whoever guesses, or an identity provider.
     if form.user != "alice" || form.password != PASSWORD {

@@ -74,6 +74,15 @@ impl Identity {
         Ok(identity)
     }
 
+    /// Returns the same subject as one that has not just authenticated: `amr` says how it came instead, and `acr` is gone.
+    pub(crate) fn without_authentication(&self, how: &str) -> Result<Self, Failure> {
+        let mut claims: Map<String, Value> = serde_json::from_str(self.claims.get()).map_err(unwritable)?;
+        claims.remove("acr");
+        claims.insert("amr".to_owned(), vec![how].into());
+        let claims = serde_json::value::to_raw_value(&claims).map_err(unwritable)?;
+        Ok(Self { claims, ..self.clone() })
+    }
+
     /// Makes the principal again. The record was authenticated, so its claims are as proved as they were.
     pub(crate) fn checked(&self) -> Result<CheckedClaims, Failure> {
         let Self { issuer, claims, roles, client, tenant } = self;
@@ -90,6 +99,30 @@ fn unwritable(_: impl Sized) -> Failure {
     Failure::new(FailureKind::Misconfigured, "the principal cannot be kept in a session")
 }
 
+/// Keeps what is found by different cookies apart: in its name, in its seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Session,
+    /// A login that outlives its session.
+    Remembered,
+}
+
+impl Kind {
+    pub(crate) fn hash(self, token: &SessionToken) -> SessionHash {
+        token.hash(match self {
+            Self::Session => "sekisho session",
+            Self::Remembered => "sekisho remembered login",
+        })
+    }
+
+    const fn seal(self) -> &'static str {
+        match self {
+            Self::Session => "record",
+            Self::Remembered => "remembered login",
+        }
+    }
+}
+
 /// Is a session that was found and opened.
 pub(crate) struct Loaded {
     pub(crate) token: SessionToken,
@@ -103,16 +136,17 @@ impl Loaded {
     /// Opens what a store found; `None` when it is dead by its own words.
     pub(crate) fn open(
         keys: &SessionKeys,
+        kind: Kind,
         token: SessionToken,
         stored: &StoredSession,
         now: UnixSeconds,
     ) -> Result<Option<Self>, Failure> {
-        let id = token.hash(SESSION);
+        let id = kind.hash(&token);
         let StoredSession { version, idle_until, expires_at, body } = stored;
         let key = keys.named(token.key_name()).ok_or(UNREADABLE)?;
         let prk = key.with_secret(token.secret());
         // The cookie names the key, so whatever does not open was changed or cut: trouble of ours, not of the caller.
-        let plain = crypto::open(&prk, RECORD, &context(&id, *version), body.as_bytes()).ok_or(UNREADABLE)?;
+        let plain = crypto::open(&prk, kind.seal(), &context(&id, *version), body.as_bytes()).ok_or(UNREADABLE)?;
         let content: Content = serde_json::from_slice(&plain).map_err(|_| UNREADABLE)?;
         let end = (*idle_until).min(*expires_at).min(UnixSeconds::new(content.ends_at));
         Ok((now < end).then_some(Self { token, id, version: *version, idle_until: *idle_until, content }))
@@ -133,7 +167,7 @@ impl Loaded {
         expires_at: UnixSeconds,
     ) -> Result<SessionUpdate, Failure> {
         let key = keys.named(self.token.key_name()).ok_or(UNREADABLE)?;
-        let body = seal(key, &self.token, &self.id, self.version.saturating_add(1), content)?;
+        let body = seal(key, Kind::Session, &self.token, self.version.saturating_add(1), content)?;
         Ok(SessionUpdate { idle_until, expires_at, body })
     }
 }
@@ -141,14 +175,20 @@ impl Loaded {
 /// Seals a new session for a store.
 pub(crate) fn new_session(
     keys: &SessionKeys,
+    kind: Kind,
     token: &SessionToken,
     content: &Content,
     device: Option<&str>,
     idle_until: UnixSeconds,
 ) -> Result<NewSession, Failure> {
-    let (key, id) = (keys.current(), token.hash(SESSION));
-    let body = seal(key, token, &id, 1, content)?;
-    let card = Card { handle: content.handle.clone(), created_at: content.created_at, device: device.map(Into::into) };
+    let (key, id) = (keys.current(), kind.hash(token));
+    let body = seal(key, kind, token, 1, content)?;
+    let card = Card {
+        handle: content.handle.clone(),
+        created_at: content.created_at,
+        device: device.map(Into::into),
+        is_remembered: kind == Kind::Remembered,
+    };
     let card = serde_json::to_vec(&card).map_err(|_| UNREADABLE)?;
     let card = Sealed::from_bytes(keys.seal(CARD, id.as_bytes(), &card)?);
     let mut tags = vec![handle_tag(key, &content.handle)];
@@ -164,8 +204,8 @@ pub(crate) fn new_session(
 
 fn seal(
     key: &SessionKey,
+    kind: Kind,
     token: &SessionToken,
-    id: &SessionHash,
     version: u64,
     content: &Content,
 ) -> Result<Sealed, Failure> {
@@ -174,7 +214,8 @@ fn seal(
         return Err(Failure::new(FailureKind::Misconfigured, "the data of a session are longer than 256 KiB"));
     }
     let prk = key.with_secret(token.secret());
-    Ok(Sealed::from_bytes(crypto::seal(&prk, RECORD, &context(id, version), &plain)?))
+    let context = context(&kind.hash(token), version);
+    Ok(Sealed::from_bytes(crypto::seal(&prk, kind.seal(), &context, &plain)?))
 }
 
 /// Binds a record to its name and version: a store cannot pass one off for another.
@@ -195,6 +236,8 @@ pub(crate) struct Card {
     pub(crate) created_at: u64,
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub(crate) device: Option<Box<str>>,
+    #[serde(rename = "r", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_remembered: bool,
 }
 
 impl Card {
@@ -219,9 +262,6 @@ pub(crate) fn client_tag(key: &SessionKey, issuer: &str, client: &str) -> Sessio
     key.tag("client", &[issuer.as_bytes(), client.as_bytes()])
 }
 
-/// What hashes and seals are for.
-pub(crate) const SESSION: &str = "sekisho session";
-const RECORD: &str = "record";
 const CARD: &str = "card";
 
 const UNREADABLE: Failure = Failure::unavailable("a session's record cannot be opened");
@@ -284,11 +324,13 @@ mod tests {
     fn a_record_opens_with_cookie_and_key_together_and_under_its_own_name_and_version() {
         let keys = SessionKeys::new(SessionKey::generate().unwrap());
         let token = SessionToken::generate(keys.current().name()).unwrap();
-        let new = new_session(&keys, &token, &content(None), Some("Firefox"), END).unwrap();
+        let new = new_session(&keys, Kind::Session, &token, &content(None), Some("Firefox"), END).unwrap();
         let open = |keys: &SessionKeys, token: &SessionToken, stored: &StoredSession| {
-            Loaded::open(keys, token.clone(), stored, NOW).map(|loaded| loaded.is_some())
+            Loaded::open(keys, Kind::Session, token.clone(), stored, NOW).map(|loaded| loaded.is_some())
         };
         assert!(matches!(open(&keys, &token, &stored(&new)), Ok(true)));
+        let remembered = Loaded::open(&keys, Kind::Remembered, token.clone(), &stored(&new), NOW);
+        assert!(remembered.is_err(), "one kind is not taken for the other");
         let other_token = SessionToken::generate(keys.current().name()).unwrap();
         assert!(open(&keys, &other_token, &stored(&new)).is_err());
         assert!(open(&SessionKeys::new(SessionKey::generate().unwrap()), &token, &stored(&new)).is_err());
@@ -298,22 +340,22 @@ mod tests {
             let failure = open(&keys, &token, &changed).unwrap_err();
             assert_eq!(failure.kind(), FailureKind::Unavailable);
         }
-        let card = Card::open(&keys, &token.hash(SESSION), &new.card).unwrap();
+        let card = Card::open(&keys, &Kind::Session.hash(&token), &new.card).unwrap();
         assert_eq!((&*card.handle, card.device.as_deref()), ("h", Some("Firefox")));
-        assert!(Card::open(&keys, &other_token.hash(SESSION), &new.card).is_none());
+        assert!(Card::open(&keys, &Kind::Session.hash(&other_token), &new.card).is_none());
     }
 
     #[test]
     fn whatever_the_store_says_the_record_knows_its_own_end() {
         let keys = SessionKeys::new(SessionKey::generate().unwrap());
         let token = SessionToken::generate(keys.current().name()).unwrap();
-        let new = new_session(&keys, &token, &content(None), None, END).unwrap();
+        let new = new_session(&keys, Kind::Session, &token, &content(None), None, END).unwrap();
         let forever = StoredSession { idle_until: UnixSeconds::MAX, expires_at: UnixSeconds::MAX, ..stored(&new) };
-        let at = |now| Loaded::open(&keys, token.clone(), &forever, now).unwrap().is_some();
+        let at = |now| Loaded::open(&keys, Kind::Session, token.clone(), &forever, now).unwrap().is_some();
         assert!(at(END.saturating_sub(Duration::from_secs(1))));
         assert!(!at(END));
         let idle = StoredSession { idle_until: NOW, ..stored(&new) };
-        assert!(Loaded::open(&keys, token, &idle, NOW).unwrap().is_none());
+        assert!(Loaded::open(&keys, Kind::Session, token, &idle, NOW).unwrap().is_none());
     }
 
     #[test]
@@ -322,7 +364,7 @@ mod tests {
         let token = SessionToken::generate(keys.current().name()).unwrap();
         let principal = PrincipalBuilder::new("https://id.example", "alice").with_client("shop").build().unwrap();
         let identity = Identity::of(&principal, NOW, END.as_secs()).unwrap();
-        let new = new_session(&keys, &token, &content(Some(identity)), Some("Firefox"), END).unwrap();
+        let new = new_session(&keys, Kind::Session, &token, &content(Some(identity)), Some("Firefox"), END).unwrap();
         let tags: Vec<u8> = new.tags.iter().flat_map(|tag| *tag.as_bytes()).collect();
         let all = [new.body.as_bytes(), new.card.as_bytes(), &tags].concat();
         for secret in ["s3cret", "alice", "id.example", "shop", "Firefox", &token.to_text()] {
@@ -338,7 +380,7 @@ mod tests {
         let token = SessionToken::generate(keys.current().name()).unwrap();
         let mut long = content(None);
         long.data.insert("x".into(), "x".repeat(NewSession::MAX_BODY).into());
-        let failure = new_session(&keys, &token, &long, None, END).unwrap_err();
+        let failure = new_session(&keys, Kind::Session, &token, &long, None, END).unwrap_err();
         assert_eq!(failure.kind(), FailureKind::Misconfigured);
     }
 }

@@ -48,19 +48,21 @@ pub struct SessionOverview {
     last_used_at: UnixSeconds,
     expires_at: UnixSeconds,
     device: Option<Box<str>>,
+    is_remembered: bool,
 }
 
 impl SessionOverview {
     pub(crate) fn new(card: Card, last_used_at: UnixSeconds, expires_at: UnixSeconds) -> Self {
-        let Card { handle, created_at, device } = card;
+        let Card { handle, created_at, device, is_remembered } = card;
         let created_at = UnixSeconds::new(created_at);
-        Self { id: SessionId::new(&handle), created_at, last_used_at, expires_at, device }
+        Self { id: SessionId::new(&handle), created_at, last_used_at, expires_at, device, is_remembered }
     }
 
     /// Takes over what another record of the same session says later.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.last_used_at = self.last_used_at.max(other.last_used_at);
         self.expires_at = self.expires_at.max(other.expires_at);
+        self.is_remembered |= other.is_remembered;
     }
 
     /// Returns the public id, to [end](crate::Sessions::end) it by.
@@ -85,6 +87,12 @@ impl SessionOverview {
     #[must_use]
     pub const fn expires_at(&self) -> UnixSeconds {
         self.expires_at
+    }
+
+    /// Tells whether the login is remembered beyond the session; it is listed until that ends as well.
+    #[must_use]
+    pub const fn is_remembered(&self) -> bool {
+        self.is_remembered
     }
 
     /// Returns what the login said of the device; text of a stranger, to be escaped where it is shown.

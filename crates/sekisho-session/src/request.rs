@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::content::Loaded;
+use crate::content::{Kind, Loaded};
 use crate::cookie::SetCookie;
 use crate::crypto;
 use crate::csrf::{self, Forgery};
@@ -31,6 +31,7 @@ pub struct RequestSession(Arc<Shared>);
 struct Shared {
     sessions: Sessions,
     presented: Presented,
+    remembered: Presented,
     /// One load for all that ask at the same time.
     loading: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -95,12 +96,21 @@ pub struct Login {
     principal: Principal,
     device: Option<Box<str>>,
     keeps_data: bool,
+    /// Until when it is to be remembered, if that was decided before.
+    remembering: Remembering,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remembering {
+    No,
+    Yes,
+    Until(u64),
 }
 
 impl Login {
     /// Takes a principal that was proved in this very request: by an identity provider's answer, by a password.
     pub fn new(principal: &Principal) -> Self {
-        Self { principal: principal.clone(), device: None, keeps_data: true }
+        Self { principal: principal.clone(), device: None, keeps_data: true, remembering: Remembering::No }
     }
 
     /// Says by what the user will know the session in a list, such as the `User-Agent`. At most 200 characters are kept, and
@@ -119,12 +129,21 @@ impl Login {
     }
 }
 
+impl Login {
+    /// Remembers the login in this browser beyond the session, by a token of its own. Only where
+    /// [`SessionsBuilder::with_remembered_logins`](crate::SessionsBuilder::with_remembered_logins) says how. Default: no.
+    pub fn with_remembering(mut self) -> Self {
+        self.remembering = Remembering::Yes;
+        self
+    }
+}
+
 const MAX_DEVICE: usize = 200;
 
 impl RequestSession {
-    pub(crate) fn new(sessions: Sessions, presented: Presented) -> Self {
+    pub(crate) fn new(sessions: Sessions, presented: Presented, remembered: Presented) -> Self {
         let (loading, state) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { sessions, presented, loading, state }))
+        Self(Arc::new(Shared { sessions, presented, remembered, loading, state }))
     }
 
     /// Tells whether the request brought a cookie that may be a session's, or several; the store is not asked.
@@ -162,7 +181,7 @@ impl RequestSession {
 
     fn already_loaded(&self, passed: Option<&Principal>, token: &SessionToken) -> Option<Arc<Loaded>> {
         let loaded = passed?.context::<Arc<Loaded>>()?;
-        (loaded.id == token.hash(crate::content::SESSION)).then(|| Arc::clone(loaded))
+        (loaded.id == Kind::Session.hash(token)).then(|| Arc::clone(loaded))
     }
 
     /// Loads the session and reads its data as `T`.
@@ -239,6 +258,25 @@ impl RequestSession {
     /// Logs somebody in, with a new id; the old one dies. Beyond the limit of sessions, the subject's oldest one ends.
     pub fn log_in(&self, login: Login) {
         self.state().turn = Some(Turn::LogIn(login));
+    }
+
+    /// Logs in by the token of a remembered login, if the request brought one that is good: for the login page, before it asks
+    /// for anything. Returns who that is; the token is used up, and another one is set at the end.
+    ///
+    /// The principal says that nobody was asked: its `auth_time` is that of the login which was remembered, `amr` is
+    /// `["remembered"]`, and it has no `acr`. Rules such as [`max_age`](sekisho_core::max_age) ask for more where it matters.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store broke, or holds a record that was changed.
+    pub async fn log_in_remembered(&self) -> Result<Option<Principal>, Failure> {
+        let Presented::Token(token) = &self.0.remembered else { return Ok(None) };
+        let Some((principal, device, until)) = crate::remembered::redeem(&self.0.sessions, token).await? else {
+            return Ok(None);
+        };
+        let login = Login::new(&principal);
+        let login = device.iter().fold(login, |login, device| login.with_device(device));
+        self.log_in(Login { remembering: Remembering::Until(until), ..login });
+        Ok(Some(principal))
     }
 
     /// Replaces the principal by one with more proof or other rights, of the same subject, with a new id: after step-up, and

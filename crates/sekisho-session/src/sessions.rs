@@ -6,10 +6,11 @@ use sekisho_core::{Clock, ConfigError, Failure, SubjectId, SystemClock, UnixSeco
 use sekisho_http::RequestHead;
 
 use crate::authenticator::SessionAuthenticator;
-use crate::content::{self, Card, Loaded, SESSION};
+use crate::content::{self, Card, Kind, Loaded};
 use crate::cookie::SessionCookie;
 use crate::keys::{SessionKey, SessionKeys};
 use crate::overview::{SessionId, SessionOverview};
+use crate::remembered::RememberedLogins;
 use crate::request::{Presented, RequestSession};
 use crate::store::SessionStore;
 use crate::token::{SessionTag, SessionToken};
@@ -48,6 +49,7 @@ struct Inner {
     touch_interval: Duration,
     grace: Duration,
     limit: Option<usize>,
+    remembered: Option<RememberedLogins>,
     clock: Arc<dyn Clock>,
 }
 
@@ -62,13 +64,18 @@ impl Sessions {
             absolute: Duration::from_secs(12 * 3600),
             grace: Duration::from_secs(10),
             limit: None,
+            remembered: None,
             clock: Arc::new(SystemClock),
         }
     }
 
     /// Begins a request: takes its cookie and asks the store nothing.
     pub fn begin(&self, head: &impl RequestHead) -> RequestSession {
-        RequestSession::new(self.clone(), Presented::read(self.0.cookie.read(head)))
+        let remembered = match &self.0.remembered {
+            Some(remembered) => Presented::read(remembered.cookie().read(head)),
+            None => Presented::Nothing,
+        };
+        RequestSession::new(self.clone(), Presented::read(self.0.cookie.read(head)), remembered)
     }
 
     /// Authenticates by the session's cookie in a [`sekisho_http::Checkpoint`], which must be told
@@ -94,9 +101,13 @@ impl Sessions {
         for key in self.0.keys.iter() {
             for listed in self.0.store.list(&content::subject_tag(key, subject), now).await? {
                 let card = Card::open(&self.0.keys, &listed.id, &listed.card).ok_or(UNREADABLE_CARD)?;
-                let last_used_at = listed.idle_until.saturating_sub(self.0.idle);
+                let last_used_at = if card.is_remembered {
+                    UnixSeconds::new(card.created_at)
+                } else {
+                    listed.idle_until.saturating_sub(self.0.idle)
+                };
                 let session = SessionOverview::new(card, last_used_at, listed.expires_at);
-                // For a moment after a rotation the store has two that are one.
+                // For a moment after a rotation the store has two that are one, and a remembered login is one with its session.
                 match found.iter_mut().find(|other| other.id() == session.id()) {
                     Some(other) => other.merge(&session),
                     None => found.push(session),
@@ -178,9 +189,9 @@ impl Sessions {
             return Some(Ok(None));
         }
         let now = self.now();
-        let found = self.0.store.load_now(&token.hash(SESSION), now)?;
+        let found = self.0.store.load_now(&Kind::Session.hash(token), now)?;
         let opened = found.and_then(|stored| match stored {
-            Some(stored) => Loaded::open(&self.0.keys, token.clone(), &stored, now),
+            Some(stored) => Loaded::open(&self.0.keys, Kind::Session, token.clone(), &stored, now),
             None => Ok(None),
         });
         match opened {
@@ -211,13 +222,13 @@ impl Sessions {
         if self.0.keys.named(token.key_name()).is_none() {
             return Ok(None);
         }
-        let (id, now) = (token.hash(SESSION), self.now());
+        let (id, now) = (Kind::Session.hash(token), self.now());
         let found = match self.0.store.load_now(&id, now) {
             Some(found) => found?,
             None => self.0.store.load(&id, now).await?,
         };
         match found {
-            Some(stored) => Loaded::open(&self.0.keys, token.clone(), &stored, now),
+            Some(stored) => Loaded::open(&self.0.keys, Kind::Session, token.clone(), &stored, now),
             None => Ok(None),
         }
     }
@@ -246,6 +257,10 @@ impl Sessions {
         self.0.limit
     }
 
+    pub(crate) fn remembered(&self) -> Option<&RememberedLogins> {
+        self.0.remembered.as_ref()
+    }
+
     pub(crate) fn keys(&self) -> &SessionKeys {
         &self.0.keys
     }
@@ -259,7 +274,8 @@ const UNREADABLE_CARD: Failure = Failure::unavailable("a session in the list can
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { store, keys, cookie, idle, absolute, touch_interval: _, grace, limit, clock: _ } = &*self.0;
+        let Inner { store, keys, cookie, idle, absolute, touch_interval: _, grace, limit, remembered, clock: _ } =
+            &*self.0;
         f.debug_struct("Sessions")
             .field("store", store)
             .field("keys", keys)
@@ -268,6 +284,7 @@ impl fmt::Debug for Sessions {
             .field("absolute", absolute)
             .field("grace", grace)
             .field("limit", limit)
+            .field("remembered", remembered)
             .finish_non_exhaustive()
     }
 }
@@ -283,6 +300,7 @@ pub struct SessionsBuilder {
     absolute: Duration,
     grace: Duration,
     limit: Option<usize>,
+    remembered: Option<RememberedLogins>,
     clock: Arc<dyn Clock>,
 }
 
@@ -316,6 +334,11 @@ impl SessionsBuilder {
         Self { limit: Some(sessions), ..self }
     }
 
+    /// Lets logins be remembered beyond their session. Default: no.
+    pub fn with_remembered_logins(self, remembered: RememberedLogins) -> Self {
+        Self { remembered: Some(remembered), ..self }
+    }
+
     /// Sets the clock. Default: the system's.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
@@ -325,9 +348,9 @@ impl SessionsBuilder {
     ///
     /// # Errors
     /// A key that stands in the ring twice; timeouts below a second, or an absolute one below the idle one or above 400 days;
-    /// a grace above 5 minutes; a limit of no session.
+    /// a grace above 5 minutes; a limit of no session; remembered logins under the name of the session's cookie.
     pub fn build(self) -> Result<Sessions, ConfigError> {
-        let Self { store, keys, cookie, idle, absolute, grace, limit, clock } = self;
+        let Self { store, keys, cookie, idle, absolute, grace, limit, remembered, clock } = self;
         keys.check()?;
         let refuse = |why: &str| Err(ConfigError::new(why));
         if idle.as_secs() == 0 || absolute < idle || absolute > MAX_ABSOLUTE {
@@ -345,8 +368,12 @@ impl SessionsBuilder {
             Some(cookie) => cookie,
             None => SessionCookie::builder().build()?,
         };
+        if remembered.as_ref().is_some_and(|remembered| remembered.cookie().name() == cookie.name()) {
+            return refuse("remembered logins need a cookie of their own");
+        }
         let touch_interval = (idle / 10).min(Duration::from_secs(60));
-        Ok(Sessions(Arc::new(Inner { store, keys, cookie, idle, absolute, touch_interval, grace, limit, clock })))
+        let inner = Inner { store, keys, cookie, idle, absolute, touch_interval, grace, limit, remembered, clock };
+        Ok(Sessions(Arc::new(inner)))
     }
 }
 

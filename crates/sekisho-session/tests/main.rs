@@ -5,5 +5,6 @@ mod broken_stores;
 mod checkpoint;
 mod lifecycle;
 mod races;
+mod remembered;
 mod stores;
 mod world;

@@ -212,7 +212,10 @@ async fn navigations_go_to_the_login_and_scripts_get_401() {
     };
     let page = send("navigate").await;
     let to = header(&page, "location");
-    assert_eq!((page.status(), to.as_deref()), (StatusCode::SEE_OTHER, Some("/login?return_to=%2Fshop%2Fmine%3Fa%3Db")));
+    assert_eq!(
+        (page.status(), to.as_deref()),
+        (StatusCode::SEE_OTHER, Some("/login?return_to=%2Fshop%2Fmine%3Fa%3Db"))
+    );
     let script = send("cors").await;
     assert_eq!((script.status(), header(&script, "location")), (StatusCode::UNAUTHORIZED, None));
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use sekisho_core::{Failure, FailureKind, Principal, UnixSeconds};
 use serde_json::Map;
 
-use super::{Answer, Change, Login, RequestSession, Turn, new_handle};
-use crate::content::{self, Content, Identity, Loaded, SESSION};
+use super::{Answer, Change, Login, Presented, Remembering, RequestSession, Turn, new_handle};
+use crate::content::{self, Content, Identity, Kind, Loaded};
 use crate::crypto;
 use crate::sessions::Sessions;
 use crate::store::Saved;
@@ -116,7 +116,7 @@ async fn log_in(
     changes: &[Change],
 ) -> Result<(), Failure> {
     let sessions = &request.0.sessions;
-    let Login { principal, device, keeps_data } = login;
+    let Login { principal, device, keeps_data, remembering } = login;
     let now = sessions.now();
     let ends_at = sessions.ends_at(now).as_secs();
     let before = match &prior {
@@ -158,6 +158,8 @@ async fn log_in(
             hand_over(request, loaded);
         }
     }
+    forget_remembered(request).await?;
+    remember(request, remembering, device.as_deref()).await?;
     tracing::info!(target: "sekisho", subject = %principal.id(), session = ?request.id(), "logged in");
     enforce_limit(request, &principal).await
 }
@@ -173,8 +175,43 @@ async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: 
         (state.loaded, state.new_handle) = (Answer::Nothing, None);
         state.cookies = if request.has_cookie() { vec![sessions.cookie().removal()] } else { Vec::new() };
     }
+    forget_remembered(request).await?;
     // What was changed after the logout belongs to whoever comes next.
     if changes.is_empty() { Ok(()) } else { create(request, changes).await }
+}
+
+/// Ends the remembered login that this browser brought: whoever logs in or out is done with it.
+async fn forget_remembered(request: &RequestSession) -> Result<(), Failure> {
+    let sessions = &request.0.sessions;
+    let Some(remembered) = sessions.remembered() else { return Ok(()) };
+    match &request.0.remembered {
+        Presented::Nothing => return Ok(()),
+        Presented::Token(token) => {
+            sessions.store().delete(&Kind::Remembered.hash(token), sessions.now()).await?;
+        }
+        Presented::Foreign | Presented::Unreadable(_) => {}
+    }
+    request.state().cookies.push(remembered.cookie().removal());
+    Ok(())
+}
+
+/// Remembers the login of the session that was just handed over.
+async fn remember(request: &RequestSession, remembering: Remembering, device: Option<&str>) -> Result<(), Failure> {
+    let sessions = &request.0.sessions;
+    let Some(loaded) = request.loaded() else { return Ok(()) };
+    let (remembered, now) = (sessions.remembered(), sessions.now());
+    let (remembered, until) = match (remembered, remembering) {
+        (_, Remembering::No) => return Ok(()),
+        (Some(remembered), Remembering::Yes) => (remembered, remembered.ends_at(now)),
+        (Some(remembered), Remembering::Until(until)) => (remembered, UnixSeconds::new(until)),
+        (None, _) => return Err(NOT_REMEMBERED),
+    };
+    let set = crate::remembered::keep(sessions, remembered, &loaded.content, device, until).await?;
+    let mut state = request.state();
+    // In place of the one that is removed, for two of one name in an answer would be a riddle.
+    state.cookies.truncate(1);
+    state.cookies.push(set);
+    Ok(())
 }
 
 fn elevated(sessions: &Sessions, prior: &Arc<Loaded>, principal: &Principal) -> Result<Content, Failure> {
@@ -297,9 +334,9 @@ async fn over(sessions: &Sessions, new: Arc<Loaded>, orphan: Orphan) -> Result<O
 async fn insert(sessions: &Sessions, content: Content, device: Option<&str>) -> Result<Arc<Loaded>, Failure> {
     let keys = sessions.keys();
     let token = SessionToken::generate(keys.current().name())?;
-    let (id, now) = (token.hash(SESSION), sessions.now());
+    let (id, now) = (Kind::Session.hash(&token), sessions.now());
     let idle_until = sessions.idle_until(now);
-    let new = content::new_session(keys, &token, &content, device, idle_until)?;
+    let new = content::new_session(keys, Kind::Session, &token, &content, device, idle_until)?;
     if !sessions.store().create(id, &new, now).await? {
         // 256 random bits do not come twice: the source of randomness is broken, and trying again would hide it.
         return Err(Failure::new(FailureKind::Misconfigured, "a new session id was taken already"));
@@ -366,6 +403,9 @@ async fn back_off(attempt: u32) -> Result<(), Failure> {
 const ATTEMPTS: u32 = 64;
 
 const NOBODY: Failure = Failure::new(FailureKind::Misconfigured, "nobody is logged in whose session could be elevated");
+
+const NOT_REMEMBERED: Failure =
+    Failure::new(FailureKind::Misconfigured, "a login was to be remembered, and the sessions were not built for that");
 
 fn superseded() -> Failure {
     Failure::unavailable("the session got a new id while this request was about to change it")
