@@ -4,12 +4,12 @@ use sekisho::session::{SessionId, SessionOverview};
 use sekisho::{Clock as _, SystemClock, UnixSeconds};
 
 /// Writes the login form.
-pub(crate) fn login(token: &str, return_to: &str, was_wrong: bool) -> String {
+pub(crate) fn login(return_to: &str, was_wrong: bool) -> String {
     let wrong = if was_wrong { "<p>That was not right.</p>" } else { "" };
     let fields = r#"<input name="user" autocomplete="username" placeholder="name">
 <input name="password" type="password" autocomplete="current-password" placeholder="password">"#;
     let return_to = hidden("return_to", return_to);
-    page("Log in", &[wrong, &form("/login", token, &format!("{fields}{return_to}"), "Log in")].concat())
+    page("Log in", &[wrong, &form("/login", "", &format!("{fields}{return_to}"), "Log in")].concat())
 }
 
 /// Writes the page of somebody who is logged in.
@@ -58,7 +58,7 @@ fn page(title: &str, body: &str) -> String {
 }
 
 fn form(action: &str, token: &str, fields: &str, button: &str) -> String {
-    let token = hidden("token", token);
+    let token = if token.is_empty() { String::new() } else { hidden("token", token) };
     format!(r#"<form method="post" action="{action}">{token}{fields}<button>{button}</button></form>"#)
 }
 

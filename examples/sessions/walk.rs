@@ -119,7 +119,7 @@ impl Browser {
     }
 
     async fn log_in(&mut self, password: &str) -> Outcome {
-        self.post_form("/login", "/login", &[("user", "alice"), ("password", password)]).await.map(drop)
+        self.post("/login", &[("user", "alice"), ("password", password)]).await.map(drop)
     }
 
     fn take(&mut self, response: &Response) {

@@ -9,7 +9,7 @@ use crate::token::SessionToken;
 
 /// Says how logins are remembered beyond their session ("keep me logged in"): by a token of its own, in a cookie of its own.
 ///
-/// The token is good once: whoever redeems it gets another one, with the same end. It stands in the list of its user's sessions,
+/// The token is good once: who comes by it gets another one, with the same end. It stands in the list of its user's sessions,
 /// as one with the session that came of it, and ends with that when it is ended there, by a logout, or by a login as somebody else.
 /// Of two requests that bring it at once one is logged in.
 ///
@@ -80,8 +80,8 @@ pub(crate) async fn keep(
     Ok(remembered.cookie.set(&token.to_text(), Some(until.since(now))))
 }
 
-/// Uses a token up. Returns who it is for, the device, and until when the login is remembered.
-pub(crate) async fn redeem(
+/// Looks a token up. Returns who it is for, the device, and until when the login is remembered.
+pub(crate) async fn find(
     sessions: &Sessions,
     token: &SessionToken,
 ) -> Result<Option<(Principal, Option<Box<str>>, u64)>, Failure> {
@@ -92,10 +92,6 @@ pub(crate) async fn redeem(
     let Some(stored) = sessions.store().load(&id, now).await? else { return Ok(None) };
     let Some(loaded) = Loaded::open(keys, Kind::Remembered, token.clone(), &stored, now)? else { return Ok(None) };
     let device = device_of(sessions, &loaded).await?;
-    // INVARIANT: a token is good once. Of all that bring it, one is told by the store that it was alive.
-    if !sessions.store().delete(&id, now).await? {
-        return Ok(None);
-    }
     let Some(identity) = &loaded.content.identity else { return Ok(None) };
     Ok(Some((remembered_principal(identity)?, device, loaded.content.ends_at)))
 }

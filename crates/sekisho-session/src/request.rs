@@ -96,7 +96,6 @@ pub struct Login {
     principal: Principal,
     device: Option<Box<str>>,
     keeps_data: bool,
-    /// Until when it is to be remembered, if that was decided before.
     remembering: Remembering,
 }
 
@@ -104,7 +103,8 @@ pub struct Login {
 enum Remembering {
     No,
     Yes,
-    Until(u64),
+    /// By a token that remembers until then.
+    Again(u64),
 }
 
 impl Login {
@@ -146,10 +146,11 @@ impl RequestSession {
         Self(Arc::new(Shared { sessions, presented, remembered, loading, state }))
     }
 
-    /// Tells whether the request brought a cookie that may be a session's, or several; the store is not asked.
+    /// Tells whether the request brought a cookie that may be a session's or a remembered login's; the store is not asked.
     #[must_use]
     pub fn has_cookie(&self) -> bool {
-        !matches!(self.0.presented, Presented::Nothing)
+        let Shared { presented, remembered, .. } = &*self.0;
+        !matches!((presented, remembered), (Presented::Nothing, Presented::Nothing))
     }
 
     /// Asks the store, if it was not asked before. `passed` is the principal that a checkpoint found in this request: if it
@@ -261,7 +262,8 @@ impl RequestSession {
     }
 
     /// Logs in by the token of a remembered login, if the request brought one that is good: for the login page, before it asks
-    /// for anything. Returns who that is; the token is used up, and another one is set at the end.
+    /// for anything. Returns who that is, once the request is finished: then the token is used up, and another one is set. Of
+    /// several requests that bring it at once one is finished, the others fail and can be sent again.
     ///
     /// The principal says that nobody was asked: its `auth_time` is that of the login which was remembered, `amr` is
     /// `["remembered"]`, and it has no `acr`. Rules such as [`max_age`](sekisho_core::max_age) ask for more where it matters.
@@ -270,12 +272,12 @@ impl RequestSession {
     /// [`Failure`] when the store broke, or holds a record that was changed.
     pub async fn log_in_remembered(&self) -> Result<Option<Principal>, Failure> {
         let Presented::Token(token) = &self.0.remembered else { return Ok(None) };
-        let Some((principal, device, until)) = crate::remembered::redeem(&self.0.sessions, token).await? else {
+        let Some((principal, device, until)) = crate::remembered::find(&self.0.sessions, token).await? else {
             return Ok(None);
         };
         let login = Login::new(&principal);
         let login = device.iter().fold(login, |login, device| login.with_device(device));
-        self.log_in(Login { remembering: Remembering::Until(until), ..login });
+        self.log_in(Login { remembering: Remembering::Again(until), ..login });
         Ok(Some(principal))
     }
 
@@ -297,8 +299,8 @@ impl RequestSession {
         state.turn = Some(Turn::LogOut);
     }
 
-    /// Makes a token for a form of this session; where there is no session yet, one comes of it. The store must have been
-    /// asked.
+    /// Makes a token for a form of this session; where there is no session yet, one comes of it, and room is taken in the
+    /// store. A login form needs none where [`CsrfRules`](crate::CsrfRules) are checked. The store must have been asked.
     ///
     /// # Errors
     /// [`Failure`] when the system gives no randomness.
@@ -329,7 +331,7 @@ impl RequestSession {
         Ok(std::mem::take(&mut self.state().cookies))
     }
 
-    /// Writes now what was noted until now, for handlers that must know that it is kept.
+    /// Writes now what was noted until now, for handlers that must know that it is kept. What fails is not tried again.
     ///
     /// # Errors
     /// Those of [`finish`](Self::finish).

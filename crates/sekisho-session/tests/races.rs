@@ -108,6 +108,19 @@ async fn what_an_anonymous_visitor_keeps_while_logging_in_is_taken_over() {
 }
 
 #[tokio::test]
+async fn what_is_written_while_the_same_user_logs_in_again_is_taken_over() {
+    let world = World::new();
+    let mut browser = world.logged_in("alice").await;
+    let login = browser.session(&world.sessions).await;
+    browser.add(&world.sessions, 1).await.unwrap();
+    let old = browser.clone();
+    login.log_in(Login::new(&somebody("alice")));
+    browser.take(login.finish().await.unwrap());
+    assert_eq!(browser.items(&world.sessions).await, [1]);
+    assert_eq!(old.who(&world.sessions).await, None, "and the old one is over at once");
+}
+
+#[tokio::test]
 async fn a_login_that_is_sent_twice_logs_in_twice() {
     let world = World::new();
     let mut browser = Browser::default();

@@ -54,7 +54,7 @@ impl Jar {
     async fn log_in_page(&mut self, sessions: &Sessions) -> Option<Principal> {
         let request = self.request(sessions).await;
         let found = request.log_in_remembered().await.unwrap();
-        self.take(request.finish().await.unwrap());
+        self.take(request.finish().await.ok()?);
         found
     }
 
@@ -121,6 +121,20 @@ async fn the_token_is_good_once_also_for_two_at_once() {
         winners += usize::from(task.await.unwrap());
     }
     assert_eq!(winners, 1);
+}
+
+#[tokio::test]
+async fn ending_all_sessions_ends_a_remembered_login_that_is_just_being_used() {
+    let world = world();
+    let mut jar = Jar::default();
+    jar.log_in(&world.sessions, &somebody("alice")).await;
+    world.wait(86_400);
+    let slow = jar.request(&world.sessions).await;
+    assert!(slow.log_in_remembered().await.unwrap().is_some());
+    assert_eq!(world.sessions.end_all(&somebody("alice").id()).await.unwrap(), 1);
+    assert!(slow.finish().await.is_err());
+    assert!(slow.finish().await.unwrap().is_empty(), "no cookie of it is left behind");
+    assert!(world.sessions.list(&somebody("alice").id()).await.unwrap().is_empty());
 }
 
 #[tokio::test]

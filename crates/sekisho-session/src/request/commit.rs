@@ -138,28 +138,26 @@ async fn log_in(
             .unwrap_or_default(),
     };
     request.state().new_handle = None;
-    match prior {
-        Some(prior) if before.is_none() && !prior.content.superseded => {
+    let loaded = match &prior {
+        Some(prior) if is_same && !prior.content.superseded => {
             let kept = if keeps_data { changes } else { &[] };
             if !keeps_data {
                 apply(changes, &mut content)?;
             }
-            let loaded =
-                relocate(sessions, &prior, content, kept, device.as_deref(), keeps_data, Orphan::Stays).await?;
-            hand_over(request, loaded.ok_or_else(superseded)?);
+            let loaded = relocate(sessions, prior, content, kept, device.as_deref(), keeps_data, Orphan::Stays).await?;
+            loaded.ok_or_else(superseded)?
         }
-        prior => {
+        _ => {
             apply(changes, &mut content)?;
-            let loaded = insert(sessions, content, device.as_deref()).await?;
-            // What a first login has retired already, as when a button is pressed twice, dies by itself.
-            if let Some(prior) = prior.filter(|_| before.is_some()) {
-                end(sessions, &prior).await?;
-            }
-            hand_over(request, loaded);
+            insert(sessions, content, device.as_deref()).await?
         }
-    }
-    forget_remembered(request).await?;
+    };
+    hand_over(request, loaded);
     remember(request, remembering, device.as_deref()).await?;
+    // Last, for a remembered login ends with its session. What was anonymous dies by itself.
+    if let Some(prior) = prior.filter(|_| before.is_some()) {
+        end(sessions, &prior).await?;
+    }
     tracing::info!(target: "sekisho", subject = %principal.id(), session = ?request.id(), "logged in");
     enforce_limit(request, &principal).await
 }
@@ -173,44 +171,55 @@ async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: 
     {
         let mut state = request.state();
         (state.loaded, state.new_handle) = (Answer::Nothing, None);
-        state.cookies = if request.has_cookie() { vec![sessions.cookie().removal()] } else { Vec::new() };
+        let has_one = !matches!(request.0.presented, Presented::Nothing);
+        state.cookies = if has_one { vec![sessions.cookie().removal()] } else { Vec::new() };
     }
-    forget_remembered(request).await?;
+    if let Some(remembered) = sessions.remembered() {
+        use_up_remembered(request).await?;
+        if !matches!(request.0.remembered, Presented::Nothing) {
+            request.state().cookies.push(remembered.cookie().removal());
+        }
+    }
     // What was changed after the logout belongs to whoever comes next.
     if changes.is_empty() { Ok(()) } else { create(request, changes).await }
 }
 
-/// Ends the remembered login that this browser brought: whoever logs in or out is done with it.
-async fn forget_remembered(request: &RequestSession) -> Result<(), Failure> {
+/// Ends the remembered login that this browser brought: whoever logs in or out is done with it. Returns whether it was alive.
+async fn use_up_remembered(request: &RequestSession) -> Result<bool, Failure> {
     let sessions = &request.0.sessions;
-    let Some(remembered) = sessions.remembered() else { return Ok(()) };
     match &request.0.remembered {
-        Presented::Nothing => return Ok(()),
-        Presented::Token(token) => {
-            sessions.store().delete(&Kind::Remembered.hash(token), sessions.now()).await?;
-        }
-        Presented::Foreign | Presented::Unreadable(_) => {}
+        Presented::Token(token) => sessions.store().delete(&Kind::Remembered.hash(token), sessions.now()).await,
+        Presented::Nothing | Presented::Foreign | Presented::Unreadable(_) => Ok(false),
     }
-    request.state().cookies.push(remembered.cookie().removal());
-    Ok(())
 }
 
-/// Remembers the login of the session that was just handed over.
+/// Remembers the login of the session that was just handed over, or takes an earlier one's cookie away.
+///
+/// INVARIANT: a token is good once. What came of it counts only if it was still alive when it was used up, after all else was
+/// there: whoever ends all sessions of a subject ends the token too, and then nothing is left of what came of it.
 async fn remember(request: &RequestSession, remembering: Remembering, device: Option<&str>) -> Result<(), Failure> {
-    let sessions = &request.0.sessions;
-    let Some(loaded) = request.loaded() else { return Ok(()) };
-    let (remembered, now) = (sessions.remembered(), sessions.now());
-    let (remembered, until) = match (remembered, remembering) {
-        (_, Remembering::No) => return Ok(()),
-        (Some(remembered), Remembering::Yes) => (remembered, remembered.ends_at(now)),
-        (Some(remembered), Remembering::Until(until)) => (remembered, UnixSeconds::new(until)),
-        (None, _) => return Err(NOT_REMEMBERED),
+    let (sessions, Some(loaded)) = (&request.0.sessions, request.loaded()) else { return Ok(()) };
+    let Some(remembered) = sessions.remembered() else {
+        return if remembering == Remembering::No { Ok(()) } else { Err(NOT_REMEMBERED) };
     };
-    let set = crate::remembered::keep(sessions, remembered, &loaded.content, device, until).await?;
-    let mut state = request.state();
-    // In place of the one that is removed, for two of one name in an answer would be a riddle.
-    state.cookies.truncate(1);
-    state.cookies.push(set);
+    let until = match remembering {
+        Remembering::No => None,
+        Remembering::Yes => Some(remembered.ends_at(sessions.now())),
+        Remembering::Again(until) => Some(UnixSeconds::new(until)),
+    };
+    let set = match until {
+        Some(until) => Some(crate::remembered::keep(sessions, remembered, &loaded.content, device, until).await?),
+        None if matches!(request.0.remembered, Presented::Nothing) => None,
+        None => Some(remembered.cookie().removal()),
+    };
+    let was_alive = use_up_remembered(request).await?;
+    if matches!(remembering, Remembering::Again(_)) && !was_alive {
+        end(sessions, &loaded).await?;
+        let mut state = request.state();
+        (state.loaded, state.cookies) = (Answer::Nothing, Vec::new());
+        return Err(used_up());
+    }
+    request.state().cookies.extend(set);
     Ok(())
 }
 
@@ -406,6 +415,11 @@ const NOBODY: Failure = Failure::new(FailureKind::Misconfigured, "nobody is logg
 
 const NOT_REMEMBERED: Failure =
     Failure::new(FailureKind::Misconfigured, "a login was to be remembered, and the sessions were not built for that");
+
+fn used_up() -> Failure {
+    Failure::unavailable("a remembered login was used by another request at the same time")
+        .with_retry_after(Duration::from_secs(1))
+}
 
 fn superseded() -> Failure {
     Failure::unavailable("the session got a new id while this request was about to change it")
