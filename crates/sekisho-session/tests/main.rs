@@ -6,5 +6,6 @@ mod checkpoint;
 mod lifecycle;
 mod races;
 mod remembered;
+mod return_to;
 mod stores;
 mod world;
