@@ -8,12 +8,13 @@ use crate::keys::SessionKeys;
 
 /// Says which requests could have been caused by another site, and are refused.
 ///
-/// Cookies go along with requests whoever causes them. So of every request with another method than `GET`, `HEAD`, `OPTIONS`
-/// and `TRACE`, in this order:
+/// Cookies go along with requests whoever causes them. So of every request that opens a WebSocket, or has another method than
+/// `GET`, `HEAD`, `OPTIONS` and `TRACE`, in this order:
 /// 1. Its `Origin` is [trusted](Self::with_trusted_origin): it passes this step.
 /// 2. `Sec-Fetch-Site` is there, which no page can set: `same-origin` and `none` pass, all else is refused
 ///    ([Fetch Metadata §2.3](https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header)).
-/// 3. `Origin` alone is there: it must be [our own](Self::with_own_origin), or its host and port must be those of `Host`.
+/// 3. `Origin` alone is there: it must be [our own](Self::with_own_origin), or its host and port must be those of `Host`; the scheme,
+///    which a service behind a proxy does not see, is then not compared.
 /// 4. Neither is there, as from programs and very old browsers: it passes if it has no session's cookie, or the custom header.
 ///
 /// Then, where [the header is demanded](Self::with_required_header), the request must have it: a page of another site can
@@ -131,7 +132,9 @@ impl CsrfRules {
     /// # Errors
     /// What would make it a forgery; HTTP 403.
     pub fn check(&self, head: &impl RequestHead, has_cookie: bool) -> Result<(), Forgery> {
-        if matches!(head.method(), "GET" | "HEAD" | "OPTIONS" | "TRACE") {
+        let is_safe = matches!(head.method(), "GET" | "HEAD" | "OPTIONS" | "TRACE");
+        // A socket is opened by `GET`, and then anything can go through it.
+        if is_safe && !opens_socket(head) {
             return Ok(());
         }
         let has_header = head.header(&self.header).next().is_some();
@@ -165,6 +168,12 @@ impl CsrfRules {
             _ => Err(Forgery::OtherOrigin),
         }
     }
+}
+
+fn opens_socket(head: &impl RequestHead) -> bool {
+    let is_socket =
+        |value: &[u8]| value.split(|b| *b == b',').any(|v| v.trim_ascii().eq_ignore_ascii_case(b"websocket"));
+    head.header("upgrade").any(is_socket) || head.header("sec-websocket-key").next().is_some()
 }
 
 /// Reads a header that stands once at the most.
@@ -258,6 +267,16 @@ mod tests {
         }
         for method in ["POST", "PUT", "DELETE", "PATCH", "get", "FOO", "CONNECT", ""] {
             assert_eq!(check(&CsrfRules::new(), method, other), Err(Forgery::OtherSite), "{method}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_no_harmless_get() {
+        for mark in [("upgrade", &b"websocket"[..]), ("upgrade", b"h2c, WebSocket"), ("sec-websocket-key", b"x")] {
+            let other: [(&str, &[u8]); 3] = [mark, ("origin", b"https://evil.example"), ("host", b"shop.example")];
+            assert_eq!(check(&CsrfRules::new(), "GET", &other), Err(Forgery::OtherOrigin));
+            let own: [(&str, &[u8]); 3] = [mark, ("origin", b"https://shop.example"), ("host", b"shop.example")];
+            assert_eq!(check(&CsrfRules::new(), "GET", &own), Ok(()));
         }
     }
 

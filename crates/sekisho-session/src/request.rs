@@ -64,7 +64,8 @@ struct State {
     changes: Vec<Change>,
     /// The public id of a session that does not exist yet.
     new_handle: Option<Box<str>>,
-    cookies: Vec<SetCookie>,
+    cookie: Option<SetCookie>,
+    remembered_cookie: Option<SetCookie>,
 }
 
 #[derive(Clone, Default)]
@@ -258,7 +259,10 @@ impl RequestSession {
 
     /// Logs somebody in, with a new id; the old one dies. Beyond the limit of sessions, the subject's oldest one ends.
     pub fn log_in(&self, login: Login) {
-        self.state().turn = Some(Turn::LogIn(login));
+        let mut state = self.state();
+        // INVARIANT: a login never takes over a public id, so no form token of before counts after it.
+        state.new_handle = None;
+        state.turn = Some(Turn::LogIn(login));
     }
 
     /// Logs in by the token of a remembered login, if the request brought one that is good: for the login page, before it asks
@@ -296,6 +300,7 @@ impl RequestSession {
     pub fn log_out(&self) {
         let mut state = self.state();
         state.changes.clear();
+        state.new_handle = None;
         state.turn = Some(Turn::LogOut);
     }
 
@@ -328,7 +333,8 @@ impl RequestSession {
     /// (the browser has the new one, and may try again); data or a principal that cannot be written.
     pub async fn finish(&self) -> Result<Vec<SetCookie>, Failure> {
         self.flush().await?;
-        Ok(std::mem::take(&mut self.state().cookies))
+        let mut state = self.state();
+        Ok([state.cookie.take(), state.remembered_cookie.take()].into_iter().flatten().collect())
     }
 
     /// Writes now what was noted until now, for handlers that must know that it is kept. What fails is not tried again.
@@ -376,12 +382,13 @@ impl RequestSession {
         }
     }
 
-    /// Returns the public id, of a session that is still to come if there is none.
+    /// Returns the public id of the session that is there after this request, if need be of one that is still to come.
     fn handle(&self) -> Result<Box<str>, Failure> {
-        if let Some(loaded) = self.loaded() {
+        let mut state = self.state();
+        let changes_hands = matches!(state.turn, Some(Turn::LogIn(_) | Turn::LogOut));
+        if let (Answer::Found(loaded), false) = (&state.loaded, changes_hands) {
             return Ok(loaded.content.handle.clone());
         }
-        let mut state = self.state();
         if state.turn.is_none() {
             state.turn = Some(Turn::Exist);
         }

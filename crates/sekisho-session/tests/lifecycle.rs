@@ -385,6 +385,25 @@ async fn a_form_counts_for_its_session_until_somebody_logs_in() {
 }
 
 #[tokio::test]
+async fn a_form_in_the_answer_to_a_login_or_a_logout_is_one_of_what_comes_after() {
+    let world = World::new();
+    let mut browser = Browser::default();
+    let session = browser.session(&world.sessions).await;
+    let before = session.form_token().unwrap();
+    session.log_in(Login::new(&somebody("alice")));
+    let after = session.form_token().unwrap();
+    browser.take(session.finish().await.unwrap());
+    let session = browser.session(&world.sessions).await;
+    assert!(session.check_form_token(&after).is_ok() && session.check_form_token(&before).is_err());
+    session.log_out();
+    let next = session.form_token().unwrap();
+    browser.take(session.finish().await.unwrap());
+    let session = browser.session(&world.sessions).await;
+    assert!(session.check_form_token(&next).is_ok() && session.check_form_token(&after).is_err());
+    assert!(session.principal().unwrap().is_none());
+}
+
+#[tokio::test]
 async fn the_device_is_kept_short_and_on_one_line() {
     let world = World::new();
     let request = Browser::default().request(&world.sessions);

@@ -124,9 +124,9 @@ async fn log_in(
         None => None,
     };
     let is_same = before.as_ref().is_none_or(|before| before.id() == principal.id());
-    // INVARIANT: a login never takes over the public id, so neither form tokens nor lists of before count after it.
+    let handle = request.state().new_handle.take();
     let mut content = Content {
-        handle: new_handle()?,
+        handle: handle.map_or_else(new_handle, Ok)?,
         created_at: now.as_secs(),
         ends_at,
         superseded: false,
@@ -137,7 +137,6 @@ async fn log_in(
             .map(|prior| prior.content.data.clone())
             .unwrap_or_default(),
     };
-    request.state().new_handle = None;
     let loaded = match &prior {
         Some(prior) if is_same && !prior.content.superseded => {
             let kept = if keeps_data { changes } else { &[] };
@@ -170,18 +169,17 @@ async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: 
     }
     {
         let mut state = request.state();
-        (state.loaded, state.new_handle) = (Answer::Nothing, None);
         let has_one = !matches!(request.0.presented, Presented::Nothing);
-        state.cookies = if has_one { vec![sessions.cookie().removal()] } else { Vec::new() };
+        (state.loaded, state.cookie) = (Answer::Nothing, has_one.then(|| sessions.cookie().removal()));
     }
     if let Some(remembered) = sessions.remembered() {
         use_up_remembered(request).await?;
         if !matches!(request.0.remembered, Presented::Nothing) {
-            request.state().cookies.push(remembered.cookie().removal());
+            request.state().remembered_cookie = Some(remembered.cookie().removal());
         }
     }
-    // What was changed after the logout belongs to whoever comes next.
-    if changes.is_empty() { Ok(()) } else { create(request, changes).await }
+    // What was changed, and what forms were written, after the logout belongs to whoever comes next.
+    create(request, changes).await
 }
 
 /// Ends the remembered login that this browser brought: whoever logs in or out is done with it. Returns whether it was alive.
@@ -216,10 +214,10 @@ async fn remember(request: &RequestSession, remembering: Remembering, device: Op
     if matches!(remembering, Remembering::Again(_)) && !was_alive {
         end(sessions, &loaded).await?;
         let mut state = request.state();
-        (state.loaded, state.cookies) = (Answer::Nothing, Vec::new());
+        (state.loaded, state.cookie) = (Answer::Nothing, None);
         return Err(used_up());
     }
-    request.state().cookies.extend(set);
+    request.state().remembered_cookie = set;
     Ok(())
 }
 
@@ -364,7 +362,7 @@ async fn end(sessions: &Sessions, prior: &Loaded) -> Result<(), Failure> {
 fn hand_over(request: &RequestSession, loaded: Arc<Loaded>) {
     let cookie = request.0.sessions.cookie().set(&loaded.token.to_text(), None);
     let mut state = request.state();
-    state.cookies = vec![cookie];
+    state.cookie = Some(cookie);
     state.loaded = Answer::Found(loaded);
 }
 
