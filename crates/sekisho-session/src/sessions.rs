@@ -129,7 +129,7 @@ impl Sessions {
         self.end_tagged(|key| content::handle_tag(key, id.as_str())).await.map(|ended| ended > 0)
     }
 
-    /// Ends all sessions of a subject. Returns how many were alive.
+    /// Ends all sessions of a subject. Returns how many ids were alive; one that is just getting another one has two.
     ///
     /// # Errors
     /// [`Failure`] when the store broke: some may be alive still.
@@ -175,12 +175,24 @@ impl Sessions {
         self.0.store.sweep(self.now()).await
     }
 
+    /// Ends what has a tag, under all keys, until a whole pass finds nobody alive.
+    ///
+    /// INVARIANT: one pass is not enough. A session that gets a new id while the store goes through its list is on that list
+    /// under the old one; but the new one was there before the old one was retired, so the next pass finds it. After a pass that
+    /// found nobody there is none left that could get a new id.
     pub(crate) async fn end_tagged(&self, tag: impl Fn(&SessionKey) -> SessionTag) -> Result<u64, Failure> {
         let mut ended = 0;
-        for key in self.0.keys.iter() {
-            ended += self.0.store.delete_tagged(&tag(key), self.now()).await?;
+        for _ in 0..MOST_PASSES {
+            let before = ended;
+            for key in self.0.keys.iter() {
+                ended += self.0.store.delete_tagged(&tag(key), self.now()).await?;
+            }
+            if ended == before {
+                return Ok(ended);
+            }
         }
-        Ok(ended)
+        Err(Failure::unavailable("sessions come faster than they can be ended")
+            .with_retry_after(Duration::from_secs(1)))
     }
 
     /// Answers [`load`](Self::load) without waiting, if that is possible.
@@ -269,6 +281,9 @@ impl Sessions {
         &*self.0.store
     }
 }
+
+/// A session can get a new id once in a pass, at the price of a request each time.
+const MOST_PASSES: usize = 100;
 
 const UNREADABLE_CARD: Failure = Failure::unavailable("a session in the list cannot be opened");
 

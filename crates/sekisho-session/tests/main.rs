@@ -3,6 +3,7 @@
 
 mod broken_stores;
 mod checkpoint;
+mod interleavings;
 mod lifecycle;
 mod races;
 mod remembered;

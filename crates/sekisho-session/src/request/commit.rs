@@ -264,7 +264,8 @@ enum Orphan {
 /// Creates `content` under a new id and retires the old one; `None` when the session was over before.
 ///
 /// INVARIANT: the new id is created first, and counts only if the old session was still alive when it was retired. So
-/// whoever ends all sessions of a subject ends either both, or the old one, and the new one dies here.
+/// whoever ends all sessions of a subject comes before the retiring, and the new one dies here, or after it, and
+/// [finds the new one](Sessions::end_tagged).
 ///
 /// INVARIANT: the old id keeps showing what it showed. It never leads to the new one, or whoever planted it would be led
 /// there too.
