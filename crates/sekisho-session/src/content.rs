@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use sekisho_core::dangerous::CheckedClaims;
 use sekisho_core::json::JsonObject;
@@ -125,6 +126,7 @@ impl Kind {
 
 /// Is a session that was found and opened.
 pub(crate) struct Loaded {
+    pub(crate) kind: Kind,
     pub(crate) token: SessionToken,
     pub(crate) id: SessionHash,
     pub(crate) version: u64,
@@ -149,13 +151,29 @@ impl Loaded {
         let plain = crypto::open(&prk, kind.seal(), &context(&id, *version), body.as_bytes()).ok_or(UNREADABLE)?;
         let content: Content = serde_json::from_slice(&plain).map_err(|_| UNREADABLE)?;
         let end = (*idle_until).min(*expires_at).min(UnixSeconds::new(content.ends_at));
-        Ok((now < end).then_some(Self { token, id, version: *version, idle_until: *idle_until, content }))
+        Ok((now < end).then_some(Self { kind, token, id, version: *version, idle_until: *idle_until, content }))
     }
 
     /// Makes the principal of whoever is logged in; this session goes along for the rest of the request.
     pub(crate) fn principal(self: &Arc<Self>) -> Result<Option<Principal>, Failure> {
         let Some(identity) = &self.content.identity else { return Ok(None) };
         Ok(Some(identity.checked()?.with_context(Arc::new(Arc::clone(self))).into_principal()))
+    }
+
+    /// Seals the same content as one that nobody writes to or logs in by any more, and that nobody reads after `grace`.
+    ///
+    /// INVARIANT: for the store it lives on for a while whatever the grace is, so that whoever ends sessions by a tag still
+    /// meets it, and looks again for what came of it.
+    pub(crate) fn retire(
+        &self,
+        keys: &SessionKeys,
+        now: UnixSeconds,
+        grace: Duration,
+    ) -> Result<SessionUpdate, Failure> {
+        let ends_at = now.saturating_add(grace).as_secs().min(self.content.ends_at);
+        let content = Content { superseded: true, ends_at, ..self.content.clone() };
+        let until = now.saturating_add(grace.max(RETIRED));
+        self.update(keys, &content, until, until)
     }
 
     /// Seals another content for the same id, as the version that follows.
@@ -167,7 +185,7 @@ impl Loaded {
         expires_at: UnixSeconds,
     ) -> Result<SessionUpdate, Failure> {
         let key = keys.named(self.token.key_name()).ok_or(UNREADABLE)?;
-        let body = seal(key, Kind::Session, &self.token, self.version.saturating_add(1), content)?;
+        let body = seal(key, self.kind, &self.token, self.version.saturating_add(1), content)?;
         Ok(SessionUpdate { idle_until, expires_at, body })
     }
 }
@@ -262,6 +280,9 @@ pub(crate) fn client_tag(key: &SessionKey, issuer: &str, client: &str) -> Sessio
     key.tag("client", &[issuer.as_bytes(), client.as_bytes()])
 }
 
+/// No pass through a list of sessions should take longer.
+pub(crate) const RETIRED: Duration = Duration::from_secs(10);
+
 const CARD: &str = "card";
 
 const UNREADABLE: Failure = Failure::unavailable("a session's record cannot be opened");
@@ -269,8 +290,6 @@ const UNREADABLE: Failure = Failure::unavailable("a session's record cannot be o
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use std::time::Duration;
 
     use sekisho_core::dangerous::PrincipalBuilder;
 

@@ -5,6 +5,7 @@ use sekisho_core::{ConfigError, Failure, FailureKind, Principal, UnixSeconds};
 use crate::content::{self, Card, Content, Identity, Kind, Loaded};
 use crate::cookie::{SessionCookie, SessionCookieBuilder, SetCookie};
 use crate::sessions::Sessions;
+use crate::store::Saved;
 use crate::token::SessionToken;
 
 /// Says how logins are remembered beyond their session ("keep me logged in"): by a token of its own, in a cookie of its own.
@@ -91,9 +92,24 @@ pub(crate) async fn find(
     }
     let Some(stored) = sessions.store().load(&id, now).await? else { return Ok(None) };
     let Some(loaded) = Loaded::open(keys, Kind::Remembered, token.clone(), &stored, now)? else { return Ok(None) };
+    if loaded.content.superseded {
+        return Ok(None);
+    }
     let device = device_of(sessions, &loaded).await?;
     let Some(identity) = &loaded.content.identity else { return Ok(None) };
     Ok(Some((remembered_principal(identity)?, device, loaded.content.ends_at)))
+}
+
+/// Uses a token up. Returns whether it was good until now: of all that try, one is told so.
+pub(crate) async fn use_up(sessions: &Sessions, token: &SessionToken) -> Result<bool, Failure> {
+    let (keys, now, id) = (sessions.keys(), sessions.now(), Kind::Remembered.hash(token));
+    let Some(stored) = sessions.store().load(&id, now).await? else { return Ok(false) };
+    let Some(loaded) = Loaded::open(keys, Kind::Remembered, token.clone(), &stored, now)? else { return Ok(false) };
+    if loaded.content.superseded {
+        return Ok(false);
+    }
+    let update = loaded.retire(keys, now, Duration::ZERO)?;
+    Ok(sessions.store().save(&id, loaded.version, &update, now).await? == Saved::Done)
 }
 
 /// Takes from a principal what it proved about the moment of its login, but when that was.

@@ -101,6 +101,10 @@ impl Sessions {
         for key in self.0.keys.iter() {
             for listed in self.0.store.list(&content::subject_tag(key, subject), now).await? {
                 let card = Card::open(&self.0.keys, &listed.id, &listed.card).ok_or(UNREADABLE_CARD)?;
+                // What was used up is of no interest, and the last seconds of what was not are of little.
+                if card.is_remembered && listed.expires_at <= now.saturating_add(content::RETIRED) {
+                    continue;
+                }
                 let last_used_at = if card.is_remembered {
                     UnixSeconds::new(card.created_at)
                 } else {

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_core::{Failure, UnixSeconds};
+use sekisho_http::HeadParts;
 use sekisho_session::{
-    ListedSession, Login, MemorySessionStore, NewSession, Saved, SessionHash, SessionKey, SessionKeys, SessionStore,
-    SessionTag, SessionUpdate, Sessions, StoredSession,
+    ListedSession, Login, MemorySessionStore, NewSession, RememberedLogins, RequestSession, Saved, SessionHash,
+    SessionKey, SessionKeys, SessionStore, SessionTag, SessionUpdate, Sessions, StoredSession,
 };
 use sekisho_testkit::FixedClock;
 
@@ -91,11 +93,13 @@ struct Run {
 }
 
 impl Run {
-    async fn start(seed: u64) -> Arc<Self> {
+    async fn start(seed: u64, grace: u64) -> Arc<Self> {
         let store = Shuffled { inner: MemorySessionStore::new(), dice: AtomicU64::new(seed) };
         let keys = SessionKeys::new(SessionKey::generate().unwrap());
         let builder = Sessions::builder(Arc::new(store), keys).with_clock(Arc::new(FixedClock::at(START)));
-        let sessions = builder.build().unwrap();
+        let remembered = RememberedLogins::for_lifetime(Duration::from_secs(86_400)).unwrap();
+        let builder = builder.with_remembered_logins(remembered);
+        let sessions = builder.with_rotation_grace(Duration::from_secs(grace)).build().unwrap();
         let (jar, cookies, acknowledged) = Default::default();
         let run = Arc::new(Self { sessions, jar, cookies, acknowledged });
         run.request(|session| session.log_in(Login::new(&somebody("alice")))).await.unwrap();
@@ -147,7 +151,7 @@ async fn adds_and(run: &Arc<Run>, others: Vec<tokio::task::JoinHandle<()>>) {
 async fn no_acknowledged_write_is_lost_while_the_id_changes() {
     let (mut acknowledged, mut changed) = (0, 0);
     for seed in 0..150 {
-        let run = Run::start(seed).await;
+        let run = Run::start(seed, 10).await;
         let first = run.browser();
         let rotator = Arc::clone(&run);
         let rotations = tokio::spawn(async move {
@@ -172,7 +176,7 @@ async fn no_acknowledged_write_is_lost_while_the_id_changes() {
 #[tokio::test]
 async fn nothing_lives_after_the_end_of_all_sessions_whatever_was_under_way() {
     for seed in 0..150 {
-        let run = Run::start(seed).await;
+        let run = Run::start(seed, seed % 2 * 10).await;
         let (rotator, ender) = (Arc::clone(&run), Arc::clone(&run));
         let rotations = tokio::spawn(async move {
             for _ in 0..3 {
@@ -191,4 +195,65 @@ async fn nothing_lives_after_the_end_of_all_sessions_whatever_was_under_way() {
             assert_eq!(browser.who(&run.sessions).await, None, "seed {seed}: nobody is logged in by any cookie");
         }
     }
+}
+
+/// Sends a request with any cookies; returns those that were set.
+async fn send(sessions: &Sessions, cookies: &str, then: impl AsyncFnOnce(&RequestSession)) -> Option<String> {
+    let headers: [(&str, &[u8]); 1] = [("cookie", cookies.as_bytes())];
+    let request = sessions.begin(&HeadParts { method: "GET", path: "/login", headers: &headers });
+    then(&request).await;
+    let set = request.finish().await.ok()?;
+    let pairs: Vec<_> = set.iter().map(|set| set.expose().split(';').next().unwrap()).collect();
+    Some(pairs.join("; "))
+}
+
+#[tokio::test]
+async fn nothing_comes_of_a_remembered_login_after_the_end_of_all_sessions() {
+    let mut used = 0;
+    for seed in 0..150 {
+        let run = Run::start(seed, 10).await;
+        let log_in = async |request: &RequestSession| {
+            request.log_in(Login::new(&somebody("alice")).with_remembering());
+        };
+        let cookies = send(&run.sessions, "", log_in).await.unwrap();
+        let remembered = cookies.split("; ").nth(1).unwrap().to_owned();
+        let tasks: Vec<_> = (0..3)
+            .map(|_| {
+                let (run, mut cookie) = (Arc::clone(&run), remembered.clone());
+                tokio::spawn(async move {
+                    let mut seen = Vec::new();
+                    for _ in 0..3 {
+                        let log_in = async |request: &RequestSession| {
+                            let _ = request.log_in_remembered().await.unwrap();
+                        };
+                        let Some(set) = send(&run.sessions, &cookie, log_in).await else { continue };
+                        if let Some(next) = set.split("; ").nth(1) {
+                            cookie = next.to_owned();
+                        }
+                        seen.push(set);
+                    }
+                    seen
+                })
+            })
+            .collect();
+        for _ in 0..seed % 40 {
+            tokio::task::yield_now().await;
+        }
+        run.sessions.end_all(&somebody("alice").id()).await.unwrap();
+        let mut seen = vec![cookies];
+        for task in tasks {
+            seen.extend(task.await.unwrap());
+        }
+        used += seen.len() - 1;
+        assert!(run.sessions.list(&somebody("alice").id()).await.unwrap().is_empty(), "seed {seed}");
+        for cookies in seen {
+            let nobody = async |request: &RequestSession| {
+                request.load(None).await.unwrap();
+                assert!(request.principal().unwrap().is_none(), "seed {seed}");
+                assert!(request.log_in_remembered().await.unwrap().is_none(), "seed {seed}");
+            };
+            send(&run.sessions, &cookies, nobody).await;
+        }
+    }
+    assert!(used > 100, "{used} logins by a token: it proves something");
 }

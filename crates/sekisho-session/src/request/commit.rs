@@ -57,7 +57,8 @@ async fn save(request: &RequestSession, prior: Arc<Loaded>, changes: &[Change]) 
             Saved::Done => {
                 let (token, id, version) = (prior.token.clone(), prior.id, prior.version.saturating_add(1));
                 let idle_until = prior.idle_until.max(update.idle_until);
-                request.state().loaded = Answer::Found(Arc::new(Loaded { token, id, version, idle_until, content }));
+                request.state().loaded =
+                    Answer::Found(Arc::new(Loaded { kind: Kind::Session, token, id, version, idle_until, content }));
                 return Ok(());
             }
             Saved::Gone => {
@@ -173,7 +174,7 @@ async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: 
         (state.loaded, state.cookie) = (Answer::Nothing, has_one.then(|| sessions.cookie().removal()));
     }
     if let Some(remembered) = sessions.remembered() {
-        use_up_remembered(request).await?;
+        forget_remembered(request).await?;
         if !matches!(request.0.remembered, Presented::Nothing) {
             request.state().remembered_cookie = Some(remembered.cookie().removal());
         }
@@ -182,13 +183,13 @@ async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: 
     create(request, changes).await
 }
 
-/// Ends the remembered login that this browser brought: whoever logs in or out is done with it. Returns whether it was alive.
-async fn use_up_remembered(request: &RequestSession) -> Result<bool, Failure> {
+/// Ends the remembered login that this browser brought: whoever logs in or out is done with it.
+async fn forget_remembered(request: &RequestSession) -> Result<(), Failure> {
     let sessions = &request.0.sessions;
-    match &request.0.remembered {
-        Presented::Token(token) => sessions.store().delete(&Kind::Remembered.hash(token), sessions.now()).await,
-        Presented::Nothing | Presented::Foreign | Presented::Unreadable(_) => Ok(false),
+    if let Presented::Token(token) = &request.0.remembered {
+        sessions.store().delete(&Kind::Remembered.hash(token), sessions.now()).await?;
     }
+    Ok(())
 }
 
 /// Remembers the login of the session that was just handed over, or takes an earlier one's cookie away.
@@ -210,8 +211,14 @@ async fn remember(request: &RequestSession, remembering: Remembering, device: Op
         None if matches!(request.0.remembered, Presented::Nothing) => None,
         None => Some(remembered.cookie().removal()),
     };
-    let was_alive = use_up_remembered(request).await?;
-    if matches!(remembering, Remembering::Again(_)) && !was_alive {
+    let was_alive = match (&request.0.remembered, remembering) {
+        (Presented::Token(token), Remembering::Again(_)) => crate::remembered::use_up(sessions, token).await?,
+        _ => {
+            forget_remembered(request).await?;
+            true
+        }
+    };
+    if !was_alive {
         end(sessions, &loaded).await?;
         let mut state = request.state();
         (state.loaded, state.cookie) = (Answer::Nothing, None);
@@ -287,11 +294,7 @@ async fn relocate(
     let mut old = Arc::clone(prior);
     for attempt in 0..ATTEMPTS {
         let now = sessions.now();
-        let until = now.saturating_add(sessions.grace());
-        let retired =
-            Content { superseded: true, ends_at: until.as_secs().min(old.content.ends_at), ..old.content.clone() };
-        let ends_at = UnixSeconds::new(retired.ends_at);
-        let update = old.update(sessions.keys(), &retired, now, ends_at)?;
+        let update = old.retire(sessions.keys(), now, sessions.grace())?;
         match sessions.store().save(&old.id, old.version, &update, now).await {
             Ok(Saved::Done) => return Ok(Some(new)),
             Ok(Saved::Gone) => return over(sessions, new, orphan).await,
@@ -320,7 +323,14 @@ async fn relocate(
             match sessions.store().save(&new.id, new.version, &update, now).await? {
                 Saved::Done => {
                     let (token, id, version) = (new.token.clone(), new.id, new.version.saturating_add(1));
-                    new = Arc::new(Loaded { token, id, version, idle_until: new.idle_until, content });
+                    new = Arc::new(Loaded {
+                        kind: Kind::Session,
+                        token,
+                        id,
+                        version,
+                        idle_until: new.idle_until,
+                        content,
+                    });
                 }
                 // Nobody knows it but us; so it was ended with all the others of its subject.
                 Saved::Gone | Saved::Conflict => return Ok(None),
@@ -349,7 +359,7 @@ async fn insert(sessions: &Sessions, content: Content, device: Option<&str>) -> 
         // 256 random bits do not come twice: the source of randomness is broken, and trying again would hide it.
         return Err(Failure::new(FailureKind::Misconfigured, "a new session id was taken already"));
     }
-    Ok(Arc::new(Loaded { token, id, version: 1, idle_until, content }))
+    Ok(Arc::new(Loaded { kind: Kind::Session, token, id, version: 1, idle_until, content }))
 }
 
 /// Ends a session under all ids that it has.
