@@ -76,7 +76,8 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when the store broke. Never a part of the list.
     async fn list(&self, tag: &SessionTag, now: UnixSeconds) -> Result<Vec<ListedSession>, Failure>;
 
-    /// Ends, as [`delete`](Self::delete) does, all sessions that have this tag. Returns how many were alive.
+    /// Ends, as [`delete`](Self::delete) does, all sessions that have this tag. Returns how many were alive: who must be sure
+    /// that none is left calls again until it is none, for others may come while the store goes through its list.
     ///
     /// # Errors
     /// [`Failure`] when the store broke; some may be alive still, and the call can be repeated.

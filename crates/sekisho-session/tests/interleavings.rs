@@ -191,7 +191,8 @@ async fn nothing_lives_after_the_end_of_all_sessions_whatever_was_under_way() {
         });
         adds_and(&run, vec![rotations, end]).await;
         assert!(run.sessions.list(&somebody("alice").id()).await.unwrap().is_empty(), "seed {seed}");
-        for browser in run.cookies.lock().unwrap().clone() {
+        let browsers = run.cookies.lock().unwrap().clone();
+        for browser in browsers {
             assert_eq!(browser.who(&run.sessions).await, None, "seed {seed}: nobody is logged in by any cookie");
         }
     }
