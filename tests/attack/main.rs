@@ -17,4 +17,5 @@ mod opaque;
 mod parse;
 mod peers;
 mod random;
+mod session;
 mod sig;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod cookbook;
+mod http_state;
 mod josekit;
 mod jwt_verify_lib;
 mod opa;

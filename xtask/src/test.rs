@@ -120,6 +120,7 @@ fn after_the_servers(layout: &Layout) -> Vec<Step> {
         Step::passes("quickstart", cargo(layout, "cargo run --example quickstart -- --once")),
         Step::passes("issuer", cargo(layout, "cargo run --example issuer -- --once")),
         Step::passes("gateway", cargo(layout, "cargo run --example gateway -- --once")),
+        Step::passes("sessions", cargo(layout, "cargo run --example sessions -- --once")),
         Step::tests(
             "ring alone",
             cargo(layout, &format!("cargo test {keys} --no-default-features --features ring --lib --no-fail-fast")),

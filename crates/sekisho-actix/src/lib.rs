@@ -6,9 +6,13 @@ mod extract;
 mod future;
 mod layer;
 mod service;
+#[cfg(feature = "session")]
+mod session;
 
 pub use error::RefusalError;
 pub use extract::{Claims, MaybeClaims, MaybePrincipal, Principal};
 pub use future::ResponseFuture;
 pub use layer::{CheckpointExt, CheckpointMiddleware, MetadataResource, RequireMiddleware};
 pub use service::{CheckpointService, RequireService};
+#[cfg(feature = "session")]
+pub use session::{Session, SessionMiddleware, SessionOrAnonymous, SessionService};

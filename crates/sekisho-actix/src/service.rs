@@ -83,7 +83,7 @@ impl<S> fmt::Debug for RequireService<S> {
 }
 
 /// Reads a request of actix-web.
-struct Head<'r>(&'r ServiceRequest);
+pub(crate) struct Head<'r>(pub(crate) &'r ServiceRequest);
 
 impl RequestHead for Head<'_> {
     fn method(&self) -> &str {

@@ -4,7 +4,11 @@
 mod error;
 mod extract;
 mod layer;
+#[cfg(feature = "session")]
+mod session;
 
 pub use error::RefusalResponse;
 pub use extract::{Claims, Principal};
 pub use layer::CheckpointExt;
+#[cfg(feature = "session")]
+pub use session::{Session, SessionLayer, SessionOrAnonymous, SessionService};

@@ -4,6 +4,7 @@
 //! [`PrincipalBuilder`] says that they have checked it. Services never need this module;
 //! implementers of [`Authenticate`](crate::Authenticate) do.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -147,8 +148,8 @@ impl CheckedClaims {
             None => None,
             Some(exp) => Some(UnixSeconds::new(exp.as_numeric_date().ok_or(Reject::Invalid(Claim::Expiry))?)),
         };
-        let (roles, tenant, confirmation) = (Box::default(), None, None);
-        Ok(Self(Inner { issuer, subject, client, scope, roles, tenant, expires_at, confirmation, claims }))
+        let (roles, tenant, confirmation, context) = (Box::default(), None, None, None);
+        Ok(Self(Inner { issuer, subject, client, scope, roles, tenant, expires_at, confirmation, claims, context }))
     }
 
     /// Reads the claims.
@@ -189,6 +190,25 @@ impl CheckedClaims {
     /// Sets what the credential is bound to, after the binding was proved.
     pub fn with_confirmation(mut self, confirmation: Option<Confirmation>) -> Self {
         self.0.confirmation = confirmation;
+        self
+    }
+
+    /// Sets the client, whatever the claims say: for whoever kept a principal and makes it again.
+    pub fn with_client(mut self, client: &str) -> Self {
+        self.0.client = Some(Text::Own(client.into()));
+        self
+    }
+
+    /// Sets the tenant, whatever the claims say: for whoever kept a principal and makes it again.
+    pub fn with_tenant_text(mut self, tenant: &str) -> Self {
+        self.0.tenant = Some(Text::Own(tenant.into()));
+        self
+    }
+
+    /// Puts something beside the principal that later parts of the same request need, such as the session that it came
+    /// from. Principals that are kept beyond a request must not have one.
+    pub fn with_context(mut self, context: Arc<dyn Any + Send + Sync>) -> Self {
+        self.0.context = Some(context);
         self
     }
 

@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -29,6 +30,7 @@ pub(crate) struct Inner {
     pub(crate) expires_at: Option<UnixSeconds>,
     pub(crate) confirmation: Option<Confirmation>,
     pub(crate) claims: JsonObject,
+    pub(crate) context: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Text that lies in the claims, or that was made from them.
@@ -162,14 +164,22 @@ impl Principal {
         self.0.confirmation.as_ref()
     }
 
-    /// Estimates the bytes of memory behind it, for whoever has to bound what it keeps.
+    /// Returns what the authenticator has put beside the principal for the rest of this request, if it is a `T`.
+    #[must_use]
+    pub fn context<T: Any>(&self) -> Option<&T> {
+        self.0.context.as_deref().and_then(|context| context.downcast_ref())
+    }
+
+    /// Estimates the bytes of memory behind it, for whoever has to bound what it keeps. The [`context`](Self::context) is not
+    /// counted.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         let own = |text: &Text| match text {
             Text::Claims(_) => 0,
             Text::Own(text) => text.len() + ALLOCATION,
         };
-        let Inner { issuer: _, subject, client, scope, roles, tenant, expires_at: _, confirmation, claims } = &*self.0;
+        let Inner { issuer: _, subject, client, scope, roles, tenant, expires_at: _, confirmation, claims, context: _ } =
+            &*self.0;
         let texts: usize =
             [Some(subject), client.as_ref(), scope.as_ref(), tenant.as_ref()].into_iter().flatten().map(own).sum();
         // The smallest allocation has room for 24 bytes with common allocators.
@@ -270,7 +280,7 @@ mod tests {
     use std::collections::{HashMap, HashSet};
 
     use super::*;
-    use crate::dangerous::PrincipalBuilder;
+    use crate::dangerous::{CheckedClaims, PrincipalBuilder};
 
     fn principal(issuer: &str, subject: &str) -> Principal {
         PrincipalBuilder::new(issuer, subject).build().unwrap()
@@ -305,6 +315,18 @@ mod tests {
         let clone = one.clone();
         assert!(Arc::ptr_eq(&one.0, &clone.0));
         assert_eq!(Arc::strong_count(&one.0), 2);
+    }
+
+    #[test]
+    fn carries_what_the_authenticator_put_beside_it_and_shows_none_of_it() {
+        let claims = JsonObject::parse(br#"{"sub":"alice"}"#.to_vec()).unwrap();
+        let checked = CheckedClaims::new("https://a.example".into(), claims).unwrap();
+        let principal =
+            checked.with_client("shop").with_tenant_text("acme").with_context(Arc::new(77_123_u32)).into_principal();
+        assert_eq!(principal.context::<u32>(), Some(&77_123));
+        assert_eq!(principal.context::<u64>(), None);
+        assert_eq!((principal.client(), principal.tenant()), (Some("shop"), Some("acme")));
+        assert!(!format!("{principal:?}").contains("77123"));
     }
 
     #[test]

@@ -180,6 +180,9 @@ pub enum Reject {
     Revoked,
     /// The issuer says that it is not active.
     Inactive,
+    /// The cookie of a session that has ended, or in which nobody is logged in. Browsers send it unasked, so it is no
+    /// credential that failed: to a checkpoint the request has none.
+    SignedOut,
 }
 
 impl Reject {
@@ -216,6 +219,7 @@ impl Reject {
             Self::ClaimsType => "claims_type",
             Self::Revoked => "revoked",
             Self::Inactive => "inactive",
+            Self::SignedOut => "signed_out",
         }
     }
 
@@ -258,6 +262,7 @@ impl fmt::Display for Reject {
             Self::ClaimsType => "the claims do not have the shape that this service expects",
             Self::Revoked => "withdrawn before its expiry",
             Self::Inactive => "not active any more",
+            Self::SignedOut => "the session has ended, or nobody is logged in",
         })
     }
 }

@@ -40,6 +40,30 @@ impl Answer {
         Self { status, challenge: None, retry_after, nonce: None, content, grpc: false }
     }
 
+    /// Answers, and logs, that our side broke, where no checkpoint answers: 500, 502 or 503 by the kind.
+    #[must_use]
+    pub fn of_failure(failure: &Failure) -> Self {
+        crate::checkpoint::log_failure(failure);
+        Self::failure(failure, &problem_json)
+    }
+
+    /// Answers 403 without a challenge, for requests that no credential would make better, such as a forged one.
+    #[must_use]
+    pub fn forbidden() -> Self {
+        Self::plain(Status::Forbidden)
+    }
+
+    /// Answers 400 without a challenge, for requests that cannot be read in one way.
+    #[must_use]
+    pub fn bad_request() -> Self {
+        Self::plain(Status::BadRequest)
+    }
+
+    fn plain(status: Status) -> Self {
+        let content = problem_json(&RefusalSummary { status: status.code(), title: status.title(), error: None });
+        Self { status, challenge: None, retry_after: None, nonce: None, content, grpc: false }
+    }
+
     /// Adds the nonce for the client's next DPoP proof ([RFC 9449 §9](https://www.rfc-editor.org/rfc/rfc9449#section-9)).
     pub(crate) fn with_nonce(mut self, nonce: String) -> Self {
         self.nonce = is_nonce(&nonce).then(|| Box::new(nonce.into()));

@@ -29,7 +29,7 @@ pub use builder::{CheckpointBuilder, NeedsAuthenticator, Ready};
 /// is the same checkpoint.
 ///
 /// A request passes without a principal in two cases only: its route is public, or the checkpoint was asked optionally and
-/// no credential came. An owner can add a third, [CORS preflights](CheckpointBuilder::with_preflight_passing).
+/// no credential came (the cookie of an [ended session](Reject::SignedOut) is none). An owner can add a third, [CORS preflights](CheckpointBuilder::with_preflight_passing).
 ///
 /// One request passes one checkpoint: with checkpoints one inside of the other, each asks, and with DPoP the inner one refuses every
 /// request as replayed, since a proof is good once and the outer one has used it. Where that cannot be avoided, give them verifiers
@@ -154,10 +154,14 @@ impl Checkpoint {
         };
         match authenticator.authenticate_now(credential, inner.clock.now()) {
             Some(Ok(principal)) => Ok(Inspection::Pass(self.passage(credential.kind(), &**authenticator, principal))),
+            Some(Err(refusal)) if is_signed_out(credential.kind(), &refusal) => {
+                self.without_credential(presence).map(Inspection::Pass)
+            }
             Some(Err(refusal)) => Err(self.refuse_sent_as(credential.kind(), Some(&**authenticator), &refusal)),
             None => Ok(Inspection::Wait(Pending {
                 checkpoint: self.clone(),
                 authenticator: Arc::clone(authenticator),
+                presence,
                 kind: credential.kind(),
                 value: credential.expose().into(),
                 shown: credential.presentation().map(Shown::copy),
@@ -170,6 +174,14 @@ impl Checkpoint {
         match kind {
             CredentialKind::Dpop => passage.with_next_nonce(asked.proof_nonce(self.0.clock.now())),
             _ => passage,
+        }
+    }
+
+    /// Decides about a request whose credential turned out to be none.
+    fn without_credential(&self, presence: Presence) -> Result<Passage, Answer> {
+        match presence {
+            Presence::Optional => Ok(Passage::new(self.clone(), Bearer::Nobody)),
+            Presence::Required => Err(self.ask()),
         }
     }
 
@@ -345,6 +357,7 @@ impl fmt::Debug for Checkpoint {
 pub struct Pending {
     checkpoint: Checkpoint,
     authenticator: Arc<dyn Authenticate>,
+    presence: Presence,
     kind: CredentialKind,
     value: Secret,
     shown: Option<Shown>,
@@ -356,7 +369,7 @@ impl Pending {
     /// # Errors
     /// The answer to refuse the request with.
     pub async fn resolve(self) -> Result<Passage, Answer> {
-        let Self { checkpoint, authenticator, kind, value, shown } = self;
+        let Self { checkpoint, authenticator, presence, kind, value, shown } = self;
         // It was text when it was copied; an empty credential would be refused.
         let credential = Credential::new(kind, value.expose_str().unwrap_or_default());
         let bases = checkpoint.0.binding.as_ref().map_or(&[][..], Binding::bases);
@@ -368,6 +381,7 @@ impl Pending {
         let now = checkpoint.0.clock.now();
         match authenticator.authenticate(credential, now).await {
             Ok(principal) => Ok(checkpoint.passage(kind, &*authenticator, principal)),
+            Err(refusal) if is_signed_out(kind, &refusal) => checkpoint.without_credential(presence),
             Err(refusal) => Err(checkpoint.refuse_sent_as(kind, Some(&*authenticator), &refusal)),
         }
     }
@@ -377,6 +391,12 @@ impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pending").field("kind", &self.kind).finish_non_exhaustive()
     }
+}
+
+/// Tells whether this is a browser's leftover: a cookie, and no authenticator that would call it a credential. Whoever sends
+/// anything else means to be somebody.
+const fn is_signed_out(kind: CredentialKind, refusal: &Refusal) -> bool {
+    matches!((kind, refusal), (CredentialKind::Cookie, Refusal::Reject(Reject::SignedOut)))
 }
 
 fn log_reject(reject: Reject) {

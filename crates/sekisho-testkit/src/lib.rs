@@ -16,6 +16,8 @@ mod reference_store_suite;
 mod replay_guard_suite;
 mod revocation_feed_suite;
 mod served;
+#[cfg(feature = "session")]
+mod session_store_suite;
 mod token;
 
 pub use clock::FixedClock;
@@ -31,4 +33,6 @@ pub use reference_store_suite::reference_store_suite;
 pub use replay_guard_suite::replay_guard_suite;
 pub use revocation_feed_suite::revocation_feed_suite;
 pub use served::{Endpoint, Fault, ServedIssuer};
+#[cfg(feature = "session")]
+pub use session_store_suite::session_store_suite;
 pub use token::TokenBuilder;

@@ -32,6 +32,8 @@ pub use sekisho_opaque::{
 pub use sekisho_redis as redis;
 #[cfg(feature = "revocation")]
 pub use sekisho_revocation as revocation;
+#[cfg(feature = "session")]
+pub use sekisho_session as session;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sekisho_sqlx as sqlx;
 #[cfg(feature = "testing")]

@@ -31,6 +31,7 @@ impl Fake {
                 let failure = Failure::unavailable("keys").with_source("s").with_retry_after(Duration::from_secs(7));
                 Err(failure.into())
             }
+            value if value.contains("over") => Err(Reject::SignedOut.into()),
             _ => Err(Reject::Signature.into()),
         }
     }
@@ -115,6 +116,27 @@ fn refuses_a_bad_credential_also_where_none_is_needed() {
         assert_eq!(twice.status(), 400);
         assert!(challenge(&twice).contains(r#"error="invalid_request""#));
         assert_eq!(refused(checkpoint().inspect(&get("/", &[("authorization", b"Bearer")]), presence)).status(), 400);
+    }
+}
+
+#[tokio::test]
+async fn the_cookie_of_an_ended_session_is_no_credential_and_a_token_that_says_so_is_a_bad_one() {
+    for over in [&b"sid=t-over"[..], b"sid=t-over-slow"] {
+        for presence in [Presence::Required, Presence::Optional] {
+            let outcome = match checkpoint().inspect(&get("/", &[("Cookie", over)]), presence) {
+                Inspection::Wait(pending) => pending.resolve().await,
+                Inspection::Pass(passage) => Ok(passage),
+                Inspection::Refuse(answer) => Err(answer),
+            };
+            match presence {
+                Presence::Optional => assert!(outcome.unwrap().principal().is_none()),
+                Presence::Required => assert_eq!(challenge(&outcome.unwrap_err()), challenge(&checkpoint().ask())),
+            }
+        }
+    }
+    for presence in [Presence::Required, Presence::Optional] {
+        let answer = refused(checkpoint().inspect(&get("/", &[("Authorization", b"Bearer t-over")]), presence));
+        assert!(challenge(&answer).contains(r#"error="invalid_token""#));
     }
 }
 

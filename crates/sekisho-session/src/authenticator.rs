@@ -1,0 +1,46 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sekisho_core::{Authenticate, Credential, CredentialKind, Failure, Principal, Refusal, Reject, UnixSeconds};
+
+use crate::content::Loaded;
+use crate::sessions::Sessions;
+use crate::token::SessionToken;
+
+/// Authenticates whoever is logged in by the session's cookie; made by [`Sessions::authenticator`].
+///
+/// A cookie without a session, or of one in which nobody is logged in, is [`Reject::SignedOut`]: for the checkpoint the request
+/// has no credential then. The principal brings its session along, so that a handler's session is not loaded again.
+#[derive(Clone, Debug)]
+pub struct SessionAuthenticator(Sessions);
+
+impl SessionAuthenticator {
+    pub(crate) const fn new(sessions: Sessions) -> Self {
+        Self(sessions)
+    }
+}
+
+fn principal(found: Result<Option<Arc<Loaded>>, Failure>) -> Result<Principal, Refusal> {
+    let loaded = found?.ok_or(Reject::SignedOut)?;
+    Ok(loaded.principal()?.ok_or(Reject::SignedOut)?)
+}
+
+#[async_trait]
+impl Authenticate for SessionAuthenticator {
+    fn recognizes(&self, credential: Credential<'_>) -> bool {
+        // Of whatever form: a browser sends what it has, and a checkpoint takes credentials from one cookie.
+        credential.kind() == CredentialKind::Cookie
+    }
+
+    fn authenticate_now(&self, credential: Credential<'_>, _: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        match SessionToken::from_text(credential.expose()) {
+            Some(token) => self.0.load_now(&token).map(principal),
+            None => Some(Err(Reject::SignedOut.into())),
+        }
+    }
+
+    async fn authenticate(&self, credential: Credential<'_>, _: UnixSeconds) -> Result<Principal, Refusal> {
+        let token = SessionToken::from_text(credential.expose()).ok_or(Reject::SignedOut)?;
+        principal(self.0.load(&token).await)
+    }
+}

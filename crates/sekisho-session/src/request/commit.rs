@@ -1,0 +1,440 @@
+//! How a request's wishes become writes: which id lives, which dies, and what wins when two write at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sekisho_core::{Failure, FailureKind, Principal, UnixSeconds};
+use serde_json::Map;
+
+use super::{Answer, Change, Login, Presented, Remembering, RequestSession, Turn, new_handle};
+use crate::content::{self, Content, Identity, Kind, Loaded};
+use crate::crypto;
+use crate::sessions::Sessions;
+use crate::store::Saved;
+use crate::token::SessionToken;
+
+pub(super) async fn commit(
+    request: &RequestSession,
+    prior: Option<Arc<Loaded>>,
+    turn: Option<Turn>,
+    changes: &[Change],
+) -> Result<(), Failure> {
+    let sessions = &request.0.sessions;
+    match (turn, prior) {
+        (None | Some(Turn::Exist), Some(prior)) => save(request, prior, changes).await,
+        (Some(Turn::Rotate), Some(prior)) => {
+            let content = Content { superseded: false, ..prior.content.clone() };
+            move_on(request, &prior, content, changes).await
+        }
+        (Some(Turn::Elevate(principal)), Some(prior)) => {
+            let content = elevated(sessions, &prior, &principal)?;
+            move_on(request, &prior, content, changes).await
+        }
+        (Some(Turn::Elevate(_)), None) => Err(NOBODY),
+        (Some(Turn::LogOut), prior) => log_out(request, prior, changes).await,
+        (Some(Turn::LogIn(login)), prior) => log_in(request, prior, login, changes).await,
+        (None | Some(Turn::Exist | Turn::Rotate), None) => create(request, changes).await,
+    }
+}
+
+/// Writes changes to a session that stays under its id.
+async fn save(request: &RequestSession, prior: Arc<Loaded>, changes: &[Change]) -> Result<(), Failure> {
+    let sessions = &request.0.sessions;
+    let mut prior = prior;
+    for attempt in 0..ATTEMPTS {
+        let mut content = prior.content.clone();
+        apply(changes, &mut content)?;
+        if content.data == prior.content.data {
+            return Ok(());
+        }
+        if prior.content.superseded {
+            return Err(superseded());
+        }
+        let now = sessions.now();
+        let ends_at = UnixSeconds::new(content.ends_at);
+        let update = prior.update(sessions.keys(), &content, sessions.idle_until(now), ends_at)?;
+        match sessions.store().save(&prior.id, prior.version, &update, now).await? {
+            Saved::Done => {
+                let (token, id, version) = (prior.token.clone(), prior.id, prior.version.saturating_add(1));
+                let idle_until = prior.idle_until.max(update.idle_until);
+                request.state().loaded =
+                    Answer::Found(Arc::new(Loaded { kind: Kind::Session, token, id, version, idle_until, content }));
+                return Ok(());
+            }
+            Saved::Gone => {
+                forget(request);
+                return Ok(());
+            }
+            Saved::Conflict => {
+                back_off(attempt).await?;
+                match sessions.load_untouched(&prior.token).await? {
+                    Some(again) => prior = Arc::new(again),
+                    None => {
+                        forget(request);
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+    Err(crowded())
+}
+
+/// Notes that the session has ended while this request ran: what it wanted to keep goes the same way, by the word of
+/// whoever ended it. The cookie stays, for a login may have replaced it already.
+fn forget(request: &RequestSession) {
+    tracing::info!(target: "sekisho", "a session ended while a request was about to change it");
+    request.state().loaded = Answer::Nothing;
+}
+
+async fn create(request: &RequestSession, changes: &[Change]) -> Result<(), Failure> {
+    let sessions = &request.0.sessions;
+    let handle = request.state().new_handle.take();
+    let must_exist = handle.is_some();
+    let now = sessions.now();
+    let mut content = Content {
+        handle: handle.map_or_else(new_handle, Ok)?,
+        created_at: now.as_secs(),
+        ends_at: sessions.ends_at(now).as_secs(),
+        superseded: false,
+        identity: None,
+        data: Map::new(),
+    };
+    apply(changes, &mut content)?;
+    if content.data.is_empty() && !must_exist {
+        return Ok(());
+    }
+    let loaded = insert(sessions, content, None).await?;
+    hand_over(request, loaded);
+    Ok(())
+}
+
+/// Logs in under a new id. The old one is retired after the new one is there, so that nothing is lost in between.
+async fn log_in(
+    request: &RequestSession,
+    prior: Option<Arc<Loaded>>,
+    login: Login,
+    changes: &[Change],
+) -> Result<(), Failure> {
+    let sessions = &request.0.sessions;
+    let Login { principal, device, keeps_data, remembering } = login;
+    let now = sessions.now();
+    let ends_at = sessions.ends_at(now).as_secs();
+    let before = match &prior {
+        Some(prior) => prior.principal()?,
+        None => None,
+    };
+    let is_same = before.as_ref().is_none_or(|before| before.id() == principal.id());
+    let handle = request.state().new_handle.take();
+    let mut content = Content {
+        handle: handle.map_or_else(new_handle, Ok)?,
+        created_at: now.as_secs(),
+        ends_at,
+        superseded: false,
+        identity: Some(Identity::of(&principal, now, ends_at)?),
+        data: prior
+            .as_ref()
+            .filter(|_| keeps_data && is_same)
+            .map(|prior| prior.content.data.clone())
+            .unwrap_or_default(),
+    };
+    let loaded = match &prior {
+        Some(prior) if is_same && !prior.content.superseded => {
+            let kept = if keeps_data { changes } else { &[] };
+            if !keeps_data {
+                apply(changes, &mut content)?;
+            }
+            let loaded = relocate(sessions, prior, content, kept, device.as_deref(), keeps_data, Orphan::Stays).await?;
+            loaded.ok_or_else(superseded)?
+        }
+        _ => {
+            apply(changes, &mut content)?;
+            insert(sessions, content, device.as_deref()).await?
+        }
+    };
+    hand_over(request, loaded);
+    remember(request, remembering, device.as_deref()).await?;
+    // Last, for a remembered login ends with its session. What was anonymous dies by itself.
+    if let Some(prior) = prior.filter(|_| before.is_some()) {
+        end(sessions, &prior).await?;
+    }
+    tracing::info!(target: "sekisho", subject = %principal.id(), session = ?request.id(), "logged in");
+    enforce_limit(request, &principal).await
+}
+
+async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: &[Change]) -> Result<(), Failure> {
+    let sessions = &request.0.sessions;
+    if let Some(prior) = prior {
+        end(sessions, &prior).await?;
+        tracing::info!(target: "sekisho", session = &*prior.content.handle, "logged out");
+    }
+    {
+        let mut state = request.state();
+        let has_one = !matches!(request.0.presented, Presented::Nothing);
+        (state.loaded, state.cookie) = (Answer::Nothing, has_one.then(|| sessions.cookie().removal()));
+    }
+    if let Some(remembered) = sessions.remembered() {
+        forget_remembered(request).await?;
+        if !matches!(request.0.remembered, Presented::Nothing) {
+            request.state().remembered_cookie = Some(remembered.cookie().removal());
+        }
+    }
+    // What was changed, and what forms were written, after the logout belongs to whoever comes next.
+    create(request, changes).await
+}
+
+/// Ends the remembered login that this browser brought: whoever logs in or out is done with it.
+async fn forget_remembered(request: &RequestSession) -> Result<(), Failure> {
+    let sessions = &request.0.sessions;
+    if let Presented::Token(token) = &request.0.remembered {
+        sessions.store().delete(&Kind::Remembered.hash(token), sessions.now()).await?;
+    }
+    Ok(())
+}
+
+/// Remembers the login of the session that was just handed over, or takes an earlier one's cookie away.
+///
+/// INVARIANT: a token is good once. What came of it counts only if it was still alive when it was used up, after all else was
+/// there: whoever ends all sessions of a subject ends the token too, and then nothing is left of what came of it.
+async fn remember(request: &RequestSession, remembering: Remembering, device: Option<&str>) -> Result<(), Failure> {
+    let (sessions, Some(loaded)) = (&request.0.sessions, request.loaded()) else { return Ok(()) };
+    let Some(remembered) = sessions.remembered() else {
+        return if remembering == Remembering::No { Ok(()) } else { Err(NOT_REMEMBERED) };
+    };
+    let until = match remembering {
+        Remembering::No => None,
+        Remembering::Yes => Some(remembered.ends_at(sessions.now())),
+        Remembering::Again(until) => Some(UnixSeconds::new(until)),
+    };
+    let set = match until {
+        Some(until) => Some(crate::remembered::keep(sessions, remembered, &loaded.content, device, until).await?),
+        None if matches!(request.0.remembered, Presented::Nothing) => None,
+        None => Some(remembered.cookie().removal()),
+    };
+    let was_alive = match (&request.0.remembered, remembering) {
+        (Presented::Token(token), Remembering::Again(_)) => crate::remembered::use_up(sessions, token).await?,
+        _ => {
+            forget_remembered(request).await?;
+            true
+        }
+    };
+    if !was_alive {
+        end(sessions, &loaded).await?;
+        let mut state = request.state();
+        (state.loaded, state.cookie) = (Answer::Nothing, None);
+        return Err(used_up());
+    }
+    request.state().remembered_cookie = set;
+    Ok(())
+}
+
+fn elevated(sessions: &Sessions, prior: &Arc<Loaded>, principal: &Principal) -> Result<Content, Failure> {
+    let before = prior.principal()?.ok_or(NOBODY)?;
+    if before.id() != principal.id() {
+        return Err(Failure::new(FailureKind::Misconfigured, "a session cannot be elevated to another subject"));
+    }
+    let ends_at = prior.content.ends_at;
+    let identity = Some(Identity::of(principal, sessions.now(), ends_at)?);
+    Ok(Content { identity, superseded: false, ..prior.content.clone() })
+}
+
+/// Gives a session a new id, and hands it over.
+async fn move_on(
+    request: &RequestSession,
+    prior: &Arc<Loaded>,
+    content: Content,
+    changes: &[Change],
+) -> Result<(), Failure> {
+    let sessions = &request.0.sessions;
+    let device = device_of(sessions, prior).await?;
+    match relocate(sessions, prior, content, changes, device.as_deref(), true, Orphan::Dies).await? {
+        Some(loaded) => {
+            hand_over(request, loaded);
+            Ok(())
+        }
+        None => {
+            forget(request);
+            Ok(())
+        }
+    }
+}
+
+/// Says what becomes of the new id when the old session turns out to be over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Orphan {
+    /// Somebody has just logged in: they need no anonymous session for that.
+    Stays,
+    /// It was the same session, and that is over.
+    Dies,
+}
+
+/// Creates `content` under a new id and retires the old one; `None` when the session was over before.
+///
+/// INVARIANT: the new id is created first, and counts only if the old session was still alive when it was retired. So
+/// whoever ends all sessions of a subject comes before the retiring, and the new one dies here, or after it, and
+/// [finds the new one](Sessions::end_tagged).
+///
+/// INVARIANT: the old id keeps showing what it showed. It never leads to the new one, or whoever planted it would be led
+/// there too.
+async fn relocate(
+    sessions: &Sessions,
+    prior: &Arc<Loaded>,
+    content: Content,
+    changes: &[Change],
+    device: Option<&str>,
+    takes_data: bool,
+    orphan: Orphan,
+) -> Result<Option<Arc<Loaded>>, Failure> {
+    if prior.content.superseded {
+        return Err(superseded());
+    }
+    let mut first = content;
+    apply(changes, &mut first)?;
+    let mut new = insert(sessions, first, device).await?;
+    let mut old = Arc::clone(prior);
+    for attempt in 0..ATTEMPTS {
+        let now = sessions.now();
+        let update = old.retire(sessions.keys(), now, sessions.grace())?;
+        match sessions.store().save(&old.id, old.version, &update, now).await {
+            Ok(Saved::Done) => return Ok(Some(new)),
+            Ok(Saved::Gone) => return over(sessions, new, orphan).await,
+            Ok(Saved::Conflict) => {}
+            Err(failure) => {
+                let _ = sessions.store().delete(&new.id, now).await;
+                return Err(failure);
+            }
+        }
+        // Somebody wrote to the old one meanwhile: that must not be lost, so it is taken over before the next attempt.
+        back_off(attempt).await?;
+        match sessions.load_untouched(&old.token).await? {
+            None => return over(sessions, new, orphan).await,
+            Some(again) if again.content.superseded && orphan == Orphan::Stays => return Ok(Some(new)),
+            Some(again) if again.content.superseded => {
+                sessions.store().delete(&new.id, now).await?;
+                return Err(superseded());
+            }
+            Some(again) => old = Arc::new(again),
+        }
+        if takes_data {
+            let mut content = Content { data: old.content.data.clone(), ..new.content.clone() };
+            apply(changes, &mut content)?;
+            let ends_at = UnixSeconds::new(content.ends_at);
+            let update = new.update(sessions.keys(), &content, new.idle_until, ends_at)?;
+            match sessions.store().save(&new.id, new.version, &update, now).await? {
+                Saved::Done => {
+                    let (token, id, version) = (new.token.clone(), new.id, new.version.saturating_add(1));
+                    new = Arc::new(Loaded {
+                        kind: Kind::Session,
+                        token,
+                        id,
+                        version,
+                        idle_until: new.idle_until,
+                        content,
+                    });
+                }
+                // Nobody knows it but us; so it was ended with all the others of its subject.
+                Saved::Gone | Saved::Conflict => return Ok(None),
+            }
+        }
+    }
+    sessions.store().delete(&new.id, sessions.now()).await?;
+    Err(crowded())
+}
+
+async fn over(sessions: &Sessions, new: Arc<Loaded>, orphan: Orphan) -> Result<Option<Arc<Loaded>>, Failure> {
+    if orphan == Orphan::Stays {
+        return Ok(Some(new));
+    }
+    sessions.store().delete(&new.id, sessions.now()).await?;
+    Ok(None)
+}
+
+async fn insert(sessions: &Sessions, content: Content, device: Option<&str>) -> Result<Arc<Loaded>, Failure> {
+    let keys = sessions.keys();
+    let token = SessionToken::generate(keys.current().name())?;
+    let (id, now) = (Kind::Session.hash(&token), sessions.now());
+    let idle_until = sessions.idle_until(now);
+    let new = content::new_session(keys, Kind::Session, &token, &content, device, idle_until)?;
+    if !sessions.store().create(id, &new, now).await? {
+        // 256 random bits do not come twice: the source of randomness is broken, and trying again would hide it.
+        return Err(Failure::new(FailureKind::Misconfigured, "a new session id was taken already"));
+    }
+    Ok(Arc::new(Loaded { kind: Kind::Session, token, id, version: 1, idle_until, content }))
+}
+
+/// Ends a session under all ids that it has.
+async fn end(sessions: &Sessions, prior: &Loaded) -> Result<(), Failure> {
+    sessions.store().delete(&prior.id, sessions.now()).await?;
+    sessions.end_tagged(|key| content::handle_tag(key, &prior.content.handle)).await?;
+    Ok(())
+}
+
+/// Sets the cookie, and makes the new session the one of the rest of the request.
+fn hand_over(request: &RequestSession, loaded: Arc<Loaded>) {
+    let cookie = request.0.sessions.cookie().set(&loaded.token.to_text(), None);
+    let mut state = request.state();
+    state.cookie = Some(cookie);
+    state.loaded = Answer::Found(loaded);
+}
+
+/// Finds what the session's card says, which a new id takes over.
+async fn device_of(sessions: &Sessions, prior: &Loaded) -> Result<Option<Box<str>>, Failure> {
+    for key in sessions.keys().iter() {
+        let tag = content::handle_tag(key, &prior.content.handle);
+        for listed in sessions.store().list(&tag, sessions.now()).await? {
+            if listed.id == prior.id {
+                return Ok(content::Card::open(sessions.keys(), &listed.id, &listed.card).and_then(|card| card.device));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Ends the oldest sessions of a subject who has too many. Two logins at once both look after both are there.
+async fn enforce_limit(request: &RequestSession, principal: &Principal) -> Result<(), Failure> {
+    let sessions = &request.0.sessions;
+    let (Some(limit), Some(own)) = (sessions.limit(), request.id()) else { return Ok(()) };
+    let listed = sessions.list(&principal.id()).await?;
+    let others = listed.iter().filter(|session| *session.id() != own);
+    for session in others.skip(limit.saturating_sub(1)) {
+        tracing::info!(target: "sekisho", session = %session.id(), "ended, for its subject has too many");
+        sessions.end_tagged(|key| content::handle_tag(key, session.id().as_str())).await?;
+    }
+    Ok(())
+}
+
+fn apply(changes: &[Change], content: &mut Content) -> Result<(), Failure> {
+    changes.iter().try_for_each(|change| change(&mut content.data))
+}
+
+/// Waits a little, longer from time to time and never equally long.
+async fn back_off(attempt: u32) -> Result<(), Failure> {
+    let [dice] = crypto::random::<1>()?;
+    let most = 1_u64 << attempt.min(5);
+    if attempt > 0 {
+        tokio::time::sleep(Duration::from_micros(most * 1000 * u64::from(dice) / 255)).await;
+    }
+    Ok(())
+}
+
+/// About a second with the waits between.
+const ATTEMPTS: u32 = 64;
+
+const NOBODY: Failure = Failure::new(FailureKind::Misconfigured, "nobody is logged in whose session could be elevated");
+
+const NOT_REMEMBERED: Failure =
+    Failure::new(FailureKind::Misconfigured, "a login was to be remembered, and the sessions were not built for that");
+
+fn used_up() -> Failure {
+    Failure::unavailable("a remembered login was used by another request at the same time")
+        .with_retry_after(Duration::from_secs(1))
+}
+
+fn superseded() -> Failure {
+    Failure::unavailable("the session got a new id while this request was about to change it")
+        .with_retry_after(Duration::from_secs(1))
+}
+
+fn crowded() -> Failure {
+    Failure::unavailable("too many requests write to one session at once").with_retry_after(Duration::from_secs(1))
+}

@@ -1,0 +1,401 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sekisho_core::{Clock, ConfigError, Failure, SubjectId, SystemClock, UnixSeconds};
+use sekisho_http::RequestHead;
+
+use crate::authenticator::SessionAuthenticator;
+use crate::content::{self, Card, Kind, Loaded};
+use crate::cookie::SessionCookie;
+use crate::keys::{SessionKey, SessionKeys};
+use crate::overview::{SessionId, SessionOverview};
+use crate::remembered::RememberedLogins;
+use crate::request::{Presented, RequestSession};
+use crate::store::SessionStore;
+use crate::token::{SessionTag, SessionToken};
+
+/// Is a service's sessions: where they are kept, under which cookie, for how long. A clone costs a counter.
+///
+/// # Examples
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use std::sync::Arc;
+/// use sekisho_core::dangerous::PrincipalBuilder;
+/// use sekisho_http::HeadParts;
+/// use sekisho_session::{Login, MemorySessionStore, SessionKey, SessionKeys, Sessions};
+///
+/// let keys = SessionKeys::new(SessionKey::generate()?); // services that share a store share the key
+/// let sessions = Sessions::builder(Arc::new(MemorySessionStore::new()), keys).build()?;
+///
+/// // What a framework's adapter does with each request:
+/// let request = sessions.begin(&HeadParts { method: "POST", path: "/login", headers: &[] });
+/// let alice = PrincipalBuilder::new("https://shop.example", "alice").build()?; // after her password was checked
+/// request.log_in(Login::new(&alice).with_device("Firefox on Linux"));
+/// let set_cookie = request.finish().await?;
+/// assert!(set_cookie[0].expose().starts_with("__Host-session="));
+/// assert_eq!(sessions.list(&alice.id()).await?[0].device(), Some("Firefox on Linux"));
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Sessions(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn SessionStore>,
+    keys: SessionKeys,
+    cookie: SessionCookie,
+    idle: Duration,
+    absolute: Duration,
+    touch_interval: Duration,
+    grace: Duration,
+    limit: Option<usize>,
+    remembered: Option<RememberedLogins>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Sessions {
+    /// Starts from a store and the keys. All services that share the store share the keys.
+    pub fn builder(store: Arc<dyn SessionStore>, keys: SessionKeys) -> SessionsBuilder {
+        SessionsBuilder {
+            store,
+            keys,
+            cookie: None,
+            idle: Duration::from_secs(30 * 60),
+            absolute: Duration::from_secs(12 * 3600),
+            grace: Duration::from_secs(10),
+            limit: None,
+            remembered: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Begins a request: takes its cookie and asks the store nothing.
+    pub fn begin(&self, head: &impl RequestHead) -> RequestSession {
+        let remembered = match &self.0.remembered {
+            Some(remembered) => Presented::read(remembered.cookie().read(head)),
+            None => Presented::Nothing,
+        };
+        RequestSession::new(self.clone(), Presented::read(self.0.cookie.read(head)), remembered)
+    }
+
+    /// Authenticates by the session's cookie in a [`sekisho_http::Checkpoint`], which must be told
+    /// [`with_cookie(sessions.cookie().name())`](sekisho_http::CheckpointBuilder::with_cookie).
+    #[must_use]
+    pub fn authenticator(&self) -> SessionAuthenticator {
+        SessionAuthenticator::new(self.clone())
+    }
+
+    /// Returns the cookie.
+    #[must_use]
+    pub fn cookie(&self) -> &SessionCookie {
+        &self.0.cookie
+    }
+
+    /// Lists the live sessions of a subject, the newest first.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store broke, or holds a session that none of the keys opens.
+    pub async fn list(&self, subject: &SubjectId) -> Result<Vec<SessionOverview>, Failure> {
+        let now = self.now();
+        let mut found: Vec<SessionOverview> = Vec::new();
+        for key in self.0.keys.iter() {
+            for listed in self.0.store.list(&content::subject_tag(key, subject), now).await? {
+                let card = Card::open(&self.0.keys, &listed.id, &listed.card).ok_or(UNREADABLE_CARD)?;
+                // What was used up is of no interest, and the last seconds of what was not are of little.
+                if card.is_remembered && listed.expires_at <= now.saturating_add(content::RETIRED) {
+                    continue;
+                }
+                let last_used_at = if card.is_remembered {
+                    UnixSeconds::new(card.created_at)
+                } else {
+                    listed.idle_until.saturating_sub(self.0.idle)
+                };
+                let session = SessionOverview::new(card, last_used_at, listed.expires_at);
+                // For a moment after a rotation the store has two that are one, and a remembered login is one with its session.
+                match found.iter_mut().find(|other| other.id() == session.id()) {
+                    Some(other) => other.merge(&session),
+                    None => found.push(session),
+                }
+            }
+        }
+        found.sort_by(|a, b| (b.created_at(), b.id().as_str()).cmp(&(a.created_at(), a.id().as_str())));
+        Ok(found)
+    }
+
+    /// Ends one session of a subject. Returns whether it was alive, and the subject's.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store broke: it may be alive still.
+    pub async fn end(&self, subject: &SubjectId, id: &SessionId) -> Result<bool, Failure> {
+        if !self.list(subject).await?.iter().any(|session| session.id() == id) {
+            return Ok(false);
+        }
+        self.end_tagged(|key| content::handle_tag(key, id.as_str())).await.map(|ended| ended > 0)
+    }
+
+    /// Ends all sessions of a subject. Returns how many ids were alive; one that is just getting another one has two.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store broke: some may be alive still.
+    pub async fn end_all(&self, subject: &SubjectId) -> Result<u64, Failure> {
+        self.end_tagged(|key| content::subject_tag(key, subject)).await
+    }
+
+    /// Ends all sessions of a subject but one.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store broke: some may be alive still.
+    pub async fn end_others(&self, subject: &SubjectId, keep: &SessionId) -> Result<u64, Failure> {
+        let mut ended = 0;
+        for session in self.list(subject).await? {
+            if session.id() != keep {
+                ended += self.end_tagged(|key| content::handle_tag(key, session.id().as_str())).await?;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Ends all sessions that came of one session at a provider (`sid`), for back-channel logout.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store broke: some may be alive still.
+    pub async fn end_provider_session(&self, issuer: &str, sid: &str) -> Result<u64, Failure> {
+        self.end_tagged(|key| content::provider_tag(key, issuer, sid)).await
+    }
+
+    /// Ends all sessions whose principal came by this client of an issuer.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store broke: some may be alive still.
+    pub async fn end_client(&self, issuer: &str, client: &str) -> Result<u64, Failure> {
+        self.end_tagged(|key| content::client_tag(key, issuer, client)).await
+    }
+
+    /// Clears dead sessions out of the store. Stores with their own expiry need it not; call it every few minutes for others.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store broke.
+    pub async fn sweep(&self) -> Result<u64, Failure> {
+        self.0.store.sweep(self.now()).await
+    }
+
+    /// Ends what has a tag, under all keys, until a whole pass finds nobody alive.
+    ///
+    /// INVARIANT: one pass is not enough. A session that gets a new id while the store goes through its list is on that list
+    /// under the old one; but the new one was there before the old one was retired, so the next pass finds it. After a pass that
+    /// found nobody there is none left that could get a new id.
+    pub(crate) async fn end_tagged(&self, tag: impl Fn(&SessionKey) -> SessionTag) -> Result<u64, Failure> {
+        let mut ended = 0;
+        for _ in 0..MOST_PASSES {
+            let before = ended;
+            for key in self.0.keys.iter() {
+                ended += self.0.store.delete_tagged(&tag(key), self.now()).await?;
+            }
+            if ended == before {
+                return Ok(ended);
+            }
+        }
+        Err(Failure::unavailable("sessions come faster than they can be ended")
+            .with_retry_after(Duration::from_secs(1)))
+    }
+
+    /// Answers [`load`](Self::load) without waiting, if that is possible.
+    pub(crate) fn load_now(&self, token: &SessionToken) -> Option<Result<Option<Arc<Loaded>>, Failure>> {
+        if self.0.keys.named(token.key_name()).is_none() {
+            return Some(Ok(None));
+        }
+        let now = self.now();
+        let found = self.0.store.load_now(&Kind::Session.hash(token), now)?;
+        let opened = found.and_then(|stored| match stored {
+            Some(stored) => Loaded::open(&self.0.keys, Kind::Session, token.clone(), &stored, now),
+            None => Ok(None),
+        });
+        match opened {
+            Ok(Some(loaded)) if self.is_touch_due(&loaded, now) => None,
+            opened => Some(opened.map(|loaded| loaded.map(Arc::new))),
+        }
+    }
+
+    /// Loads a session and extends its idle time if that is due; `None` when there is none any more.
+    pub(crate) async fn load(&self, token: &SessionToken) -> Result<Option<Arc<Loaded>>, Failure> {
+        let Some(loaded) = self.load_untouched(token).await? else { return Ok(None) };
+        let now = self.now();
+        if self.is_touch_due(&loaded, now) {
+            match self.0.store.touch(&loaded.id, self.idle_until(now), now).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                // It is alive, and may die early: less harm than refusing it now.
+                Err(failure) => {
+                    tracing::warn!(target: "sekisho", %failure, "the idle time of a session was not extended");
+                }
+            }
+        }
+        Ok(Some(Arc::new(loaded)))
+    }
+
+    pub(crate) async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
+        // A key that was dropped has taken its sessions along.
+        if self.0.keys.named(token.key_name()).is_none() {
+            return Ok(None);
+        }
+        let (id, now) = (Kind::Session.hash(token), self.now());
+        let found = match self.0.store.load_now(&id, now) {
+            Some(found) => found?,
+            None => self.0.store.load(&id, now).await?,
+        };
+        match found {
+            Some(stored) => Loaded::open(&self.0.keys, Kind::Session, token.clone(), &stored, now),
+            None => Ok(None),
+        }
+    }
+
+    fn is_touch_due(&self, loaded: &Loaded, now: UnixSeconds) -> bool {
+        !loaded.content.superseded && self.idle_until(now).since(loaded.idle_until) >= self.0.touch_interval
+    }
+
+    pub(crate) fn now(&self) -> UnixSeconds {
+        self.0.clock.now()
+    }
+
+    pub(crate) fn idle_until(&self, now: UnixSeconds) -> UnixSeconds {
+        now.saturating_add(self.0.idle)
+    }
+
+    pub(crate) fn ends_at(&self, now: UnixSeconds) -> UnixSeconds {
+        now.saturating_add(self.0.absolute)
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        self.0.grace
+    }
+
+    pub(crate) fn limit(&self) -> Option<usize> {
+        self.0.limit
+    }
+
+    pub(crate) fn remembered(&self) -> Option<&RememberedLogins> {
+        self.0.remembered.as_ref()
+    }
+
+    pub(crate) fn keys(&self) -> &SessionKeys {
+        &self.0.keys
+    }
+
+    pub(crate) fn store(&self) -> &dyn SessionStore {
+        &*self.0.store
+    }
+}
+
+/// A session can get a new id once in a pass, at the price of a request each time.
+const MOST_PASSES: usize = 100;
+
+const UNREADABLE_CARD: Failure = Failure::unavailable("a session in the list cannot be opened");
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { store, keys, cookie, idle, absolute, touch_interval: _, grace, limit, remembered, clock: _ } =
+            &*self.0;
+        f.debug_struct("Sessions")
+            .field("store", store)
+            .field("keys", keys)
+            .field("cookie", &cookie.name())
+            .field("idle", idle)
+            .field("absolute", absolute)
+            .field("grace", grace)
+            .field("limit", limit)
+            .field("remembered", remembered)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds [`Sessions`].
+#[derive(Debug)]
+#[must_use]
+pub struct SessionsBuilder {
+    store: Arc<dyn SessionStore>,
+    keys: SessionKeys,
+    cookie: Option<SessionCookie>,
+    idle: Duration,
+    absolute: Duration,
+    grace: Duration,
+    limit: Option<usize>,
+    remembered: Option<RememberedLogins>,
+    clock: Arc<dyn Clock>,
+}
+
+impl SessionsBuilder {
+    /// Sets the cookie. Default `__Host-session`, `SameSite=Lax`.
+    pub fn with_cookie(self, cookie: SessionCookie) -> Self {
+        Self { cookie: Some(cookie), ..self }
+    }
+
+    /// Sets how long a session lives without a request that looks at it. Default 30 minutes.
+    ///
+    /// It is extended at most once a minute (or in a tenth of this time, if that is less), so it can end by that much early.
+    pub fn with_idle_timeout(self, idle: Duration) -> Self {
+        Self { idle, ..self }
+    }
+
+    /// Sets how long a session lives in any case, from the login on. Default 12 hours, at most 400 days.
+    pub fn with_absolute_timeout(self, absolute: Duration) -> Self {
+        Self { absolute, ..self }
+    }
+
+    /// Sets for how long an id that was replaced can still be read with, for requests under way. Default 10 s, at most 5 min.
+    ///
+    /// It shows what the session was before: who held the id before a login gains nothing by it.
+    pub fn with_rotation_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+
+    /// Sets how many sessions a subject may have; a login beyond that ends the oldest. Default: no limit.
+    pub fn with_session_limit(self, sessions: usize) -> Self {
+        Self { limit: Some(sessions), ..self }
+    }
+
+    /// Lets logins be remembered beyond their session. Default: no.
+    pub fn with_remembered_logins(self, remembered: RememberedLogins) -> Self {
+        Self { remembered: Some(remembered), ..self }
+    }
+
+    /// Sets the clock. Default: the system's.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    /// A key that stands in the ring twice; timeouts below a second, or an absolute one below the idle one or above 400 days;
+    /// a grace above 5 minutes; a limit of no session; remembered logins under the name of the session's cookie.
+    pub fn build(self) -> Result<Sessions, ConfigError> {
+        let Self { store, keys, cookie, idle, absolute, grace, limit, remembered, clock } = self;
+        keys.check()?;
+        let refuse = |why: &str| Err(ConfigError::new(why));
+        if idle.as_secs() == 0 || absolute < idle || absolute > MAX_ABSOLUTE {
+            return refuse(
+                "a session must idle for a second at least, and live no shorter than that and no longer than 400 days",
+            );
+        }
+        if grace > MAX_GRACE {
+            return refuse("an id that was replaced must not live for longer than 5 minutes");
+        }
+        if limit == Some(0) {
+            return refuse("a subject must be allowed one session at least");
+        }
+        let cookie = match cookie {
+            Some(cookie) => cookie,
+            None => SessionCookie::builder().build()?,
+        };
+        if remembered.as_ref().is_some_and(|remembered| remembered.cookie().name() == cookie.name()) {
+            return refuse("remembered logins need a cookie of their own");
+        }
+        let touch_interval = (idle / 10).min(Duration::from_secs(60));
+        let inner = Inner { store, keys, cookie, idle, absolute, touch_interval, grace, limit, remembered, clock };
+        Ok(Sessions(Arc::new(inner)))
+    }
+}
+
+/// What browsers keep cookies for at the most.
+const MAX_ABSOLUTE: Duration = Duration::from_secs(400 * 24 * 3600);
+const MAX_GRACE: Duration = Duration::from_secs(300);

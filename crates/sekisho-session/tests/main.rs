@@ -1,0 +1,12 @@
+//! Sessions from request to request: stores, logins, rotations, races, and what must never be seen.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod broken_stores;
+mod checkpoint;
+mod interleavings;
+mod lifecycle;
+mod races;
+mod remembered;
+mod return_to;
+mod stores;
+mod world;
