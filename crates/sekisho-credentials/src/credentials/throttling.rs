@@ -69,11 +69,20 @@ impl Credentials {
         let device = client.device.map(|device| device.source());
         let known = self.known(account, device.as_ref(), client, now).await?;
         let curve = self.shared.throttle.second_factor;
-        let counter = |device: &[u8]| vec![self.counter("second factor", &[account.as_str().as_bytes(), device], curve)];
-        let attempt = match known.device {
-            Some(device) => Attempt { shared: Vec::new(), own: counter(device.as_bytes()) },
-            // All unknown devices: the owner's success must not give whoever has stolen the password new guesses.
-            None => Attempt { shared: counter(&[]), own: Vec::new() },
+        let account = account.as_str().as_bytes();
+        let attempt = match (known.device, client.address.filter(|_| known.is_address)) {
+            (Some(device), _) => {
+                let own = self.counter("second factor", &[account, device.as_bytes()], curve);
+                Attempt { shared: Vec::new(), own: vec![own] }
+            }
+            (None, Some(address)) => {
+                let own = self.counter("second factor address", &[account, &prefix(address, 64)], curve);
+                Attempt { shared: Vec::new(), own: vec![own] }
+            }
+            // Everywhere else: a success of the owner must not give whoever has stolen the password new guesses.
+            (None, None) => {
+                Attempt { shared: vec![self.counter("second factor", &[account, &[]], curve)], own: Vec::new() }
+            }
         };
         self.begin(attempt, now).await
     }

@@ -120,6 +120,9 @@ pub(super) async fn proceed(
     let form = Form::parse(query.as_bytes()).map_err(|_| Unusable::Page("The parameters are not well formed."))?;
     let request = AuthorizationRequest::read(server, &form, now).await?;
     let errand = Errand::new(Target::Authorize, query);
+    if progress != Progress::LoggedIn {
+        browser.drop_ended(server, now).await?;
+    }
     // A session that began in this very exchange is not in the browser yet.
     let before = browser.session.as_ref().filter(|_| progress != Progress::LoggedIn).map(|session| session.session);
     let session = match browser.session.clone() {

@@ -243,8 +243,8 @@ async fn a_passkey_is_added_by_who_proves_again_who_they_are_and_in_the_same_ses
     let mut other = Browser::new(&bank.world);
     let login = other.get("/account").await;
     other.log_in(&login, "bob").await;
-    other.send(Method::POST, &action, &fields).await.page(403);
-    Browser::new(&bank.world).send(Method::POST, &action, &fields).await.page(403);
+    other.send(Method::POST, &action, &fields).await.page(400);
+    Browser::new(&bank.world).send(Method::POST, &action, &fields).await.page(400);
     browser.send(Method::POST, &action, &fields).await.page(200);
     assert!(browser.send(Method::POST, &action, &fields).await.page(403).contains("was not added"), "once");
     assert!(browser.get("/account").await.page(200).contains("href=\"/account/passkeys\""));
