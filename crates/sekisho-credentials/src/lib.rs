@@ -22,8 +22,8 @@ mod webauthn;
 pub use account::{Account, AccountId};
 pub use client::{ClientContext, DeviceToken, SourceHash};
 pub use credentials::{
-    Authenticated, ChangeError, Credentials, CredentialsBuilder, LoginOutcome, LoginTicket, ResetToken, SecondFactors,
-    SignUpError,
+    Authenticated, ChangeError, Credentials, CredentialsBuilder, LoginOutcome, LoginTicket, PreparedPassword,
+    ResetToken, SecondFactors, SignUpError,
 };
 #[cfg(feature = "passkeys")]
 pub use credentials::{CeremonyTicket, PasskeyCeremony, PasskeyError, Passkeys};

@@ -56,12 +56,19 @@ pub trait AccountStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when it cannot be told.
     async fn account_by_name(&self, username: &Username) -> Result<Option<Account>, Failure>;
 
-    /// Keeps a new password if the account is still at `revision`, counts the revision up by one and forgets the
-    /// account's known sources; tells whether it was. Of all calls for one revision at most one is `true`.
+    /// Keeps a new password if the account is still at `revision`, counts the revision up by one, ends logins up to `now`
+    /// ([`Account::logins_ended_at`], which never goes back) and forgets the account's known sources; tells whether it was. Of all calls
+    /// for one revision at most one is `true`.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be told.
-    async fn replace_password(&self, id: &AccountId, revision: u64, password: &PasswordHash) -> Result<bool, Failure>;
+    async fn replace_password(
+        &self,
+        id: &AccountId,
+        revision: u64,
+        password: &PasswordHash,
+        now: UnixSeconds,
+    ) -> Result<bool, Failure>;
 
     /// Keeps another hash of the same password if the account is still at `revision`, which stays; tells whether it
     /// was.
@@ -70,11 +77,12 @@ pub trait AccountStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when it cannot be told.
     async fn upgrade_password(&self, id: &AccountId, revision: u64, password: &PasswordHash) -> Result<bool, Failure>;
 
-    /// Disables or enables an account; `false` when there is none.
+    /// Disables or enables an account; `false` when there is none. Disabling counts the revision up by one and ends logins up to `now`,
+    /// each time.
     ///
     /// # Errors
     /// [`Failure`] when it is not certain.
-    async fn set_disabled(&self, id: &AccountId, is_disabled: bool) -> Result<bool, Failure>;
+    async fn set_disabled(&self, id: &AccountId, is_disabled: bool, now: UnixSeconds) -> Result<bool, Failure>;
 
     /// Removes an account and all that is kept for it; `false` when there is none.
     ///
@@ -151,11 +159,17 @@ pub trait FactorStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when nothing was kept.
     async fn reseal_totp(&self, id: &AccountId, enrolment: &[u8; 16], sealed: &[u8]) -> Result<bool, Failure>;
 
-    /// Removes all enrolments and recovery codes of an account; `false` when there were none.
+    /// Removes the enrolment with this name, if it waits for its first code; tells whether it did.
     ///
     /// # Errors
     /// [`Failure`] when it is not certain.
-    async fn remove_factors(&self, id: &AccountId) -> Result<bool, Failure>;
+    async fn drop_pending_totp(&self, id: &AccountId, enrolment: &[u8; 16]) -> Result<bool, Failure>;
+
+    /// Removes all enrolments and recovery codes of an account; `false` when there were none. If there were, logins up to `now` end.
+    ///
+    /// # Errors
+    /// [`Failure`] when it is not certain.
+    async fn remove_factors(&self, id: &AccountId, now: UnixSeconds) -> Result<bool, Failure>;
 
     /// Keeps recovery codes in the place of all that the account had.
     ///
@@ -224,17 +238,25 @@ pub trait ThrottleStore: Send + Sync + fmt::Debug {
         now: UnixSeconds,
     ) -> Result<Vec<SourceHash>, Failure>;
 
-    /// Keeps a source until `until`, or an old one until later. Beyond `most` of one account those that end first go.
+    /// Keeps a source until `until`, or an old one until later, if the account is still at `revision`; tells whether it was. Beyond
+    /// `most` of one account those that end first go.
     ///
     /// # Errors
     /// [`Failure`] when nothing was kept.
     async fn remember_source(
         &self,
         id: &AccountId,
+        revision: u64,
         source: &SourceHash,
         until: UnixSeconds,
         most: u32,
     ) -> Result<bool, Failure>;
+
+    /// Forgets one source of an account; none is no error.
+    ///
+    /// # Errors
+    /// [`Failure`] when it is not certain.
+    async fn forget_source(&self, id: &AccountId, source: &SourceHash) -> Result<(), Failure>;
 
     /// Forgets all sources of an account; none is no error.
     ///
@@ -282,9 +304,9 @@ pub trait PasskeyStore: Send + Sync + fmt::Debug {
         now: UnixSeconds,
     ) -> Result<bool, Failure>;
 
-    /// Removes a passkey of an account; `false` when it has no such.
+    /// Removes a passkey of an account; `false` when it has no such. If it had, logins up to `now` end.
     ///
     /// # Errors
     /// [`Failure`] when it is not certain.
-    async fn remove_passkey(&self, id: &AccountId, credential_id: &[u8]) -> Result<bool, Failure>;
+    async fn remove_passkey(&self, id: &AccountId, credential_id: &[u8], now: UnixSeconds) -> Result<bool, Failure>;
 }

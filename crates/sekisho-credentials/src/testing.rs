@@ -91,7 +91,12 @@ fn account() -> Account {
         revision: 1,
         is_disabled: false,
         created_at: NOW,
+        logins_ended_at: None,
     }
+}
+
+async fn ended_at(store: &dyn CredentialStore, id: &AccountId) -> Option<UnixSeconds> {
+    store.account(id).await.expect(WORKS).expect("is there").logins_ended_at
 }
 
 async fn kept(store: &dyn CredentialStore) -> Account {
@@ -109,7 +114,7 @@ async fn accounts(store: &dyn CredentialStore) {
     let (alice, bob) = (account(), Account { password: None, is_disabled: true, ..account() });
     assert_eq!(store.account(&alice.id).await.expect(WORKS), None);
     assert_eq!(store.account_by_name(&alice.username).await.expect(WORKS), None);
-    assert!(!store.set_disabled(&alice.id, true).await.expect(WORKS), "nobody to disable");
+    assert!(!store.set_disabled(&alice.id, true, at(7)).await.expect(WORKS), "nobody to disable");
     assert!(!store.delete_account(&alice.id).await.expect(WORKS), "nobody to delete");
     for account in [&alice, &bob] {
         assert!(store.create_account(account).await.expect(WORKS));
@@ -126,32 +131,44 @@ async fn accounts(store: &dyn CredentialStore) {
     assert!(!store.create_account(&same_id).await.expect(WORKS), "an id is given once");
     assert_eq!(store.account(&alice.id).await.expect(WORKS).as_ref(), Some(&alice), "and nothing has changed");
     assert_eq!(store.account(&same_name.id).await.expect(WORKS), None);
-    assert!(store.set_disabled(&alice.id, true).await.expect(WORKS));
+    assert!(store.set_disabled(&alice.id, true, at(7)).await.expect(WORKS));
     assert_eq!(store.account(&alice.id).await.expect(WORKS).map(|account| account.is_disabled), Some(true));
-    assert!(store.set_disabled(&alice.id, false).await.expect(WORKS));
-    assert_eq!(store.account(&alice.id).await.expect(WORKS), Some(alice));
+    assert!(store.set_disabled(&alice.id, false, at(8)).await.expect(WORKS));
+    let since = Account { revision: 2, logins_ended_at: Some(at(7)), ..alice };
+    assert_eq!(
+        store.account(&since.id).await.expect(WORKS).as_ref(),
+        Some(&since),
+        "what was before is not good again"
+    );
+    assert!(store.set_disabled(&since.id, true, at(3)).await.expect(WORKS));
+    let since = Account { revision: 3, is_disabled: true, ..since };
+    assert_eq!(store.account(&since.id).await.expect(WORKS), Some(since), "the end of logins does not go back");
 }
 
 async fn passwords(store: &dyn CredentialStore) {
     let alice = kept(store).await;
     let (second, third) = (hash(), hash());
     let nobody = AccountId::generate().expect("randomness");
-    assert!(!store.replace_password(&nobody, 1, &second).await.expect(WORKS));
+    assert!(!store.replace_password(&nobody, 1, &second, at(7)).await.expect(WORKS));
     assert!(!store.upgrade_password(&nobody, 1, &second).await.expect(WORKS));
     for revision in [0, 2, u64::MAX] {
-        assert!(!store.replace_password(&alice.id, revision, &second).await.expect(WORKS), "revision {revision}");
+        assert!(
+            !store.replace_password(&alice.id, revision, &second, at(7)).await.expect(WORKS),
+            "revision {revision}"
+        );
         assert!(!store.upgrade_password(&alice.id, revision, &second).await.expect(WORKS), "revision {revision}");
     }
     let source = SourceHash::from_bytes(bytes());
-    assert!(store.remember_source(&alice.id, &source, at(100), 5).await.expect(WORKS));
+    assert!(store.remember_source(&alice.id, 1, &source, at(100), 5).await.expect(WORKS));
     assert!(store.upgrade_password(&alice.id, 1, &second).await.expect(WORKS));
     let now = store.account(&alice.id).await.expect(WORKS).expect("is there");
     assert_eq!((now.revision, now.password), (1, Some(second.clone())), "an upgrade is the same password");
     assert_eq!(store.known_sources(&alice.id, &[source], NOW).await.expect(WORKS), [source], "and sources stay");
-    assert!(store.replace_password(&alice.id, 1, &third).await.expect(WORKS));
-    assert!(!store.replace_password(&alice.id, 1, &second).await.expect(WORKS), "a revision is replaced once");
+    assert!(store.replace_password(&alice.id, 1, &third, at(7)).await.expect(WORKS));
+    assert!(!store.replace_password(&alice.id, 1, &second, at(7)).await.expect(WORKS), "a revision is replaced once");
     let now = store.account(&alice.id).await.expect(WORKS).expect("is there");
-    assert_eq!((now.revision, now.password), (2, Some(third)));
+    assert_eq!((now.revision, now.password, now.logins_ended_at), (2, Some(third), Some(at(7))));
+    assert!(!store.remember_source(&alice.id, 1, &source, at(100), 5).await.expect(WORKS), "a login of before");
     assert!(store.known_sources(&alice.id, &[source], NOW).await.expect(WORKS).is_empty(), "sources are forgotten");
 }
 
@@ -197,8 +214,17 @@ async fn totp(store: &dyn CredentialStore) {
     assert!(store.confirm_totp(&alice.id, &third.enrolment, 1).await.expect(WORKS));
     assert!(!store.use_totp(&alice.id, &confirmed.enrolment, 100).await.expect(WORKS), "it was replaced");
     assert!(store.use_totp(&alice.id, &third.enrolment, 2).await.expect(WORKS));
-    assert!(store.remove_factors(&alice.id).await.expect(WORKS));
-    assert!(!store.remove_factors(&alice.id).await.expect(WORKS));
+    let fourth = enrolment();
+    assert!(store.begin_totp(&alice.id, &fourth).await.expect(WORKS));
+    assert!(!store.drop_pending_totp(&alice.id, &third.enrolment).await.expect(WORKS), "it waits for nothing");
+    assert!(!store.drop_pending_totp(&bob.id, &fourth.enrolment).await.expect(WORKS), "it is not theirs");
+    assert!(store.drop_pending_totp(&alice.id, &fourth.enrolment).await.expect(WORKS));
+    assert!(!store.drop_pending_totp(&alice.id, &fourth.enrolment).await.expect(WORKS), "once");
+    assert_eq!(ended_at(store, &alice.id).await, None);
+    assert!(store.remove_factors(&alice.id, at(9)).await.expect(WORKS));
+    assert_eq!(ended_at(store, &alice.id).await, Some(at(9)));
+    assert!(!store.remove_factors(&alice.id, at(10)).await.expect(WORKS));
+    assert_eq!(ended_at(store, &alice.id).await, Some(at(9)), "nothing was removed");
     assert_eq!(store.totp(&alice.id).await.expect(WORKS), TotpRecords::default());
 }
 
@@ -223,7 +249,7 @@ async fn recovery_codes(store: &dyn CredentialStore) {
         assert_eq!(store.recovery_codes_left(&alice.id).await.expect(WORKS), left);
     }
     assert!(store.replace_recovery_codes(&alice.id, &new).await.expect(WORKS));
-    assert!(store.remove_factors(&alice.id).await.expect(WORKS), "codes are factors");
+    assert!(store.remove_factors(&alice.id, at(9)).await.expect(WORKS), "codes are factors");
     assert_eq!(store.recovery_codes_left(&alice.id).await.expect(WORKS), 0);
 }
 
@@ -314,25 +340,29 @@ async fn sources(store: &dyn CredentialStore) {
     let all: Vec<SourceHash> = (0..6).map(|_| SourceHash::from_bytes(bytes())).collect();
     let (Some(one), Some(last)) = (all.first().copied(), all.last().copied()) else { return };
     let nobody = AccountId::generate().expect("randomness");
-    assert!(!store.remember_source(&nobody, &one, at(100), 4).await.expect(WORKS));
+    assert!(!store.remember_source(&nobody, 1, &one, at(100), 4).await.expect(WORKS));
     assert!(store.known_sources(&nobody, &all, NOW).await.expect(WORKS).is_empty());
-    assert!(store.remember_source(&alice.id, &one, at(100), 4).await.expect(WORKS));
+    assert!(store.remember_source(&alice.id, 1, &one, at(100), 4).await.expect(WORKS));
     assert!(store.known_sources(&bob.id, &[one], NOW).await.expect(WORKS).is_empty(), "it is not theirs");
     assert_eq!(store.known_sources(&alice.id, &[last, one], at(99)).await.expect(WORKS), [one]);
     assert!(store.known_sources(&alice.id, &[one], at(100)).await.expect(WORKS).is_empty(), "it has ended");
-    assert!(store.remember_source(&alice.id, &one, at(50), 4).await.expect(WORKS));
+    assert!(store.remember_source(&alice.id, 1, &one, at(50), 4).await.expect(WORKS));
     assert_eq!(
         store.known_sources(&alice.id, &[one], at(99)).await.expect(WORKS),
         [one],
         "an end does not come earlier"
     );
-    assert!(store.remember_source(&alice.id, &one, at(150), 4).await.expect(WORKS));
+    assert!(store.remember_source(&alice.id, 1, &one, at(150), 4).await.expect(WORKS));
     assert_eq!(store.known_sources(&alice.id, &[one], at(149)).await.expect(WORKS), [one], "but later");
     for (source, end) in all.iter().zip(300..) {
-        assert!(store.remember_source(&alice.id, source, at(end), 4).await.expect(WORKS));
+        assert!(store.remember_source(&alice.id, 1, source, at(end), 4).await.expect(WORKS));
     }
     let known = store.known_sources(&alice.id, &all, NOW).await.expect(WORKS);
     assert_eq!(Some(&known[..]), all.get(2..), "those that end first went");
+    store.forget_source(&alice.id, &last).await.expect(WORKS);
+    store.forget_source(&nobody, &last).await.expect("no error");
+    assert!(store.known_sources(&alice.id, &[last], NOW).await.expect(WORKS).is_empty(), "one is forgotten");
+    assert_eq!(store.known_sources(&alice.id, &all, NOW).await.expect(WORKS).len(), 3, "and the others are not");
     store.forget_sources(&alice.id).await.expect(WORKS);
     store.forget_sources(&nobody).await.expect("no error");
     assert!(store.known_sources(&alice.id, &all, NOW).await.expect(WORKS).is_empty());
@@ -376,9 +406,11 @@ async fn passkeys(store: &dyn CredentialStore) {
     assert!(!store.use_passkey(&first.credential_id, u32::MAX, used).await.expect(WORKS), "once");
     (first.sign_count, first.is_backed_up, first.last_used_at) = (7, true, Some(at(9)));
     assert_eq!(store.passkey(&first.credential_id).await.expect(WORKS), Some(first.clone()));
-    assert!(!store.remove_passkey(&bob.id, &first.credential_id).await.expect(WORKS), "it is not theirs");
-    assert!(store.remove_passkey(&alice.id, &first.credential_id).await.expect(WORKS));
-    assert!(!store.remove_passkey(&alice.id, &first.credential_id).await.expect(WORKS));
+    assert!(!store.remove_passkey(&bob.id, &first.credential_id, at(9)).await.expect(WORKS), "it is not theirs");
+    assert_eq!(ended_at(store, &alice.id).await, None);
+    assert!(store.remove_passkey(&alice.id, &first.credential_id, at(9)).await.expect(WORKS));
+    assert_eq!(ended_at(store, &alice.id).await, Some(at(9)));
+    assert!(!store.remove_passkey(&alice.id, &first.credential_id, at(9)).await.expect(WORKS));
     assert_eq!(store.passkeys(&alice.id).await.expect(WORKS), [second]);
 }
 
@@ -402,7 +434,7 @@ async fn deletion(store: &dyn CredentialStore) {
     let key = passkey(&alice.id);
     assert!(store.begin_totp(&alice.id, &record).await.expect(WORKS));
     assert!(store.replace_recovery_codes(&alice.id, &[code]).await.expect(WORKS));
-    assert!(store.remember_source(&alice.id, &source, at(100), 4).await.expect(WORKS));
+    assert!(store.remember_source(&alice.id, 1, &source, at(100), 4).await.expect(WORKS));
     assert!(store.add_passkey(&key).await.expect(WORKS));
     assert!(store.delete_account(&alice.id).await.expect(WORKS));
     assert_eq!(store.passkey(&key.credential_id).await.expect(WORKS), None);
@@ -442,7 +474,7 @@ async fn races(store: &Arc<dyn CredentialStore>) {
     let id = alice.id.clone();
     let winners = race(store, move |store| {
         let id = id.clone();
-        async move { store.replace_password(&id, 1, &hash()).await.expect(WORKS) }
+        async move { store.replace_password(&id, 1, &hash(), NOW).await.expect(WORKS) }
     });
     assert_eq!(winners.await, 1, "one replaces a password");
     let username = account().username;

@@ -66,7 +66,7 @@ async fn events_name_accounts_by_id_and_hold_no_name_address_password_or_code() 
     world.code(&ticket, codes[0].text(), NOW).await;
     let new = secret("a new horse battery");
     world.credentials.change_password(&alice, &secret(RIGHT), &new, from("192.0.2.9"), NOW).await.unwrap();
-    world.credentials.set_disabled(&alice, true).await.unwrap();
+    world.credentials.set_disabled(&alice, true, NOW).await.unwrap();
     world.credentials.delete_account(&alice).await.unwrap();
     drop(guard);
     let log = recorder.0.lock().unwrap().clone();

@@ -16,7 +16,7 @@ async fn closed_world() -> (World, [&'static str; 7]) {
     let world = World::new();
     world.sign_up("alice").await;
     let disabled = world.sign_up("disabled").await;
-    assert!(world.credentials.set_disabled(&disabled, true).await.unwrap());
+    assert!(world.credentials.set_disabled(&disabled, true, NOW).await.unwrap());
     let without = Account {
         id: AccountId::generate().unwrap(),
         username: name("without"),
@@ -24,6 +24,7 @@ async fn closed_world() -> (World, [&'static str; 7]) {
         revision: 1,
         is_disabled: false,
         created_at: NOW,
+        logins_ended_at: None,
     };
     assert!(world.store.create_account(&without).await.unwrap());
     (world, ["alice", "disabled", "without", "nobody", "", "аlice", "' OR 1=1 --"])

@@ -131,6 +131,8 @@ pub enum PageContent<'a> {
         form: PageForm<'a>,
         /// The name of the user, for password managers.
         username: &'a str,
+        /// Whether a code is asked too (`code`).
+        asks_code: bool,
         /// What went wrong.
         problem: Option<Problem>,
     },

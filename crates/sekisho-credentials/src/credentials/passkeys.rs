@@ -6,7 +6,7 @@ use super::{Bound, Credentials};
 use crate::random::{digest, from_base64, to_base64};
 use crate::{
     Account, AccountId, AssertionResponse, ClientContext, LoginOutcome, LoginTicket, Passkey, PasskeyChallenge,
-    PasskeyReject, RegistrationResponse, RelyingParty, Username, VerifiedAssertion,
+    PasskeyReject, RegistrationResponse, RelyingParty, TotpRecords, Username, VerifiedAssertion,
 };
 
 /// Registers passkeys, and logs in by them. Made by [`Credentials::passkeys`].
@@ -43,8 +43,13 @@ impl Credentials {
     ///
     /// # Errors
     /// [`Failure`] of the store.
-    pub async fn remove_passkey(&self, account: &AccountId, credential_id: &[u8]) -> Result<bool, Failure> {
-        let had = self.shared.store.remove_passkey(account, credential_id).await?;
+    pub async fn remove_passkey(
+        &self,
+        account: &AccountId,
+        credential_id: &[u8],
+        now: UnixSeconds,
+    ) -> Result<bool, Failure> {
+        let had = self.shared.store.remove_passkey(account, credential_id, now).await?;
         if had {
             tracing::info!(%account, "a passkey was removed");
         }
@@ -104,7 +109,8 @@ pub enum PasskeyError {
 impl Passkeys {
     /// Begins to register a passkey for somebody who is logged in. `None` when the account is not there or is disabled.
     ///
-    /// Ask for the password or a passkey again before, so that a stolen session cannot bind a passkey.
+    /// Ask for the password or a passkey again before, and for a code of whoever has an app, so that a stolen session cannot bind a passkey.
+    /// The ticket ends when the account gets another password or another app.
     ///
     /// # Errors
     /// [`Failure`] of the store; misconfigured, when `browser` is shorter than 16 bytes.
@@ -121,7 +127,8 @@ impl Passkeys {
         let has = store.passkeys(&account.id).await?;
         let challenge = PasskeyChallenge::generate()?;
         let options = self.party.creation_options(&challenge, &account.id, &account.username, &has);
-        let ceremony = Ceremony { challenge, begun_at: now, of: registrant(&account) };
+        let of = registrant(&account, &store.totp(&account.id).await?);
+        let ceremony = Ceremony { challenge, begun_at: now, of };
         Ok(Some(PasskeyCeremony { options, ticket: self.seal(REGISTRATION, &ceremony, browser)? }))
     }
 
@@ -169,8 +176,8 @@ impl Passkeys {
         let store = &self.credentials.shared.store;
         let account = store.account(account).await?.filter(|account| !account.is_disabled);
         let account = account.ok_or(PasskeyReject::Account)?;
-        // A ceremony ends when the password changes.
-        if ceremony.of != registrant(&account) {
+        // A ceremony ends when the password or the app changes.
+        if ceremony.of != registrant(&account, &store.totp(&account.id).await?) {
             return Err(PasskeyReject::Ceremony.into());
         }
         let response = RegistrationResponse::parse(response)?;
@@ -249,7 +256,7 @@ impl Passkeys {
             return Ok(LoginOutcome::SecondFactorNeeded(LoginTicket::new(ticket)));
         }
         let methods = if is_two_factors { VERIFIED } else { PRESENT };
-        self.credentials.finish(account.id, methods, None, client, now).await
+        self.credentials.finish(account, methods, None, client, now).await
     }
 
     async fn authenticate(
@@ -323,13 +330,14 @@ impl Passkeys {
 struct Ceremony {
     challenge: PasskeyChallenge,
     begun_at: UnixSeconds,
-    /// Whose it is: of a registration the account and how many passwords it has had, of a login the hash of the name that was
+    /// Whose it is: of a registration the account, how many passwords it has had and which app it has, of a login the hash of the name that was
     /// given, or nothing.
     of: Vec<u8>,
 }
 
-fn registrant(account: &Account) -> Vec<u8> {
-    [&account.revision.to_be_bytes()[..], account.id.as_str().as_bytes()].concat()
+fn registrant(account: &Account, totp: &TotpRecords) -> Vec<u8> {
+    let app = totp.confirmed.as_ref().map_or([0; 16], |app| app.enrolment);
+    [&account.revision.to_be_bytes()[..], &app, account.id.as_str().as_bytes()].concat()
 }
 
 fn expected(username: &Username) -> Vec<u8> {

@@ -68,10 +68,23 @@ impl Credentials {
     ) -> Result<Result<Attempt, std::time::Duration>, Failure> {
         let device = client.device.map(|device| device.source());
         let known = self.known(account, device.as_ref(), client, now).await?;
-        let device: &[u8] = known.device.map_or(&[], |device| device.as_bytes());
         let curve = self.shared.throttle.second_factor;
-        let own = vec![self.counter("second factor", &[account.as_str().as_bytes(), device], curve)];
-        self.begin(Attempt { shared: Vec::new(), own }, now).await
+        let account = account.as_str().as_bytes();
+        let attempt = match (known.device, client.address.filter(|_| known.is_address)) {
+            (Some(device), _) => {
+                let own = self.counter("second factor", &[account, device.as_bytes()], curve);
+                Attempt { shared: Vec::new(), own: vec![own] }
+            }
+            (None, Some(address)) => {
+                let own = self.counter("second factor address", &[account, &prefix(address, 64)], curve);
+                Attempt { shared: Vec::new(), own: vec![own] }
+            }
+            // Everywhere else: a success of the owner must not give whoever has stolen the password new guesses.
+            (None, None) => {
+                Attempt { shared: vec![self.counter("second factor", &[account, &[]], curve)], own: Vec::new() }
+            }
+        };
+        self.begin(attempt, now).await
     }
 
     /// Takes an attempt back that came to nothing because our side broke.

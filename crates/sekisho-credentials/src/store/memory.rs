@@ -92,12 +92,19 @@ impl AccountStore for MemoryStore {
         Ok(accounts.find(|account| account.username == *username).cloned())
     }
 
-    async fn replace_password(&self, id: &AccountId, revision: u64, password: &PasswordHash) -> Result<bool, Failure> {
+    async fn replace_password(
+        &self,
+        id: &AccountId,
+        revision: u64,
+        password: &PasswordHash,
+        now: UnixSeconds,
+    ) -> Result<bool, Failure> {
         self.change(id, |Entry { account, sources, .. }| {
             let is_same = account.revision == revision;
             if is_same {
                 account.password = Some(password.clone());
                 account.revision += 1;
+                end_logins(account, now);
                 sources.clear();
             }
             is_same
@@ -114,9 +121,13 @@ impl AccountStore for MemoryStore {
         })
     }
 
-    async fn set_disabled(&self, id: &AccountId, is_disabled: bool) -> Result<bool, Failure> {
-        self.change(id, |entry| {
-            entry.account.is_disabled = is_disabled;
+    async fn set_disabled(&self, id: &AccountId, is_disabled: bool, now: UnixSeconds) -> Result<bool, Failure> {
+        self.change(id, |Entry { account, .. }| {
+            account.is_disabled = is_disabled;
+            if is_disabled {
+                account.revision += 1;
+                end_logins(account, now);
+            }
             true
         })
     }
@@ -168,9 +179,16 @@ impl FactorStore for MemoryStore {
         })
     }
 
-    async fn remove_factors(&self, id: &AccountId) -> Result<bool, Failure> {
-        self.change(id, |Entry { totp, codes, .. }| {
+    async fn drop_pending_totp(&self, id: &AccountId, enrolment: &[u8; 16]) -> Result<bool, Failure> {
+        self.change(id, |Entry { totp, .. }| totp.pending.take_if(|record| record.enrolment == *enrolment).is_some())
+    }
+
+    async fn remove_factors(&self, id: &AccountId, now: UnixSeconds) -> Result<bool, Failure> {
+        self.change(id, |Entry { account, totp, codes, .. }| {
             let had = totp.confirmed.is_some() || totp.pending.is_some() || !codes.is_empty();
+            if had {
+                end_logins(account, now);
+            }
             *totp = TotpRecords::default();
             codes.clear();
             had
@@ -259,11 +277,15 @@ impl ThrottleStore for MemoryStore {
     async fn remember_source(
         &self,
         id: &AccountId,
+        revision: u64,
         source: &SourceHash,
         until: UnixSeconds,
         most: u32,
     ) -> Result<bool, Failure> {
-        self.change(id, |Entry { sources, .. }| {
+        self.change(id, |Entry { account, sources, .. }| {
+            if account.revision != revision {
+                return false;
+            }
             let kept = sources.entry(*source).or_insert(until);
             *kept = until.max(*kept);
             while sources.len() > most as usize {
@@ -272,6 +294,10 @@ impl ThrottleStore for MemoryStore {
             }
             true
         })
+    }
+
+    async fn forget_source(&self, id: &AccountId, source: &SourceHash) -> Result<(), Failure> {
+        self.change(id, |entry| entry.sources.remove(source).is_some()).map(drop)
     }
 
     async fn forget_sources(&self, id: &AccountId) -> Result<(), Failure> {
@@ -331,9 +357,19 @@ impl PasskeyStore for MemoryStore {
         Ok(is_new)
     }
 
-    async fn remove_passkey(&self, id: &AccountId, credential_id: &[u8]) -> Result<bool, Failure> {
+    async fn remove_passkey(&self, id: &AccountId, credential_id: &[u8], now: UnixSeconds) -> Result<bool, Failure> {
         let mut tables = self.tables();
-        let is_theirs = tables.passkeys.get(credential_id).is_some_and(|passkey| passkey.account == *id);
-        Ok(is_theirs && tables.passkeys.remove(credential_id).is_some())
+        if tables.passkeys.get(credential_id).is_none_or(|passkey| passkey.account != *id) {
+            return Ok(false);
+        }
+        tables.passkeys.remove(credential_id);
+        if let Some(entry) = tables.accounts.get_mut(id) {
+            end_logins(&mut entry.account, now);
+        }
+        Ok(true)
     }
+}
+
+fn end_logins(account: &mut Account, now: UnixSeconds) {
+    account.logins_ended_at = account.logins_ended_at.max(Some(now));
 }

@@ -210,9 +210,9 @@ async fn refuses_a_passkey_that_nobody_has_is_anothers_or_was_removed() {
     let (bob, _) = site.sign_up("bob").await;
     assert!(is_refused(&site.log_in(&alice, &SoftAuthenticator::new()).await), "nobody's");
     assert!(is_refused(&site.log_in(&bob, &key).await), "not bob's");
-    assert!(!site.world.credentials.remove_passkey(&bob, &key.credential_id).await.unwrap());
+    assert!(!site.world.credentials.remove_passkey(&bob, &key.credential_id, NOW).await.unwrap());
     authenticated(site.log_in(&alice, &key).await);
-    assert!(site.world.credentials.remove_passkey(&alice, &key.credential_id).await.unwrap());
+    assert!(site.world.credentials.remove_passkey(&alice, &key.credential_id, NOW).await.unwrap());
     assert!(is_refused(&site.log_in(&alice, &key).await), "removed");
     assert!(site.world.credentials.list_passkeys(&alice).await.unwrap().is_empty());
 }
@@ -223,11 +223,12 @@ async fn accounts_that_are_disabled_or_gone_have_no_passkeys() {
     let (alice, key) = site.sign_up("alice").await;
     let ceremony = site.begin(&alice, NOW).await;
     let new = SoftAuthenticator::new().register(&ceremony.options, ORIGIN).to_json();
-    site.world.credentials.set_disabled(&alice, true).await.unwrap();
+    site.world.credentials.set_disabled(&alice, true, NOW).await.unwrap();
     assert!(is_refused(&site.log_in(&alice, &key).await), "disabled");
     assert!(site.passkeys.begin_registration(&alice, &browser(), NOW).await.unwrap().is_none());
     assert_eq!(site.finish(&alice, &ceremony.ticket, &new, NOW).await, Err(PasskeyReject::Account));
-    site.world.credentials.set_disabled(&alice, false).await.unwrap();
+    site.world.credentials.set_disabled(&alice, false, NOW).await.unwrap();
+    assert_eq!(site.finish(&alice, &ceremony.ticket, &new, NOW).await, Err(PasskeyReject::Ceremony), "of before");
     authenticated(site.log_in(&alice, &key).await);
     site.world.credentials.delete_account(&alice).await.unwrap();
     assert!(is_refused(&site.log_in(&alice, &key).await), "gone");
@@ -246,6 +247,18 @@ async fn a_registration_ends_when_the_password_changes_and_passkeys_stay() {
     site.world.credentials.change_password(&alice, &old, &password, ClientContext::default(), NOW).await.unwrap();
     assert_eq!(site.finish(&alice, &ceremony.ticket, &new, NOW).await, Err(PasskeyReject::Ceremony));
     authenticated(site.log_in(&alice, &key).await);
+}
+
+#[tokio::test]
+async fn a_registration_ends_when_an_app_is_added() {
+    let site = Site::new();
+    let (alice, _) = site.sign_up("alice").await;
+    let ceremony = site.begin(&alice, NOW).await;
+    let new = SoftAuthenticator::new().register(&ceremony.options, ORIGIN).to_json();
+    let app = site.world.credentials.begin_totp(&alice, NOW).await.unwrap().unwrap();
+    assert!(site.world.credentials.confirm_totp(&alice, &app.code(NOW), NOW).await.unwrap());
+    assert_eq!(site.finish(&alice, &ceremony.ticket, &new, NOW).await, Err(PasskeyReject::Ceremony));
+    site.register(&alice, &SoftAuthenticator::new()).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use sekisho_core::{Failure, Secret};
 use sekisho_credentials::{
-    Account, AccountId, ChangeError, DeviceToken, LoginOutcome, PasswordError, RecoveryCode, TotpSecret,
+    Account, AccountId, Authenticated, ChangeError, DeviceToken, LoginOutcome, PasswordError, RecoveryCode, TotpSecret,
 };
 
 use super::authorize::Unusable;
@@ -64,7 +64,7 @@ async fn codes_page(State(server): State<AuthorizationServer>, request: Request)
 }
 
 async fn open(server: &AuthorizationServer, request: Request, page: &str) -> Response {
-    let (incoming, _) = server.receive(request);
+    let (incoming, _) = server.receive(request).await;
     let answer = async {
         let mut browser = Browser::of(server, &incoming).await?;
         let before = browser.session.as_ref().map(|session| session.session);
@@ -86,7 +86,7 @@ pub(super) async fn show(
         Some(owner) => {
             let mut visit = Visit { server, incoming, browser, owner };
             match page {
-                PASSWORD => visit.ask_password(200, None)?,
+                PASSWORD => visit.ask_password(200, None).await?,
                 APP => visit.ask_proof(200, ProofPurpose::AddApp, None).await?,
                 CODES => visit.ask_proof(200, ProofPurpose::RecoveryCodes, None).await?,
                 #[cfg(feature = "passkeys")]
@@ -124,7 +124,8 @@ impl Owner {
         let Some(session) = &browser.session else { return Ok(None) };
         let Some(id) = AccountId::parse(&session.subject) else { return Ok(None) };
         let account = login.credentials().account(&id).await?;
-        Ok(account.filter(|account| !account.is_disabled).map(|account| Self { login, account }))
+        let account = account.filter(|account| account.counts_login_at(session.authentication.time));
+        Ok(account.map(|account| Self { login, account }))
     }
 }
 
@@ -135,7 +136,7 @@ async fn receive(
     step: Step<'_>,
     act: impl AsyncFnOnce(&mut Visit<'_>, &Form) -> Result<Response, Unusable>,
 ) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = login::read(&incoming, body).await?;
         let errand = Errand::from_form(&form).filter(|errand| errand.target == Target::Account);
@@ -155,45 +156,54 @@ async fn receive(
 
 async fn change_password(State(server): State<AuthorizationServer>, request: Request) -> Response {
     receive(&server, request, TO_PASSWORD, async |visit, form| {
-        let (present, new) = (secret(form, "password"), secret(form, "new_password"));
+        let new = secret(form, "new_password");
         if secret(form, "repeated_password") != new {
-            return visit.ask_password(403, Some(Problem::NotRepeated));
+            return visit.ask_password(403, Some(Problem::NotRepeated)).await;
         }
-        if present.is_empty() || present.len() > LONGEST_PASSWORD {
-            return visit.ask_password(403, Some(Problem::Wrong));
+        let credentials = visit.owner.login.credentials().clone();
+        // Before anything is used up.
+        if let Err(error) = credentials.check_new_password(&visit.owner.account, &new) {
+            return visit.ask_password(403, Some(too_weak(error))).await;
         }
-        let accounts = Accounts::new(visit.server.clone(), visit.owner.login.credentials().clone());
-        let device = visit.device();
-        let client = client_of(visit.address(), device.as_ref());
-        let id = visit.owner.account.id.clone();
-        match accounts.change_password(&id, &present, &new, client, visit.incoming.now).await {
+        let login = match visit.check(form).await? {
+            Ok(login) => login,
+            Err(problem @ Problem::TryLater(seconds)) => {
+                return Ok(later(visit.ask_password(429, Some(problem)).await?, seconds));
+            }
+            Err(problem) => return visit.ask_password(403, Some(problem)).await,
+        };
+        let accounts = visit.accounts();
+        match accounts.change_password_after(&login, &new, visit.incoming.now).await {
             Ok(()) => {
                 visit.browser.log_out();
                 Ok(visit.server.message(200, Message::PasswordChanged))
             }
-            Err(ChangeError::TryLater(wait)) => {
-                let seconds = wait.as_secs().max(1);
-                Ok(later(visit.ask_password(429, Some(Problem::TryLater(seconds)))?, seconds))
-            }
-            Err(ChangeError::Password(PasswordError::TooShort)) => visit.ask_password(403, Some(Problem::TooShort)),
-            Err(ChangeError::Password(PasswordError::TooLong)) => visit.ask_password(403, Some(Problem::TooLong)),
-            Err(ChangeError::Password(_)) => visit.ask_password(403, Some(Problem::TooCommon)),
-            Err(ChangeError::Failure(failure)) => Err(failure.into()),
-            Err(_) => visit.ask_password(403, Some(Problem::Wrong)),
+            Err(ChangeError::Password(error)) => visit.ask_password(403, Some(too_weak(error))).await,
+            Err(ChangeError::Failure(failure) | ChangeError::LoginsNotEnded { failure, .. }) => Err(failure.into()),
+            Err(_) => visit.ask_password(403, Some(Problem::Wrong)).await,
         }
     })
     .await
 }
 
+const fn too_weak(error: PasswordError) -> Problem {
+    match error {
+        PasswordError::TooShort => Problem::TooShort,
+        PasswordError::TooLong => Problem::TooLong,
+        _ => Problem::TooCommon,
+    }
+}
+
 async fn add_app(State(server): State<AuthorizationServer>, request: Request) -> Response {
     receive(&server, request, TO_APP, async |visit, form| {
-        if let Some(refused) = visit.prove(form, ProofPurpose::AddApp).await? {
-            return Ok(refused);
-        }
-        let id = visit.owner.account.id.clone();
-        match visit.owner.login.credentials().begin_totp(&id, visit.incoming.now).await? {
+        let login = match visit.prove(form, ProofPurpose::AddApp).await? {
+            Ok(login) => login,
+            Err(refused) => return Ok(*refused),
+        };
+        match visit.owner.login.credentials().begin_totp_after(&login, visit.incoming.now).await? {
             Some(app) => visit.ask_first_code(200, Some(&app), None),
-            None => Err(Unusable::Page(login::not_ours().description)),
+            // The account is gone, or has an app since the proof.
+            None => visit.ask_proof(403, ProofPurpose::AddApp, Some(Problem::Wrong)).await,
         }
     })
     .await
@@ -211,9 +221,11 @@ async fn confirm_app(State(server): State<AuthorizationServer>, request: Request
             let seconds = CODES_WITHIN.as_secs();
             return Ok(later(visit.ask_first_code(429, None, Some(Problem::TryLater(seconds)))?, seconds));
         }
-        if code.len() > LONGEST_CODE || !credentials.confirm_totp(&id, &code, visit.incoming.now).await? {
+        if code.len() > LONGEST_CODE || !visit.accounts().confirm_totp(&id, &code, visit.incoming.now).await? {
             return visit.ask_first_code(403, None, Some(Problem::Wrong));
         }
+        // Whoever is logged in elsewhere by the password alone is so no more, and neither is this browser.
+        visit.browser.log_out();
         if credentials.second_factors(&id).await?.recovery_codes > 0 {
             return Ok(visit.server.message(200, Message::AppAdded));
         }
@@ -224,12 +236,17 @@ async fn confirm_app(State(server): State<AuthorizationServer>, request: Request
 
 async fn draw_codes(State(server): State<AuthorizationServer>, request: Request) -> Response {
     receive(&server, request, TO_CODES, async |visit, form| {
-        if let Some(refused) = visit.prove(form, ProofPurpose::RecoveryCodes).await? {
-            return Ok(refused);
-        }
+        let login = match visit.prove(form, ProofPurpose::RecoveryCodes).await? {
+            Ok(login) => login,
+            Err(refused) => return Ok(*refused),
+        };
         let factors = visit.owner.login.credentials().second_factors(&visit.owner.account.id).await?;
         if !factors.has_totp {
             return Err(Unusable::Page("Recovery codes stand in for an authenticator app. There is none."));
+        }
+        // An app that was added since the password was checked wants its code.
+        if !login.is_two_factors() {
+            return visit.ask_proof(403, ProofPurpose::RecoveryCodes, Some(Problem::Wrong)).await;
         }
         visit.show_codes().await
     })
@@ -274,11 +291,12 @@ impl Visit<'_> {
         Ok(self.server.page(200, content, None))
     }
 
-    /// Checks the password again, and a code if the account has an app. `Some` is the refusal.
-    async fn prove(&mut self, form: &Form, purpose: ProofPurpose) -> Result<Option<Response>, Unusable> {
+    /// Checks the password again, and a code if the account has an app, and says what was proved. What an account has may change
+    /// afterwards: whoever goes on looks at the proof, not at the account alone.
+    async fn check(&self, form: &Form) -> Result<Result<Authenticated, Problem>, Unusable> {
         let (password, code) = (secret(form, "password"), secret(form, "code"));
         if password.is_empty() || password.len() > LONGEST_PASSWORD || code.len() > LONGEST_CODE {
-            return self.ask_proof(403, purpose, Some(Problem::Wrong)).await.map(Some);
+            return Ok(Err(Problem::Wrong));
         }
         let device = self.device();
         let client = client_of(self.address(), device.as_ref());
@@ -288,23 +306,43 @@ impl Visit<'_> {
         if let LoginOutcome::SecondFactorNeeded(ticket) = outcome {
             outcome = credentials.check_second_factor(&ticket, &code, client, now).await?;
         }
-        match outcome {
+        Ok(match outcome {
             // A name can have been given to another account meanwhile.
-            LoginOutcome::Authenticated(login) if login.account == account.id => Ok(None),
-            LoginOutcome::TryLater(wait) => {
-                let seconds = wait.as_secs().max(1);
-                let page = self.ask_proof(429, purpose, Some(Problem::TryLater(seconds))).await?;
-                Ok(Some(later(page, seconds)))
-            }
-            _ => self.ask_proof(403, purpose, Some(Problem::Wrong)).await.map(Some),
-        }
+            LoginOutcome::Authenticated(login) if login.account == account.id => Ok(login),
+            LoginOutcome::TryLater(wait) => Err(Problem::TryLater(wait.as_secs().max(1))),
+            _ => Err(Problem::Wrong),
+        })
     }
 
-    fn ask_password(&mut self, status: u16, problem: Option<Problem>) -> Result<Response, Unusable> {
+    /// Checks as [`check`](Self::check) does. `Err` is the refusal.
+    async fn prove(
+        &mut self,
+        form: &Form,
+        purpose: ProofPurpose,
+    ) -> Result<Result<Authenticated, Box<Response>>, Unusable> {
+        Ok(match self.check(form).await? {
+            Ok(login) => Ok(login),
+            Err(problem @ Problem::TryLater(seconds)) => {
+                Err(Box::new(later(self.ask_proof(429, purpose, Some(problem)).await?, seconds)))
+            }
+            Err(problem) => Err(Box::new(self.ask_proof(403, purpose, Some(problem)).await?)),
+        })
+    }
+
+    fn accounts(&self) -> Accounts {
+        Accounts::new(self.server.clone(), self.owner.login.credentials().clone())
+    }
+
+    async fn asks_code(&self) -> Result<bool, Failure> {
+        Ok(self.owner.login.credentials().second_factors(&self.owner.account.id).await?.has_totp)
+    }
+
+    async fn ask_password(&mut self, status: u16, problem: Option<Problem>) -> Result<Response, Unusable> {
+        let asks_code = self.asks_code().await?;
         let hidden = self.hidden(TO_PASSWORD)?;
         let action = self.server.parts().issuer.route(PASSWORD);
         let (form, username) = (self.server.form(&action, &hidden), self.owner.account.username.as_str());
-        Ok(self.server.page(status, PageContent::ChangePassword { form, username, problem }, None))
+        Ok(self.server.page(status, PageContent::ChangePassword { form, username, asks_code, problem }, None))
     }
 
     async fn ask_proof(
@@ -321,7 +359,7 @@ impl Visit<'_> {
             #[cfg(not(feature = "passkeys"))]
             ProofPurpose::AddPasskey => return Err(Unusable::Page("There are no such pages here.")),
         };
-        let asks_code = self.owner.login.credentials().second_factors(&self.owner.account.id).await?.has_totp;
+        let asks_code = self.asks_code().await?;
         let hidden = self.hidden(step)?;
         let action = self.server.parts().issuer.route(path);
         let (form, username) = (self.server.form(&action, &hidden), self.owner.account.username.as_str());

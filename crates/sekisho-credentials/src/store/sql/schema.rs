@@ -62,6 +62,9 @@ CREATE TABLE sekisho_challenge (
 ) STRICT;
 CREATE INDEX sekisho_challenge_ends_at ON sekisho_challenge (ends_at);
 ",
+    "
+ALTER TABLE sekisho_account ADD COLUMN logins_ended_at INTEGER;
+",
 ];
 
 /// For PostgreSQL 12 and later.
@@ -125,5 +128,8 @@ CREATE TABLE sekisho_challenge (
     ends_at BIGINT NOT NULL
 );
 CREATE INDEX sekisho_challenge_ends_at ON sekisho_challenge (ends_at);
+",
+    "
+ALTER TABLE sekisho_account ADD COLUMN logins_ended_at BIGINT;
 ",
 ];

@@ -3,7 +3,7 @@
 use sekisho_credentials::{CeremonyTicket, PasskeyError, Passkeys};
 
 use super::{
-    Accounts, AuthorizationServer, Form, Message, PageContent, ProofPurpose, Request, Response, Router, State, Step,
+    AuthorizationServer, Form, Message, PageContent, Problem, ProofPurpose, Request, Response, Router, State, Step,
     Unusable, Visit, get, handle, login, open, post, receive,
 };
 use crate::browser::{SCRIPT, passkey_fields};
@@ -41,9 +41,18 @@ async fn new_page(State(server): State<AuthorizationServer>, request: Request) -
 }
 
 async fn prove(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    receive(&server, request, TO_ADD, async |visit, form| match visit.prove(form, ProofPurpose::AddPasskey).await? {
-        Some(refused) => Ok(refused),
-        None => visit.ask_passkey().await,
+    receive(&server, request, TO_ADD, async |visit, form| {
+        let login = match visit.prove(form, ProofPurpose::AddPasskey).await? {
+            Ok(login) => login,
+            Err(refused) => return Ok(*refused),
+        };
+        let page = visit.ask_passkey().await?;
+        // A passkey stands in for an app: one that was added since the password was checked wants its code. Asked after the ticket was
+        // made, which ends when an app is added.
+        if visit.asks_code().await? && !login.is_two_factors() {
+            return visit.ask_proof(403, ProofPurpose::AddPasskey, Some(Problem::Wrong)).await;
+        }
+        Ok(page)
     })
     .await
 }
@@ -71,8 +80,7 @@ async fn create(State(server): State<AuthorizationServer>, request: Request) -> 
 async fn remove(State(server): State<AuthorizationServer>, request: Request) -> Response {
     receive(&server, request, TO_REMOVE, async |visit, form| {
         let id = handle::decode(text(form, "passkey")).ok_or(Unusable::Page(login::not_ours().description))?;
-        let accounts = Accounts::new(visit.server.clone(), visit.owner.login.credentials().clone());
-        accounts.remove_passkey(&visit.owner.account.id, &id, visit.incoming.now).await?;
+        visit.accounts().remove_passkey(&visit.owner.account.id, &id, visit.incoming.now).await?;
         visit.browser.log_out();
         Ok(visit.server.message(200, Message::PasskeyRemoved))
     })
