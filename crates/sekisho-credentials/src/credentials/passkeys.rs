@@ -4,6 +4,7 @@ use sekisho_core::{Failure, FailureKind, Secret, UnixSeconds};
 
 use super::{Bound, Credentials};
 use crate::random::{digest, from_base64, to_base64};
+use crate::webauthn::LONGEST_LIFETIME;
 use crate::{
     Account, AccountId, AssertionResponse, ClientContext, LoginOutcome, LoginTicket, Passkey, PasskeyChallenge,
     PasskeyReject, RegistrationResponse, RelyingParty, TotpRecords, Username, VerifiedAssertion,
@@ -290,7 +291,8 @@ impl Passkeys {
     /// store keep anything.
     async fn use_challenge(&self, ceremony: &Ceremony, now: UnixSeconds) -> Result<(), PasskeyError> {
         let name = digest("passkey challenge", &[ceremony.challenge.as_bytes()]);
-        let ends_at = ceremony.begun_at.saturating_add(self.party.lifetime).saturating_add(CLOCKS);
+        // Whatever this process is set to: another one may let the same ticket live as long as any may.
+        let ends_at = ceremony.begun_at.saturating_add(LONGEST_LIFETIME).saturating_add(CLOCKS);
         if self.credentials.shared.store.use_challenge(&name, ends_at, now).await? {
             Ok(())
         } else {

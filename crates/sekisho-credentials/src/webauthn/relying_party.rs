@@ -106,7 +106,7 @@ impl RelyingParty {
     /// Sets how long a ceremony may take. Default: 5 minutes; cut to 1 to 15 minutes.
     #[must_use]
     pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
-        self.lifetime = lifetime.clamp(Duration::from_secs(60), Duration::from_secs(900));
+        self.lifetime = lifetime.clamp(Duration::from_secs(60), LONGEST_LIFETIME);
         self
     }
 
@@ -213,3 +213,6 @@ fn is_origin_below(origin: &str, id: &str) -> bool {
     let is_below = host == id || host.strip_suffix(id).is_some_and(|above| above.ends_with('.'));
     is_domain(host) && is_below && port.is_none_or(is_port)
 }
+
+/// The longest that any process may let a ceremony take.
+pub(crate) const LONGEST_LIFETIME: Duration = Duration::from_secs(900);

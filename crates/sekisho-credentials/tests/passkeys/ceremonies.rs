@@ -74,6 +74,25 @@ async fn a_challenge_is_good_once() {
     assert!(is_refused(&site.finish_login(&ceremony.ticket, &again, at(299)).await), "another answer to it");
 }
 
+#[tokio::test]
+async fn a_challenge_is_good_once_among_processes_with_other_lifetimes() {
+    let site = Site::new();
+    let alice = site.world.sign_up("alice").await;
+    let key = SoftAuthenticator::new();
+    site.try_register(&alice, &key, |answer| answer.said.sign_count = 0).await.unwrap();
+    let [brief, long] = [60, 900].map(|secs| site.under(party().with_lifetime(Duration::from_secs(secs))));
+    let ceremony = long.begin_login(None, &browser(), NOW).unwrap();
+    let mut answer = key.log_in(&ceremony.options, ORIGIN, alice.as_str());
+    answer.said.sign_count = 0;
+    let json = answer.to_json(&key);
+    let client = from("192.0.2.1");
+    authenticated(brief.finish_login(&browser(), &ceremony.ticket, &json, client, at(10)).await.unwrap());
+    for later in [11, 200, 899] {
+        let again = long.finish_login(&browser(), &ceremony.ticket, &json, client, at(later)).await.unwrap();
+        assert!(is_refused(&again), "after {later} s");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_uses_of_one_challenge_at_once_exactly_one_wins_even_without_a_counter() {
     let site = std::sync::Arc::new(Site::with(World::in_a_file("passkey-race").await, party()));
