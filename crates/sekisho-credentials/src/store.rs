@@ -265,14 +265,30 @@ pub trait ThrottleStore: Send + Sync + fmt::Debug {
     async fn forget_sources(&self, id: &AccountId) -> Result<(), Failure>;
 }
 
+/// Answers an attempt to add a passkey.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a further answer must break every caller's match")]
+pub enum PasskeyAddition {
+    /// It is kept.
+    Added,
+    /// The account is gone, disabled, or at another revision.
+    Overtaken,
+    /// The account has as many as it may have.
+    TooMany,
+    /// Some account has its credential id.
+    Taken,
+}
+
 /// Keeps passkeys. See [`AccountStore`] for the contract.
 #[async_trait]
 pub trait PasskeyStore: Send + Sync + fmt::Debug {
-    /// Keeps a passkey; `false` when there is no such account, or any account has its credential id.
+    /// Keeps a passkey, if its account is not disabled and still at `revision`, has fewer than `most`, and no account has its
+    /// credential id, looked at in this order. All in one step with the changes of the account: of many at once no more are kept than
+    /// may be, and none after a change.
     ///
     /// # Errors
     /// [`Failure`] when nothing was kept.
-    async fn add_passkey(&self, passkey: &Passkey) -> Result<bool, Failure>;
+    async fn add_passkey(&self, passkey: &Passkey, revision: u64, most: u32) -> Result<PasskeyAddition, Failure>;
 
     /// Returns the passkey with a credential id.
     ///

@@ -9,8 +9,8 @@ use sekisho_core::UnixSeconds;
 
 use crate::random::{random, to_base64};
 use crate::{
-    Account, AccountId, Admission, Counter, CounterKey, CredentialStore, DelayCurve, Passkey, PasskeyUse, PasswordHash,
-    RecoveryHash, SourceHash, TotpRecord, TotpRecords, Username,
+    Account, AccountId, Admission, Counter, CounterKey, CredentialStore, DelayCurve, Passkey, PasskeyAddition, PasskeyUse,
+    PasswordHash, RecoveryHash, SourceHash, TotpRecord, TotpRecords, Username,
 };
 
 #[cfg(feature = "passkeys")]
@@ -390,14 +390,25 @@ async fn passkeys(store: &dyn CredentialStore) {
     let mut first = passkey(&alice.id);
     let second = Passkey { created_at: at(1), sign_count: 0, last_used_at: Some(at(2)), ..passkey(&alice.id) };
     let nobody = AccountId::generate().expect("randomness");
-    assert!(!store.add_passkey(&passkey(&nobody)).await.expect(WORKS));
+    let add = async |passkey: &Passkey, revision, most| store.add_passkey(passkey, revision, most).await.expect(WORKS);
+    assert_eq!(add(&passkey(&nobody), 1, 9).await, PasskeyAddition::Overtaken, "nobody to keep it for");
+    for revision in [0, 2, u64::MAX] {
+        assert_eq!(add(&first, revision, 9).await, PasskeyAddition::Overtaken, "revision {revision}");
+    }
+    let disabled = kept(store).await;
+    assert!(store.set_disabled(&disabled.id, true, NOW).await.expect(WORKS));
+    for revision in [1, 2] {
+        assert_eq!(add(&passkey(&disabled.id), revision, 9).await, PasskeyAddition::Overtaken, "disabled");
+    }
+    assert_eq!(add(&first, 1, 0).await, PasskeyAddition::TooMany);
     assert_eq!(store.passkey(&first.credential_id).await.expect(WORKS), None);
     for passkey in [&second, &first] {
-        assert!(store.add_passkey(passkey).await.expect(WORKS));
+        assert_eq!(add(passkey, 1, 2).await, PasskeyAddition::Added);
         assert_eq!(store.passkey(&passkey.credential_id).await.expect(WORKS).as_ref(), Some(passkey));
     }
     let stolen = Passkey { account: bob.id.clone(), ..first.clone() };
-    assert!(!store.add_passkey(&stolen).await.expect(WORKS), "a credential id is one account's");
+    assert_eq!(add(&stolen, 1, 2).await, PasskeyAddition::Taken, "a credential id is one account's");
+    assert_eq!(add(&passkey(&alice.id), 1, 2).await, PasskeyAddition::TooMany, "no more than may be");
     assert_eq!(store.passkeys(&alice.id).await.expect(WORKS), [first.clone(), second.clone()], "the oldest first");
     assert!(store.passkeys(&bob.id).await.expect(WORKS).is_empty());
     let used = PasskeyUse { sign_count: 7, is_backed_up: true, at: at(9) };
@@ -435,7 +446,7 @@ async fn deletion(store: &dyn CredentialStore) {
     assert!(store.begin_totp(&alice.id, &record).await.expect(WORKS));
     assert!(store.replace_recovery_codes(&alice.id, &[code]).await.expect(WORKS));
     assert!(store.remember_source(&alice.id, 1, &source, at(100), 4).await.expect(WORKS));
-    assert!(store.add_passkey(&key).await.expect(WORKS));
+    assert_eq!(store.add_passkey(&key, 1, 1).await.expect(WORKS), PasskeyAddition::Added);
     assert!(store.delete_account(&alice.id).await.expect(WORKS));
     assert_eq!(store.passkey(&key.credential_id).await.expect(WORKS), None);
     assert!(!store.take_recovery_code(&alice.id, &code).await.expect(WORKS));
@@ -477,6 +488,28 @@ async fn races(store: &Arc<dyn CredentialStore>) {
         async move { store.replace_password(&id, 1, &hash(), NOW).await.expect(WORKS) }
     });
     assert_eq!(winners.await, 1, "one replaces a password");
+    let bob = kept(&**store).await.id;
+    let id = bob.clone();
+    let winners = race(store, move |store| {
+        let key = passkey(&id);
+        async move { store.add_passkey(&key, 1, 3).await.expect(WORKS) == PasskeyAddition::Added }
+    });
+    assert_eq!(winners.await, 3, "no more passkeys than may be");
+    // Whoever adds one while the password changes is before it, or none.
+    let id = bob.clone();
+    let winners = race(store, move |store| {
+        let (id, key) = (id.clone(), passkey(&id));
+        let is_change = bytes::<1>() < [64];
+        async move {
+            if is_change {
+                store.replace_password(&id, 1, &hash(), NOW).await.expect(WORKS);
+                return store.add_passkey(&key, 1, 1000).await.expect(WORKS) != PasskeyAddition::Overtaken;
+            }
+            store.add_passkey(&key, 1, 1000).await.expect(WORKS);
+            store.add_passkey(&passkey(&id), 3, 1000).await.expect(WORKS) != PasskeyAddition::Overtaken
+        }
+    });
+    assert_eq!(winners.await, 0, "none after a change");
     let username = account().username;
     let winners = race(store, move |store| {
         let account = Account { username: username.clone(), ..account() };

@@ -7,7 +7,7 @@ use crate::random::{digest, from_base64, to_base64};
 use crate::webauthn::LONGEST_LIFETIME;
 use crate::{
     Account, AccountId, AssertionResponse, ClientContext, LoginOutcome, LoginTicket, Passkey, PasskeyChallenge,
-    PasskeyReject, RegistrationResponse, RelyingParty, TotpRecords, Username, VerifiedAssertion,
+    PasskeyAddition, PasskeyReject, RegistrationResponse, RelyingParty, TotpRecords, Username, VerifiedAssertion,
 };
 
 /// Registers passkeys, and logs in by them. Made by [`Credentials::passkeys`].
@@ -141,8 +141,9 @@ impl Passkeys {
     ///
     /// # Errors
     /// In this order: [`PasskeyReject::Label`], [`PasskeyReject::Ceremony`], [`PasskeyReject::Account`], what
-    /// [`RegistrationResponse::parse`] and [`RelyingParty::check_registration`] refuse, [`PasskeyReject::TooMany`],
-    /// [`PasskeyReject::ChallengeUsed`], [`PasskeyReject::Taken`]. [`Failure`] of the store.
+    /// [`RegistrationResponse::parse`] and [`RelyingParty::check_registration`] refuse, [`PasskeyReject::ChallengeUsed`],
+    /// [`PasskeyReject::Ceremony`] when the account was changed or disabled meanwhile, [`PasskeyReject::TooMany`],
+    /// [`PasskeyReject::Taken`]. [`Failure`] of the store.
     pub async fn finish_registration(
         &self,
         account: &AccountId,
@@ -183,16 +184,15 @@ impl Passkeys {
         }
         let response = RegistrationResponse::parse(response)?;
         let new = self.party.check_registration(&ceremony.challenge, &response)?;
-        if store.passkeys(&account.id).await?.len() >= self.party.most_passkeys {
-            return Err(PasskeyReject::TooMany.into());
-        }
         self.use_challenge(&ceremony, now).await?;
         let passkey = new.into_passkey(account.id, label.to_owned(), now);
         // 7.1: 26–27, 29.
-        if !store.add_passkey(&passkey).await? {
-            return Err(PasskeyReject::Taken.into());
+        match store.add_passkey(&passkey, account.revision, self.party.most_passkeys).await? {
+            PasskeyAddition::Added => Ok(passkey),
+            PasskeyAddition::Overtaken => Err(PasskeyReject::Ceremony.into()),
+            PasskeyAddition::TooMany => Err(PasskeyReject::TooMany.into()),
+            PasskeyAddition::Taken => Err(PasskeyReject::Taken.into()),
         }
-        Ok(passkey)
     }
 
     /// Begins a login.

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use sekisho_core::{Failure, UnixSeconds};
 
 use crate::{
-    Account, AccountId, AccountStore, Admission, Counter, CounterKey, FactorStore, Passkey, PasskeyStore, PasskeyUse,
-    PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord, TotpRecords, Username,
+    Account, AccountId, AccountStore, Admission, Counter, CounterKey, FactorStore, Passkey, PasskeyAddition, PasskeyStore,
+    PasskeyUse, PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord, TotpRecords, Username,
 };
 
 /// Keeps everything in the memory of one process, behind one lock: for tests and for trying things out.
@@ -311,14 +311,20 @@ impl ThrottleStore for MemoryStore {
 
 #[async_trait]
 impl PasskeyStore for MemoryStore {
-    async fn add_passkey(&self, passkey: &Passkey) -> Result<bool, Failure> {
+    async fn add_passkey(&self, passkey: &Passkey, revision: u64, most: u32) -> Result<PasskeyAddition, Failure> {
         let mut tables = self.tables();
-        let is_taken = tables.passkeys.contains_key(&passkey.credential_id);
-        if is_taken || !tables.accounts.contains_key(&passkey.account) {
-            return Ok(false);
+        let account = tables.accounts.get(&passkey.account).map(|entry| &entry.account);
+        if account.is_none_or(|account| account.is_disabled || account.revision != revision) {
+            return Ok(PasskeyAddition::Overtaken);
+        }
+        if tables.passkeys.values().filter(|has| has.account == passkey.account).count() >= most as usize {
+            return Ok(PasskeyAddition::TooMany);
+        }
+        if tables.passkeys.contains_key(&passkey.credential_id) {
+            return Ok(PasskeyAddition::Taken);
         }
         tables.passkeys.insert(passkey.credential_id.clone(), passkey.clone());
-        Ok(true)
+        Ok(PasskeyAddition::Added)
     }
 
     async fn passkey(&self, credential_id: &[u8]) -> Result<Option<Passkey>, Failure> {

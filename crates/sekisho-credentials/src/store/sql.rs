@@ -11,8 +11,8 @@ use self::rows::{
     AccountRow, PasskeyRow, TotpRow, UNREADABLE, account, failed, failures, is_orphan, number, passkey, time, totp,
 };
 use crate::{
-    Account, AccountId, AccountStore, Admission, Counter, CounterKey, FactorStore, Passkey, PasskeyStore, PasskeyUse,
-    PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord, TotpRecords, Username,
+    Account, AccountId, AccountStore, Admission, Counter, CounterKey, FactorStore, Passkey, PasskeyAddition, PasskeyStore,
+    PasskeyUse, PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord, TotpRecords, Username,
 };
 
 mod rows;
@@ -684,7 +684,12 @@ macro_rules! implement {
 
         #[async_trait]
         impl PasskeyStore for $store {
-            async fn add_passkey(&self, passkey: &Passkey) -> Result<bool, Failure> {
+            async fn add_passkey(
+                &self,
+                passkey: &Passkey,
+                revision: u64,
+                most: u32,
+            ) -> Result<PasskeyAddition, Failure> {
                 let Passkey {
                     credential_id,
                     account,
@@ -699,6 +704,28 @@ macro_rules! implement {
                     created_at,
                     last_used_at,
                 } = passkey;
+                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                // Locks the row: whoever changes the account, or adds another passkey, comes before or after.
+                let is_current = sqlx::query(
+                    "UPDATE sekisho_account SET revision = revision WHERE id = $1 AND revision = $2 AND is_disabled = $3",
+                )
+                .bind(account.as_str())
+                .bind(number(revision))
+                .bind(false)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+                if is_current.rows_affected() != 1 {
+                    return Ok(PasskeyAddition::Overtaken);
+                }
+                let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sekisho_passkey WHERE account_id = $1")
+                    .bind(account.as_str())
+                    .fetch_one(&mut *tx)
+                    .await
+                    .map_err(failed)?;
+                if count >= i64::from(most) {
+                    return Ok(PasskeyAddition::TooMany);
+                }
                 let done = sqlx::query(
                     "INSERT INTO sekisho_passkey (credential_id, account_id, public_key, sign_count, aaguid, transports, \
                      is_user_verified, is_backup_eligible, is_backed_up, label, created_at, last_used_at) \
@@ -716,13 +743,14 @@ macro_rules! implement {
                 .bind(label.as_str())
                 .bind(number(created_at.as_secs()))
                 .bind(last_used_at.map(|at| number(at.as_secs())))
-                .execute(&self.pool)
-                .await;
-                match done {
-                    Ok(done) => Ok(done.rows_affected() == 1),
-                    Err(error) if is_orphan(&error) => Ok(false),
-                    Err(error) => Err(failed(error)),
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+                if done.rows_affected() != 1 {
+                    return Ok(PasskeyAddition::Taken);
                 }
+                tx.commit().await.map_err(failed)?;
+                Ok(PasskeyAddition::Added)
             }
 
             async fn passkey(&self, credential_id: &[u8]) -> Result<Option<Passkey>, Failure> {
@@ -795,6 +823,13 @@ macro_rules! implement {
                 now: UnixSeconds,
             ) -> Result<bool, Failure> {
                 let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                // The account first, as everywhere, or two could wait for each other for ever.
+                sqlx::query(concat!("UPDATE sekisho_account SET ", end_logins!("$2"), " WHERE id = $1"))
+                    .bind(id.as_str())
+                    .bind(number(now.as_secs()))
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(failed)?;
                 let done = sqlx::query("DELETE FROM sekisho_passkey WHERE credential_id = $1 AND account_id = $2")
                     .bind(credential_id)
                     .bind(id.as_str())
@@ -802,14 +837,8 @@ macro_rules! implement {
                     .await
                     .map_err(failed)?;
                 if done.rows_affected() != 1 {
-                    return Ok(false);
+                    return Ok(false); // The transaction is rolled back.
                 }
-                sqlx::query(concat!("UPDATE sekisho_account SET ", end_logins!("$2"), " WHERE id = $1"))
-                    .bind(id.as_str())
-                    .bind(number(now.as_secs()))
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(failed)?;
                 tx.commit().await.map_err(failed)?;
                 Ok(true)
             }

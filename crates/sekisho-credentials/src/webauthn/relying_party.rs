@@ -46,7 +46,7 @@ pub struct RelyingParty {
     pub(super) user_verification: UserVerification,
     pub(super) counter_policy: CounterPolicy,
     pub(crate) lifetime: Duration,
-    pub(crate) most_passkeys: usize,
+    pub(crate) most_passkeys: u32,
 }
 
 impl RelyingParty {
@@ -112,7 +112,7 @@ impl RelyingParty {
 
     /// Sets how many passkeys an account may have. Default: 20; cut to 1 to 100.
     #[must_use]
-    pub fn with_most_passkeys(mut self, most: usize) -> Self {
+    pub fn with_most_passkeys(mut self, most: u32) -> Self {
         self.most_passkeys = most.clamp(1, 100);
         self
     }

@@ -303,6 +303,49 @@ async fn an_account_has_no_more_passkeys_than_it_may() {
     assert_eq!(site.world.credentials.list_passkeys(&alice).await.unwrap().len(), 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_registrations_at_once_no_more_are_kept_than_may_be() {
+    let world = World::in_a_file("passkey-limit-race").await;
+    let site = std::sync::Arc::new(Site::with(world, party().with_most_passkeys(1)));
+    let alice = site.world.sign_up("alice").await;
+    let mut all = Vec::new();
+    for _ in 0..12 {
+        let ceremony = site.begin(&alice, NOW).await;
+        let json = SoftAuthenticator::new().register(&ceremony.options, ORIGIN).to_json();
+        let (site, alice) = (site.clone(), alice.clone());
+        all.push(tokio::spawn(async move { site.finish(&alice, &ceremony.ticket, &json, NOW).await }));
+    }
+    let mut kept = 0;
+    for one in all {
+        match one.await.unwrap() {
+            Ok(_) => kept += 1,
+            Err(reason) => assert_eq!(reason, PasskeyReject::TooMany),
+        }
+    }
+    assert_eq!((kept, site.world.credentials.list_passkeys(&alice).await.unwrap().len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_registration_that_a_reset_overtakes_is_none() {
+    let site = Site::with(World::in_a_file("passkey-reset-race").await, party());
+    let (alice, store) = (site.world.sign_up("alice").await, &site.world.store);
+    for revision in 1..=20 {
+        let ceremony = site.begin(&alice, NOW).await;
+        let json = SoftAuthenticator::new().register(&ceremony.options, ORIGIN).to_json();
+        let hash = store.account(&alice).await.unwrap().unwrap().password.unwrap();
+        let change = async {
+            let is_changed = store.replace_password(&alice, revision, &hash, NOW).await.unwrap();
+            (is_changed, store.passkeys(&alice).await.unwrap())
+        };
+        let (_, (is_changed, before)) = tokio::join!(site.finish(&alice, &ceremony.ticket, &json, NOW), change);
+        assert!(is_changed);
+        assert_eq!(store.passkeys(&alice).await.unwrap(), before, "none came after the password was changed");
+        for passkey in before {
+            store.remove_passkey(&alice, &passkey.credential_id, NOW).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn labels_are_short_and_printable() {
     let site = Site::new();
