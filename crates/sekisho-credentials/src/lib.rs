@@ -37,8 +37,8 @@ pub use store::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{
-    AccountStore, Admission, CredentialStore, FactorStore, MemoryStore, PasskeyAddition, PasskeyStore, ThrottleStore,
-    TotpRecord, TotpRecords,
+    AccountStore, Admission, ChallengeUse, CredentialStore, FactorStore, MemoryStore, PasskeyAddition, PasskeyStore,
+    ThrottleStore, TotpRecord, TotpRecords,
 };
 pub use throttle::{Counter, CounterKey, DelayCurve, ThrottlePolicy};
 pub use totp::{TotpAlgorithm, TotpSecret, TotpSettings};

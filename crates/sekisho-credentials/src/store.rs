@@ -279,6 +279,18 @@ pub enum PasskeyAddition {
     Taken,
 }
 
+/// Answers the use of a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a further answer must break every caller's match")]
+pub enum ChallengeUse {
+    /// It was not marked before, and is now.
+    First,
+    /// It was marked before.
+    Again,
+    /// It is not marked, for the account has too many marks.
+    TooMany,
+}
+
 /// Keeps passkeys. See [`AccountStore`] for the contract.
 #[async_trait]
 pub trait PasskeyStore: Send + Sync + fmt::Debug {
@@ -308,17 +320,22 @@ pub trait PasskeyStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when it cannot be told.
     async fn use_passkey(&self, credential_id: &[u8], from: u32, used: PasskeyUse) -> Result<bool, Failure>;
 
-    /// Marks a challenge as used until `ends_at`, and tells whether it was not marked before: of all calls for one
-    /// challenge until then exactly one is `true`. `challenge` is a hash. Marks that have ended by `now` are removed.
+    /// Marks a challenge as used by an account until `ends_at`: of all calls for one challenge until then, whoever's, at most one is
+    /// [`First`](ChallengeUse::First). `challenge` is a hash. Marks that have ended by `now` are removed.
+    ///
+    /// No more than `most` are kept for one account that have not ended; calls at the same moment may go beyond by as many as they are.
+    /// Marks do not go with the account, but end.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be told; the challenge may be used.
     async fn use_challenge(
         &self,
+        id: &AccountId,
         challenge: &[u8; 32],
         ends_at: UnixSeconds,
+        most: u32,
         now: UnixSeconds,
-    ) -> Result<bool, Failure>;
+    ) -> Result<ChallengeUse, Failure>;
 
     /// Removes a passkey of an account; `false` when it has no such. If it had, logins up to `now` end.
     ///

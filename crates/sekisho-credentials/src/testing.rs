@@ -9,7 +9,7 @@ use sekisho_core::UnixSeconds;
 
 use crate::random::{random, to_base64};
 use crate::{
-    Account, AccountId, Admission, Counter, CounterKey, CredentialStore, DelayCurve, Passkey, PasskeyAddition, PasskeyUse,
+    Account, AccountId, Admission, ChallengeUse, Counter, CounterKey, CredentialStore, DelayCurve, Passkey, PasskeyAddition, PasskeyUse,
     PasswordHash, RecoveryHash, SourceHash, TotpRecord, TotpRecords, Username,
 };
 
@@ -58,9 +58,11 @@ pub async fn sharing_suite(one: Arc<dyn CredentialStore>, other: Arc<dyn Credent
         "the third begins the delay"
     );
     assert!(matches!(other.begin_attempt(&[counter], NOW).await.expect(WORKS), Admission::Wait(_)));
-    let challenge = bytes();
-    assert!(one.use_challenge(&challenge, at(100), NOW).await.expect(WORKS));
-    assert!(!other.use_challenge(&challenge, at(100), NOW).await.expect(WORKS), "used at the one is used at the other");
+    let (id, challenge) = (&account.id, bytes());
+    let used = one.use_challenge(id, &challenge, at(100), 9, NOW).await.expect(WORKS);
+    assert_eq!(used, ChallengeUse::First);
+    let used = other.use_challenge(id, &challenge, at(100), 9, NOW).await.expect(WORKS);
+    assert_eq!(used, ChallengeUse::Again, "used at the one is used at the other");
 }
 
 fn bytes<const N: usize>() -> [u8; N] {
@@ -426,16 +428,29 @@ async fn passkeys(store: &dyn CredentialStore) {
 }
 
 async fn challenges(store: &Arc<dyn CredentialStore>) {
+    use ChallengeUse::{Again, First, TooMany};
+
+    let (alice, bob) = (kept(&**store).await.id, kept(&**store).await.id);
     let (one, other) = (bytes(), bytes());
-    assert!(store.use_challenge(&one, at(100), NOW).await.expect(WORKS));
-    assert!(!store.use_challenge(&one, at(100), NOW).await.expect(WORKS), "once");
-    assert!(!store.use_challenge(&one, at(200), at(99)).await.expect(WORKS), "until it ends");
-    assert!(store.use_challenge(&other, at(300), at(100)).await.expect(WORKS), "another is another");
-    assert!(store.use_challenge(&one, at(300), at(100)).await.expect(WORKS), "it has ended, and its mark is gone");
-    assert!(!store.use_challenge(&other, at(300), at(299)).await.expect(WORKS), "what has not ended stays");
+    let mark = async |id: &AccountId, challenge: &[u8; 32], ends_at, most, now| {
+        store.use_challenge(id, challenge, ends_at, most, now).await.expect(WORKS)
+    };
+    assert_eq!(mark(&alice, &one, at(100), 2, NOW).await, First);
+    assert_eq!(mark(&alice, &one, at(100), 2, NOW).await, Again, "once");
+    assert_eq!(mark(&bob, &one, at(100), 2, NOW).await, Again, "whoever's it was");
+    assert_eq!(mark(&alice, &one, at(200), 2, at(99)).await, Again, "until it ends");
+    assert_eq!(mark(&alice, &other, at(300), 2, at(100)).await, First, "another is another");
+    assert_eq!(mark(&alice, &one, at(300), 2, at(100)).await, First, "it has ended, and its mark is gone");
+    assert_eq!(mark(&alice, &other, at(300), 2, at(299)).await, Again, "what has not ended stays");
+    let third = bytes();
+    assert_eq!(mark(&alice, &third, at(400), 2, at(299)).await, TooMany, "no more than may be");
+    assert_eq!(mark(&bob, &third, at(400), 2, at(299)).await, First, "what was too many is not marked, and others go on");
+    assert_eq!(mark(&alice, &bytes(), at(400), 2, at(300)).await, First, "those that have ended do not count");
     let raced = bytes();
-    let winners =
-        race(store, move |store| async move { store.use_challenge(&raced, at(400), at(300)).await.expect(WORKS) });
+    let winners = race(store, move |store| {
+        let id = alice.clone();
+        async move { store.use_challenge(&id, &raced, at(400), 99, at(300)).await.expect(WORKS) == First }
+    });
     assert_eq!(winners.await, 1, "of uses at once exactly one wins");
 }
 

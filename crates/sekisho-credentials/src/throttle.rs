@@ -83,9 +83,9 @@ const DAY: u64 = 24 * HOUR;
 /// | counted by | default: free failures, first and longest delay, forgotten after | whose attempts count, and wait |
 /// |---|---|---|
 /// | account and address (IPv4, or /64 of IPv6) | 4, 1 s to 15 min, 1 day | everybody's without a known device |
-/// | address (IPv4, or /48 of IPv6) | 50, 1 s to 15 min, 1 h | the same |
+/// | address (IPv4, or /48 of IPv6) | 50, 1 s to 15 min, 1 h | the same, and passkeys that are refused |
 /// | account | 20, 1 s to 5 min, 1 h | those of unknown devices at unknown addresses |
-/// | account and known device | 4, 1 s to 15 min, 1 day | those with that device's token |
+/// | account and known device | 4, 1 s to 15 min, 1 day | those with that device's token; passkeys beside passwords |
 /// | account, second factor | 4, 1 s to 15 min, 1 day | those who gave the right password on an unknown device at an unknown address |
 /// | account and known address, second factor | 4, 1 s to 15 min, 1 day | those who gave the right password there, on an unknown device |
 /// | account and known device, second factor | 4, 1 s to 15 min, 1 day | those who gave the right password on that device |

@@ -6,7 +6,7 @@ use super::{Bound, Credentials};
 use crate::random::{digest, from_base64, to_base64};
 use crate::webauthn::LONGEST_LIFETIME;
 use crate::{
-    Account, AccountId, AssertionResponse, ClientContext, LoginOutcome, LoginTicket, Passkey, PasskeyChallenge,
+    Account, AccountId, AssertionResponse, ChallengeUse, ClientContext, LoginOutcome, LoginTicket, Passkey, PasskeyChallenge,
     PasskeyAddition, PasskeyReject, RegistrationResponse, RelyingParty, TotpRecords, Username, VerifiedAssertion,
 };
 
@@ -17,7 +17,8 @@ use crate::{
 /// cookie with `HttpOnly` from before the ceremony: a ticket is good with that one only, so that nobody can finish in a victim's
 /// browser what was begun in another. A challenge is good once and for minutes.
 ///
-/// Logging in is not throttled, for there is nothing to guess. Passkeys outlive a change of the password: show people
+/// There is nothing to guess, but answers that are refused count for their address as wrong passwords do
+/// ([`ThrottlePolicy`](crate::ThrottlePolicy)), and an account uses at most 256 challenges in 17 minutes. Passkeys outlive a change of the password: show people
 /// [theirs](Credentials::list_passkeys), after a reset above all.
 #[derive(Clone, Debug)]
 pub struct Passkeys {
@@ -142,7 +143,7 @@ impl Passkeys {
     /// # Errors
     /// In this order: [`PasskeyReject::Label`], [`PasskeyReject::Ceremony`], [`PasskeyReject::Account`], what
     /// [`RegistrationResponse::parse`] and [`RelyingParty::check_registration`] refuse, [`PasskeyReject::ChallengeUsed`],
-    /// [`PasskeyReject::Ceremony`] when the account was changed or disabled meanwhile, [`PasskeyReject::TooMany`],
+    /// [`PasskeyReject::TooManyChallenges`], [`PasskeyReject::Ceremony`] when the account was changed or disabled meanwhile, [`PasskeyReject::TooMany`],
     /// [`PasskeyReject::Taken`]. [`Failure`] of the store.
     pub async fn finish_registration(
         &self,
@@ -184,7 +185,7 @@ impl Passkeys {
         }
         let response = RegistrationResponse::parse(response)?;
         let new = self.party.check_registration(&ceremony.challenge, &response)?;
-        self.use_challenge(&ceremony, now).await?;
+        self.use_challenge(&account.id, &ceremony, now).await?;
         let passkey = new.into_passkey(account.id, label.to_owned(), now);
         // 7.1: 26–27, 29.
         match store.add_passkey(&passkey, account.revision, self.party.most_passkeys).await? {
@@ -229,7 +230,8 @@ impl Passkeys {
     /// ([`check_second_factor`](Credentials::check_second_factor)). It is `pop`, a key of which is not said where it is kept,
     /// rather than `hwk` or `swk`, for without attestation nobody knows.
     ///
-    /// Everything that is wrong is [`LoginOutcome::Refused`]; the log says why.
+    /// Everything that is wrong is [`LoginOutcome::Refused`], and counts for the address; the log says why. After too many it is
+    /// [`LoginOutcome::TryLater`].
     ///
     /// # Errors
     /// [`Failure`] of the store.
@@ -241,14 +243,32 @@ impl Passkeys {
         client: ClientContext<'_>,
         now: UnixSeconds,
     ) -> Result<LoginOutcome, Failure> {
-        let (account, is_two_factors) = match self.authenticate(browser, ticket, response, now).await {
+        let named = match self.name(browser, ticket, response, now).await {
+            Err(PasskeyError::Failure(failure)) => return Err(failure),
+            Err(PasskeyError::Refused(reason)) => Err(reason),
+            Ok(named) => Ok(named),
+        };
+        let account = named.as_ref().ok().map(|named| &named.passkey.account);
+        let attempt = match self.credentials.begin_passkey(account, client, now).await? {
+            Ok(attempt) => attempt,
+            Err(wait) => return Ok(LoginOutcome::TryLater(wait)),
+        };
+        let done = match &named {
+            Ok(named) => self.authenticate(named, now).await,
+            Err(reason) => Err(PasskeyError::Refused(*reason)),
+        };
+        let (account, is_two_factors) = match done {
             Ok(done) => done,
             Err(PasskeyError::Refused(reason)) => {
                 tracing::info!(%reason, "a passkey was refused");
                 return Ok(LoginOutcome::Refused);
             }
-            Err(PasskeyError::Failure(failure)) => return Err(failure),
+            Err(PasskeyError::Failure(failure)) => {
+                self.credentials.undo(&attempt).await;
+                return Err(failure);
+            }
         };
+        self.credentials.succeed(&attempt).await?;
         let Credentials { shared } = &self.credentials;
         if !is_two_factors && shared.store.totp(&account.id).await?.confirmed.is_some() {
             tracing::debug!(account = %account.id, "the passkey is right, a second factor is due");
@@ -260,25 +280,31 @@ impl Passkeys {
         self.credentials.finish(account, methods, None, client, now).await
     }
 
-    async fn authenticate(
+    /// Reads an answer, and finds the passkey that it names.
+    async fn name(
         &self,
         browser: &Secret,
         ticket: &CeremonyTicket,
         response: &[u8],
         now: UnixSeconds,
-    ) -> Result<(Account, bool), PasskeyError> {
+    ) -> Result<Named, PasskeyError> {
         let ceremony = self.open(LOGIN, ticket, browser, now).ok_or(PasskeyReject::Ceremony)?;
         let response = AssertionResponse::parse(response)?;
         // 7.2: 6.
+        let passkey = self.credentials.shared.store.passkey(response.credential_id()).await?;
+        Ok(Named { ceremony, response, passkey: passkey.ok_or(PasskeyReject::Unknown)? })
+    }
+
+    async fn authenticate(&self, named: &Named, now: UnixSeconds) -> Result<(Account, bool), PasskeyError> {
+        let Named { ceremony, response, passkey } = named;
         let store = &self.credentials.shared.store;
-        let passkey = store.passkey(response.credential_id()).await?.ok_or(PasskeyReject::Unknown)?;
         let account = store.account(&passkey.account).await?.filter(|account| !account.is_disabled);
         let account = account.ok_or(PasskeyReject::Account)?;
         if !ceremony.of.is_empty() && ceremony.of != expected(&account.username) {
             return Err(PasskeyReject::Unknown.into());
         }
-        let verified: VerifiedAssertion = self.party.check_assertion(&ceremony.challenge, &passkey, &response)?;
-        self.use_challenge(&ceremony, now).await?;
+        let verified: VerifiedAssertion = self.party.check_assertion(&ceremony.challenge, passkey, response)?;
+        self.use_challenge(&account.id, ceremony, now).await?;
         // 7.2: 24. Another use of the same counter, or a removal, was faster.
         if !store.use_passkey(&passkey.credential_id, passkey.sign_count, verified.to_use(now)).await? {
             return Err(PasskeyReject::Counter.into());
@@ -289,14 +315,19 @@ impl Passkeys {
 
     /// Sees to it that a challenge is good once. Only after everything else, so that nobody but owners of passkeys makes the
     /// store keep anything.
-    async fn use_challenge(&self, ceremony: &Ceremony, now: UnixSeconds) -> Result<(), PasskeyError> {
+    async fn use_challenge(
+        &self,
+        account: &AccountId,
+        ceremony: &Ceremony,
+        now: UnixSeconds,
+    ) -> Result<(), PasskeyError> {
         let name = digest("passkey challenge", &[ceremony.challenge.as_bytes()]);
         // Whatever this process is set to: another one may let the same ticket live as long as any may.
         let ends_at = ceremony.begun_at.saturating_add(LONGEST_LIFETIME).saturating_add(CLOCKS);
-        if self.credentials.shared.store.use_challenge(&name, ends_at, now).await? {
-            Ok(())
-        } else {
-            Err(PasskeyReject::ChallengeUsed.into())
+        match self.credentials.shared.store.use_challenge(account, &name, ends_at, MOST_CHALLENGES, now).await? {
+            ChallengeUse::First => Ok(()),
+            ChallengeUse::Again => Err(PasskeyReject::ChallengeUsed.into()),
+            ChallengeUse::TooMany => Err(PasskeyReject::TooManyChallenges.into()),
         }
     }
 
@@ -329,6 +360,13 @@ impl Passkeys {
     }
 }
 
+/// Is an answer whose passkey is known, and of which nothing is checked yet.
+struct Named {
+    ceremony: Ceremony,
+    response: AssertionResponse,
+    passkey: Passkey,
+}
+
 struct Ceremony {
     challenge: PasskeyChallenge,
     begun_at: UnixSeconds,
@@ -349,6 +387,8 @@ fn expected(username: &Username) -> Vec<u8> {
 const REGISTRATION: &str = "passkey registration";
 const LOGIN: &str = "passkey login";
 const LEAST_BROWSER: usize = 16;
+/// How many used challenges of one account are remembered at once; whoever has its passkey cannot make the store keep more.
+const MOST_CHALLENGES: u32 = 256;
 /// How far the clocks of processes may be apart.
 const CLOCKS: std::time::Duration = std::time::Duration::from_secs(120);
 const PRESENT: &[&str] = &["pop", "user"];

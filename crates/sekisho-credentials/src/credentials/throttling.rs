@@ -59,6 +59,29 @@ impl Credentials {
         self.begin(Attempt { shared, own }, now).await
     }
 
+    /// Counts an attempt with a passkey, which counts for its address as a password does, unless the device is known. `account` is whose
+    /// passkey was named, if somebody's was.
+    #[cfg(feature = "passkeys")]
+    pub(super) async fn begin_passkey(
+        &self,
+        account: Option<&AccountId>,
+        client: ClientContext<'_>,
+        now: UnixSeconds,
+    ) -> Result<Result<Attempt, std::time::Duration>, Failure> {
+        let throttle = &self.shared.throttle;
+        let mut attempt = Attempt { shared: Vec::new(), own: Vec::new() };
+        if let (Some(account), Some(device)) = (account, client.device.map(|device| device.source())) {
+            if !self.shared.store.known_sources(account, &[device], now).await?.is_empty() {
+                let parts = [account.as_str().as_bytes(), device.as_bytes()];
+                attempt.own.push(self.counter("passkey device", &parts, throttle.device));
+            }
+        }
+        if let Some(address) = client.address.filter(|_| attempt.own.is_empty()) {
+            attempt.shared.push(self.counter("password address", &[&prefix(address, 48)], throttle.address));
+        }
+        self.begin(attempt, now).await
+    }
+
     /// Counts an attempt at a second factor, which only those who gave the password come to.
     pub(super) async fn begin_second_factor(
         &self,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sekisho_core::{Failure, UnixSeconds};
 
 use crate::{
-    Account, AccountId, AccountStore, Admission, Counter, CounterKey, FactorStore, Passkey, PasskeyAddition, PasskeyStore,
+    Account, AccountId, AccountStore, Admission, ChallengeUse, Counter, CounterKey, FactorStore, Passkey, PasskeyAddition, PasskeyStore,
     PasskeyUse, PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord, TotpRecords, Username,
 };
 
@@ -24,7 +24,15 @@ struct Tables {
     accounts: HashMap<AccountId, Entry>,
     counters: HashMap<CounterKey, Count>,
     passkeys: BTreeMap<Vec<u8>, Passkey>,
-    challenges: HashMap<[u8; 32], UnixSeconds>,
+    challenges: Challenges,
+}
+
+/// Marks of used challenges, so kept that a call looks only at those that have ended.
+#[derive(Default)]
+struct Challenges {
+    all: HashMap<[u8; 32], AccountId>,
+    by_end: BTreeSet<(UnixSeconds, [u8; 32])>,
+    of_account: HashMap<AccountId, u32>,
 }
 
 struct Entry {
@@ -38,6 +46,43 @@ struct Count {
     failures: u32,
     last_at: UnixSeconds,
     forgotten_at: UnixSeconds,
+}
+
+impl Challenges {
+    fn mark(
+        &mut self,
+        id: &AccountId,
+        challenge: &[u8; 32],
+        ends_at: UnixSeconds,
+        most: u32,
+        now: UnixSeconds,
+    ) -> ChallengeUse {
+        while let Some(first) = self.by_end.first().copied().filter(|(ends_at, _)| *ends_at <= now) {
+            self.by_end.remove(&first);
+            self.forget(&first.1);
+        }
+        if self.all.contains_key(challenge) {
+            return ChallengeUse::Again;
+        }
+        let count = self.of_account.entry(id.clone()).or_default();
+        if *count >= most {
+            return ChallengeUse::TooMany;
+        }
+        *count += 1;
+        self.all.insert(*challenge, id.clone());
+        self.by_end.insert((ends_at, *challenge));
+        ChallengeUse::First
+    }
+
+    fn forget(&mut self, challenge: &[u8; 32]) {
+        let Some(id) = self.all.remove(challenge) else { return };
+        let left = self.of_account.get(&id).map_or(0, |count| count.saturating_sub(1));
+        if left == 0 {
+            self.of_account.remove(&id);
+        } else {
+            self.of_account.insert(id, left);
+        }
+    }
 }
 
 impl MemoryStore {
@@ -350,17 +395,13 @@ impl PasskeyStore for MemoryStore {
 
     async fn use_challenge(
         &self,
+        id: &AccountId,
         challenge: &[u8; 32],
         ends_at: UnixSeconds,
+        most: u32,
         now: UnixSeconds,
-    ) -> Result<bool, Failure> {
-        let mut tables = self.tables();
-        tables.challenges.retain(|_, ends_at| now < *ends_at);
-        let is_new = !tables.challenges.contains_key(challenge);
-        if is_new {
-            tables.challenges.insert(*challenge, ends_at);
-        }
-        Ok(is_new)
+    ) -> Result<ChallengeUse, Failure> {
+        Ok(self.tables().challenges.mark(id, challenge, ends_at, most, now))
     }
 
     async fn remove_passkey(&self, id: &AccountId, credential_id: &[u8], now: UnixSeconds) -> Result<bool, Failure> {

@@ -11,7 +11,7 @@ use self::rows::{
     AccountRow, PasskeyRow, TotpRow, UNREADABLE, account, failed, failures, is_orphan, number, passkey, time, totp,
 };
 use crate::{
-    Account, AccountId, AccountStore, Admission, Counter, CounterKey, FactorStore, Passkey, PasskeyAddition, PasskeyStore,
+    Account, AccountId, AccountStore, Admission, ChallengeUse, Counter, CounterKey, FactorStore, Passkey, PasskeyAddition, PasskeyStore,
     PasskeyUse, PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord, TotpRecords, Username,
 };
 
@@ -791,10 +791,13 @@ macro_rules! implement {
 
             async fn use_challenge(
                 &self,
+                id: &AccountId,
                 challenge: &[u8; 32],
                 ends_at: UnixSeconds,
+                most: u32,
                 now: UnixSeconds,
-            ) -> Result<bool, Failure> {
+            ) -> Result<ChallengeUse, Failure> {
+                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
                 sqlx::query(concat!(
                     "DELETE FROM sekisho_challenge WHERE challenge IN \
                      (SELECT challenge FROM sekisho_challenge WHERE ends_at <= $1",
@@ -802,18 +805,31 @@ macro_rules! implement {
                     ")"
                 ))
                 .bind(number(now.as_secs()))
-                .execute(&self.pool)
+                .execute(&mut *tx)
                 .await
                 .map_err(failed)?;
+                let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sekisho_challenge WHERE account_id = $1")
+                    .bind(id.as_str())
+                    .fetch_one(&mut *tx)
+                    .await
+                    .map_err(failed)?;
                 let done = sqlx::query(
-                    "INSERT INTO sekisho_challenge (challenge, ends_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                    "INSERT INTO sekisho_challenge (challenge, ends_at, account_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
                 )
                 .bind(&challenge[..])
                 .bind(number(ends_at.as_secs()))
-                .execute(&self.pool)
+                .bind(id.as_str())
+                .execute(&mut *tx)
                 .await
                 .map_err(failed)?;
-                Ok(done.rows_affected() == 1)
+                if done.rows_affected() != 1 {
+                    return Ok(ChallengeUse::Again);
+                }
+                if count >= i64::from(most) {
+                    return Ok(ChallengeUse::TooMany); // The transaction is rolled back.
+                }
+                tx.commit().await.map_err(failed)?;
+                Ok(ChallengeUse::First)
             }
 
             async fn remove_passkey(

@@ -9,7 +9,7 @@ use sekisho_credentials::{
 };
 
 use crate::site::{ORIGIN, Site, browser, party, unless_broken};
-use crate::world::{NOW, RIGHT, World, at, authenticated, from, is_refused, secret};
+use crate::world::{NOW, RIGHT, World, at, authenticated, from, is_refused, on, secret, wait};
 
 fn another_browser() -> Secret {
     Secret::from("the cookie of another browser")
@@ -344,6 +344,50 @@ async fn a_registration_that_a_reset_overtakes_is_none() {
             store.remove_passkey(&alice, &passkey.credential_id, NOW).await.unwrap();
         }
     }
+}
+
+#[tokio::test]
+async fn answers_that_are_refused_slow_their_address_down_and_no_known_device() {
+    let site = Site::new();
+    let (alice, key) = site.sign_up("alice").await;
+    site.world.sign_up("bob").await;
+    let device = site.world.device("alice", "192.0.2.1", NOW).await;
+    let bobs = site.world.device("bob", "203.0.113.1", NOW).await;
+    let try_from = async |client: ClientContext<'_>, key: &SoftAuthenticator| {
+        let ceremony = site.begin_login(None, NOW);
+        let json = key.log_in(&ceremony.options, ORIGIN, alice.as_str()).to_json(key);
+        site.passkeys.finish_login(&browser(), &ceremony.ticket, &json, client, NOW).await.unwrap()
+    };
+    for _ in 0..60 {
+        authenticated(try_from(from("192.0.2.1"), &key).await);
+    }
+    let junk = CeremonyTicket::new("junk");
+    for round in 0..51 {
+        let outcome = site.passkeys.finish_login(&browser(), &junk, b"{}", from("192.0.2.1"), NOW).await.unwrap();
+        assert!(is_refused(&outcome), "round {round}: {outcome:?}");
+    }
+    let outcome = site.passkeys.finish_login(&browser(), &junk, b"{}", from("192.0.2.1"), NOW).await.unwrap();
+    assert_eq!(wait(&outcome), 1);
+    assert_eq!(wait(&try_from(from("192.0.2.1"), &key).await), 1, "a good one waits too, and is not looked at");
+    assert_eq!(wait(&site.world.fail("bob", "192.0.2.1", NOW).await), 1, "passwords count there as well");
+    authenticated(try_from(on(&device, "192.0.2.1"), &key).await);
+    authenticated(try_from(from("198.51.100.1"), &key).await);
+    assert_eq!(wait(&try_from(on(&bobs, "192.0.2.1"), &key).await), 1, "a device that is known to another");
+}
+
+#[tokio::test]
+async fn an_account_uses_so_many_challenges_at_once_and_others_go_on() {
+    let site = Site::new();
+    let (alice, key) = site.sign_up("alice").await;
+    let (bob, bobs) = site.sign_up("bob").await;
+    for _ in 1..256 {
+        authenticated(site.log_in(&alice, &key).await);
+    }
+    assert!(is_refused(&site.log_in(&alice, &key).await));
+    authenticated(site.log_in(&bob, &bobs).await);
+    let ceremony = site.begin_login(None, at(1020));
+    let json = key.log_in(&ceremony.options, ORIGIN, alice.as_str()).to_json(&key);
+    authenticated(site.finish_login(&ceremony.ticket, &json, at(1020)).await);
 }
 
 #[tokio::test]

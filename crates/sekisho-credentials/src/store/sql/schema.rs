@@ -65,6 +65,10 @@ CREATE INDEX sekisho_challenge_ends_at ON sekisho_challenge (ends_at);
     "
 ALTER TABLE sekisho_account ADD COLUMN logins_ended_at INTEGER;
 ",
+    "
+ALTER TABLE sekisho_challenge ADD COLUMN account_id TEXT;
+CREATE INDEX sekisho_challenge_account_id ON sekisho_challenge (account_id);
+",
 ];
 
 /// For PostgreSQL 12 and later.
@@ -131,5 +135,9 @@ CREATE INDEX sekisho_challenge_ends_at ON sekisho_challenge (ends_at);
 ",
     "
 ALTER TABLE sekisho_account ADD COLUMN logins_ended_at BIGINT;
+",
+    "
+ALTER TABLE sekisho_challenge ADD COLUMN account_id TEXT;
+CREATE INDEX sekisho_challenge_account_id ON sekisho_challenge (account_id);
 ",
 ];
