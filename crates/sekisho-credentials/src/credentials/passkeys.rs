@@ -260,7 +260,13 @@ impl Passkeys {
         let (account, is_two_factors) = match done {
             Ok(done) => done,
             Err(PasskeyError::Refused(reason)) => {
-                tracing::info!(%reason, "a passkey was refused");
+                let account = account.map(tracing::field::display);
+                // Neither happens to an authenticator that is whole and only one.
+                if matches!(reason, PasskeyReject::Counter | PasskeyReject::BackupState) {
+                    tracing::warn!(account, %reason, "a passkey was refused, and its authenticator may have been copied");
+                } else {
+                    tracing::info!(account, %reason, "a passkey was refused");
+                }
                 return Ok(LoginOutcome::Refused);
             }
             Err(PasskeyError::Failure(failure)) => {
