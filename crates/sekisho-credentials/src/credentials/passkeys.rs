@@ -59,8 +59,8 @@ impl Credentials {
     }
 }
 
-/// Is a ceremony that was begun.
-#[derive(Clone, Debug)]
+/// Is a ceremony that was begun. `Debug` shows nothing of it: options name the user, their passkeys and the challenge.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct PasskeyCeremony {
     /// JSON for `PublicKeyCredential.parseCreationOptionsFromJSON` or `parseRequestOptionsFromJSON`, and with that for
@@ -68,6 +68,12 @@ pub struct PasskeyCeremony {
     pub options: String,
     /// What the browser brings along with its answer.
     pub ticket: CeremonyTicket,
+}
+
+impl fmt::Debug for PasskeyCeremony {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasskeyCeremony(..)")
+    }
 }
 
 /// Stands for a ceremony between two requests of one browser.

@@ -56,6 +56,21 @@ async fn options_ask_for_what_is_checked_and_list_nobodys_passkeys() {
 }
 
 #[tokio::test]
+async fn debug_of_a_ceremony_shows_no_name_no_passkey_and_no_challenge() {
+    let site = Site::new();
+    let (alice, key) = site.sign_up("alice").await;
+    let ceremony = site.begin(&alice, NOW).await;
+    let options: serde_json::Value = serde_json::from_str(&ceremony.options).unwrap();
+    let id = base64_simd::URL_SAFE_NO_PAD.encode_to_string(&key.credential_id);
+    let challenge = options["challenge"].as_str().unwrap();
+    assert!(ceremony.options.contains("alice") && ceremony.options.contains(&id));
+    let shown = format!("{ceremony:?} {:?}", Some(&ceremony));
+    for hidden in ["alice", &id, challenge, ceremony.ticket.text().expose_str().unwrap()] {
+        assert!(!shown.contains(hidden), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn a_challenge_is_good_once() {
     let site = Site::new();
     let alice = site.world.sign_up("alice").await;
