@@ -342,4 +342,10 @@ pub trait PasskeyStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Failure`] when it is not certain.
     async fn remove_passkey(&self, id: &AccountId, credential_id: &[u8], now: UnixSeconds) -> Result<bool, Failure>;
+
+    /// Removes all passkeys of an account, and ends its logins up to `now` if there were any; returns how many.
+    ///
+    /// # Errors
+    /// [`Failure`] when it is not certain.
+    async fn remove_passkeys(&self, id: &AccountId, now: UnixSeconds) -> Result<u64, Failure>;
 }

@@ -425,6 +425,16 @@ async fn passkeys(store: &dyn CredentialStore) {
     assert_eq!(ended_at(store, &alice.id).await, Some(at(9)));
     assert!(!store.remove_passkey(&alice.id, &first.credential_id, at(9)).await.expect(WORKS));
     assert_eq!(store.passkeys(&alice.id).await.expect(WORKS), [second]);
+    assert_eq!(add(&passkey(&alice.id), 1, 9).await, PasskeyAddition::Added);
+    let bobs = passkey(&bob.id);
+    assert_eq!(add(&bobs, 1, 9).await, PasskeyAddition::Added);
+    assert_eq!(store.remove_passkeys(&nobody, at(10)).await.expect(WORKS), 0);
+    assert_eq!(store.remove_passkeys(&alice.id, at(10)).await.expect(WORKS), 2);
+    assert_eq!(ended_at(store, &alice.id).await, Some(at(10)));
+    assert_eq!(store.remove_passkeys(&alice.id, at(11)).await.expect(WORKS), 0);
+    assert_eq!(ended_at(store, &alice.id).await, Some(at(10)), "nothing was removed");
+    assert!(store.passkeys(&alice.id).await.expect(WORKS).is_empty());
+    assert_eq!(store.passkeys(&bob.id).await.expect(WORKS), [bobs], "others' stay");
 }
 
 async fn challenges(store: &Arc<dyn CredentialStore>) {

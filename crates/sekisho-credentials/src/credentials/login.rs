@@ -93,8 +93,8 @@ impl Credentials {
     /// Checks the second factor of a login that [`check_password`](Self::check_password) or a passkey without user
     /// verification began: a code of the authenticator app, or a recovery code. Each is good once.
     ///
-    /// A ticket that is not ours, too old, or of an account that is disabled or has another password since, is
-    /// [`LoginOutcome::Refused`]; as is a wrong or used code, after which the ticket can be used again.
+    /// A ticket that is not ours, too old, or of an account that is disabled or has another password since, or, after a passkey, of one
+    /// that has lost a passkey since, is [`LoginOutcome::Refused`]; as is a wrong or used code, after which the ticket can be used again.
     ///
     /// # Errors
     /// [`Failure`] of the store; misconfigured, when the key under which the app's secret was encrypted is gone.
@@ -188,15 +188,17 @@ impl Credentials {
         ticket: &LoginTicket,
         now: UnixSeconds,
     ) -> Result<Option<(Account, &'static [&'static str])>, Failure> {
-        let open = |(purpose, methods)| Some((Bound::open(&self.shared.keys, purpose, ticket.text())?, methods));
+        let open = |(purpose, methods)| Some((Bound::open(&self.shared.keys, purpose, ticket.text())?, purpose, methods));
         let firsts = [(TICKET, TWO_FACTORS), (PASSKEY_TICKET, PASSKEY_AND_CODE)];
-        let Some((bound, methods)) = firsts.into_iter().find_map(open) else { return Ok(None) };
+        let Some((bound, purpose, methods)) = firsts.into_iter().find_map(open) else { return Ok(None) };
         // The clock of the process that made it may be a little ahead.
         if bound.time.saturating_add(self.shared.ticket_lifetime) <= now {
             return Ok(None);
         }
         let account = self.shared.store.account(&bound.account).await?;
         let account = account.filter(|account| !account.is_disabled && account.revision == bound.revision);
+        // The passkey may have been removed since.
+        let account = account.filter(|account| purpose != PASSKEY_TICKET || account.counts_login_at(bound.time));
         Ok(account.map(|account| (account, methods)))
     }
 

@@ -57,6 +57,19 @@ impl Credentials {
         }
         Ok(had)
     }
+
+    /// Removes all passkeys of an account, and returns how many there were: for an owner who was robbed, for passkeys survive a change and
+    /// a reset of the password.
+    ///
+    /// # Errors
+    /// [`Failure`] of the store.
+    pub async fn remove_passkeys(&self, account: &AccountId, now: UnixSeconds) -> Result<u64, Failure> {
+        let count = self.shared.store.remove_passkeys(account, now).await?;
+        if count > 0 {
+            tracing::info!(%account, count, "all passkeys were removed");
+        }
+        Ok(count)
+    }
 }
 
 /// Is a ceremony that was begun. `Debug` shows nothing of it: options name the user, their passkeys and the challenge.

@@ -179,7 +179,8 @@ impl Credentials {
     }
 
     /// Sets a new password by a token, and returns whose it is. Every other token of that account ends, and unfinished
-    /// logins; known devices are forgotten.
+    /// logins; known devices are forgotten. Passkeys and second factors stay, those of a thief too: show them to the owner, or remove them
+    /// (`remove_passkeys`, [`remove_second_factors`](Self::remove_second_factors)).
     ///
     /// # Errors
     /// In this order: [`ChangeError::Refused`] when the token is not ours, used or too old, or the account is gone or

@@ -415,6 +415,17 @@ impl PasskeyStore for MemoryStore {
         }
         Ok(true)
     }
+
+    async fn remove_passkeys(&self, id: &AccountId, now: UnixSeconds) -> Result<u64, Failure> {
+        let mut tables = self.tables();
+        let before = tables.passkeys.len();
+        tables.passkeys.retain(|_, passkey| passkey.account != *id);
+        let count = before - tables.passkeys.len();
+        if let Some(entry) = tables.accounts.get_mut(id).filter(|_| count > 0) {
+            end_logins(&mut entry.account, now);
+        }
+        Ok(count as u64)
+    }
 }
 
 fn end_logins(account: &mut Account, now: UnixSeconds) {

@@ -858,6 +858,26 @@ macro_rules! implement {
                 tx.commit().await.map_err(failed)?;
                 Ok(true)
             }
+
+            async fn remove_passkeys(&self, id: &AccountId, now: UnixSeconds) -> Result<u64, Failure> {
+                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                sqlx::query(concat!("UPDATE sekisho_account SET ", end_logins!("$2"), " WHERE id = $1"))
+                    .bind(id.as_str())
+                    .bind(number(now.as_secs()))
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(failed)?;
+                let done = sqlx::query("DELETE FROM sekisho_passkey WHERE account_id = $1")
+                    .bind(id.as_str())
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(failed)?;
+                let count = done.rows_affected();
+                if count > 0 {
+                    tx.commit().await.map_err(failed)?;
+                }
+                Ok(count) // With none the transaction is rolled back.
+            }
         }
     };
 }

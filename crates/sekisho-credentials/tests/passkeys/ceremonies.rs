@@ -454,6 +454,31 @@ async fn without_user_verification_it_is_one_factor_and_a_code_is_due() {
 }
 
 #[tokio::test]
+async fn a_code_after_a_passkey_that_was_removed_meanwhile_is_too_late() {
+    let site = Site::with(World::new(), party().with_user_verification(UserVerification::Preferred));
+    let (alice, key) = site.sign_up("alice").await;
+    let app = site.world.credentials.begin_totp(&alice, NOW).await.unwrap().unwrap();
+    assert!(site.world.credentials.confirm_totp(&alice, &app.code(NOW), NOW).await.unwrap());
+    let begin = async |now| {
+        let ceremony = site.begin_login(None, now);
+        let mut answer = key.log_in(&ceremony.options, ORIGIN, alice.as_str());
+        answer.said.flags &= !UV;
+        match site.finish_login(&ceremony.ticket, &answer.to_json(&key), now).await {
+            LoginOutcome::SecondFactorNeeded(ticket) => ticket,
+            other => panic!("{other:?}"),
+        }
+    };
+    let in_time = begin(at(30)).await;
+    authenticated(site.world.code(&in_time, &app.code(at(30)), at(30)).await);
+    let ticket = begin(at(60)).await;
+    assert_eq!(site.world.credentials.remove_passkeys(&alice, at(60)).await.unwrap(), 1);
+    assert!(!site.world.credentials.is_ticket_live(&ticket, at(60)).await.unwrap());
+    assert!(is_refused(&site.world.code(&ticket, &app.code(at(60)), at(60)).await));
+    let password = site.world.ticket("alice", at(60)).await;
+    authenticated(site.world.code(&password, &app.code(at(60)), at(60)).await);
+}
+
+#[tokio::test]
 async fn a_user_who_was_not_verified_at_registration_does_not_become_two_factors_later() {
     let site = Site::with(World::new(), party().with_user_verification(UserVerification::Preferred));
     let alice = site.world.sign_up("alice").await;
