@@ -5,17 +5,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+#[cfg(feature = "passkeys")]
+use http::Method;
 use http::{HeaderValue, Request};
 use http_body_util::{BodyExt as _, Full};
 use sekisho_core::{Failure, Secret, UnixSeconds};
 use sekisho_credentials::{AccountId, ChangeError, ClientContext, TotpSecret};
 use sekisho_issuer::{
-    Accounts, CredentialLogin, LoginCheck, LoginOutcome, PasswordAttempt, Revocation, RevocationListener,
-    SecondFactorAttempt,
+    Accounts, CredentialLogin, LoginCheck, LoginOutcome, PasskeyAttempt, PasskeyPrompt, PasswordAttempt, Revocation,
+    RevocationListener, SecondFactorAttempt,
 };
 use tokio::sync::Semaphore;
 
 use crate::bank::{Bank, HOUSE, SSO};
+#[cfg(feature = "passkeys")]
+use crate::setup::ISSUER;
 use crate::setup::{Answer, Browser, PASSWORD, authorize_query, post, read_form};
 
 const NEW: &str = "another horse battery";
@@ -28,40 +32,52 @@ enum Change {
     Disabled,
     DisabledElsewhere,
     Deleted,
+    #[cfg(feature = "passkeys")]
+    PasskeyRemoved,
 }
 
-/// Lets a change of alice's account overtake the next login, after its password was found right.
+type Next = Arc<Mutex<Option<(Accounts, AccountId, Change)>>>;
+
+/// Lets a change of alice's account overtake the next login, after its password or passkey was found right.
 #[derive(Debug)]
 struct Overtaken {
     login: CredentialLogin,
-    next: Arc<Mutex<Option<(Accounts, AccountId, Change)>>>,
+    next: Next,
+}
+
+impl Overtaken {
+    async fn overtake(&self, now: UnixSeconds) {
+        let next = self.next.lock().unwrap().take();
+        let Some((accounts, alice, change)) = next else { return };
+        // The request for the change came earlier, and waited for its hashes.
+        let earlier = UnixSeconds::new(now.as_secs() - 30);
+        let (present, new, client) = (Secret::from(PASSWORD), Secret::from(NEW), ClientContext::default());
+        let credentials = self.login.credentials();
+        match change {
+            Change::Password => accounts.change_password(&alice, &present, &new, client, earlier).await.unwrap(),
+            Change::PasswordElsewhere => {
+                credentials.change_password(&alice, &present, &new, client, earlier).await.unwrap();
+            }
+            Change::Disabled => assert!(accounts.set_disabled(&alice, true, earlier).await.unwrap()),
+            Change::DisabledElsewhere => {
+                assert!(credentials.set_disabled(&alice, true, earlier).await.unwrap());
+                assert!(credentials.set_disabled(&alice, false, earlier).await.unwrap());
+            }
+            Change::Deleted => assert!(accounts.delete(&alice, earlier).await.unwrap()),
+            #[cfg(feature = "passkeys")]
+            Change::PasskeyRemoved => {
+                let keys = credentials.list_passkeys(&alice).await.unwrap();
+                assert!(accounts.remove_passkey(&alice, &keys[0].credential_id, earlier).await.unwrap());
+            }
+        }
+    }
 }
 
 #[async_trait]
 impl LoginCheck for Overtaken {
     async fn password(&self, attempt: PasswordAttempt<'_>, now: UnixSeconds) -> Result<LoginOutcome, Failure> {
         let outcome = self.login.password(attempt, now).await;
-        let next = self.next.lock().unwrap().take();
-        if let Some((accounts, alice, change)) = next {
-            // The request for the change came earlier, and waited for its hashes.
-            let earlier = UnixSeconds::new(now.as_secs() - 30);
-            let (present, new, client) = (Secret::from(PASSWORD), Secret::from(NEW), ClientContext::default());
-            let credentials = self.login.credentials();
-            match change {
-                Change::Password => {
-                    accounts.change_password(&alice, &present, &new, client, earlier).await.unwrap();
-                }
-                Change::PasswordElsewhere => {
-                    credentials.change_password(&alice, &present, &new, client, earlier).await.unwrap();
-                }
-                Change::Disabled => assert!(accounts.set_disabled(&alice, true, earlier).await.unwrap()),
-                Change::DisabledElsewhere => {
-                    assert!(credentials.set_disabled(&alice, true, earlier).await.unwrap());
-                    assert!(credentials.set_disabled(&alice, false, earlier).await.unwrap());
-                }
-                Change::Deleted => assert!(accounts.delete(&alice, earlier).await.unwrap()),
-            }
-        }
+        self.overtake(now).await;
         outcome
     }
 
@@ -69,9 +85,28 @@ impl LoginCheck for Overtaken {
         self.login.second_factor(attempt, now).await
     }
 
+    fn begin_passkey(&self, browser: &Secret, now: UnixSeconds) -> Result<Option<PasskeyPrompt>, Failure> {
+        self.login.begin_passkey(browser, now)
+    }
+
+    async fn passkey(&self, attempt: PasskeyAttempt<'_>, now: UnixSeconds) -> Result<LoginOutcome, Failure> {
+        let outcome = self.login.passkey(attempt, now).await;
+        self.overtake(now).await;
+        outcome
+    }
+
     async fn still_counts(&self, subject: &str, revision: u64, now: UnixSeconds) -> Result<bool, Failure> {
         self.login.still_counts(subject, revision, now).await
     }
+}
+
+/// A bank in which the next login can be overtaken.
+async fn open(name: &str, configure: impl FnOnce(CredentialLogin) -> CredentialLogin) -> (Bank, AccountId, Next) {
+    let next = Next::default();
+    let own = Arc::clone(&next);
+    let check = |login| Arc::new(Overtaken { login, next: own }) as Arc<dyn LoginCheck>;
+    let (bank, alice, _) = Bank::open_for(name, configure, check, |builder| builder).await;
+    (bank, alice, next)
 }
 
 #[tokio::test]
@@ -79,11 +114,7 @@ async fn a_login_with_the_old_password_is_none_when_a_change_overtakes_it() {
     for change in
         [Change::Password, Change::PasswordElsewhere, Change::Disabled, Change::DisabledElsewhere, Change::Deleted]
     {
-        let next = Arc::<Mutex<Option<_>>>::default();
-        let own = Arc::clone(&next);
-        let name = format!("overtaken-{change:?}");
-        let check = |login| Arc::new(Overtaken { login, next: own }) as Arc<dyn LoginCheck>;
-        let (bank, alice, _) = Bank::open_for(&name, |login| login, check, |builder| builder).await;
+        let (bank, alice, next) = open(&format!("overtaken-{change:?}"), |login| login).await;
         let (mut thief, page) = bank.visit().await;
         *next.lock().unwrap() = Some((bank.accounts.clone(), alice, change.clone()));
         let answer = thief.log_in(&page, "alice").await;
@@ -91,6 +122,52 @@ async fn a_login_with_the_old_password_is_none_when_a_change_overtakes_it() {
         assert!(!thief.cookies.contains_key(SSO), "{change:?}");
         assert!(next.lock().unwrap().is_none(), "{change:?}");
     }
+}
+
+#[cfg(feature = "passkeys")]
+#[tokio::test]
+async fn a_login_by_a_passkey_is_none_when_a_change_overtakes_it() {
+    use crate::passkeys::{add, party, use_key};
+
+    for change in [
+        Change::Password,
+        Change::PasswordElsewhere,
+        Change::Disabled,
+        Change::DisabledElsewhere,
+        Change::Deleted,
+        Change::PasskeyRemoved,
+    ] {
+        let (bank, alice, next) =
+            open(&format!("overtaken-key-{change:?}"), |login| login.with_passkeys(party())).await;
+        let (_, key, user) = add(&bank, "alice").await;
+        let (mut thief, page) = bank.visit().await;
+        *next.lock().unwrap() = Some((bank.accounts.clone(), alice, change.clone()));
+        let answer = use_key(&mut thief, &page, &key, &user, |_| {}).await;
+        assert!(answer.page(403).contains("name=\"password\""), "{change:?}");
+        assert!(!thief.cookies.contains_key(SSO) && next.lock().unwrap().is_none(), "{change:?}");
+    }
+}
+
+#[cfg(feature = "passkeys")]
+#[tokio::test]
+async fn neither_a_form_nor_a_ceremony_from_before_the_app_adds_a_passkey() {
+    use sekisho_credentials::testing::authenticator::SoftAuthenticator;
+
+    use crate::passkeys::{answered, asked, party};
+
+    let (bank, alice, _) = open("passkey-before-app", |login| login.with_passkeys(party())).await;
+    let (mut thief, form) = log_in(&bank, "/account/passkeys/new").await;
+    let page = thief.submit(&form, &[("password", PASSWORD)]).await;
+    let key = SoftAuthenticator::new();
+    let (action, fields) = answered(&page, key.register(&asked(&page).1, ISSUER).to_json(), &[("label", "key")]);
+    let app = add_app(&bank, &alice).await;
+    assert!(thief.send(Method::POST, &action, &fields).await.page(403).contains("was not added"));
+    let refused = thief.submit(&form, &[("password", PASSWORD)]).await;
+    assert!(refused.page(403).contains("name=\"code\"") && !refused.body.contains("data-options"));
+    assert!(bank.credentials.list_passkeys(&alice).await.unwrap().is_empty());
+    let page = thief.submit(&form, &[("password", PASSWORD), ("code", &bank.code(&app))]).await;
+    let (action, fields) = answered(&page, key.register(&asked(&page).1, ISSUER).to_json(), &[("label", "key")]);
+    thief.send(Method::POST, &action, &fields).await.page(200);
 }
 
 #[tokio::test]
