@@ -166,7 +166,9 @@ async fn tables_of_an_earlier_version_are_brought_up_to_date_with_what_is_in_the
     let url = format!("sqlite://{}", folder.file().display());
     let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
     let earlier = "ALTER TABLE sekisho_account DROP COLUMN logins_ended_at; \
-                   DELETE FROM sekisho_credentials_schema WHERE version = 3";
+                   DROP INDEX sekisho_challenge_account_id; \
+                   ALTER TABLE sekisho_challenge DROP COLUMN account_id; \
+                   DELETE FROM sekisho_credentials_schema WHERE version >= 3";
     sqlx::raw_sql(earlier).execute(&mut connection).await.unwrap();
     drop(connection);
     let store = SqliteStore::open(folder.file()).await.unwrap();

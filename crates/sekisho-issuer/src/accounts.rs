@@ -165,7 +165,8 @@ impl Accounts {
         self.set_password(self.credentials.prepare_change(login, new).await?, now).await.map(drop)
     }
 
-    /// Removes a passkey, and ends all logins: whoever has found or copied it may have used it. `false` when the account has no such.
+    /// Removes a passkey, and ends all logins: whoever has found or copied it may have used it. `false`, and nothing ends, when the account
+    /// has no such.
     ///
     /// # Errors
     /// As for [`set_disabled`](Self::set_disabled).
@@ -177,6 +178,9 @@ impl Accounts {
         now: UnixSeconds,
     ) -> Result<bool, Failure> {
         let (of, clock, id) = (self.of(account), self.clock(now), credential_id.to_vec());
+        if self.credentials.list_passkeys(account).await?.iter().all(|passkey| passkey.credential_id != id) {
+            return Ok(false);
+        }
         self.ending(account, now, async move { of.credentials.remove_passkey(&of.account, &id, clock.now()).await })
             .await
     }

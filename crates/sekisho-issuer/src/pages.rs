@@ -108,7 +108,7 @@ pub enum PageContent<'a> {
         /// Where passkeys are listed; `None` when there are none here.
         passkeys: Option<&'a str>,
     },
-    /// Lists the user's passkeys. Each is removed by the form with `passkey` as its [`id`](ShownPasskey::id).
+    /// Lists the user's passkeys. Each is removed by the form with `passkey` as its [`id`](ShownPasskey::id), after the password is asked.
     #[non_exhaustive]
     Passkeys {
         /// The passkeys, the oldest first.
@@ -261,6 +261,8 @@ pub enum ProofPurpose {
     RecoveryCodes,
     /// To add a passkey.
     AddPasskey,
+    /// To remove a passkey.
+    RemovePasskey,
 }
 
 /// Is a form. `Debug` shows where it posts to, and nothing of what lets it in.
@@ -321,8 +323,12 @@ pub enum Message {
     PasswordChanged,
     /// The app is asked for from now on.
     AppAdded,
+    /// The user has a passkey, and has to log in by it (or by the password and a code) before they do this.
+    PasskeyNeeded,
     /// The passkey was not added.
     PasskeyNotAdded,
+    /// The user has no such passkey; nothing has changed.
+    NoSuchPasskey,
     /// The passkey is removed, and all logins have ended.
     PasskeyRemoved,
 }

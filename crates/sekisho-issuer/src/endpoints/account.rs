@@ -18,7 +18,7 @@ use crate::credentials::{client_of, token_of};
 use crate::form::Form;
 use crate::handle::{self, HandleHash, Purpose};
 use crate::incoming::Incoming;
-use crate::pages::{NewApp, PageContent, Problem, ProofPurpose, ShownCodes, qr};
+use crate::pages::{NewApp, PageContent, Problem, ProofPurpose, ShownCodes, escape, qr};
 use crate::tokens::misconfigured;
 use crate::{Accounts, AuthorizationServer, CredentialLogin, Message};
 
@@ -84,15 +84,15 @@ pub(super) async fn show(
     let mut response = match Owner::of(server, browser).await? {
         None => ask_login(server, incoming, browser, page)?,
         Some(owner) => {
-            let mut visit = Visit { server, incoming, browser, owner };
+            let mut visit = Visit { server, incoming, browser, owner, passkey: None };
             match page {
                 PASSWORD => visit.ask_password(200, None).await?,
-                APP => visit.ask_proof(200, ProofPurpose::AddApp, None).await?,
+                APP => visit.ask_factor_proof(ProofPurpose::AddApp).await?,
                 CODES => visit.ask_proof(200, ProofPurpose::RecoveryCodes, None).await?,
                 #[cfg(feature = "passkeys")]
                 passkeys::LIST => visit.list_passkeys().await?,
                 #[cfg(feature = "passkeys")]
-                passkeys::NEW => visit.ask_proof(200, ProofPurpose::AddPasskey, None).await?,
+                passkeys::NEW => visit.ask_factor_proof(ProofPurpose::AddPasskey).await?,
                 _ => visit.overview().await?,
             }
         }
@@ -147,7 +147,9 @@ async fn receive(
             && browser.wrote(server, step, &errand, form.get("token").unwrap_or_default(), incoming.now);
         let owner = Owner::of(server, &browser).await?.filter(|_| is_ours);
         let owner = owner.ok_or(Unusable::Page(login::not_ours().description))?;
-        let mut response = act(&mut Visit { server, incoming: &incoming, browser: &mut browser, owner }, &form).await?;
+        let passkey = form.get("passkey").map(str::to_owned);
+        let mut visit = Visit { server, incoming: &incoming, browser: &mut browser, owner, passkey };
+        let mut response = act(&mut visit, &form).await?;
         browser.set_cookies(server, &mut response, before);
         Ok(response)
     };
@@ -196,7 +198,7 @@ const fn too_weak(error: PasswordError) -> Problem {
 
 async fn add_app(State(server): State<AuthorizationServer>, request: Request) -> Response {
     receive(&server, request, TO_APP, async |visit, form| {
-        let login = match visit.prove(form, ProofPurpose::AddApp).await? {
+        let login = match visit.prove_for_factor(form, ProofPurpose::AddApp).await? {
             Ok(login) => login,
             Err(refused) => return Ok(*refused),
         };
@@ -220,6 +222,10 @@ async fn confirm_app(State(server): State<AuthorizationServer>, request: Request
         {
             let seconds = CODES_WITHIN.as_secs();
             return Ok(later(visit.ask_first_code(429, None, Some(Problem::TryLater(seconds)))?, seconds));
+        }
+        // A passkey may have been added since the app was begun.
+        if visit.needs_passkey().await? {
+            return Ok(visit.server.message(403, Message::PasskeyNeeded));
         }
         if code.len() > LONGEST_CODE || !visit.accounts().confirm_totp(&id, &code, visit.incoming.now).await? {
             return visit.ask_first_code(403, None, Some(Problem::Wrong));
@@ -268,6 +274,8 @@ struct Visit<'a> {
     incoming: &'a Incoming,
     browser: &'a mut Browser,
     owner: Owner,
+    /// A field that the page which asks for the proof sends again: which passkey to remove.
+    passkey: Option<String>,
 }
 
 impl Visit<'_> {
@@ -329,6 +337,47 @@ impl Visit<'_> {
         })
     }
 
+    /// Proves as [`prove`](Self::prove) does, for a change of what is two factors.
+    async fn prove_for_factor(
+        &mut self,
+        form: &Form,
+        purpose: ProofPurpose,
+    ) -> Result<Result<Authenticated, Box<Response>>, Unusable> {
+        let login = match self.prove(form, purpose).await? {
+            Ok(login) => login,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        if !login.is_two_factors() && self.needs_passkey().await? {
+            return Ok(Err(Box::new(self.server.message(403, Message::PasskeyNeeded))));
+        }
+        Ok(Ok(login))
+    }
+
+    async fn ask_factor_proof(&mut self, purpose: ProofPurpose) -> Result<Response, Unusable> {
+        if self.needs_passkey().await? {
+            return Ok(self.server.message(403, Message::PasskeyNeeded));
+        }
+        self.ask_proof(200, purpose, None).await
+    }
+
+    /// Tells whether the user has to log in by a passkey first. The password is asked on the pages themselves: were it enough, whoever has
+    /// stolen it would add a second factor of their own beside the owner's passkeys, or remove those. Whoever has an app gives a code.
+    #[cfg(feature = "passkeys")]
+    async fn needs_passkey(&self) -> Result<bool, Failure> {
+        let methods = self.browser.session.as_ref().map(|session| &session.authentication.methods);
+        let is_proved = |methods: &Vec<String>| methods.iter().any(|method| matches!(&**method, "mfa" | "pop"));
+        if methods.is_some_and(is_proved) || self.asks_code().await? {
+            return Ok(false);
+        }
+        Ok(!self.owner.login.credentials().list_passkeys(&self.owner.account.id).await?.is_empty())
+    }
+
+    #[cfg(not(feature = "passkeys"))]
+    #[expect(clippy::unused_async, reason = "as with passkeys")]
+    async fn needs_passkey(&self) -> Result<bool, Failure> {
+        Ok(false)
+    }
+
     fn accounts(&self) -> Accounts {
         Accounts::new(self.server.clone(), self.owner.login.credentials().clone())
     }
@@ -356,11 +405,16 @@ impl Visit<'_> {
             ProofPurpose::RecoveryCodes => (TO_CODES, CODES),
             #[cfg(feature = "passkeys")]
             ProofPurpose::AddPasskey => (passkeys::TO_ADD, passkeys::NEW),
+            #[cfg(feature = "passkeys")]
+            ProofPurpose::RemovePasskey => (passkeys::TO_REMOVE, passkeys::REMOVE),
             #[cfg(not(feature = "passkeys"))]
-            ProofPurpose::AddPasskey => return Err(Unusable::Page("There are no such pages here.")),
+            ProofPurpose::AddPasskey | ProofPurpose::RemovePasskey => return Err(Unusable::Page("There are no such pages here.")),
         };
         let asks_code = self.asks_code().await?;
-        let hidden = self.hidden(step)?;
+        let mut hidden = self.hidden(step)?;
+        if let Some(passkey) = self.passkey.as_deref().filter(|_| purpose == ProofPurpose::RemovePasskey) {
+            hidden.push_str(&format!(r#"<input type="hidden" name="passkey" value="{}">"#, escape(passkey)));
+        }
         let action = self.server.parts().issuer.route(path);
         let (form, username) = (self.server.form(&action, &hidden), self.owner.account.username.as_str());
         Ok(self.server.page(status, PageContent::ProveAgain { form, username, purpose, asks_code, problem }, None))

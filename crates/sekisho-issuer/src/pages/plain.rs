@@ -155,6 +155,7 @@ fn account_page(content: &PageContent<'_>) -> String {
                 ProofPurpose::AddApp => ("Set up an authenticator app", "It takes the place of one that you have."),
                 ProofPurpose::RecoveryCodes => ("New recovery codes", "Those that you have are worth nothing then."),
                 ProofPurpose::AddPasskey => ("Add a passkey", "It signs you in without your password."),
+                ProofPurpose::RemovePasskey => ("Remove a passkey", "You will have to sign in again everywhere."),
             };
             let user = username_field(username);
             let code = if *asks_code { CODE_FIELD } else { "" };
@@ -256,6 +257,10 @@ fn say(message: Message) -> String {
         Message::LoggedOut => ("Signed out", "You are signed out here. You can close this page."),
         Message::StillLoggedIn => ("Still signed in", "Nothing has changed. You can close this page."),
         Message::PasswordChanged => ("Done", "Your password is changed. Please sign in again, in a moment."),
+        Message::PasskeyNeeded => {
+            ("Sign in with a passkey first", "You have a passkey. Please sign out, sign in with it, and come back.")
+        }
+        Message::NoSuchPasskey => ("This did not work", "You have no such passkey. Nothing has changed."),
         Message::PasskeyNotAdded => ("This did not work", "The passkey was not added."),
         Message::PasskeyRemoved => ("Done", "The passkey is removed. Please sign in again, in a moment."),
         Message::AppAdded => ("Done", "From now on you are asked for a code of the app when you sign in."),

@@ -12,11 +12,11 @@ use crate::pages::{PasskeyForm, ShownPasskey};
 pub(super) const LIST: &str = "/account/passkeys";
 pub(super) const NEW: &str = "/account/passkeys/new";
 const CREATED: &str = "/account/passkeys/created";
-const REMOVE: &str = "/account/passkeys/remove";
+pub(super) const REMOVE: &str = "/account/passkeys/remove";
 
 pub(super) const TO_ADD: Step<'static> = Step::Change("add passkey");
 const TO_CREATE: Step<'static> = Step::Change("create passkey");
-const TO_REMOVE: Step<'static> = Step::Change("remove passkey");
+pub(super) const TO_REMOVE: Step<'static> = Step::Change("remove passkey");
 
 const LONGEST_TICKET: usize = 1024;
 
@@ -42,7 +42,7 @@ async fn new_page(State(server): State<AuthorizationServer>, request: Request) -
 
 async fn prove(State(server): State<AuthorizationServer>, request: Request) -> Response {
     receive(&server, request, TO_ADD, async |visit, form| {
-        let login = match visit.prove(form, ProofPurpose::AddPasskey).await? {
+        let login = match visit.prove_for_factor(form, ProofPurpose::AddPasskey).await? {
             Ok(login) => login,
             Err(refused) => return Ok(*refused),
         };
@@ -64,6 +64,10 @@ async fn create(State(server): State<AuthorizationServer>, request: Request) -> 
         if ticket.len() > LONGEST_TICKET {
             return Ok(visit.server.message(403, Message::PasskeyNotAdded));
         }
+        // Another passkey may have been added since this one was begun.
+        if visit.needs_passkey().await? {
+            return Ok(visit.server.message(403, Message::PasskeyNeeded));
+        }
         let (passkeys, browser) = (visit.passkeys()?, visit.browser.secret());
         let (account, ticket) = (&visit.owner.account.id, CeremonyTicket::new(ticket));
         let label = if label.is_empty() { "Passkey" } else { label };
@@ -80,7 +84,16 @@ async fn create(State(server): State<AuthorizationServer>, request: Request) -> 
 async fn remove(State(server): State<AuthorizationServer>, request: Request) -> Response {
     receive(&server, request, TO_REMOVE, async |visit, form| {
         let id = handle::decode(text(form, "passkey")).ok_or(Unusable::Page(login::not_ours().description))?;
-        visit.accounts().remove_passkey(&visit.owner.account.id, &id, visit.incoming.now).await?;
+        // The list sends which one; the page that asks for the password sends it again.
+        if form.get("password").is_none() {
+            return visit.ask_factor_proof(ProofPurpose::RemovePasskey).await;
+        }
+        if let Err(refused) = visit.prove_for_factor(form, ProofPurpose::RemovePasskey).await? {
+            return Ok(*refused);
+        }
+        if !visit.accounts().remove_passkey(&visit.owner.account.id, &id, visit.incoming.now).await? {
+            return Ok(visit.server.message(404, Message::NoSuchPasskey));
+        }
         visit.browser.log_out();
         Ok(visit.server.message(200, Message::PasskeyRemoved))
     })
