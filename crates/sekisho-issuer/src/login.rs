@@ -121,14 +121,20 @@ impl<'a> SecondFactorAttempt<'a> {
     }
 }
 
-/// Is what a page has to know to ask for a passkey. `Debug` shows nothing of the ticket.
-#[derive(Clone, Debug)]
+/// Is what a page has to know to ask for a passkey. `Debug` shows nothing of it.
+#[derive(Clone)]
 pub struct PasskeyPrompt {
     /// JSON for `PublicKeyCredential.parseRequestOptionsFromJSON`
     /// ([WebAuthn §5.1.9](https://www.w3.org/TR/webauthn-3/#sctn-parseRequestOptionsFromJSON)).
     pub options: String,
     /// Comes back with the answer: at most 1,024 visible ASCII characters.
     pub ticket: Secret,
+}
+
+impl fmt::Debug for PasskeyPrompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasskeyPrompt(..)")
+    }
 }
 
 /// Is what a browser answered with a passkey.
@@ -268,7 +274,8 @@ mod tests {
             revision: None,
         };
         let passkey = PasskeyAttempt { device: Some(&mark), ..PasskeyAttempt::new(&secret, &secret, &secret) };
-        let prompt = PasskeyPrompt { options: "{}".to_owned(), ticket: secret.clone() };
+        let options = r#"{"challenge":"hunter2"}"#.to_owned();
+        let prompt = PasskeyPrompt { options, ticket: secret.clone() };
         let outcome = [
             LoginOutcome::SecondFactorNeeded(pending.clone()),
             LoginOutcome::AuthenticatedOnDevice(user, mark.clone()),

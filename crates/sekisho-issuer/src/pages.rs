@@ -177,8 +177,8 @@ pub enum PageContent<'a> {
 /// Write it as a `form` element with the attribute `data-passkey`, which is `get` on the login page and `create` where a passkey is added,
 /// and `data-options` with the [`options`](Self::options); in it a button of type `submit` that is `hidden`, which the script shows where
 /// it can do its work, and at will an element with `data-failed` that is `hidden`, which the script shows when nothing came of it. The page
-/// loads the script with `defer`. Without the script the page is as it would be without the form.
-#[derive(Clone, Copy, Debug)]
+/// loads the script with `defer`. Without the script the page is as it would be without the form. `Debug` shows the addresses only.
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct PasskeyForm<'a> {
     /// Where it goes, and what it brings along.
@@ -189,8 +189,14 @@ pub struct PasskeyForm<'a> {
     pub script: &'a str,
 }
 
-/// Is a passkey as its owner sees it.
-#[derive(Clone, Copy, Debug)]
+impl fmt::Debug for PasskeyForm<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasskeyForm").field("form", &self.form).field("script", &self.script).finish_non_exhaustive()
+    }
+}
+
+/// Is a passkey as its owner sees it. `Debug` shows neither id nor name.
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct ShownPasskey<'a> {
     /// What tells it apart.
@@ -199,6 +205,12 @@ pub struct ShownPasskey<'a> {
     pub label: &'a str,
     /// Whether it may be on several devices.
     pub is_synced: bool,
+}
+
+impl fmt::Debug for ShownPasskey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShownPasskey").field("is_synced", &self.is_synced).finish_non_exhaustive()
+    }
 }
 
 impl<'a> PageContent<'a> {
@@ -355,6 +367,19 @@ pub fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_of_pages_about_passkeys_shows_no_options_no_id_and_no_label() {
+        let form = PageForm { action: "/created", hidden: "hunter2" };
+        let asked = PasskeyForm { form, options: r#"{"challenge":"hunter2"}"#, script: "/passkey.js" };
+        let shown = ShownPasskey { id: "hunter2", label: "hunter2", is_synced: true };
+        let pages = [
+            PageContent::AddPasskey { form: asked },
+            PageContent::Passkeys { passkeys: vec![shown], form, add: "/new" },
+        ];
+        let text = format!("{asked:?} {shown:?} {pages:?}");
+        assert!(!text.contains("hunter2") && text.contains("/passkey.js"), "{text}");
+    }
 
     #[test]
     fn nothing_escapes_from_a_text() {
