@@ -13,7 +13,7 @@ use crate::AuthorizationServer;
 ///
 /// | what is done | logins, grants, refresh and reference tokens |
 /// |---|---|
-/// | account disabled or deleted, password changed or reset, second factors or a passkey removed, app confirmed | all end ([`revoke_subject`](AuthorizationServer::revoke_subject)) |
+/// | account disabled or deleted, password changed or reset, second factors or passkeys removed, app confirmed | all end ([`revoke_subject`](AuthorizationServer::revoke_subject)) |
 /// | account enabled or made, recovery codes drawn | stay |
 ///
 /// They are ended before the change, so that nothing changes while the issuer's store or the listener is down, and after it, up to the
@@ -123,6 +123,9 @@ impl Accounts {
 
     /// Sets a new password by a token, ends all logins, and returns whose they were.
     ///
+    /// Passkeys and second factors stay, those too that a thief has added meanwhile: after a theft also
+    /// [`remove_second_factors`](Self::remove_second_factors) and `remove_passkeys`, or let the owner look at the list.
+    ///
     /// # Errors
     /// As for [`Credentials::finish_reset`], then [`ChangeError::LoginsNotEnded`].
     pub async fn finish_reset(
@@ -185,6 +188,19 @@ impl Accounts {
             .await
     }
 
+    /// Removes all passkeys of somebody who was robbed, and ends all logins; returns how many there were. With none nothing ends.
+    ///
+    /// # Errors
+    /// As for [`set_disabled`](Self::set_disabled).
+    #[cfg(feature = "passkeys")]
+    pub async fn remove_passkeys(&self, account: &AccountId, now: UnixSeconds) -> Result<u64, Failure> {
+        let (of, clock) = (self.of(account), self.clock(now));
+        if self.credentials.list_passkeys(account).await?.is_empty() {
+            return Ok(0);
+        }
+        self.ending(account, now, async move { of.credentials.remove_passkeys(&of.account, clock.now()).await }).await
+    }
+
     async fn set_password(&self, prepared: PreparedPassword, now: UnixSeconds) -> Result<AccountId, ChangeError> {
         let account = prepared.account().clone();
         let (of, server, clock) = (self.of(&account), self.server.clone(), self.clock(now));
@@ -200,12 +216,12 @@ impl Accounts {
     }
 
     /// Ends all logins, makes a change, and ends those that came meanwhile.
-    async fn ending(
+    async fn ending<T: Send + 'static>(
         &self,
         account: &AccountId,
         now: UnixSeconds,
-        change: impl Future<Output = Result<bool, Failure>> + Send + 'static,
-    ) -> Result<bool, Failure> {
+        change: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T, Failure> {
         let (of, server, clock) = (self.of(account), self.server.clone(), self.clock(now));
         finish(async move {
             server.revoke_subject(of.account.as_str(), clock.now()).await?;

@@ -85,6 +85,10 @@ impl CredentialLogin {
 
     /// Names the context that passkeys with user verification reach besides those of [`with_contexts`](Self::with_contexts), such as
     /// `phr` (phishing-resistant). Default: none. It has no effect without contexts.
+    ///
+    /// It says how somebody logged in, not how the passkey came to the account: the first one is added by whoever gives the password, and
+    /// further ones by whoever shows one or a code of an app. Where that is not enough, add first passkeys yourself
+    /// ([`Passkeys::finish_registration`](sekisho_credentials::Passkeys::finish_registration)) after a check of your own.
     #[cfg(feature = "passkeys")]
     pub fn with_passkey_context(mut self, name: impl Into<Arc<str>>) -> Self {
         if let Some(contexts) = &mut self.contexts {

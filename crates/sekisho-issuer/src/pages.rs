@@ -136,6 +136,12 @@ pub enum PageContent<'a> {
         /// What went wrong.
         problem: Option<Problem>,
     },
+    /// Says that the password is changed, and that all logins have ended.
+    #[non_exhaustive]
+    PasswordChanged {
+        /// Where the user looks whether all passkeys are theirs, for those stay; `None` when they have none.
+        passkeys: Option<&'a str>,
+    },
     /// Asks somebody who is logged in to prove again who they are: for the password (`password`), and for a code (`code`).
     #[non_exhaustive]
     ProveAgain {
@@ -331,8 +337,6 @@ pub enum Message {
     LoggedOut,
     /// Still logged in, as wished.
     StillLoggedIn,
-    /// The password is changed, and all logins have ended.
-    PasswordChanged,
     /// The app is asked for from now on.
     AppAdded,
     /// The user has a passkey, and has to log in by it (or by the password and a code) before they do this.

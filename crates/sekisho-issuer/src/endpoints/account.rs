@@ -178,7 +178,12 @@ async fn change_password(State(server): State<AuthorizationServer>, request: Req
         match accounts.change_password_after(&login, &new, visit.incoming.now).await {
             Ok(()) => {
                 visit.browser.log_out();
-                Ok(visit.server.message(200, Message::PasswordChanged))
+                #[cfg(feature = "passkeys")]
+                let passkeys = visit.link_to_passkeys().await?;
+                #[cfg(not(feature = "passkeys"))]
+                let passkeys: Option<String> = None;
+                let content = PageContent::PasswordChanged { passkeys: passkeys.as_deref() };
+                Ok(visit.server.page(200, content, None))
             }
             Err(ChangeError::Password(error)) => visit.ask_password(403, Some(too_weak(error))).await,
             Err(ChangeError::Failure(failure) | ChangeError::LoginsNotEnded { failure, .. }) => Err(failure.into()),

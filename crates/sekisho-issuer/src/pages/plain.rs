@@ -92,6 +92,7 @@ impl Pages for PlainPages {
             }
             PageContent::Account { .. }
             | PageContent::ChangePassword { .. }
+            | PageContent::PasswordChanged { .. }
             | PageContent::ProveAgain { .. }
             | PageContent::ConfirmApp { .. }
             | PageContent::RecoveryCodes { .. }
@@ -149,6 +150,13 @@ fn account_page(content: &PageContent<'_>) -> String {
 <button>Change</button>"#
             );
             format!("<h1>Change the password</h1>{}{}", told(*problem), write_form(form, &fields))
+        }
+        PageContent::PasswordChanged { passkeys } => {
+            let passkeys = passkeys.map_or(String::new(), |link| {
+                let link = escape(link);
+                format!(r#"<p>Your passkeys still work. <a href="{link}">See whether all of them are yours</a>.</p>"#)
+            });
+            format!("<h1>Done</h1><p>Your password is changed. Please sign in again, in a moment.</p>{passkeys}")
         }
         PageContent::ProveAgain { form, username, purpose, asks_code, problem } => {
             let (title, text) = match purpose {
@@ -256,7 +264,6 @@ fn say(message: Message) -> String {
         Message::DeviceDenied => ("Done", "Your device was not connected. You can close this page."),
         Message::LoggedOut => ("Signed out", "You are signed out here. You can close this page."),
         Message::StillLoggedIn => ("Still signed in", "Nothing has changed. You can close this page."),
-        Message::PasswordChanged => ("Done", "Your password is changed. Please sign in again, in a moment."),
         Message::PasskeyNeeded => {
             ("Sign in with a passkey first", "You have a passkey. Please sign out, sign in with it, and come back.")
         }
@@ -341,6 +348,7 @@ mod tests {
             },
             PageContent::AddPasskey { form: asked },
             PageContent::ChangePassword { form, username, asks_code: true, problem },
+            PageContent::PasswordChanged { passkeys: Some(evil) },
             PageContent::ProveAgain { form, username, purpose: ProofPurpose::AddApp, asks_code: true, problem },
             PageContent::ConfirmApp { form, app, problem },
             PageContent::RecoveryCodes { codes: ShownCodes::new(vec![evil]), account: evil },

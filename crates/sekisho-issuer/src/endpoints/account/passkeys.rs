@@ -125,6 +125,15 @@ impl Visit<'_> {
         Ok(self.server.page(200, PageContent::Passkeys { passkeys, form, add: &add }, None))
     }
 
+    /// Where the user sees their passkeys, if they have any.
+    pub(super) async fn link_to_passkeys(&self) -> Result<Option<String>, Unusable> {
+        if self.owner.login.passkeys().is_none() {
+            return Ok(None);
+        }
+        let kept = self.owner.login.credentials().list_passkeys(&self.owner.account.id).await?;
+        Ok((!kept.is_empty()).then(|| self.server.parts().issuer.route(LIST)))
+    }
+
     async fn ask_passkey(&mut self) -> Result<Response, Unusable> {
         let hidden = self.hidden(TO_CREATE)?;
         let (passkeys, browser) = (self.passkeys()?, self.browser.secret());
