@@ -3,7 +3,8 @@
 //! ```sh
 //! cargo run --example issuer             # stays until Ctrl-C: open the printed URL, sign in as alice
 //! cargo run --example issuer -- --once   # the walk only
-//! cargo run --example issuer -- --data users create bob   # also disable, enable, reset-second-factor
+//! NEW_PASSWORD='…' cargo run --example issuer -- --data users create bob   # also disable, enable, reset-second-factor
+//! cargo run --example issuer -- --data users --port 4000  # users, logins and keys outlive the program
 //! ```
 #![expect(clippy::print_stdout, reason = "it is a program that people run and read")]
 
@@ -19,9 +20,9 @@ use clap::Parser;
 use sekisho::credentials::TotpSecret;
 use sekisho::issuer::{
     Accounts, AuthorizationServer, Client, ClientAuthentication, ClientSecret, CredentialLogin, Essentials,
-    ExchangeRules, IssuerKeys, KeyRotation, MasterKey, MemoryKeyStore, MemoryStore, PlainPages, ScopeSet,
-    StaticClients,
+    ExchangeRules, IssuerKeys, KeyRotation, MasterKey, PlainPages, ScopeSet, StaticClients,
 };
+use sekisho::sqlx::SqliteStore;
 use sekisho::{Algorithm, Clock, SystemClock};
 use users::Administration;
 
@@ -34,7 +35,8 @@ struct Arguments {
     /// The port to listen on, on 127.0.0.1; 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// The folder of the credential database. Without it users are gone with the program.
+    /// The folder of the databases and their keys. Without it there is alice, for whom everybody knows the password, and all is gone with the
+    /// program; with it there are those who were made by `create`. Logins are good at the same port again.
     #[arg(long)]
     data: Option<PathBuf>,
     /// Administers users instead of serving them; wants `--data`.
@@ -42,13 +44,11 @@ struct Arguments {
     administration: Option<Administration>,
 }
 
-/// Is a running issuer, the secret of its confidential clients, and the authenticator app of alice if she was made just now.
+/// Is a running issuer, the secret of its confidential clients, and the authenticator app of alice if it is a demonstration.
 struct Running {
     url: String,
     secret: String,
     app: Option<TotpSecret>,
-    server: AuthorizationServer,
-    login: CredentialLogin,
 }
 
 /// Is where users are kept; removed afterwards if nobody asked for it.
@@ -87,18 +87,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("users who are gone with the program need no administration: say --data FOLDER".into());
     }
     let folder = Folder::new(arguments.data)?;
-    let running = start(arguments.port, &folder).await?;
+    let login = users::open(&folder.path).await?;
     if let Some(administration) = &arguments.administration {
-        let accounts = Accounts::new(running.server.clone(), running.login.credentials().clone());
-        println!("{}", administration.run(&running.login, &accounts).await?);
+        // It serves nobody, so its name does not matter; the store is the one of the service that may run beside.
+        let (server, _) = server("http://127.0.0.1", &folder, &login).await?;
+        let accounts = Accounts::new(server, login.credentials().clone());
+        println!("{}", administration.run(&login, &accounts).await?);
         return Ok(());
     }
+    let running = start(arguments.port, &folder, login).await?;
     match running.app {
         Some(_) => walk::walk(&running).await?,
-        None => println!(
-            "Authentication service  {}\nalice is there from before, and her app is hers: no walk",
-            running.url
-        ),
+        None => println!("Authentication service  {}\nits users are those of the folder: no walk", running.url),
     }
     if !arguments.once {
         walk::print_invitation(&running);
@@ -107,32 +107,55 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn start(port: u16, folder: &Folder) -> Result<Running, Box<dyn Error>> {
+async fn start(port: u16, folder: &Folder, login: CredentialLogin) -> Result<Running, Box<dyn Error>> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     let url = format!("http://{}", listener.local_addr()?);
+    // Her password is known to everybody, so she is in no folder that is kept.
+    let app = if folder.is_temporary { Some(users::make_alice(&login).await?) } else { None };
+    let (server, secret) = server(&url, folder, &login).await?;
+    let service = server.router().into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    Ok(Running { url, secret, app })
+}
+
+/// Builds the server on the databases of the folder, and draws the secret of its confidential clients.
+async fn server(
+    url: &str,
+    folder: &Folder,
+    login: &CredentialLogin,
+) -> Result<(AuthorizationServer, String), Box<dyn Error>> {
+    let store = SqliteStore::open(folder.path.join("issuer.db")).await?;
+    let sweeper = store.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_secs(300)).await;
+            // A failure is the database's; the next round comes anyway.
+            drop(sweeper.sweep(SystemClock.now()).await);
+        }
+    });
+    let master = match users::key_of(&folder.path.join("master.key"))? {
+        Some(text) => MasterKey::from_text(&text)?,
+        None => {
+            let master = MasterKey::generate()?;
+            users::write_private(&folder.path.join("master.key"), master.to_text().expose())?;
+            master
+        }
+    };
+    let (keys, algorithms) = (Arc::new(store.clone()), [Algorithm::Es256]);
+    let keys = IssuerKeys::open(keys, master, &algorithms, KeyRotation::default(), SystemClock.now()).await?;
     let (secret, hash) = ClientSecret::generate()?;
-    let login = users::open(&folder.path).await?;
-    let app = users::make_alice(&login).await?;
-    // A real service reads the master key from its configuration, and keeps the keys in a database.
-    let (key_store, master) = (Arc::new(MemoryKeyStore::new()), MasterKey::generate()?);
-    let algorithms = [Algorithm::Es256];
-    let keys = IssuerKeys::open(key_store, master, &algorithms, KeyRotation::default(), SystemClock.now()).await?;
     let essentials = Essentials {
         clients: Arc::new(StaticClients::new(clients(hash)?)?),
         login: Arc::new(login.clone()),
-        store: Arc::new(MemoryStore::new()),
+        store: Arc::new(store),
         keys: Arc::new(keys),
     };
-    let pages = PlainPages::new().with_name("The example issuer");
-    let server = AuthorizationServer::builder(&url, essentials)
+    let server = AuthorizationServer::builder(url, essentials)
         .with_users(Arc::new(login.clone()))
         .with_account_pages(login.clone())
-        .with_pages(Arc::new(pages))
+        .with_pages(Arc::new(PlainPages::new().with_name("The example issuer")))
         .build()?;
-    let service = server.router().into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move { axum::serve(listener, service).await });
-    let secret = secret.expose_str().unwrap_or_default().to_owned();
-    Ok(Running { url, secret, app, server, login })
+    Ok((server, secret.expose_str().unwrap_or_default().to_owned()))
 }
 
 fn clients(secret: ClientSecret) -> Result<Vec<Client>, Box<dyn Error>> {

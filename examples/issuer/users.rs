@@ -12,17 +12,17 @@ pub(crate) const PASSWORD: &str = "open sesame, please";
 
 /// Opens the credential database: a SQLite file.
 ///
-/// A real service reads the key, under which second factors are encrypted, from its configuration. Here it lies beside the file.
+/// A real service reads the keys, under which second factors and signing keys are encrypted, from its configuration. Here they lie beside the
+/// files.
 pub(crate) async fn open(folder: &Path) -> Result<CredentialLogin, Box<dyn Error>> {
     let key_file = folder.join("sealing.key");
-    let key = match std::fs::read_to_string(&key_file) {
-        Ok(text) => SealingKey::from_text(text.trim())?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+    let key = match key_of(&key_file)? {
+        Some(text) => SealingKey::from_text(&text)?,
+        None => {
             let key = SealingKey::generate()?;
             write_private(&key_file, key.to_text().expose())?;
             key
         }
-        Err(error) => return Err(error.into()),
     };
     let store = SqliteStore::open(folder.join("credentials.db")).await?;
     let credentials = Credentials::builder(Arc::new(store), SealingKeys::new(key)).build()?;
@@ -31,8 +31,17 @@ pub(crate) async fn open(folder: &Path) -> Result<CredentialLogin, Box<dyn Error
         .with_service_name("The example issuer"))
 }
 
+/// Reads a key, if there is one.
+pub(crate) fn key_of(path: &Path) -> std::io::Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes a new file that only its owner can read, where there are owners.
-fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -40,13 +49,10 @@ fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     options.open(path)?.write_all(content)
 }
 
-/// Makes alice with an authenticator app, if she is not there. Returns her app, which a real service only shows once, on `/account`.
-pub(crate) async fn make_alice(login: &CredentialLogin) -> Result<Option<TotpSecret>, Box<dyn Error>> {
+/// Makes alice with an authenticator app. Returns her app, which a real service only shows once, on `/account`.
+pub(crate) async fn make_alice(login: &CredentialLogin) -> Result<TotpSecret, Box<dyn Error>> {
     let (credentials, now) = (login.credentials(), SystemClock.now());
     let name = Username::parse("alice")?;
-    if credentials.find(&name).await?.is_some() {
-        return Ok(None);
-    }
     let alice = credentials.sign_up(&name, &Secret::from(PASSWORD), now).await?;
     let app = credentials.begin_totp(&alice, now).await?.ok_or("no account")?;
     // The code before this one, so that the present one is still good for the walk.
@@ -55,7 +61,7 @@ pub(crate) async fn make_alice(login: &CredentialLogin) -> Result<Option<TotpSec
     if !credentials.confirm_totp(&alice, &code, now).await? {
         return Err("the app was not confirmed".into());
     }
-    Ok(Some(app))
+    Ok(app)
 }
 
 /// Says what an operator wants done.
@@ -74,8 +80,7 @@ pub(crate) enum Administration {
 impl Administration {
     /// Does it, and says what was done.
     ///
-    /// `accounts` ends logins and tokens too, where the server's store is shared. Here it is the memory of this process: a service that runs
-    /// beside learns from the file, and gives a disabled account no token at its next refresh.
+    /// `accounts` ends logins and tokens too, for the store is that of a service that may run beside.
     pub(crate) async fn run(&self, login: &CredentialLogin, accounts: &Accounts) -> Result<String, Box<dyn Error>> {
         let now = SystemClock.now();
         let find = async |username: &str| {

@@ -80,12 +80,13 @@ pub(crate) async fn walk(running: &Running) -> Walk<()> {
 
 pub(crate) fn print_invitation(running: &Running) {
     let Running { url, secret, app, .. } = running;
-    println!("\nOpen this, and sign in as alice with {PASSWORD:?}:\n  {}", authorize_url(url));
+    println!("\nOpen this, and sign in:\n  {}", authorize_url(url));
     if let Some(app) = app {
+        println!("There is alice with {PASSWORD:?}.");
         let uri = app.to_uri("The example issuer", "alice");
         println!("A code is asked for. Her authenticator app, for yours:\n  {}", uri.expose_str().unwrap_or_default());
     }
-    println!("\nHer account: password, another app, recovery codes:\n  {url}/account");
+    println!("\nOne's own account: password, another app, recovery codes:\n  {url}/account");
     println!(
         "\nIt ends at an address of {REDIRECT_URI} that does not answer; take the code out of it, within a minute:"
     );

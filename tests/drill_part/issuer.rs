@@ -121,6 +121,7 @@ impl LoginCheck for OnePassword {
             methods: vec!["pwd".to_owned()],
             context: None,
             authenticated_at: now,
+            revision: None,
         }))
     }
 

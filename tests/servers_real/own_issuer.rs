@@ -40,7 +40,8 @@ impl LoginCheck for People {
             return Ok(LoginOutcome::Refused);
         }
         let (subject, methods) = (SUBJECT.to_owned(), vec!["pwd".to_owned()]);
-        Ok(LoginOutcome::Authenticated(AuthenticatedUser { subject, methods, context: None, authenticated_at: now }))
+        let user = AuthenticatedUser { subject, methods, context: None, authenticated_at: now, revision: None };
+        Ok(LoginOutcome::Authenticated(user))
     }
 
     async fn second_factor(&self, _: SecondFactorAttempt<'_>, _: UnixSeconds) -> Result<LoginOutcome, Failure> {

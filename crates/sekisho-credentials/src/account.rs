@@ -61,12 +61,24 @@ pub struct Account {
     pub username: Username,
     /// The password, or `None` for an account that has none, and that no password opens.
     pub password: Option<PasswordHash>,
-    /// Counts the passwords that the account has had. What was handed out under an older one is worth nothing.
+    /// Counts the passwords that the account has had, and how often it was disabled. What was handed out under an older one is worth
+    /// nothing.
     pub revision: u64,
     /// A disabled account is kept, and nothing opens it.
     pub is_disabled: bool,
     /// When the account was made.
     pub created_at: UnixSeconds,
+    /// When the account last lost what opened it: its password, a second factor, a passkey, or all by being disabled. A login from then
+    /// or before is worth nothing. `None` when it never did.
+    pub logins_ended_at: Option<UnixSeconds>,
+}
+
+impl Account {
+    /// Tells whether a login at `at` still counts: the account is not disabled, and it was after whatever ended earlier logins.
+    #[must_use]
+    pub fn counts_login_at(&self, at: UnixSeconds) -> bool {
+        !self.is_disabled && self.logins_ended_at.is_none_or(|ended_at| at > ended_at)
+    }
 }
 
 impl fmt::Debug for Account {
@@ -76,6 +88,7 @@ impl fmt::Debug for Account {
             .field("revision", &self.revision)
             .field("is_disabled", &self.is_disabled)
             .field("created_at", &self.created_at)
+            .field("logins_ended_at", &self.logins_ended_at)
             .finish_non_exhaustive()
     }
 }
@@ -108,6 +121,7 @@ mod tests {
             revision: 1,
             is_disabled: false,
             created_at: UnixSeconds::new(0),
+            logins_ended_at: None,
         };
         assert!(account.password.is_some());
         let shown = format!("{account:?} {:?} {:?}", account.username, account.password);

@@ -19,7 +19,7 @@ pub struct ClientContext<'a> {
 /// Marks a device on which somebody has logged in, so that nobody else's failures keep them out there.
 ///
 /// To be kept by the device for as long as you remember it, in a cookie with `__Host-`, `Secure`, `HttpOnly`,
-/// `SameSite=Lax`. It opens nothing. One token may stand for several accounts. 256 random bits; `Debug` shows nothing.
+/// `SameSite=Lax`. It opens nothing. 256 random bits; `Debug` shows nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceToken(Secret);
 

@@ -22,6 +22,7 @@ pub use factors::SecondFactors;
 pub use login::{Authenticated, LoginOutcome};
 #[cfg(feature = "passkeys")]
 pub use passkeys::{CeremonyTicket, PasskeyCeremony, PasskeyError, Passkeys};
+pub use passwords::PreparedPassword;
 pub use sealed::{LoginTicket, ResetToken};
 
 /// Answers who somebody is by what they know and have: the credential database with its rules.
@@ -222,6 +223,15 @@ pub enum ChangeError {
     /// The policy refuses the new password.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// The password is changed, but it is not certain that the account's logins have ended: end them again.
+    #[error("the password is changed, and its logins may not have ended")]
+    LoginsNotEnded {
+        /// Whose password it is.
+        account: AccountId,
+        /// What broke.
+        #[source]
+        failure: Failure,
+    },
     /// Our side broke.
     #[error(transparent)]
     Failure(#[from] Failure),

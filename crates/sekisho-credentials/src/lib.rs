@@ -22,8 +22,8 @@ mod webauthn;
 pub use account::{Account, AccountId};
 pub use client::{ClientContext, DeviceToken, SourceHash};
 pub use credentials::{
-    Authenticated, ChangeError, Credentials, CredentialsBuilder, LoginOutcome, LoginTicket, ResetToken, SecondFactors,
-    SignUpError,
+    Authenticated, ChangeError, Credentials, CredentialsBuilder, LoginOutcome, LoginTicket, PreparedPassword,
+    ResetToken, SecondFactors, SignUpError,
 };
 #[cfg(feature = "passkeys")]
 pub use credentials::{CeremonyTicket, PasskeyCeremony, PasskeyError, Passkeys};
@@ -37,8 +37,8 @@ pub use store::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 pub use store::{
-    AccountStore, Admission, CredentialStore, FactorStore, MemoryStore, PasskeyStore, ThrottleStore, TotpRecord,
-    TotpRecords,
+    AccountStore, Admission, ChallengeUse, CredentialStore, FactorStore, MemoryStore, PasskeyAddition, PasskeyStore,
+    ThrottleStore, TotpRecord, TotpRecords,
 };
 pub use throttle::{Counter, CounterKey, DelayCurve, ThrottlePolicy};
 pub use totp::{TotpAlgorithm, TotpSecret, TotpSettings};

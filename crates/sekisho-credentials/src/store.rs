@@ -56,12 +56,19 @@ pub trait AccountStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when it cannot be told.
     async fn account_by_name(&self, username: &Username) -> Result<Option<Account>, Failure>;
 
-    /// Keeps a new password if the account is still at `revision`, counts the revision up by one and forgets the
-    /// account's known sources; tells whether it was. Of all calls for one revision at most one is `true`.
+    /// Keeps a new password if the account is still at `revision`, counts the revision up by one, ends logins up to `now`
+    /// ([`Account::logins_ended_at`], which never goes back) and forgets the account's known sources; tells whether it was. Of all calls
+    /// for one revision at most one is `true`.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be told.
-    async fn replace_password(&self, id: &AccountId, revision: u64, password: &PasswordHash) -> Result<bool, Failure>;
+    async fn replace_password(
+        &self,
+        id: &AccountId,
+        revision: u64,
+        password: &PasswordHash,
+        now: UnixSeconds,
+    ) -> Result<bool, Failure>;
 
     /// Keeps another hash of the same password if the account is still at `revision`, which stays; tells whether it
     /// was.
@@ -70,11 +77,12 @@ pub trait AccountStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when it cannot be told.
     async fn upgrade_password(&self, id: &AccountId, revision: u64, password: &PasswordHash) -> Result<bool, Failure>;
 
-    /// Disables or enables an account; `false` when there is none.
+    /// Disables or enables an account; `false` when there is none. Disabling counts the revision up by one and ends logins up to `now`,
+    /// each time.
     ///
     /// # Errors
     /// [`Failure`] when it is not certain.
-    async fn set_disabled(&self, id: &AccountId, is_disabled: bool) -> Result<bool, Failure>;
+    async fn set_disabled(&self, id: &AccountId, is_disabled: bool, now: UnixSeconds) -> Result<bool, Failure>;
 
     /// Removes an account and all that is kept for it; `false` when there is none.
     ///
@@ -151,11 +159,17 @@ pub trait FactorStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when nothing was kept.
     async fn reseal_totp(&self, id: &AccountId, enrolment: &[u8; 16], sealed: &[u8]) -> Result<bool, Failure>;
 
-    /// Removes all enrolments and recovery codes of an account; `false` when there were none.
+    /// Removes the enrolment with this name, if it waits for its first code; tells whether it did.
     ///
     /// # Errors
     /// [`Failure`] when it is not certain.
-    async fn remove_factors(&self, id: &AccountId) -> Result<bool, Failure>;
+    async fn drop_pending_totp(&self, id: &AccountId, enrolment: &[u8; 16]) -> Result<bool, Failure>;
+
+    /// Removes all enrolments and recovery codes of an account; `false` when there were none. If there were, logins up to `now` end.
+    ///
+    /// # Errors
+    /// [`Failure`] when it is not certain.
+    async fn remove_factors(&self, id: &AccountId, now: UnixSeconds) -> Result<bool, Failure>;
 
     /// Keeps recovery codes in the place of all that the account had.
     ///
@@ -224,17 +238,25 @@ pub trait ThrottleStore: Send + Sync + fmt::Debug {
         now: UnixSeconds,
     ) -> Result<Vec<SourceHash>, Failure>;
 
-    /// Keeps a source until `until`, or an old one until later. Beyond `most` of one account those that end first go.
+    /// Keeps a source until `until`, or an old one until later, if the account is still at `revision`; tells whether it was. Beyond
+    /// `most` of one account those that end first go.
     ///
     /// # Errors
     /// [`Failure`] when nothing was kept.
     async fn remember_source(
         &self,
         id: &AccountId,
+        revision: u64,
         source: &SourceHash,
         until: UnixSeconds,
         most: u32,
     ) -> Result<bool, Failure>;
+
+    /// Forgets one source of an account; none is no error.
+    ///
+    /// # Errors
+    /// [`Failure`] when it is not certain.
+    async fn forget_source(&self, id: &AccountId, source: &SourceHash) -> Result<(), Failure>;
 
     /// Forgets all sources of an account; none is no error.
     ///
@@ -243,14 +265,42 @@ pub trait ThrottleStore: Send + Sync + fmt::Debug {
     async fn forget_sources(&self, id: &AccountId) -> Result<(), Failure>;
 }
 
+/// Answers an attempt to add a passkey.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a further answer must break every caller's match")]
+pub enum PasskeyAddition {
+    /// It is kept.
+    Added,
+    /// The account is gone, disabled, or at another revision.
+    Overtaken,
+    /// The account has as many as it may have.
+    TooMany,
+    /// Some account has its credential id.
+    Taken,
+}
+
+/// Answers the use of a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a further answer must break every caller's match")]
+pub enum ChallengeUse {
+    /// It was not marked before, and is now.
+    First,
+    /// It was marked before.
+    Again,
+    /// It is not marked, for the account has too many marks.
+    TooMany,
+}
+
 /// Keeps passkeys. See [`AccountStore`] for the contract.
 #[async_trait]
 pub trait PasskeyStore: Send + Sync + fmt::Debug {
-    /// Keeps a passkey; `false` when there is no such account, or any account has its credential id.
+    /// Keeps a passkey, if its account is not disabled and still at `revision`, has fewer than `most`, and no account has its
+    /// credential id, looked at in this order. All in one step with the changes of the account: of many at once no more are kept than
+    /// may be, and none after a change.
     ///
     /// # Errors
     /// [`Failure`] when nothing was kept.
-    async fn add_passkey(&self, passkey: &Passkey) -> Result<bool, Failure>;
+    async fn add_passkey(&self, passkey: &Passkey, revision: u64, most: u32) -> Result<PasskeyAddition, Failure>;
 
     /// Returns the passkey with a credential id.
     ///
@@ -270,21 +320,32 @@ pub trait PasskeyStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when it cannot be told.
     async fn use_passkey(&self, credential_id: &[u8], from: u32, used: PasskeyUse) -> Result<bool, Failure>;
 
-    /// Marks a challenge as used until `ends_at`, and tells whether it was not marked before: of all calls for one
-    /// challenge until then exactly one is `true`. `challenge` is a hash. Marks that have ended by `now` are removed.
+    /// Marks a challenge as used by an account until `ends_at`: of all calls for one challenge until then, whoever's, at most one is
+    /// [`First`](ChallengeUse::First). `challenge` is a hash. Marks that have ended by `now` are removed.
+    ///
+    /// No more than `most` are kept for one account that have not ended; calls at the same moment may go beyond by as many as they are.
+    /// Marks do not go with the account, but end.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be told; the challenge may be used.
     async fn use_challenge(
         &self,
+        id: &AccountId,
         challenge: &[u8; 32],
         ends_at: UnixSeconds,
+        most: u32,
         now: UnixSeconds,
-    ) -> Result<bool, Failure>;
+    ) -> Result<ChallengeUse, Failure>;
 
-    /// Removes a passkey of an account; `false` when it has no such.
+    /// Removes a passkey of an account; `false` when it has no such. If it had, logins up to `now` end.
     ///
     /// # Errors
     /// [`Failure`] when it is not certain.
-    async fn remove_passkey(&self, id: &AccountId, credential_id: &[u8]) -> Result<bool, Failure>;
+    async fn remove_passkey(&self, id: &AccountId, credential_id: &[u8], now: UnixSeconds) -> Result<bool, Failure>;
+
+    /// Removes all passkeys of an account, and ends its logins up to `now` if there were any; returns how many.
+    ///
+    /// # Errors
+    /// [`Failure`] when it is not certain.
+    async fn remove_passkeys(&self, id: &AccountId, now: UnixSeconds) -> Result<u64, Failure>;
 }

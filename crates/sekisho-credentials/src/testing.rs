@@ -9,8 +9,8 @@ use sekisho_core::UnixSeconds;
 
 use crate::random::{random, to_base64};
 use crate::{
-    Account, AccountId, Admission, Counter, CounterKey, CredentialStore, DelayCurve, Passkey, PasskeyUse, PasswordHash,
-    RecoveryHash, SourceHash, TotpRecord, TotpRecords, Username,
+    Account, AccountId, Admission, ChallengeUse, Counter, CounterKey, CredentialStore, DelayCurve, Passkey, PasskeyAddition, PasskeyUse,
+    PasswordHash, RecoveryHash, SourceHash, TotpRecord, TotpRecords, Username,
 };
 
 #[cfg(feature = "passkeys")]
@@ -58,9 +58,11 @@ pub async fn sharing_suite(one: Arc<dyn CredentialStore>, other: Arc<dyn Credent
         "the third begins the delay"
     );
     assert!(matches!(other.begin_attempt(&[counter], NOW).await.expect(WORKS), Admission::Wait(_)));
-    let challenge = bytes();
-    assert!(one.use_challenge(&challenge, at(100), NOW).await.expect(WORKS));
-    assert!(!other.use_challenge(&challenge, at(100), NOW).await.expect(WORKS), "used at the one is used at the other");
+    let (id, challenge) = (&account.id, bytes());
+    let used = one.use_challenge(id, &challenge, at(100), 9, NOW).await.expect(WORKS);
+    assert_eq!(used, ChallengeUse::First);
+    let used = other.use_challenge(id, &challenge, at(100), 9, NOW).await.expect(WORKS);
+    assert_eq!(used, ChallengeUse::Again, "used at the one is used at the other");
 }
 
 fn bytes<const N: usize>() -> [u8; N] {
@@ -91,7 +93,12 @@ fn account() -> Account {
         revision: 1,
         is_disabled: false,
         created_at: NOW,
+        logins_ended_at: None,
     }
+}
+
+async fn ended_at(store: &dyn CredentialStore, id: &AccountId) -> Option<UnixSeconds> {
+    store.account(id).await.expect(WORKS).expect("is there").logins_ended_at
 }
 
 async fn kept(store: &dyn CredentialStore) -> Account {
@@ -109,7 +116,7 @@ async fn accounts(store: &dyn CredentialStore) {
     let (alice, bob) = (account(), Account { password: None, is_disabled: true, ..account() });
     assert_eq!(store.account(&alice.id).await.expect(WORKS), None);
     assert_eq!(store.account_by_name(&alice.username).await.expect(WORKS), None);
-    assert!(!store.set_disabled(&alice.id, true).await.expect(WORKS), "nobody to disable");
+    assert!(!store.set_disabled(&alice.id, true, at(7)).await.expect(WORKS), "nobody to disable");
     assert!(!store.delete_account(&alice.id).await.expect(WORKS), "nobody to delete");
     for account in [&alice, &bob] {
         assert!(store.create_account(account).await.expect(WORKS));
@@ -126,32 +133,44 @@ async fn accounts(store: &dyn CredentialStore) {
     assert!(!store.create_account(&same_id).await.expect(WORKS), "an id is given once");
     assert_eq!(store.account(&alice.id).await.expect(WORKS).as_ref(), Some(&alice), "and nothing has changed");
     assert_eq!(store.account(&same_name.id).await.expect(WORKS), None);
-    assert!(store.set_disabled(&alice.id, true).await.expect(WORKS));
+    assert!(store.set_disabled(&alice.id, true, at(7)).await.expect(WORKS));
     assert_eq!(store.account(&alice.id).await.expect(WORKS).map(|account| account.is_disabled), Some(true));
-    assert!(store.set_disabled(&alice.id, false).await.expect(WORKS));
-    assert_eq!(store.account(&alice.id).await.expect(WORKS), Some(alice));
+    assert!(store.set_disabled(&alice.id, false, at(8)).await.expect(WORKS));
+    let since = Account { revision: 2, logins_ended_at: Some(at(7)), ..alice };
+    assert_eq!(
+        store.account(&since.id).await.expect(WORKS).as_ref(),
+        Some(&since),
+        "what was before is not good again"
+    );
+    assert!(store.set_disabled(&since.id, true, at(3)).await.expect(WORKS));
+    let since = Account { revision: 3, is_disabled: true, ..since };
+    assert_eq!(store.account(&since.id).await.expect(WORKS), Some(since), "the end of logins does not go back");
 }
 
 async fn passwords(store: &dyn CredentialStore) {
     let alice = kept(store).await;
     let (second, third) = (hash(), hash());
     let nobody = AccountId::generate().expect("randomness");
-    assert!(!store.replace_password(&nobody, 1, &second).await.expect(WORKS));
+    assert!(!store.replace_password(&nobody, 1, &second, at(7)).await.expect(WORKS));
     assert!(!store.upgrade_password(&nobody, 1, &second).await.expect(WORKS));
     for revision in [0, 2, u64::MAX] {
-        assert!(!store.replace_password(&alice.id, revision, &second).await.expect(WORKS), "revision {revision}");
+        assert!(
+            !store.replace_password(&alice.id, revision, &second, at(7)).await.expect(WORKS),
+            "revision {revision}"
+        );
         assert!(!store.upgrade_password(&alice.id, revision, &second).await.expect(WORKS), "revision {revision}");
     }
     let source = SourceHash::from_bytes(bytes());
-    assert!(store.remember_source(&alice.id, &source, at(100), 5).await.expect(WORKS));
+    assert!(store.remember_source(&alice.id, 1, &source, at(100), 5).await.expect(WORKS));
     assert!(store.upgrade_password(&alice.id, 1, &second).await.expect(WORKS));
     let now = store.account(&alice.id).await.expect(WORKS).expect("is there");
     assert_eq!((now.revision, now.password), (1, Some(second.clone())), "an upgrade is the same password");
     assert_eq!(store.known_sources(&alice.id, &[source], NOW).await.expect(WORKS), [source], "and sources stay");
-    assert!(store.replace_password(&alice.id, 1, &third).await.expect(WORKS));
-    assert!(!store.replace_password(&alice.id, 1, &second).await.expect(WORKS), "a revision is replaced once");
+    assert!(store.replace_password(&alice.id, 1, &third, at(7)).await.expect(WORKS));
+    assert!(!store.replace_password(&alice.id, 1, &second, at(7)).await.expect(WORKS), "a revision is replaced once");
     let now = store.account(&alice.id).await.expect(WORKS).expect("is there");
-    assert_eq!((now.revision, now.password), (2, Some(third)));
+    assert_eq!((now.revision, now.password, now.logins_ended_at), (2, Some(third), Some(at(7))));
+    assert!(!store.remember_source(&alice.id, 1, &source, at(100), 5).await.expect(WORKS), "a login of before");
     assert!(store.known_sources(&alice.id, &[source], NOW).await.expect(WORKS).is_empty(), "sources are forgotten");
 }
 
@@ -197,8 +216,17 @@ async fn totp(store: &dyn CredentialStore) {
     assert!(store.confirm_totp(&alice.id, &third.enrolment, 1).await.expect(WORKS));
     assert!(!store.use_totp(&alice.id, &confirmed.enrolment, 100).await.expect(WORKS), "it was replaced");
     assert!(store.use_totp(&alice.id, &third.enrolment, 2).await.expect(WORKS));
-    assert!(store.remove_factors(&alice.id).await.expect(WORKS));
-    assert!(!store.remove_factors(&alice.id).await.expect(WORKS));
+    let fourth = enrolment();
+    assert!(store.begin_totp(&alice.id, &fourth).await.expect(WORKS));
+    assert!(!store.drop_pending_totp(&alice.id, &third.enrolment).await.expect(WORKS), "it waits for nothing");
+    assert!(!store.drop_pending_totp(&bob.id, &fourth.enrolment).await.expect(WORKS), "it is not theirs");
+    assert!(store.drop_pending_totp(&alice.id, &fourth.enrolment).await.expect(WORKS));
+    assert!(!store.drop_pending_totp(&alice.id, &fourth.enrolment).await.expect(WORKS), "once");
+    assert_eq!(ended_at(store, &alice.id).await, None);
+    assert!(store.remove_factors(&alice.id, at(9)).await.expect(WORKS));
+    assert_eq!(ended_at(store, &alice.id).await, Some(at(9)));
+    assert!(!store.remove_factors(&alice.id, at(10)).await.expect(WORKS));
+    assert_eq!(ended_at(store, &alice.id).await, Some(at(9)), "nothing was removed");
     assert_eq!(store.totp(&alice.id).await.expect(WORKS), TotpRecords::default());
 }
 
@@ -223,7 +251,7 @@ async fn recovery_codes(store: &dyn CredentialStore) {
         assert_eq!(store.recovery_codes_left(&alice.id).await.expect(WORKS), left);
     }
     assert!(store.replace_recovery_codes(&alice.id, &new).await.expect(WORKS));
-    assert!(store.remove_factors(&alice.id).await.expect(WORKS), "codes are factors");
+    assert!(store.remove_factors(&alice.id, at(9)).await.expect(WORKS), "codes are factors");
     assert_eq!(store.recovery_codes_left(&alice.id).await.expect(WORKS), 0);
 }
 
@@ -314,25 +342,29 @@ async fn sources(store: &dyn CredentialStore) {
     let all: Vec<SourceHash> = (0..6).map(|_| SourceHash::from_bytes(bytes())).collect();
     let (Some(one), Some(last)) = (all.first().copied(), all.last().copied()) else { return };
     let nobody = AccountId::generate().expect("randomness");
-    assert!(!store.remember_source(&nobody, &one, at(100), 4).await.expect(WORKS));
+    assert!(!store.remember_source(&nobody, 1, &one, at(100), 4).await.expect(WORKS));
     assert!(store.known_sources(&nobody, &all, NOW).await.expect(WORKS).is_empty());
-    assert!(store.remember_source(&alice.id, &one, at(100), 4).await.expect(WORKS));
+    assert!(store.remember_source(&alice.id, 1, &one, at(100), 4).await.expect(WORKS));
     assert!(store.known_sources(&bob.id, &[one], NOW).await.expect(WORKS).is_empty(), "it is not theirs");
     assert_eq!(store.known_sources(&alice.id, &[last, one], at(99)).await.expect(WORKS), [one]);
     assert!(store.known_sources(&alice.id, &[one], at(100)).await.expect(WORKS).is_empty(), "it has ended");
-    assert!(store.remember_source(&alice.id, &one, at(50), 4).await.expect(WORKS));
+    assert!(store.remember_source(&alice.id, 1, &one, at(50), 4).await.expect(WORKS));
     assert_eq!(
         store.known_sources(&alice.id, &[one], at(99)).await.expect(WORKS),
         [one],
         "an end does not come earlier"
     );
-    assert!(store.remember_source(&alice.id, &one, at(150), 4).await.expect(WORKS));
+    assert!(store.remember_source(&alice.id, 1, &one, at(150), 4).await.expect(WORKS));
     assert_eq!(store.known_sources(&alice.id, &[one], at(149)).await.expect(WORKS), [one], "but later");
     for (source, end) in all.iter().zip(300..) {
-        assert!(store.remember_source(&alice.id, source, at(end), 4).await.expect(WORKS));
+        assert!(store.remember_source(&alice.id, 1, source, at(end), 4).await.expect(WORKS));
     }
     let known = store.known_sources(&alice.id, &all, NOW).await.expect(WORKS);
     assert_eq!(Some(&known[..]), all.get(2..), "those that end first went");
+    store.forget_source(&alice.id, &last).await.expect(WORKS);
+    store.forget_source(&nobody, &last).await.expect("no error");
+    assert!(store.known_sources(&alice.id, &[last], NOW).await.expect(WORKS).is_empty(), "one is forgotten");
+    assert_eq!(store.known_sources(&alice.id, &all, NOW).await.expect(WORKS).len(), 3, "and the others are not");
     store.forget_sources(&alice.id).await.expect(WORKS);
     store.forget_sources(&nobody).await.expect("no error");
     assert!(store.known_sources(&alice.id, &all, NOW).await.expect(WORKS).is_empty());
@@ -360,14 +392,25 @@ async fn passkeys(store: &dyn CredentialStore) {
     let mut first = passkey(&alice.id);
     let second = Passkey { created_at: at(1), sign_count: 0, last_used_at: Some(at(2)), ..passkey(&alice.id) };
     let nobody = AccountId::generate().expect("randomness");
-    assert!(!store.add_passkey(&passkey(&nobody)).await.expect(WORKS));
+    let add = async |passkey: &Passkey, revision, most| store.add_passkey(passkey, revision, most).await.expect(WORKS);
+    assert_eq!(add(&passkey(&nobody), 1, 9).await, PasskeyAddition::Overtaken, "nobody to keep it for");
+    for revision in [0, 2, u64::MAX] {
+        assert_eq!(add(&first, revision, 9).await, PasskeyAddition::Overtaken, "revision {revision}");
+    }
+    let disabled = kept(store).await;
+    assert!(store.set_disabled(&disabled.id, true, NOW).await.expect(WORKS));
+    for revision in [1, 2] {
+        assert_eq!(add(&passkey(&disabled.id), revision, 9).await, PasskeyAddition::Overtaken, "disabled");
+    }
+    assert_eq!(add(&first, 1, 0).await, PasskeyAddition::TooMany);
     assert_eq!(store.passkey(&first.credential_id).await.expect(WORKS), None);
     for passkey in [&second, &first] {
-        assert!(store.add_passkey(passkey).await.expect(WORKS));
+        assert_eq!(add(passkey, 1, 2).await, PasskeyAddition::Added);
         assert_eq!(store.passkey(&passkey.credential_id).await.expect(WORKS).as_ref(), Some(passkey));
     }
     let stolen = Passkey { account: bob.id.clone(), ..first.clone() };
-    assert!(!store.add_passkey(&stolen).await.expect(WORKS), "a credential id is one account's");
+    assert_eq!(add(&stolen, 1, 2).await, PasskeyAddition::Taken, "a credential id is one account's");
+    assert_eq!(add(&passkey(&alice.id), 1, 2).await, PasskeyAddition::TooMany, "no more than may be");
     assert_eq!(store.passkeys(&alice.id).await.expect(WORKS), [first.clone(), second.clone()], "the oldest first");
     assert!(store.passkeys(&bob.id).await.expect(WORKS).is_empty());
     let used = PasskeyUse { sign_count: 7, is_backed_up: true, at: at(9) };
@@ -376,23 +419,48 @@ async fn passkeys(store: &dyn CredentialStore) {
     assert!(!store.use_passkey(&first.credential_id, u32::MAX, used).await.expect(WORKS), "once");
     (first.sign_count, first.is_backed_up, first.last_used_at) = (7, true, Some(at(9)));
     assert_eq!(store.passkey(&first.credential_id).await.expect(WORKS), Some(first.clone()));
-    assert!(!store.remove_passkey(&bob.id, &first.credential_id).await.expect(WORKS), "it is not theirs");
-    assert!(store.remove_passkey(&alice.id, &first.credential_id).await.expect(WORKS));
-    assert!(!store.remove_passkey(&alice.id, &first.credential_id).await.expect(WORKS));
+    assert!(!store.remove_passkey(&bob.id, &first.credential_id, at(9)).await.expect(WORKS), "it is not theirs");
+    assert_eq!(ended_at(store, &alice.id).await, None);
+    assert!(store.remove_passkey(&alice.id, &first.credential_id, at(9)).await.expect(WORKS));
+    assert_eq!(ended_at(store, &alice.id).await, Some(at(9)));
+    assert!(!store.remove_passkey(&alice.id, &first.credential_id, at(9)).await.expect(WORKS));
     assert_eq!(store.passkeys(&alice.id).await.expect(WORKS), [second]);
+    assert_eq!(add(&passkey(&alice.id), 1, 9).await, PasskeyAddition::Added);
+    let bobs = passkey(&bob.id);
+    assert_eq!(add(&bobs, 1, 9).await, PasskeyAddition::Added);
+    assert_eq!(store.remove_passkeys(&nobody, at(10)).await.expect(WORKS), 0);
+    assert_eq!(store.remove_passkeys(&alice.id, at(10)).await.expect(WORKS), 2);
+    assert_eq!(ended_at(store, &alice.id).await, Some(at(10)));
+    assert_eq!(store.remove_passkeys(&alice.id, at(11)).await.expect(WORKS), 0);
+    assert_eq!(ended_at(store, &alice.id).await, Some(at(10)), "nothing was removed");
+    assert!(store.passkeys(&alice.id).await.expect(WORKS).is_empty());
+    assert_eq!(store.passkeys(&bob.id).await.expect(WORKS), [bobs], "others' stay");
 }
 
 async fn challenges(store: &Arc<dyn CredentialStore>) {
+    use ChallengeUse::{Again, First, TooMany};
+
+    let (alice, bob) = (kept(&**store).await.id, kept(&**store).await.id);
     let (one, other) = (bytes(), bytes());
-    assert!(store.use_challenge(&one, at(100), NOW).await.expect(WORKS));
-    assert!(!store.use_challenge(&one, at(100), NOW).await.expect(WORKS), "once");
-    assert!(!store.use_challenge(&one, at(200), at(99)).await.expect(WORKS), "until it ends");
-    assert!(store.use_challenge(&other, at(300), at(100)).await.expect(WORKS), "another is another");
-    assert!(store.use_challenge(&one, at(300), at(100)).await.expect(WORKS), "it has ended, and its mark is gone");
-    assert!(!store.use_challenge(&other, at(300), at(299)).await.expect(WORKS), "what has not ended stays");
+    let mark = async |id: &AccountId, challenge: &[u8; 32], ends_at, most, now| {
+        store.use_challenge(id, challenge, ends_at, most, now).await.expect(WORKS)
+    };
+    assert_eq!(mark(&alice, &one, at(100), 2, NOW).await, First);
+    assert_eq!(mark(&alice, &one, at(100), 2, NOW).await, Again, "once");
+    assert_eq!(mark(&bob, &one, at(100), 2, NOW).await, Again, "whoever's it was");
+    assert_eq!(mark(&alice, &one, at(200), 2, at(99)).await, Again, "until it ends");
+    assert_eq!(mark(&alice, &other, at(300), 2, at(100)).await, First, "another is another");
+    assert_eq!(mark(&alice, &one, at(300), 2, at(100)).await, First, "it has ended, and its mark is gone");
+    assert_eq!(mark(&alice, &other, at(300), 2, at(299)).await, Again, "what has not ended stays");
+    let third = bytes();
+    assert_eq!(mark(&alice, &third, at(400), 2, at(299)).await, TooMany, "no more than may be");
+    assert_eq!(mark(&bob, &third, at(400), 2, at(299)).await, First, "what was too many is not marked, and others go on");
+    assert_eq!(mark(&alice, &bytes(), at(400), 2, at(300)).await, First, "those that have ended do not count");
     let raced = bytes();
-    let winners =
-        race(store, move |store| async move { store.use_challenge(&raced, at(400), at(300)).await.expect(WORKS) });
+    let winners = race(store, move |store| {
+        let id = alice.clone();
+        async move { store.use_challenge(&id, &raced, at(400), 99, at(300)).await.expect(WORKS) == First }
+    });
     assert_eq!(winners.await, 1, "of uses at once exactly one wins");
 }
 
@@ -402,8 +470,8 @@ async fn deletion(store: &dyn CredentialStore) {
     let key = passkey(&alice.id);
     assert!(store.begin_totp(&alice.id, &record).await.expect(WORKS));
     assert!(store.replace_recovery_codes(&alice.id, &[code]).await.expect(WORKS));
-    assert!(store.remember_source(&alice.id, &source, at(100), 4).await.expect(WORKS));
-    assert!(store.add_passkey(&key).await.expect(WORKS));
+    assert!(store.remember_source(&alice.id, 1, &source, at(100), 4).await.expect(WORKS));
+    assert_eq!(store.add_passkey(&key, 1, 1).await.expect(WORKS), PasskeyAddition::Added);
     assert!(store.delete_account(&alice.id).await.expect(WORKS));
     assert_eq!(store.passkey(&key.credential_id).await.expect(WORKS), None);
     assert!(!store.take_recovery_code(&alice.id, &code).await.expect(WORKS));
@@ -442,9 +510,31 @@ async fn races(store: &Arc<dyn CredentialStore>) {
     let id = alice.id.clone();
     let winners = race(store, move |store| {
         let id = id.clone();
-        async move { store.replace_password(&id, 1, &hash()).await.expect(WORKS) }
+        async move { store.replace_password(&id, 1, &hash(), NOW).await.expect(WORKS) }
     });
     assert_eq!(winners.await, 1, "one replaces a password");
+    let bob = kept(&**store).await.id;
+    let id = bob.clone();
+    let winners = race(store, move |store| {
+        let key = passkey(&id);
+        async move { store.add_passkey(&key, 1, 3).await.expect(WORKS) == PasskeyAddition::Added }
+    });
+    assert_eq!(winners.await, 3, "no more passkeys than may be");
+    // Whoever adds one while the password changes is before it, or none.
+    let id = bob.clone();
+    let winners = race(store, move |store| {
+        let (id, key) = (id.clone(), passkey(&id));
+        let is_change = bytes::<1>() < [64];
+        async move {
+            if is_change {
+                store.replace_password(&id, 1, &hash(), NOW).await.expect(WORKS);
+                return store.add_passkey(&key, 1, 1000).await.expect(WORKS) != PasskeyAddition::Overtaken;
+            }
+            store.add_passkey(&key, 1, 1000).await.expect(WORKS);
+            store.add_passkey(&passkey(&id), 3, 1000).await.expect(WORKS) != PasskeyAddition::Overtaken
+        }
+    });
+    assert_eq!(winners.await, 0, "none after a change");
     let username = account().username;
     let winners = race(store, move |store| {
         let account = Account { username: username.clone(), ..account() };

@@ -83,10 +83,11 @@ const DAY: u64 = 24 * HOUR;
 /// | counted by | default: free failures, first and longest delay, forgotten after | whose attempts count, and wait |
 /// |---|---|---|
 /// | account and address (IPv4, or /64 of IPv6) | 4, 1 s to 15 min, 1 day | everybody's without a known device |
-/// | address (IPv4, or /48 of IPv6) | 50, 1 s to 15 min, 1 h | the same |
+/// | address (IPv4, or /48 of IPv6) | 50, 1 s to 15 min, 1 h | the same, and passkeys that are refused |
 /// | account | 20, 1 s to 5 min, 1 h | those of unknown devices at unknown addresses |
-/// | account and known device | 4, 1 s to 15 min, 1 day | those with that device's token |
-/// | account, second factor | 4, 1 s to 15 min, 1 day | those who gave the right password on an unknown device |
+/// | account and known device | 4, 1 s to 15 min, 1 day | those with that device's token; passkeys beside passwords |
+/// | account, second factor | 4, 1 s to 15 min, 1 day | those who gave the right password on an unknown device at an unknown address |
+/// | account and known address, second factor | 4, 1 s to 15 min, 1 day | those who gave the right password there, on an unknown device |
 /// | account and known device, second factor | 4, 1 s to 15 min, 1 day | those who gave the right password on that device |
 ///
 /// A *known device* carries a [`DeviceToken`](crate::DeviceToken) of a finished login; a *known address* is one from
@@ -101,8 +102,8 @@ const DAY: u64 = 24 * HOUR;
 /// - Unknown names are counted like accounts: throttling does not tell who has one.
 /// - A refused attempt is not counted and nothing is checked, so that waiting ends. An attempt counts as failed from
 ///   its beginning, and is forgiven when it succeeds: a thousand at once are not a thousand guesses.
-/// - The owner's success forgives the first and fourth line, but of the others only itself: nobody buys guesses by
-///   logging in between.
+/// - The owner's success forgives the first and fourth line and the last two, but of the others only itself: nobody buys
+///   guesses by logging in between, or, unless behind the owner's address, by waiting until the owner does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThrottlePolicy {
     pub(crate) pair: DelayCurve,

@@ -16,5 +16,6 @@ pub use assertion::VerifiedAssertion;
 pub use attestation::NewPasskey;
 pub use client_data::PasskeyChallenge;
 pub use reject::PasskeyReject;
+pub(crate) use relying_party::LONGEST_LIFETIME;
 pub use relying_party::{CounterPolicy, RelyingParty, UserVerification};
 pub use response::{AssertionResponse, RegistrationResponse};

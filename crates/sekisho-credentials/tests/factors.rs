@@ -109,8 +109,8 @@ async fn without_second_factors_the_password_is_enough_again() {
     let ticket = world.ticket("alice", NOW).await;
     let has = world.credentials.second_factors(&alice).await.unwrap();
     assert_eq!((has.has_totp, has.recovery_codes), (true, 10));
-    assert!(world.credentials.remove_second_factors(&alice).await.unwrap());
-    assert!(!world.credentials.remove_second_factors(&alice).await.unwrap());
+    assert!(world.credentials.remove_second_factors(&alice, NOW).await.unwrap());
+    assert!(!world.credentials.remove_second_factors(&alice, NOW).await.unwrap());
     let has = world.credentials.second_factors(&alice).await.unwrap();
     assert_eq!((has.has_totp, has.recovery_codes), (false, 0));
     assert!(is_refused(&world.code(&ticket, codes[0].text(), NOW).await));
@@ -156,13 +156,16 @@ async fn a_ticket_ends_by_time_and_with_the_password_and_when_the_account_is_dis
     assert!(!is_live(at(360)).await);
     assert!(is_refused(&world.code(&ticket, &secret("000000"), at(359)).await));
     assert!(is_live(at(359)).await, "a wrong code does not end it");
-    world.credentials.set_disabled(&alice, true).await.unwrap();
+    world.credentials.set_disabled(&alice, true, NOW).await.unwrap();
     assert!(is_refused(&world.code(&ticket, &app.code(at(100)), at(100)).await), "disabled");
     assert!(!is_live(at(100)).await);
     let account = world.credentials.account(&alice).await.unwrap().unwrap();
     assert!(account.is_disabled && account.username == crate::world::name("alice"));
-    world.credentials.set_disabled(&alice, false).await.unwrap();
+    world.credentials.set_disabled(&alice, false, NOW).await.unwrap();
+    assert!(is_refused(&world.code(&ticket, &app.code(at(100)), at(100)).await), "it was disabled meanwhile");
+    let ticket = world.ticket("alice", at(100)).await;
     authenticated(world.code(&ticket, &app.code(at(100)), at(100)).await);
+    let ticket = world.ticket("alice", at(100)).await;
     let new = secret("a new horse battery");
     world.credentials.change_password(&alice, &secret(RIGHT), &new, from("192.0.2.1"), at(110)).await.unwrap();
     assert!(is_refused(&world.code(&ticket, &app.code(at(150)), at(150)).await), "another password");
@@ -185,6 +188,33 @@ async fn codes_are_throttled_for_the_account_whatever_the_address_and_ticket() {
     let ticket = world.ticket("alice", NOW).await;
     assert_eq!(wait(&world.code(&ticket, &app.code(at(30)), NOW).await), 1, "even the right one is not checked");
     authenticated(world.code(&ticket, &app.code(at(30)), at(1)).await);
+}
+
+#[tokio::test]
+async fn the_owners_login_gives_whoever_has_the_password_no_new_guesses() {
+    let world = World::new();
+    let (_, app) = world.with_totp("alice").await;
+    let ticket = world.ticket("alice", NOW).await;
+    let guess = async |later| wait(&world.code(&ticket, &secret("12345678"), at(later)).await);
+    for _ in 0..5 {
+        assert_eq!(guess(0).await, 0);
+    }
+    let own = world.ticket("alice", at(30)).await;
+    authenticated(world.code(&own, &app.code(at(30)), at(30)).await);
+    assert_eq!(guess(31).await, 0, "the second of waiting is over");
+    assert_eq!(guess(31).await, 2, "and the waiting goes on where it was");
+    // Where the owner has logged in lately, their own failures are forgotten as with a known device.
+    let at_home = async |code: &Secret, later| {
+        let outcome = world.credentials.check_second_factor(&own, code, from("192.0.2.1"), at(later)).await.unwrap();
+        wait(&outcome)
+    };
+    assert_eq!(at_home(&app.code(at(60)), 60).await, 0, "from now on the address is known");
+    for round in [90, 120] {
+        for _ in 0..4 {
+            assert_eq!(at_home(&secret("12345678"), round).await, 0);
+        }
+        assert_eq!(at_home(&app.code(at(round)), round).await, 0);
+    }
 }
 
 #[tokio::test]

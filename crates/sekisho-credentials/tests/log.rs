@@ -1,53 +1,13 @@
 //! What goes to the log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
-
+#[path = "log/recorder.rs"]
+mod recorder;
 #[expect(dead_code, reason = "the other tests need more of it")]
 mod world;
 
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
-
+use recorder::Recorder;
 use world::{NOW, RIGHT, World, at, from, secret};
-
-/// Writes down every event with all its fields.
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<String>>);
-
-impl Visit for Recorder {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0.lock().unwrap(), " {field}={value:?}").unwrap();
-    }
-}
-
-impl Subscriber for Recorder {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("sekisho")
-    }
-
-    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        attributes.record(&mut self.clone());
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut self.clone());
-    }
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-        self.0.lock().unwrap().push('\n');
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
 
 #[tokio::test]
 async fn events_name_accounts_by_id_and_hold_no_name_address_password_or_code() {
@@ -66,10 +26,10 @@ async fn events_name_accounts_by_id_and_hold_no_name_address_password_or_code() 
     world.code(&ticket, codes[0].text(), NOW).await;
     let new = secret("a new horse battery");
     world.credentials.change_password(&alice, &secret(RIGHT), &new, from("192.0.2.9"), NOW).await.unwrap();
-    world.credentials.set_disabled(&alice, true).await.unwrap();
+    world.credentials.set_disabled(&alice, true, NOW).await.unwrap();
     world.credentials.delete_account(&alice).await.unwrap();
     drop(guard);
-    let log = recorder.0.lock().unwrap().clone();
+    let log = recorder.text();
     for expected in [
         "a password was wrong",
         "refused for too many",

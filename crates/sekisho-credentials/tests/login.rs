@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use sekisho_core::{FailureKind, Secret};
 use sekisho_credentials::{
-    Account, AccountId, ClientContext, Credentials, HashPolicy, LoginOutcome, MemoryStore, PasswordHasher, SqliteStore,
+    Account, AccountId, AccountStore as _, ClientContext, Credentials, HashPolicy, LoginOutcome, MemoryStore,
+    PasswordHasher, SqliteStore,
 };
 use sqlx::Connection as _;
 
@@ -16,7 +17,7 @@ async fn closed_world() -> (World, [&'static str; 7]) {
     let world = World::new();
     world.sign_up("alice").await;
     let disabled = world.sign_up("disabled").await;
-    assert!(world.credentials.set_disabled(&disabled, true).await.unwrap());
+    assert!(world.credentials.set_disabled(&disabled, true, NOW).await.unwrap());
     let without = Account {
         id: AccountId::generate().unwrap(),
         username: name("without"),
@@ -24,6 +25,7 @@ async fn closed_world() -> (World, [&'static str; 7]) {
         revision: 1,
         is_disabled: false,
         created_at: NOW,
+        logins_ended_at: None,
     };
     assert!(world.store.create_account(&without).await.unwrap());
     (world, ["alice", "disabled", "without", "nobody", "", "аlice", "' OR 1=1 --"])
@@ -144,6 +146,35 @@ async fn a_record_that_cannot_be_read_is_our_trouble() {
         .unwrap();
     let failure = SqliteStore::open(folder.file()).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Misconfigured, "tables of a later version");
+}
+
+#[tokio::test]
+async fn tables_of_an_earlier_version_are_brought_up_to_date_with_what_is_in_them() {
+    let folder = Folder::new("earlier");
+    let store = SqliteStore::open(folder.file()).await.unwrap();
+    let account = Account {
+        id: AccountId::generate().unwrap(),
+        username: name("alice"),
+        password: None,
+        revision: 3,
+        is_disabled: false,
+        created_at: NOW,
+        logins_ended_at: None,
+    };
+    assert!(store.create_account(&account).await.unwrap());
+    drop(store);
+    let url = format!("sqlite://{}", folder.file().display());
+    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let earlier = "ALTER TABLE sekisho_account DROP COLUMN logins_ended_at; \
+                   DROP INDEX sekisho_challenge_account_id; \
+                   ALTER TABLE sekisho_challenge DROP COLUMN account_id; \
+                   DELETE FROM sekisho_credentials_schema WHERE version >= 3";
+    sqlx::raw_sql(earlier).execute(&mut connection).await.unwrap();
+    drop(connection);
+    let store = SqliteStore::open(folder.file()).await.unwrap();
+    assert_eq!(store.account(&account.id).await.unwrap(), Some(account.clone()));
+    assert!(store.set_disabled(&account.id, true, at(5)).await.unwrap());
+    assert_eq!(store.account(&account.id).await.unwrap().unwrap().logins_ended_at, Some(at(5)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -73,9 +73,9 @@ async fn refuses_to_change_a_password_without_the_present_one() {
     }
     assert!(is_refusal(change(&AccountId::generate().unwrap(), RIGHT, NEW).await));
     assert!(matches!(change(&alice, RIGHT, "short").await, Err(ChangeError::Password(PasswordError::TooShort))));
-    world.credentials.set_disabled(&alice, true).await.unwrap();
+    world.credentials.set_disabled(&alice, true, NOW).await.unwrap();
     assert!(is_refusal(change(&alice, RIGHT, NEW).await), "disabled");
-    world.credentials.set_disabled(&alice, false).await.unwrap();
+    world.credentials.set_disabled(&alice, false, NOW).await.unwrap();
     world.log_in("alice", ClientContext::default(), NOW).await;
 }
 
@@ -97,20 +97,92 @@ async fn after_a_change_the_old_password_and_the_known_devices_are_no_more() {
 }
 
 #[tokio::test]
+async fn logins_of_before_a_change_count_no_more() {
+    let world = World::new();
+    let alice = world.sign_up("alice").await;
+    let counts = async |later| world.credentials.account(&alice).await.unwrap().unwrap().counts_login_at(at(later));
+    assert!(counts(0).await, "in the second in which the account was made");
+    let (right, new) = (secret(RIGHT), secret(NEW));
+    world.credentials.change_password(&alice, &right, &new, from("192.0.2.1"), at(10)).await.unwrap();
+    assert!(!counts(0).await && !counts(10).await && counts(20).await);
+    world.credentials.set_disabled(&alice, true, at(30)).await.unwrap();
+    assert!(!counts(40).await, "disabled");
+    world.credentials.set_disabled(&alice, false, at(50)).await.unwrap();
+    assert!(!counts(30).await && counts(31).await);
+    let app = world.credentials.begin_totp(&alice, at(60)).await.unwrap().unwrap();
+    assert!(world.credentials.confirm_totp(&alice, &app.code(at(60)), at(60)).await.unwrap());
+    assert!(counts(40).await, "an app takes nothing away");
+    world.credentials.remove_second_factors(&alice, at(70)).await.unwrap();
+    assert!(!counts(70).await && counts(71).await);
+}
+
+#[tokio::test]
+async fn a_login_that_was_overtaken_by_a_change_makes_no_source_known() {
+    let world = World::new();
+    let alice = world.sign_up("alice").await;
+    let login = world.log_in("alice", from("192.0.2.1"), NOW).await;
+    world.credentials.change_password(&alice, &secret(RIGHT), &secret(NEW), from("192.0.2.9"), NOW).await.unwrap();
+    let device = world.credentials.remember_device(&login, None, NOW).await.unwrap();
+    for bot in 0..30 {
+        world.fail("alice", &format!("198.18.0.{bot}"), NOW).await;
+    }
+    assert!(wait(&world.try_at("alice", NEW, on(&device, "203.0.113.9"), NOW).await) > 0, "the thief's device");
+}
+
+#[tokio::test]
+async fn a_prepared_password_is_set_once_and_not_over_another() {
+    let world = World::new();
+    let alice = world.sign_up("alice").await;
+    let login = world.log_in("alice", from("192.0.2.1"), NOW).await;
+    let (new, other) = (secret(NEW), secret("yet another horse"));
+    assert!(matches!(
+        world.credentials.prepare_change(&login, &secret("short")).await,
+        Err(ChangeError::Password(PasswordError::TooShort))
+    ));
+    let one = world.credentials.prepare_change(&login, &new).await.unwrap();
+    let two = world.credentials.prepare_change(&login, &other).await.unwrap();
+    let shown = format!("{one:?}");
+    assert!(shown.contains(alice.as_str()) && !shown.contains("argon2"), "{shown}");
+    authenticated(world.try_at("alice", RIGHT, ClientContext::default(), NOW).await);
+    assert_eq!(world.credentials.replace_password(one, at(1)).await.unwrap(), alice);
+    assert!(matches!(world.credentials.replace_password(two, at(1)).await, Err(ChangeError::Refused)));
+    assert!(is_refusal(world.credentials.prepare_change(&login, &other).await.map(drop)), "the login is of before");
+}
+
+#[tokio::test]
+async fn the_password_alone_prepares_nothing_for_who_has_an_app() {
+    let world = World::new();
+    let alice = world.sign_up("alice").await;
+    let login = world.log_in("alice", from("192.0.2.1"), NOW).await;
+    let app = world.credentials.begin_totp_after(&login, NOW).await.unwrap().unwrap();
+    assert!(world.credentials.confirm_totp(&alice, &app.code(NOW), NOW).await.unwrap());
+    assert!(is_refusal(world.credentials.prepare_change(&login, &secret(NEW)).await.map(drop)));
+    assert!(world.credentials.begin_totp_after(&login, NOW).await.unwrap().is_none());
+    assert!(world.store.totp(&alice).await.unwrap().pending.is_none(), "and no enrolment stays");
+    let ticket = world.ticket("alice", at(30)).await;
+    let login = authenticated(world.code(&ticket, &app.code(at(30)), at(30)).await);
+    assert!(login.is_two_factors());
+    assert!(world.credentials.begin_totp_after(&login, at(30)).await.unwrap().is_some());
+    drop(world.credentials.prepare_change(&login, &secret(NEW)).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_reset_token_is_good_once_and_for_its_time() {
     let world = World::new();
     let alice = world.sign_up("alice").await;
     let token = world.credentials.begin_reset(&alice, HOUR, NOW).await.unwrap().unwrap();
-    let other = world.credentials.begin_reset(&alice, HOUR, NOW).await.unwrap().unwrap();
     let reset = async |token: &ResetToken, new: &str, later| {
         world.credentials.finish_reset(token, &secret(new), at(later)).await
     };
     assert!(is_refusal(reset(&token, NEW, 3600).await), "too late");
     assert!(matches!(reset(&token, "short", 0).await, Err(ChangeError::Password(PasswordError::TooShort))));
-    world.credentials.set_disabled(&alice, true).await.unwrap();
+    world.credentials.set_disabled(&alice, true, NOW).await.unwrap();
     assert!(is_refusal(reset(&token, NEW, 0).await), "disabled");
     assert!(world.credentials.begin_reset(&alice, HOUR, NOW).await.unwrap().is_none(), "disabled");
-    world.credentials.set_disabled(&alice, false).await.unwrap();
+    world.credentials.set_disabled(&alice, false, NOW).await.unwrap();
+    assert!(is_refusal(reset(&token, NEW, 0).await), "a token from before is not good again");
+    let token = world.credentials.begin_reset(&alice, HOUR, NOW).await.unwrap().unwrap();
+    let other = world.credentials.begin_reset(&alice, HOUR, NOW).await.unwrap().unwrap();
     assert_eq!(reset(&token, NEW, 3599).await.unwrap(), alice);
     assert!(is_refusal(reset(&token, "yet another horse", 0).await), "once");
     assert!(is_refusal(reset(&other, "yet another horse", 0).await), "and all of that account");
@@ -184,7 +256,7 @@ async fn a_deleted_account_opens_for_nobody_and_its_name_has_another_id_afterwar
     let token = world.credentials.begin_reset(&alice, HOUR, NOW).await.unwrap().unwrap();
     assert!(world.credentials.delete_account(&alice).await.unwrap());
     assert!(!world.credentials.delete_account(&alice).await.unwrap());
-    assert!(!world.credentials.set_disabled(&alice, true).await.unwrap());
+    assert!(!world.credentials.set_disabled(&alice, true, NOW).await.unwrap());
     assert!(is_refused(&world.try_at("alice", RIGHT, ClientContext::default(), NOW).await));
     let another = world.sign_up("alice").await;
     assert_ne!(another, alice);

@@ -204,18 +204,21 @@ async fn devices_and_addresses_are_known_for_a_time() {
 }
 
 #[tokio::test]
-async fn a_device_keeps_its_token_for_a_second_account() {
+async fn a_token_that_a_device_shows_is_kept_only_if_it_is_known_for_the_account() {
     let world = World::new();
-    world.sign_up("alice").await;
-    world.sign_up("bob").await;
-    let device = world.device("alice", "192.0.2.1", NOW).await;
-    let login = world.log_in("bob", on(&device, "192.0.2.1"), NOW).await;
-    let same = world.credentials.remember_device(&login, Some(&device), NOW).await.unwrap();
-    assert_eq!(same, device);
-    for name in ["alice", "bob"] {
-        botnet(&world, name, 60, 0).await;
-        world.log_in(name, on(&device, "203.0.113.9"), NOW).await;
-    }
+    let alice = world.sign_up("alice").await;
+    world.sign_up("mallory").await;
+    // Mallory has logged in at a kiosk, and knows what she left there.
+    let planted = world.device("mallory", "192.0.2.1", NOW).await;
+    let login = world.log_in("alice", on(&planted, "192.0.2.1"), NOW).await;
+    let own = world.credentials.remember_device(&login, Some(&planted), NOW).await.unwrap();
+    assert_ne!(own, planted);
+    assert_eq!(world.credentials.remember_device(&login, Some(&own), NOW).await.unwrap(), own);
+    botnet(&world, "alice", 60, 0).await;
+    assert!(wait(&world.try_at("alice", RIGHT, on(&planted, "203.0.113.9"), NOW).await) > 0);
+    world.log_in("alice", on(&own, "203.0.113.9"), NOW).await;
+    world.credentials.forget_device(&alice, &own).await.unwrap();
+    assert!(wait(&world.try_at("alice", RIGHT, on(&own, "203.0.113.77"), NOW).await) > 0, "it is forgotten");
 }
 
 #[tokio::test]

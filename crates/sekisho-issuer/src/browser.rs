@@ -198,9 +198,16 @@ impl Browser {
         self.id = None;
     }
 
-    /// Tells whether to ask at login if the device is the user's own, and what is likely.
-    pub(crate) fn own_device(&self, server: &AuthorizationServer) -> Option<bool> {
-        server.parts().login.marks_devices().then_some(self.device.is_some())
+    /// Forgets a login that its account has ended, at the credential database for example: see
+    /// [`with_logins_ended_at`](crate::UserClaims::with_logins_ended_at). Users who are gone stay until a token is asked for.
+    pub(crate) async fn drop_ended(&mut self, server: &AuthorizationServer, now: UnixSeconds) -> Result<(), Failure> {
+        let (Some(users), Some(session)) = (&server.parts().users, &self.session) else { return Ok(()) };
+        let user = users.user(&session.subject, now).await?;
+        if user.is_some_and(|user| !user.counts_login_at(session.authentication.time)) {
+            server.end_session(session, now).await?;
+            self.session = None;
+        }
+        Ok(())
     }
 
     /// Leaves a mark in the browser.
@@ -287,7 +294,8 @@ impl AuthorizationServer {
             options: &prompt.options,
             script: &script,
         });
-        let own_device = browser.own_device(self).map(|is_likely| is_likely || is_own_device);
+        // Never ticked by a mark in the browser: that may be anybody's.
+        let own_device = self.parts().login.marks_devices().then_some(is_own_device);
         let form = self.form(&action, &hidden);
         let content = PageContent::Login { form, client, username, own_device, passkey, problem };
         Ok(self.page(status, content, leads_to))

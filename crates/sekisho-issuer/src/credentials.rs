@@ -85,6 +85,10 @@ impl CredentialLogin {
 
     /// Names the context that passkeys with user verification reach besides those of [`with_contexts`](Self::with_contexts), such as
     /// `phr` (phishing-resistant). Default: none. It has no effect without contexts.
+    ///
+    /// It says how somebody logged in, not how the passkey came to the account: the first one is added by whoever gives the password, and
+    /// further ones by whoever shows one or a code of an app. Where that is not enough, add first passkeys yourself
+    /// ([`Passkeys::finish_registration`](sekisho_credentials::Passkeys::finish_registration)) after a check of your own.
     #[cfg(feature = "passkeys")]
     pub fn with_passkey_context(mut self, name: impl Into<Arc<str>>) -> Self {
         if let Some(contexts) = &mut self.contexts {
@@ -132,26 +136,33 @@ impl CredentialLogin {
         self.service.as_deref()
     }
 
-    /// Says whom a finished login names, and marks the device if it is the user's own.
+    /// Says whom a finished login names, and marks the device if it is the user's own, or forgets it if not. `None` when nobody was asked.
     async fn finish(
         &self,
         login: Authenticated,
         wanted_contexts: &[String],
         device: Option<&DeviceToken>,
-        is_own_device: bool,
+        is_own_device: Option<bool>,
         now: UnixSeconds,
     ) -> Result<LoginOutcome, Failure> {
-        let mark = if is_own_device {
-            let token = self.credentials.remember_device(&login, device, now).await?.to_text();
-            token.expose_str().and_then(DeviceMark::parse)
-        } else {
-            None
+        let mark = match (is_own_device, device) {
+            (Some(true), _) => {
+                let token = self.credentials.remember_device(&login, device, now).await?.to_text();
+                token.expose_str().and_then(DeviceMark::parse)
+            }
+            // The owner does not call it theirs (any more).
+            (Some(false), Some(device)) => {
+                self.credentials.forget_device(&login.account, device).await?;
+                None
+            }
+            _ => None,
         };
         let user = AuthenticatedUser {
             subject: login.account.as_str().to_owned(),
             context: self.context(login.methods, wanted_contexts),
             methods: login.methods.iter().map(|method| (*method).to_owned()).collect(),
             authenticated_at: login.at,
+            revision: Some(login.revision),
         };
         Ok(match mark {
             Some(mark) => LoginOutcome::AuthenticatedOnDevice(user, mark),
@@ -180,7 +191,7 @@ impl LoginCheck for CredentialLogin {
         let client = client_of(client_address, device.as_ref());
         match self.credentials.check_password(username, password, client, now).await? {
             Outcome::Authenticated(login) => {
-                self.finish(login, wanted_contexts, device.as_ref(), is_own_device, now).await
+                self.finish(login, wanted_contexts, device.as_ref(), Some(is_own_device), now).await
             }
             Outcome::SecondFactorNeeded(ticket) => {
                 Ok(LoginOutcome::SecondFactorNeeded(PendingLogin::new(ticket.text().clone())))
@@ -197,7 +208,7 @@ impl LoginCheck for CredentialLogin {
         let ticket = LoginTicket::new(pending.handle().clone());
         match self.credentials.check_second_factor(&ticket, code, client, now).await? {
             Outcome::Authenticated(login) => {
-                self.finish(login, wanted_contexts, device.as_ref(), is_own_device, now).await
+                self.finish(login, wanted_contexts, device.as_ref(), Some(is_own_device), now).await
             }
             Outcome::TryLater(wait) => Ok(LoginOutcome::TryLater(wait)),
             // The code was wrong, or the login begins anew.
@@ -206,6 +217,12 @@ impl LoginCheck for CredentialLogin {
             }
             _ => Ok(LoginOutcome::Refused),
         }
+    }
+
+    async fn still_counts(&self, subject: &str, revision: u64, _now: UnixSeconds) -> Result<bool, Failure> {
+        let Some(id) = AccountId::parse(subject) else { return Ok(false) };
+        let account = self.credentials.account(&id).await?;
+        Ok(account.is_some_and(|account| !account.is_disabled && account.revision == revision))
     }
 
     fn marks_devices(&self) -> bool {
@@ -227,7 +244,7 @@ impl LoginCheck for CredentialLogin {
         let device = token_of(device);
         let client = client_of(client_address, device.as_ref());
         match passkeys.finish_login(browser, &ticket, response.expose(), client, now).await? {
-            Outcome::Authenticated(login) => self.finish(login, wanted_contexts, device.as_ref(), false, now).await,
+            Outcome::Authenticated(login) => self.finish(login, wanted_contexts, device.as_ref(), None, now).await,
             Outcome::SecondFactorNeeded(ticket) => {
                 Ok(LoginOutcome::SecondFactorNeeded(PendingLogin::new(ticket.text().clone())))
             }
@@ -242,13 +259,16 @@ impl UserDirectory for CredentialLogin {
     async fn user(&self, subject: &str, now: UnixSeconds) -> Result<Option<UserClaims>, Failure> {
         let Some(id) = AccountId::parse(subject) else { return Ok(None) };
         let account = self.credentials.account(&id).await?.filter(|account| !account.is_disabled);
-        match (account, &self.profiles) {
-            (None, _) => Ok(None),
-            (Some(_), Some(profiles)) => profiles.user(subject, now).await,
-            (Some(account), None) => {
-                Ok(Some(UserClaims::new().with_claim("preferred_username", account.username.as_str())))
-            }
-        }
+        let Some(account) = account else { return Ok(None) };
+        let user = match &self.profiles {
+            Some(profiles) => profiles.user(subject, now).await?,
+            None => Some(UserClaims::new().with_claim("preferred_username", account.username.as_str())),
+        };
+        // A directory beside may know of a later end.
+        Ok(user.map(|user| match account.logins_ended_at {
+            Some(ended_at) if user.counts_login_at(ended_at) => user.with_logins_ended_at(ended_at),
+            _ => user,
+        }))
     }
 }
 

@@ -23,6 +23,12 @@ pub(crate) struct Active {
 }
 
 impl Active {
+    /// When the user logged in; of tokens that know of no login, when they were issued.
+    pub(crate) fn login_at(&self) -> UnixSeconds {
+        let claims = ["auth_time", "iat"].into_iter().filter_map(|name| self.claims.get(name)?.as_u64());
+        UnixSeconds::new(claims.into_iter().next().unwrap_or_default())
+    }
+
     fn new(claims: Map<String, Value>, is_jwt: bool) -> Option<Self> {
         let expires_at = UnixSeconds::new(claims.get("exp")?.as_u64()?);
         let grant = match claims.get("jti")?.as_str()?.split_once('.') {

@@ -48,6 +48,17 @@ pub trait LoginCheck: Send + Sync + fmt::Debug {
         Ok(LoginOutcome::Refused)
     }
 
+    /// Tells whether a login still counts whose user came with this [`revision`](AuthenticatedUser::revision). It is asked after the session
+    /// is kept and before anybody has it, so that a password that changes at the same time ends the login of whoever gave the old one.
+    /// Default: no; only those who give revisions are asked.
+    ///
+    /// # Errors
+    /// As for [`password`](Self::password).
+    async fn still_counts(&self, subject: &str, revision: u64, now: UnixSeconds) -> Result<bool, Failure> {
+        let _ = (subject, revision, now);
+        Ok(false)
+    }
+
     /// Tells whether it marks devices, by [`LoginOutcome::AuthenticatedOnDevice`]. Then the login page asks whether the device is the
     /// user's own. Default: `false`, and browsers keep no mark.
     fn marks_devices(&self) -> bool {
@@ -110,14 +121,20 @@ impl<'a> SecondFactorAttempt<'a> {
     }
 }
 
-/// Is what a page has to know to ask for a passkey. `Debug` shows nothing of the ticket.
-#[derive(Clone, Debug)]
+/// Is what a page has to know to ask for a passkey. `Debug` shows nothing of it.
+#[derive(Clone)]
 pub struct PasskeyPrompt {
     /// JSON for `PublicKeyCredential.parseRequestOptionsFromJSON`
     /// ([WebAuthn §5.1.9](https://www.w3.org/TR/webauthn-3/#sctn-parseRequestOptionsFromJSON)).
     pub options: String,
     /// Comes back with the answer: at most 1,024 visible ASCII characters.
     pub ticket: Secret,
+}
+
+impl fmt::Debug for PasskeyPrompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasskeyPrompt(..)")
+    }
 }
 
 /// Is what a browser answered with a passkey.
@@ -176,6 +193,8 @@ pub struct AuthenticatedUser {
     pub context: Option<String>,
     /// The `auth_time` of tokens: when it was proved.
     pub authenticated_at: UnixSeconds,
+    /// Of which password or state of the account this was, for [`LoginCheck::still_counts`]; `None` when that is not to be asked.
+    pub revision: Option<u64>,
 }
 
 /// Stands for a login that waits for its second factor, between two requests of one browser.
@@ -252,9 +271,11 @@ mod tests {
             methods: Vec::new(),
             context: None,
             authenticated_at: UnixSeconds::new(0),
+            revision: None,
         };
         let passkey = PasskeyAttempt { device: Some(&mark), ..PasskeyAttempt::new(&secret, &secret, &secret) };
-        let prompt = PasskeyPrompt { options: "{}".to_owned(), ticket: secret.clone() };
+        let options = r#"{"challenge":"hunter2"}"#.to_owned();
+        let prompt = PasskeyPrompt { options, ticket: secret.clone() };
         let outcome = [
             LoginOutcome::SecondFactorNeeded(pending.clone()),
             LoginOutcome::AuthenticatedOnDevice(user, mark.clone()),

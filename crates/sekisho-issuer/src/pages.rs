@@ -108,7 +108,7 @@ pub enum PageContent<'a> {
         /// Where passkeys are listed; `None` when there are none here.
         passkeys: Option<&'a str>,
     },
-    /// Lists the user's passkeys. Each is removed by the form with `passkey` as its [`id`](ShownPasskey::id).
+    /// Lists the user's passkeys. Each is removed by the form with `passkey` as its [`id`](ShownPasskey::id), after the password is asked.
     #[non_exhaustive]
     Passkeys {
         /// The passkeys, the oldest first.
@@ -131,8 +131,16 @@ pub enum PageContent<'a> {
         form: PageForm<'a>,
         /// The name of the user, for password managers.
         username: &'a str,
+        /// Whether a code is asked too (`code`).
+        asks_code: bool,
         /// What went wrong.
         problem: Option<Problem>,
+    },
+    /// Says that the password is changed, and that all logins have ended.
+    #[non_exhaustive]
+    PasswordChanged {
+        /// Where the user looks whether all passkeys are theirs, for those stay; `None` when they have none.
+        passkeys: Option<&'a str>,
     },
     /// Asks somebody who is logged in to prove again who they are: for the password (`password`), and for a code (`code`).
     #[non_exhaustive]
@@ -175,8 +183,8 @@ pub enum PageContent<'a> {
 /// Write it as a `form` element with the attribute `data-passkey`, which is `get` on the login page and `create` where a passkey is added,
 /// and `data-options` with the [`options`](Self::options); in it a button of type `submit` that is `hidden`, which the script shows where
 /// it can do its work, and at will an element with `data-failed` that is `hidden`, which the script shows when nothing came of it. The page
-/// loads the script with `defer`. Without the script the page is as it would be without the form.
-#[derive(Clone, Copy, Debug)]
+/// loads the script with `defer`. Without the script the page is as it would be without the form. `Debug` shows the addresses only.
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct PasskeyForm<'a> {
     /// Where it goes, and what it brings along.
@@ -187,8 +195,14 @@ pub struct PasskeyForm<'a> {
     pub script: &'a str,
 }
 
-/// Is a passkey as its owner sees it.
-#[derive(Clone, Copy, Debug)]
+impl fmt::Debug for PasskeyForm<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PasskeyForm").field("form", &self.form).field("script", &self.script).finish_non_exhaustive()
+    }
+}
+
+/// Is a passkey as its owner sees it. `Debug` shows neither id nor name.
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct ShownPasskey<'a> {
     /// What tells it apart.
@@ -197,6 +211,12 @@ pub struct ShownPasskey<'a> {
     pub label: &'a str,
     /// Whether it may be on several devices.
     pub is_synced: bool,
+}
+
+impl fmt::Debug for ShownPasskey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShownPasskey").field("is_synced", &self.is_synced).finish_non_exhaustive()
+    }
 }
 
 impl<'a> PageContent<'a> {
@@ -259,6 +279,8 @@ pub enum ProofPurpose {
     RecoveryCodes,
     /// To add a passkey.
     AddPasskey,
+    /// To remove a passkey.
+    RemovePasskey,
 }
 
 /// Is a form. `Debug` shows where it posts to, and nothing of what lets it in.
@@ -315,12 +337,14 @@ pub enum Message {
     LoggedOut,
     /// Still logged in, as wished.
     StillLoggedIn,
-    /// The password is changed, and all logins have ended.
-    PasswordChanged,
     /// The app is asked for from now on.
     AppAdded,
+    /// The user has a passkey, and has to log in by it (or by the password and a code) before they do this.
+    PasskeyNeeded,
     /// The passkey was not added.
     PasskeyNotAdded,
+    /// The user has no such passkey; nothing has changed.
+    NoSuchPasskey,
     /// The passkey is removed, and all logins have ended.
     PasskeyRemoved,
 }
@@ -347,6 +371,19 @@ pub fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_of_pages_about_passkeys_shows_no_options_no_id_and_no_label() {
+        let form = PageForm { action: "/created", hidden: "hunter2" };
+        let asked = PasskeyForm { form, options: r#"{"challenge":"hunter2"}"#, script: "/passkey.js" };
+        let shown = ShownPasskey { id: "hunter2", label: "hunter2", is_synced: true };
+        let pages = [
+            PageContent::AddPasskey { form: asked },
+            PageContent::Passkeys { passkeys: vec![shown], form, add: "/new" },
+        ];
+        let text = format!("{asked:?} {shown:?} {pages:?}");
+        assert!(!text.contains("hunter2") && text.contains("/passkey.js"), "{text}");
+    }
 
     #[test]
     fn nothing_escapes_from_a_text() {

@@ -313,8 +313,8 @@ impl AuthorizationServerBuilder {
     /// Serves pages on which users change their own account: `/account`, and below it password, authenticator app and recovery codes.
     /// Default: none.
     ///
-    /// Each change asks for the password again; app and recovery codes ask for a code too, of whoever has an app. A changed password ends
-    /// all logins and what clients may do for the user. `login` is the server's [`LoginCheck`] too, or knows the same accounts.
+    /// Each change asks for the password again, and for a code too of whoever has an app; removing a passkey asks for neither. A changed
+    /// password, an added app and a removed passkey end all logins and what clients may do for the user. `login` is the server's [`LoginCheck`] too, or knows the same accounts.
     #[cfg(feature = "credentials")]
     pub fn with_account_pages(mut self, login: crate::CredentialLogin) -> Self {
         self.accounts = Some(login);

@@ -172,12 +172,18 @@ impl AuthorizationServer {
         self.parts().keys.sign(algorithm, ID_TYPE, &claims)
     }
 
-    /// Asks whether a user may still have tokens. `None`: no.
-    pub(crate) async fn user(&self, subject: &str, now: UnixSeconds) -> Result<Option<UserClaims>, Failure> {
-        match &self.parts().users {
-            Some(users) => users.user(subject, now).await,
-            None => Ok(Some(UserClaims::new())),
-        }
+    /// Asks whether a user may still have tokens of a login at `authenticated_at`. `None`: no.
+    pub(crate) async fn user(
+        &self,
+        subject: &str,
+        authenticated_at: UnixSeconds,
+        now: UnixSeconds,
+    ) -> Result<Option<UserClaims>, Failure> {
+        let user = match &self.parts().users {
+            Some(users) => users.user(subject, now).await?,
+            None => Some(UserClaims::new()),
+        };
+        Ok(user.filter(|user| user.counts_login_at(authenticated_at)))
     }
 }
 

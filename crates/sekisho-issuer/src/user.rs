@@ -35,6 +35,7 @@ pub trait UserDirectory: Send + Sync + fmt::Debug {
 pub struct UserClaims {
     claims: Map<String, Value>,
     access: Map<String, Value>,
+    logins_ended_at: Option<UnixSeconds>,
 }
 
 impl UserClaims {
@@ -58,6 +59,17 @@ impl UserClaims {
     pub fn with_access_claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.access.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Says that a login from `instant` or before is worth nothing any more, such as one from before the password changed: sessions,
+    /// grants and tokens of it are good for no new token. Default: all that the store has are good.
+    pub const fn with_logins_ended_at(mut self, instant: UnixSeconds) -> Self {
+        self.logins_ended_at = Some(instant);
+        self
+    }
+
+    pub(crate) fn counts_login_at(&self, at: UnixSeconds) -> bool {
+        self.logins_ended_at.is_none_or(|ended_at| at > ended_at)
     }
 
     /// Lists what a client with these scopes may see.

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use sekisho_core::{Failure, FailureKind, Secret, UnixSeconds};
 
-use super::Credentials;
+use super::{Authenticated, Credentials};
 use crate::random::random;
 use crate::{AccountId, RecoveryCode, TotpRecord, TotpSecret};
 
@@ -32,11 +32,39 @@ impl Credentials {
     /// # Errors
     /// [`Failure`] of the store.
     pub async fn begin_totp(&self, account: &AccountId, now: UnixSeconds) -> Result<Option<TotpSecret>, Failure> {
+        Ok(self.begin_enrolment(account, now).await?.map(|(secret, _)| secret))
+    }
+
+    /// Draws a secret for an authenticator app, as [`begin_totp`](Self::begin_totp), for somebody who has proved just now to be the
+    /// owner. `None` too when the account has an app by now of which that proof knew nothing: the password alone does not replace it.
+    ///
+    /// # Errors
+    /// [`Failure`] of the store.
+    pub async fn begin_totp_after(
+        &self,
+        login: &Authenticated,
+        now: UnixSeconds,
+    ) -> Result<Option<TotpSecret>, Failure> {
+        let Some((secret, enrolment)) = self.begin_enrolment(&login.account, now).await? else { return Ok(None) };
+        // INVARIANT: asked after the enrolment is kept. An app that is confirmed at the same time is seen here, or finds its own
+        // enrolment replaced by this one.
+        if !login.is_two_factors() && self.shared.store.totp(&login.account).await?.confirmed.is_some() {
+            self.shared.store.drop_pending_totp(&login.account, &enrolment).await?;
+            return Ok(None);
+        }
+        Ok(Some(secret))
+    }
+
+    async fn begin_enrolment(
+        &self,
+        account: &AccountId,
+        now: UnixSeconds,
+    ) -> Result<Option<(TotpSecret, [u8; 16])>, Failure> {
         let secret = TotpSecret::generate(self.shared.totp)?;
         let enrolment = random::<16>()?;
         let sealed = self.shared.keys.seal(TOTP, &context(account, &enrolment), &secret.to_stored())?;
         let record = TotpRecord { enrolment, sealed, last_counter: None, created_at: now };
-        Ok(self.shared.store.begin_totp(account, &record).await?.then_some(secret))
+        Ok(self.shared.store.begin_totp(account, &record).await?.then_some((secret, enrolment)))
     }
 
     /// Checks the first code of an app, within 15 minutes of [`begin_totp`](Self::begin_totp); from then on it is asked
@@ -89,8 +117,8 @@ impl Credentials {
     ///
     /// # Errors
     /// [`Failure`] of the store.
-    pub async fn remove_second_factors(&self, account: &AccountId) -> Result<bool, Failure> {
-        let had = self.shared.store.remove_factors(account).await?;
+    pub async fn remove_second_factors(&self, account: &AccountId, now: UnixSeconds) -> Result<bool, Failure> {
+        let had = self.shared.store.remove_factors(account, now).await?;
         if had {
             tracing::info!(%account, "second factors were removed");
         }

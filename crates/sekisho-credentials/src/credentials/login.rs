@@ -32,6 +32,16 @@ pub struct Authenticated {
     pub at: UnixSeconds,
     /// How many recovery codes are left, if one was used just now.
     pub recovery_codes_left: Option<u32>,
+    /// The [`revision`](Account::revision) whose password or passkey it was.
+    pub revision: u64,
+}
+
+impl Authenticated {
+    /// Tells whether two factors were proved.
+    #[must_use]
+    pub fn is_two_factors(&self) -> bool {
+        self.methods.contains(&"mfa")
+    }
 }
 
 impl Credentials {
@@ -77,14 +87,14 @@ impl Credentials {
             let bound = Bound { account: account.id, revision: account.revision, time: now };
             return Ok(LoginOutcome::SecondFactorNeeded(LoginTicket::new(bound.seal(&self.shared.keys, TICKET)?)));
         }
-        self.finish(account.id, PASSWORD, None, client, now).await
+        self.finish(account, PASSWORD, None, client, now).await
     }
 
     /// Checks the second factor of a login that [`check_password`](Self::check_password) or a passkey without user
     /// verification began: a code of the authenticator app, or a recovery code. Each is good once.
     ///
-    /// A ticket that is not ours, too old, or of an account that is disabled or has another password since, is
-    /// [`LoginOutcome::Refused`]; as is a wrong or used code, after which the ticket can be used again.
+    /// A ticket that is not ours, too old, or of an account that is disabled or has another password since, or, after a passkey, of one
+    /// that has lost a passkey since, is [`LoginOutcome::Refused`]; as is a wrong or used code, after which the ticket can be used again.
     ///
     /// # Errors
     /// [`Failure`] of the store; misconfigured, when the key under which the app's secret was encrypted is gone.
@@ -116,7 +126,7 @@ impl Credentials {
             }
         };
         self.succeed(&attempt).await?;
-        self.finish(account.id, methods, left, client, now).await
+        self.finish(account, methods, left, client, now).await
     }
 
     /// Tells whether a ticket may still become a login: what tells a wrong code from a login that has to begin anew.
@@ -130,7 +140,9 @@ impl Credentials {
     /// Remembers the device of a finished login, so that others' failures do not keep its owner out there: see
     /// [`ThrottlePolicy`](crate::ThrottlePolicy). Do so only if the user says that it is theirs.
     ///
-    /// A device that has a token keeps it. At most 32 devices and addresses of one account are known.
+    /// A device that is known for this account keeps its token; any other gets a new one, whatever it shows: somebody else may have put
+    /// that there, and know it. At most 32 devices and addresses of one account are known. Nothing is remembered when the account has
+    /// another password since the login.
     ///
     /// # Errors
     /// [`Failure`] of the store.
@@ -140,10 +152,26 @@ impl Credentials {
         has: Option<&DeviceToken>,
         now: UnixSeconds,
     ) -> Result<DeviceToken, Failure> {
-        let token = has.cloned().map_or_else(DeviceToken::generate, Ok)?;
+        let Authenticated { account, revision, .. } = login;
+        let known = match has {
+            Some(token) => {
+                let known = self.shared.store.known_sources(account, &[token.source()], now).await?;
+                Some(token).filter(|_| !known.is_empty())
+            }
+            None => None,
+        };
+        let token = known.cloned().map_or_else(DeviceToken::generate, Ok)?;
         let until = now.saturating_add(self.shared.device_lifetime);
-        self.shared.store.remember_source(&login.account, &token.source(), until, MOST_SOURCES).await?;
+        self.shared.store.remember_source(account, *revision, &token.source(), until, MOST_SOURCES).await?;
         Ok(token)
+    }
+
+    /// Forgets a device for one account, whose owner says that it is not theirs. One that is not known is no error.
+    ///
+    /// # Errors
+    /// [`Failure`] of the store.
+    pub async fn forget_device(&self, account: &AccountId, token: &DeviceToken) -> Result<(), Failure> {
+        self.shared.store.forget_source(account, &token.source()).await
     }
 
     /// Forgets all devices and addresses of an account.
@@ -160,15 +188,17 @@ impl Credentials {
         ticket: &LoginTicket,
         now: UnixSeconds,
     ) -> Result<Option<(Account, &'static [&'static str])>, Failure> {
-        let open = |(purpose, methods)| Some((Bound::open(&self.shared.keys, purpose, ticket.text())?, methods));
+        let open = |(purpose, methods)| Some((Bound::open(&self.shared.keys, purpose, ticket.text())?, purpose, methods));
         let firsts = [(TICKET, TWO_FACTORS), (PASSKEY_TICKET, PASSKEY_AND_CODE)];
-        let Some((bound, methods)) = firsts.into_iter().find_map(open) else { return Ok(None) };
+        let Some((bound, purpose, methods)) = firsts.into_iter().find_map(open) else { return Ok(None) };
         // The clock of the process that made it may be a little ahead.
         if bound.time.saturating_add(self.shared.ticket_lifetime) <= now {
             return Ok(None);
         }
         let account = self.shared.store.account(&bound.account).await?;
         let account = account.filter(|account| !account.is_disabled && account.revision == bound.revision);
+        // The passkey may have been removed since.
+        let account = account.filter(|account| purpose != PASSKEY_TICKET || account.counts_login_at(bound.time));
         Ok(account.map(|account| (account, methods)))
     }
 
@@ -202,18 +232,19 @@ impl Credentials {
 
     pub(super) async fn finish(
         &self,
-        account: AccountId,
+        account: Account,
         methods: &'static [&'static str],
         recovery_codes_left: Option<u32>,
         client: ClientContext<'_>,
         now: UnixSeconds,
     ) -> Result<LoginOutcome, Failure> {
+        let Account { id: account, revision, .. } = account;
         if let Some(source) = self.address_source(&account, client) {
             let until = now.saturating_add(self.shared.address_lifetime);
-            self.shared.store.remember_source(&account, &source, until, MOST_SOURCES).await?;
+            self.shared.store.remember_source(&account, revision, &source, until, MOST_SOURCES).await?;
         }
         tracing::info!(%account, ?methods, "logged in");
-        Ok(LoginOutcome::Authenticated(Authenticated { account, methods, at: now, recovery_codes_left }))
+        Ok(LoginOutcome::Authenticated(Authenticated { account, methods, at: now, recovery_codes_left, revision }))
     }
 }
 

@@ -4,9 +4,10 @@ use sekisho_core::{Failure, FailureKind, Secret, UnixSeconds};
 
 use super::{Bound, Credentials};
 use crate::random::{digest, from_base64, to_base64};
+use crate::webauthn::LONGEST_LIFETIME;
 use crate::{
-    Account, AccountId, AssertionResponse, ClientContext, LoginOutcome, LoginTicket, Passkey, PasskeyChallenge,
-    PasskeyReject, RegistrationResponse, RelyingParty, Username, VerifiedAssertion,
+    Account, AccountId, AssertionResponse, ChallengeUse, ClientContext, LoginOutcome, LoginTicket, Passkey, PasskeyChallenge,
+    PasskeyAddition, PasskeyReject, RegistrationResponse, RelyingParty, TotpRecords, Username, VerifiedAssertion,
 };
 
 /// Registers passkeys, and logs in by them. Made by [`Credentials::passkeys`].
@@ -16,7 +17,8 @@ use crate::{
 /// cookie with `HttpOnly` from before the ceremony: a ticket is good with that one only, so that nobody can finish in a victim's
 /// browser what was begun in another. A challenge is good once and for minutes.
 ///
-/// Logging in is not throttled, for there is nothing to guess. Passkeys outlive a change of the password: show people
+/// There is nothing to guess, but answers that are refused count for their address as wrong passwords do
+/// ([`ThrottlePolicy`](crate::ThrottlePolicy)), and an account uses at most 256 challenges in 17 minutes. Passkeys outlive a change of the password: show people
 /// [theirs](Credentials::list_passkeys), after a reset above all.
 #[derive(Clone, Debug)]
 pub struct Passkeys {
@@ -43,17 +45,35 @@ impl Credentials {
     ///
     /// # Errors
     /// [`Failure`] of the store.
-    pub async fn remove_passkey(&self, account: &AccountId, credential_id: &[u8]) -> Result<bool, Failure> {
-        let had = self.shared.store.remove_passkey(account, credential_id).await?;
+    pub async fn remove_passkey(
+        &self,
+        account: &AccountId,
+        credential_id: &[u8],
+        now: UnixSeconds,
+    ) -> Result<bool, Failure> {
+        let had = self.shared.store.remove_passkey(account, credential_id, now).await?;
         if had {
             tracing::info!(%account, "a passkey was removed");
         }
         Ok(had)
     }
+
+    /// Removes all passkeys of an account, and returns how many there were: for an owner who was robbed, for passkeys survive a change and
+    /// a reset of the password.
+    ///
+    /// # Errors
+    /// [`Failure`] of the store.
+    pub async fn remove_passkeys(&self, account: &AccountId, now: UnixSeconds) -> Result<u64, Failure> {
+        let count = self.shared.store.remove_passkeys(account, now).await?;
+        if count > 0 {
+            tracing::info!(%account, count, "all passkeys were removed");
+        }
+        Ok(count)
+    }
 }
 
-/// Is a ceremony that was begun.
-#[derive(Clone, Debug)]
+/// Is a ceremony that was begun. `Debug` shows nothing of it: options name the user, their passkeys and the challenge.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct PasskeyCeremony {
     /// JSON for `PublicKeyCredential.parseCreationOptionsFromJSON` or `parseRequestOptionsFromJSON`, and with that for
@@ -61,6 +81,12 @@ pub struct PasskeyCeremony {
     pub options: String,
     /// What the browser brings along with its answer.
     pub ticket: CeremonyTicket,
+}
+
+impl fmt::Debug for PasskeyCeremony {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasskeyCeremony(..)")
+    }
 }
 
 /// Stands for a ceremony between two requests of one browser.
@@ -104,7 +130,8 @@ pub enum PasskeyError {
 impl Passkeys {
     /// Begins to register a passkey for somebody who is logged in. `None` when the account is not there or is disabled.
     ///
-    /// Ask for the password or a passkey again before, so that a stolen session cannot bind a passkey.
+    /// Ask for the password or a passkey again before, and for a code of whoever has an app, so that a stolen session cannot bind a passkey.
+    /// The ticket ends when the account gets another password or another app.
     ///
     /// # Errors
     /// [`Failure`] of the store; misconfigured, when `browser` is shorter than 16 bytes.
@@ -121,7 +148,8 @@ impl Passkeys {
         let has = store.passkeys(&account.id).await?;
         let challenge = PasskeyChallenge::generate()?;
         let options = self.party.creation_options(&challenge, &account.id, &account.username, &has);
-        let ceremony = Ceremony { challenge, begun_at: now, of: registrant(&account) };
+        let of = registrant(&account, &store.totp(&account.id).await?);
+        let ceremony = Ceremony { challenge, begun_at: now, of };
         Ok(Some(PasskeyCeremony { options, ticket: self.seal(REGISTRATION, &ceremony, browser)? }))
     }
 
@@ -133,8 +161,9 @@ impl Passkeys {
     ///
     /// # Errors
     /// In this order: [`PasskeyReject::Label`], [`PasskeyReject::Ceremony`], [`PasskeyReject::Account`], what
-    /// [`RegistrationResponse::parse`] and [`RelyingParty::check_registration`] refuse, [`PasskeyReject::TooMany`],
-    /// [`PasskeyReject::ChallengeUsed`], [`PasskeyReject::Taken`]. [`Failure`] of the store.
+    /// [`RegistrationResponse::parse`] and [`RelyingParty::check_registration`] refuse, [`PasskeyReject::ChallengeUsed`],
+    /// [`PasskeyReject::TooManyChallenges`], [`PasskeyReject::Ceremony`] when the account was changed or disabled meanwhile, [`PasskeyReject::TooMany`],
+    /// [`PasskeyReject::Taken`]. [`Failure`] of the store.
     pub async fn finish_registration(
         &self,
         account: &AccountId,
@@ -169,22 +198,21 @@ impl Passkeys {
         let store = &self.credentials.shared.store;
         let account = store.account(account).await?.filter(|account| !account.is_disabled);
         let account = account.ok_or(PasskeyReject::Account)?;
-        // A ceremony ends when the password changes.
-        if ceremony.of != registrant(&account) {
+        // A ceremony ends when the password or the app changes.
+        if ceremony.of != registrant(&account, &store.totp(&account.id).await?) {
             return Err(PasskeyReject::Ceremony.into());
         }
         let response = RegistrationResponse::parse(response)?;
         let new = self.party.check_registration(&ceremony.challenge, &response)?;
-        if store.passkeys(&account.id).await?.len() >= self.party.most_passkeys {
-            return Err(PasskeyReject::TooMany.into());
-        }
-        self.use_challenge(&ceremony, now).await?;
+        self.use_challenge(&account.id, &ceremony, now).await?;
         let passkey = new.into_passkey(account.id, label.to_owned(), now);
         // 7.1: 26–27, 29.
-        if !store.add_passkey(&passkey).await? {
-            return Err(PasskeyReject::Taken.into());
+        match store.add_passkey(&passkey, account.revision, self.party.most_passkeys).await? {
+            PasskeyAddition::Added => Ok(passkey),
+            PasskeyAddition::Overtaken => Err(PasskeyReject::Ceremony.into()),
+            PasskeyAddition::TooMany => Err(PasskeyReject::TooMany.into()),
+            PasskeyAddition::Taken => Err(PasskeyReject::Taken.into()),
         }
-        Ok(passkey)
     }
 
     /// Begins a login.
@@ -221,7 +249,8 @@ impl Passkeys {
     /// ([`check_second_factor`](Credentials::check_second_factor)). It is `pop`, a key of which is not said where it is kept,
     /// rather than `hwk` or `swk`, for without attestation nobody knows.
     ///
-    /// Everything that is wrong is [`LoginOutcome::Refused`]; the log says why.
+    /// Everything that is wrong is [`LoginOutcome::Refused`], and counts for the address; the log says why. After too many it is
+    /// [`LoginOutcome::TryLater`].
     ///
     /// # Errors
     /// [`Failure`] of the store.
@@ -233,14 +262,38 @@ impl Passkeys {
         client: ClientContext<'_>,
         now: UnixSeconds,
     ) -> Result<LoginOutcome, Failure> {
-        let (account, is_two_factors) = match self.authenticate(browser, ticket, response, now).await {
+        let named = match self.name(browser, ticket, response, now).await {
+            Err(PasskeyError::Failure(failure)) => return Err(failure),
+            Err(PasskeyError::Refused(reason)) => Err(reason),
+            Ok(named) => Ok(named),
+        };
+        let account = named.as_ref().ok().map(|named| &named.passkey.account);
+        let attempt = match self.credentials.begin_passkey(account, client, now).await? {
+            Ok(attempt) => attempt,
+            Err(wait) => return Ok(LoginOutcome::TryLater(wait)),
+        };
+        let done = match &named {
+            Ok(named) => self.authenticate(named, now).await,
+            Err(reason) => Err(PasskeyError::Refused(*reason)),
+        };
+        let (account, is_two_factors) = match done {
             Ok(done) => done,
             Err(PasskeyError::Refused(reason)) => {
-                tracing::info!(%reason, "a passkey was refused");
+                let account = account.map(tracing::field::display);
+                // Neither happens to an authenticator that is whole and only one.
+                if matches!(reason, PasskeyReject::Counter | PasskeyReject::BackupState) {
+                    tracing::warn!(account, %reason, "a passkey was refused, and its authenticator may have been copied");
+                } else {
+                    tracing::info!(account, %reason, "a passkey was refused");
+                }
                 return Ok(LoginOutcome::Refused);
             }
-            Err(PasskeyError::Failure(failure)) => return Err(failure),
+            Err(PasskeyError::Failure(failure)) => {
+                self.credentials.undo(&attempt).await;
+                return Err(failure);
+            }
         };
+        self.credentials.succeed(&attempt).await?;
         let Credentials { shared } = &self.credentials;
         if !is_two_factors && shared.store.totp(&account.id).await?.confirmed.is_some() {
             tracing::debug!(account = %account.id, "the passkey is right, a second factor is due");
@@ -249,28 +302,34 @@ impl Passkeys {
             return Ok(LoginOutcome::SecondFactorNeeded(LoginTicket::new(ticket)));
         }
         let methods = if is_two_factors { VERIFIED } else { PRESENT };
-        self.credentials.finish(account.id, methods, None, client, now).await
+        self.credentials.finish(account, methods, None, client, now).await
     }
 
-    async fn authenticate(
+    /// Reads an answer, and finds the passkey that it names.
+    async fn name(
         &self,
         browser: &Secret,
         ticket: &CeremonyTicket,
         response: &[u8],
         now: UnixSeconds,
-    ) -> Result<(Account, bool), PasskeyError> {
+    ) -> Result<Named, PasskeyError> {
         let ceremony = self.open(LOGIN, ticket, browser, now).ok_or(PasskeyReject::Ceremony)?;
         let response = AssertionResponse::parse(response)?;
         // 7.2: 6.
+        let passkey = self.credentials.shared.store.passkey(response.credential_id()).await?;
+        Ok(Named { ceremony, response, passkey: passkey.ok_or(PasskeyReject::Unknown)? })
+    }
+
+    async fn authenticate(&self, named: &Named, now: UnixSeconds) -> Result<(Account, bool), PasskeyError> {
+        let Named { ceremony, response, passkey } = named;
         let store = &self.credentials.shared.store;
-        let passkey = store.passkey(response.credential_id()).await?.ok_or(PasskeyReject::Unknown)?;
         let account = store.account(&passkey.account).await?.filter(|account| !account.is_disabled);
         let account = account.ok_or(PasskeyReject::Account)?;
         if !ceremony.of.is_empty() && ceremony.of != expected(&account.username) {
             return Err(PasskeyReject::Unknown.into());
         }
-        let verified: VerifiedAssertion = self.party.check_assertion(&ceremony.challenge, &passkey, &response)?;
-        self.use_challenge(&ceremony, now).await?;
+        let verified: VerifiedAssertion = self.party.check_assertion(&ceremony.challenge, passkey, response)?;
+        self.use_challenge(&account.id, ceremony, now).await?;
         // 7.2: 24. Another use of the same counter, or a removal, was faster.
         if !store.use_passkey(&passkey.credential_id, passkey.sign_count, verified.to_use(now)).await? {
             return Err(PasskeyReject::Counter.into());
@@ -281,13 +340,19 @@ impl Passkeys {
 
     /// Sees to it that a challenge is good once. Only after everything else, so that nobody but owners of passkeys makes the
     /// store keep anything.
-    async fn use_challenge(&self, ceremony: &Ceremony, now: UnixSeconds) -> Result<(), PasskeyError> {
+    async fn use_challenge(
+        &self,
+        account: &AccountId,
+        ceremony: &Ceremony,
+        now: UnixSeconds,
+    ) -> Result<(), PasskeyError> {
         let name = digest("passkey challenge", &[ceremony.challenge.as_bytes()]);
-        let ends_at = ceremony.begun_at.saturating_add(self.party.lifetime).saturating_add(CLOCKS);
-        if self.credentials.shared.store.use_challenge(&name, ends_at, now).await? {
-            Ok(())
-        } else {
-            Err(PasskeyReject::ChallengeUsed.into())
+        // Whatever this process is set to: another one may let the same ticket live as long as any may.
+        let ends_at = ceremony.begun_at.saturating_add(LONGEST_LIFETIME).saturating_add(CLOCKS);
+        match self.credentials.shared.store.use_challenge(account, &name, ends_at, MOST_CHALLENGES, now).await? {
+            ChallengeUse::First => Ok(()),
+            ChallengeUse::Again => Err(PasskeyReject::ChallengeUsed.into()),
+            ChallengeUse::TooMany => Err(PasskeyReject::TooManyChallenges.into()),
         }
     }
 
@@ -320,16 +385,24 @@ impl Passkeys {
     }
 }
 
+/// Is an answer whose passkey is known, and of which nothing is checked yet.
+struct Named {
+    ceremony: Ceremony,
+    response: AssertionResponse,
+    passkey: Passkey,
+}
+
 struct Ceremony {
     challenge: PasskeyChallenge,
     begun_at: UnixSeconds,
-    /// Whose it is: of a registration the account and how many passwords it has had, of a login the hash of the name that was
+    /// Whose it is: of a registration the account, how many passwords it has had and which app it has, of a login the hash of the name that was
     /// given, or nothing.
     of: Vec<u8>,
 }
 
-fn registrant(account: &Account) -> Vec<u8> {
-    [&account.revision.to_be_bytes()[..], account.id.as_str().as_bytes()].concat()
+fn registrant(account: &Account, totp: &TotpRecords) -> Vec<u8> {
+    let app = totp.confirmed.as_ref().map_or([0; 16], |app| app.enrolment);
+    [&account.revision.to_be_bytes()[..], &app, account.id.as_str().as_bytes()].concat()
 }
 
 fn expected(username: &Username) -> Vec<u8> {
@@ -339,6 +412,8 @@ fn expected(username: &Username) -> Vec<u8> {
 const REGISTRATION: &str = "passkey registration";
 const LOGIN: &str = "passkey login";
 const LEAST_BROWSER: usize = 16;
+/// How many used challenges of one account are remembered at once; whoever has its passkey cannot make the store keep more.
+const MOST_CHALLENGES: u32 = 256;
 /// How far the clocks of processes may be apart.
 const CLOCKS: std::time::Duration = std::time::Duration::from_secs(120);
 const PRESENT: &[&str] = &["pop", "user"];

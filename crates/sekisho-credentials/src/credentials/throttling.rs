@@ -59,6 +59,29 @@ impl Credentials {
         self.begin(Attempt { shared, own }, now).await
     }
 
+    /// Counts an attempt with a passkey, which counts for its address as a password does, unless the device is known. `account` is whose
+    /// passkey was named, if somebody's was.
+    #[cfg(feature = "passkeys")]
+    pub(super) async fn begin_passkey(
+        &self,
+        account: Option<&AccountId>,
+        client: ClientContext<'_>,
+        now: UnixSeconds,
+    ) -> Result<Result<Attempt, std::time::Duration>, Failure> {
+        let throttle = &self.shared.throttle;
+        let mut attempt = Attempt { shared: Vec::new(), own: Vec::new() };
+        if let (Some(account), Some(device)) = (account, client.device.map(|device| device.source())) {
+            if !self.shared.store.known_sources(account, &[device], now).await?.is_empty() {
+                let parts = [account.as_str().as_bytes(), device.as_bytes()];
+                attempt.own.push(self.counter("passkey device", &parts, throttle.device));
+            }
+        }
+        if let Some(address) = client.address.filter(|_| attempt.own.is_empty()) {
+            attempt.shared.push(self.counter("password address", &[&prefix(address, 48)], throttle.address));
+        }
+        self.begin(attempt, now).await
+    }
+
     /// Counts an attempt at a second factor, which only those who gave the password come to.
     pub(super) async fn begin_second_factor(
         &self,
@@ -68,10 +91,23 @@ impl Credentials {
     ) -> Result<Result<Attempt, std::time::Duration>, Failure> {
         let device = client.device.map(|device| device.source());
         let known = self.known(account, device.as_ref(), client, now).await?;
-        let device: &[u8] = known.device.map_or(&[], |device| device.as_bytes());
         let curve = self.shared.throttle.second_factor;
-        let own = vec![self.counter("second factor", &[account.as_str().as_bytes(), device], curve)];
-        self.begin(Attempt { shared: Vec::new(), own }, now).await
+        let account = account.as_str().as_bytes();
+        let attempt = match (known.device, client.address.filter(|_| known.is_address)) {
+            (Some(device), _) => {
+                let own = self.counter("second factor", &[account, device.as_bytes()], curve);
+                Attempt { shared: Vec::new(), own: vec![own] }
+            }
+            (None, Some(address)) => {
+                let own = self.counter("second factor address", &[account, &prefix(address, 64)], curve);
+                Attempt { shared: Vec::new(), own: vec![own] }
+            }
+            // Everywhere else: a success of the owner must not give whoever has stolen the password new guesses.
+            (None, None) => {
+                Attempt { shared: vec![self.counter("second factor", &[account, &[]], curve)], own: Vec::new() }
+            }
+        };
+        self.begin(attempt, now).await
     }
 
     /// Takes an attempt back that came to nothing because our side broke.

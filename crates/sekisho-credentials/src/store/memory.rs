@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use sekisho_core::{Failure, UnixSeconds};
 
 use crate::{
-    Account, AccountId, AccountStore, Admission, Counter, CounterKey, FactorStore, Passkey, PasskeyStore, PasskeyUse,
-    PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord, TotpRecords, Username,
+    Account, AccountId, AccountStore, Admission, ChallengeUse, Counter, CounterKey, FactorStore, Passkey, PasskeyAddition, PasskeyStore,
+    PasskeyUse, PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord, TotpRecords, Username,
 };
 
 /// Keeps everything in the memory of one process, behind one lock: for tests and for trying things out.
@@ -24,7 +24,15 @@ struct Tables {
     accounts: HashMap<AccountId, Entry>,
     counters: HashMap<CounterKey, Count>,
     passkeys: BTreeMap<Vec<u8>, Passkey>,
-    challenges: HashMap<[u8; 32], UnixSeconds>,
+    challenges: Challenges,
+}
+
+/// Marks of used challenges, so kept that a call looks only at those that have ended.
+#[derive(Default)]
+struct Challenges {
+    all: HashMap<[u8; 32], AccountId>,
+    by_end: BTreeSet<(UnixSeconds, [u8; 32])>,
+    of_account: HashMap<AccountId, u32>,
 }
 
 struct Entry {
@@ -38,6 +46,43 @@ struct Count {
     failures: u32,
     last_at: UnixSeconds,
     forgotten_at: UnixSeconds,
+}
+
+impl Challenges {
+    fn mark(
+        &mut self,
+        id: &AccountId,
+        challenge: &[u8; 32],
+        ends_at: UnixSeconds,
+        most: u32,
+        now: UnixSeconds,
+    ) -> ChallengeUse {
+        while let Some(first) = self.by_end.first().copied().filter(|(ends_at, _)| *ends_at <= now) {
+            self.by_end.remove(&first);
+            self.forget(&first.1);
+        }
+        if self.all.contains_key(challenge) {
+            return ChallengeUse::Again;
+        }
+        let count = self.of_account.entry(id.clone()).or_default();
+        if *count >= most {
+            return ChallengeUse::TooMany;
+        }
+        *count += 1;
+        self.all.insert(*challenge, id.clone());
+        self.by_end.insert((ends_at, *challenge));
+        ChallengeUse::First
+    }
+
+    fn forget(&mut self, challenge: &[u8; 32]) {
+        let Some(id) = self.all.remove(challenge) else { return };
+        let left = self.of_account.get(&id).map_or(0, |count| count.saturating_sub(1));
+        if left == 0 {
+            self.of_account.remove(&id);
+        } else {
+            self.of_account.insert(id, left);
+        }
+    }
 }
 
 impl MemoryStore {
@@ -92,12 +137,19 @@ impl AccountStore for MemoryStore {
         Ok(accounts.find(|account| account.username == *username).cloned())
     }
 
-    async fn replace_password(&self, id: &AccountId, revision: u64, password: &PasswordHash) -> Result<bool, Failure> {
+    async fn replace_password(
+        &self,
+        id: &AccountId,
+        revision: u64,
+        password: &PasswordHash,
+        now: UnixSeconds,
+    ) -> Result<bool, Failure> {
         self.change(id, |Entry { account, sources, .. }| {
             let is_same = account.revision == revision;
             if is_same {
                 account.password = Some(password.clone());
                 account.revision += 1;
+                end_logins(account, now);
                 sources.clear();
             }
             is_same
@@ -114,9 +166,13 @@ impl AccountStore for MemoryStore {
         })
     }
 
-    async fn set_disabled(&self, id: &AccountId, is_disabled: bool) -> Result<bool, Failure> {
-        self.change(id, |entry| {
-            entry.account.is_disabled = is_disabled;
+    async fn set_disabled(&self, id: &AccountId, is_disabled: bool, now: UnixSeconds) -> Result<bool, Failure> {
+        self.change(id, |Entry { account, .. }| {
+            account.is_disabled = is_disabled;
+            if is_disabled {
+                account.revision += 1;
+                end_logins(account, now);
+            }
             true
         })
     }
@@ -168,9 +224,16 @@ impl FactorStore for MemoryStore {
         })
     }
 
-    async fn remove_factors(&self, id: &AccountId) -> Result<bool, Failure> {
-        self.change(id, |Entry { totp, codes, .. }| {
+    async fn drop_pending_totp(&self, id: &AccountId, enrolment: &[u8; 16]) -> Result<bool, Failure> {
+        self.change(id, |Entry { totp, .. }| totp.pending.take_if(|record| record.enrolment == *enrolment).is_some())
+    }
+
+    async fn remove_factors(&self, id: &AccountId, now: UnixSeconds) -> Result<bool, Failure> {
+        self.change(id, |Entry { account, totp, codes, .. }| {
             let had = totp.confirmed.is_some() || totp.pending.is_some() || !codes.is_empty();
+            if had {
+                end_logins(account, now);
+            }
             *totp = TotpRecords::default();
             codes.clear();
             had
@@ -259,11 +322,15 @@ impl ThrottleStore for MemoryStore {
     async fn remember_source(
         &self,
         id: &AccountId,
+        revision: u64,
         source: &SourceHash,
         until: UnixSeconds,
         most: u32,
     ) -> Result<bool, Failure> {
-        self.change(id, |Entry { sources, .. }| {
+        self.change(id, |Entry { account, sources, .. }| {
+            if account.revision != revision {
+                return false;
+            }
             let kept = sources.entry(*source).or_insert(until);
             *kept = until.max(*kept);
             while sources.len() > most as usize {
@@ -272,6 +339,10 @@ impl ThrottleStore for MemoryStore {
             }
             true
         })
+    }
+
+    async fn forget_source(&self, id: &AccountId, source: &SourceHash) -> Result<(), Failure> {
+        self.change(id, |entry| entry.sources.remove(source).is_some()).map(drop)
     }
 
     async fn forget_sources(&self, id: &AccountId) -> Result<(), Failure> {
@@ -285,14 +356,20 @@ impl ThrottleStore for MemoryStore {
 
 #[async_trait]
 impl PasskeyStore for MemoryStore {
-    async fn add_passkey(&self, passkey: &Passkey) -> Result<bool, Failure> {
+    async fn add_passkey(&self, passkey: &Passkey, revision: u64, most: u32) -> Result<PasskeyAddition, Failure> {
         let mut tables = self.tables();
-        let is_taken = tables.passkeys.contains_key(&passkey.credential_id);
-        if is_taken || !tables.accounts.contains_key(&passkey.account) {
-            return Ok(false);
+        let account = tables.accounts.get(&passkey.account).map(|entry| &entry.account);
+        if account.is_none_or(|account| account.is_disabled || account.revision != revision) {
+            return Ok(PasskeyAddition::Overtaken);
+        }
+        if tables.passkeys.values().filter(|has| has.account == passkey.account).count() >= most as usize {
+            return Ok(PasskeyAddition::TooMany);
+        }
+        if tables.passkeys.contains_key(&passkey.credential_id) {
+            return Ok(PasskeyAddition::Taken);
         }
         tables.passkeys.insert(passkey.credential_id.clone(), passkey.clone());
-        Ok(true)
+        Ok(PasskeyAddition::Added)
     }
 
     async fn passkey(&self, credential_id: &[u8]) -> Result<Option<Passkey>, Failure> {
@@ -318,22 +395,39 @@ impl PasskeyStore for MemoryStore {
 
     async fn use_challenge(
         &self,
+        id: &AccountId,
         challenge: &[u8; 32],
         ends_at: UnixSeconds,
+        most: u32,
         now: UnixSeconds,
-    ) -> Result<bool, Failure> {
-        let mut tables = self.tables();
-        tables.challenges.retain(|_, ends_at| now < *ends_at);
-        let is_new = !tables.challenges.contains_key(challenge);
-        if is_new {
-            tables.challenges.insert(*challenge, ends_at);
-        }
-        Ok(is_new)
+    ) -> Result<ChallengeUse, Failure> {
+        Ok(self.tables().challenges.mark(id, challenge, ends_at, most, now))
     }
 
-    async fn remove_passkey(&self, id: &AccountId, credential_id: &[u8]) -> Result<bool, Failure> {
+    async fn remove_passkey(&self, id: &AccountId, credential_id: &[u8], now: UnixSeconds) -> Result<bool, Failure> {
         let mut tables = self.tables();
-        let is_theirs = tables.passkeys.get(credential_id).is_some_and(|passkey| passkey.account == *id);
-        Ok(is_theirs && tables.passkeys.remove(credential_id).is_some())
+        if tables.passkeys.get(credential_id).is_none_or(|passkey| passkey.account != *id) {
+            return Ok(false);
+        }
+        tables.passkeys.remove(credential_id);
+        if let Some(entry) = tables.accounts.get_mut(id) {
+            end_logins(&mut entry.account, now);
+        }
+        Ok(true)
     }
+
+    async fn remove_passkeys(&self, id: &AccountId, now: UnixSeconds) -> Result<u64, Failure> {
+        let mut tables = self.tables();
+        let before = tables.passkeys.len();
+        tables.passkeys.retain(|_, passkey| passkey.account != *id);
+        let count = before - tables.passkeys.len();
+        if let Some(entry) = tables.accounts.get_mut(id).filter(|_| count > 0) {
+            end_logins(&mut entry.account, now);
+        }
+        Ok(count as u64)
+    }
+}
+
+fn end_logins(account: &mut Account, now: UnixSeconds) {
+    account.logins_ended_at = account.logins_ended_at.max(Some(now));
 }

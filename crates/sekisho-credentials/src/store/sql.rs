@@ -11,8 +11,8 @@ use self::rows::{
     AccountRow, PasskeyRow, TotpRow, UNREADABLE, account, failed, failures, is_orphan, number, passkey, time, totp,
 };
 use crate::{
-    Account, AccountId, AccountStore, Admission, Counter, CounterKey, FactorStore, Passkey, PasskeyStore, PasskeyUse,
-    PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord, TotpRecords, Username,
+    Account, AccountId, AccountStore, Admission, ChallengeUse, Counter, CounterKey, FactorStore, Passkey, PasskeyAddition, PasskeyStore,
+    PasskeyUse, PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord, TotpRecords, Username,
 };
 
 mod rows;
@@ -119,9 +119,16 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 macro_rules! select_account {
     ($condition:literal) => {
         concat!(
-            "SELECT id, username, password, revision, is_disabled, created_at FROM sekisho_account WHERE ",
+            "SELECT id, username, password, revision, is_disabled, created_at, logins_ended_at FROM sekisho_account WHERE ",
             $condition
         )
+    };
+}
+
+/// Ends logins up to an instant; the end never goes back.
+macro_rules! end_logins {
+    ($now:literal) => {
+        concat!("logins_ended_at = CASE WHEN logins_ended_at > ", $now, " THEN logins_ended_at ELSE ", $now, " END")
     };
 }
 
@@ -188,10 +195,10 @@ macro_rules! implement {
         #[async_trait]
         impl AccountStore for $store {
             async fn create_account(&self, account: &Account) -> Result<bool, Failure> {
-                let Account { id, username, password, revision, is_disabled, created_at } = account;
+                let Account { id, username, password, revision, is_disabled, created_at, logins_ended_at } = account;
                 let done = sqlx::query(
-                    "INSERT INTO sekisho_account (id, username, password, revision, is_disabled, created_at) \
-                     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+                    "INSERT INTO sekisho_account (id, username, password, revision, is_disabled, created_at, logins_ended_at) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
                 )
                 .bind(id.as_str())
                 .bind(username.as_str())
@@ -199,6 +206,7 @@ macro_rules! implement {
                 .bind(number(*revision))
                 .bind(*is_disabled)
                 .bind(number(created_at.as_secs()))
+                .bind(logins_ended_at.map(|at| number(at.as_secs())))
                 .execute(&self.pool)
                 .await
                 .map_err(failed)?;
@@ -228,14 +236,18 @@ macro_rules! implement {
                 id: &AccountId,
                 revision: u64,
                 password: &PasswordHash,
+                now: UnixSeconds,
             ) -> Result<bool, Failure> {
                 let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
-                let done = sqlx::query(
-                    "UPDATE sekisho_account SET password = $3, revision = revision + 1 WHERE id = $1 AND revision = $2",
-                )
+                let done = sqlx::query(concat!(
+                    "UPDATE sekisho_account SET password = $3, revision = revision + 1, ",
+                    end_logins!("$4"),
+                    " WHERE id = $1 AND revision = $2"
+                ))
                 .bind(id.as_str())
                 .bind(number(revision))
                 .bind(password.as_str())
+                .bind(number(now.as_secs()))
                 .execute(&mut *tx)
                 .await
                 .map_err(failed)?;
@@ -267,14 +279,26 @@ macro_rules! implement {
                 Ok(done.rows_affected() == 1)
             }
 
-            async fn set_disabled(&self, id: &AccountId, is_disabled: bool) -> Result<bool, Failure> {
-                let done = sqlx::query("UPDATE sekisho_account SET is_disabled = $2 WHERE id = $1")
+            async fn set_disabled(&self, id: &AccountId, is_disabled: bool, now: UnixSeconds) -> Result<bool, Failure> {
+                let done = if is_disabled {
+                    sqlx::query(concat!(
+                        "UPDATE sekisho_account SET is_disabled = $2, revision = revision + 1, ",
+                        end_logins!("$3"),
+                        " WHERE id = $1"
+                    ))
                     .bind(id.as_str())
-                    .bind(is_disabled)
+                    .bind(true)
+                    .bind(number(now.as_secs()))
                     .execute(&self.pool)
                     .await
-                    .map_err(failed)?;
-                Ok(done.rows_affected() == 1)
+                } else {
+                    sqlx::query("UPDATE sekisho_account SET is_disabled = $2 WHERE id = $1")
+                        .bind(id.as_str())
+                        .bind(false)
+                        .execute(&self.pool)
+                        .await
+                };
+                Ok(done.map_err(failed)?.rows_affected() == 1)
             }
 
             async fn delete_account(&self, id: &AccountId) -> Result<bool, Failure> {
@@ -391,7 +415,20 @@ macro_rules! implement {
                 Ok(done.rows_affected() == 1)
             }
 
-            async fn remove_factors(&self, id: &AccountId) -> Result<bool, Failure> {
+            async fn drop_pending_totp(&self, id: &AccountId, enrolment: &[u8; 16]) -> Result<bool, Failure> {
+                let done = sqlx::query(
+                    "DELETE FROM sekisho_totp WHERE account_id = $1 AND is_confirmed = $2 AND enrolment = $3",
+                )
+                .bind(id.as_str())
+                .bind(false)
+                .bind(&enrolment[..])
+                .execute(&self.pool)
+                .await
+                .map_err(failed)?;
+                Ok(done.rows_affected() == 1)
+            }
+
+            async fn remove_factors(&self, id: &AccountId, now: UnixSeconds) -> Result<bool, Failure> {
                 let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
                 let mut count = 0;
                 for statement in [
@@ -400,6 +437,14 @@ macro_rules! implement {
                 ] {
                     let done = sqlx::query(statement).bind(id.as_str()).execute(&mut *tx).await.map_err(failed)?;
                     count += done.rows_affected();
+                }
+                if count > 0 {
+                    sqlx::query(concat!("UPDATE sekisho_account SET ", end_logins!("$2"), " WHERE id = $1"))
+                        .bind(id.as_str())
+                        .bind(number(now.as_secs()))
+                        .execute(&mut *tx)
+                        .await
+                        .map_err(failed)?;
                 }
                 tx.commit().await.map_err(failed)?;
                 Ok(count > 0)
@@ -577,12 +622,23 @@ macro_rules! implement {
             async fn remember_source(
                 &self,
                 id: &AccountId,
+                revision: u64,
                 source: &SourceHash,
                 until: UnixSeconds,
                 most: u32,
             ) -> Result<bool, Failure> {
                 let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
-                let done = sqlx::query(
+                // Locks the account: a password that is replaced at the same time comes before, or forgets this source too.
+                let is_same = sqlx::query("UPDATE sekisho_account SET revision = revision WHERE id = $1 AND revision = $2")
+                    .bind(id.as_str())
+                    .bind(number(revision))
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(failed)?;
+                if is_same.rows_affected() != 1 {
+                    return Ok(false);
+                }
+                sqlx::query(
                     "INSERT INTO sekisho_source (account_id, source, ends_at) VALUES ($1, $2, $3) \
                      ON CONFLICT (account_id, source) DO UPDATE SET ends_at = CASE \
                      WHEN excluded.ends_at > sekisho_source.ends_at THEN excluded.ends_at ELSE sekisho_source.ends_at END",
@@ -591,11 +647,8 @@ macro_rules! implement {
                 .bind(&source.as_bytes()[..])
                 .bind(number(until.as_secs()))
                 .execute(&mut *tx)
-                .await;
-                match done {
-                    Err(error) if is_orphan(&error) => return Ok(false),
-                    done => done.map_err(failed)?,
-                };
+                .await
+                .map_err(failed)?;
                 sqlx::query(
                     "DELETE FROM sekisho_source WHERE account_id = $1 AND source IN (SELECT source FROM sekisho_source \
                      WHERE account_id = $1 ORDER BY ends_at DESC, source DESC LIMIT 1000000 OFFSET $2)",
@@ -607,6 +660,16 @@ macro_rules! implement {
                 .map_err(failed)?;
                 tx.commit().await.map_err(failed)?;
                 Ok(true)
+            }
+
+            async fn forget_source(&self, id: &AccountId, source: &SourceHash) -> Result<(), Failure> {
+                sqlx::query("DELETE FROM sekisho_source WHERE account_id = $1 AND source = $2")
+                    .bind(id.as_str())
+                    .bind(&source.as_bytes()[..])
+                    .execute(&self.pool)
+                    .await
+                    .map_err(failed)?;
+                Ok(())
             }
 
             async fn forget_sources(&self, id: &AccountId) -> Result<(), Failure> {
@@ -621,7 +684,12 @@ macro_rules! implement {
 
         #[async_trait]
         impl PasskeyStore for $store {
-            async fn add_passkey(&self, passkey: &Passkey) -> Result<bool, Failure> {
+            async fn add_passkey(
+                &self,
+                passkey: &Passkey,
+                revision: u64,
+                most: u32,
+            ) -> Result<PasskeyAddition, Failure> {
                 let Passkey {
                     credential_id,
                     account,
@@ -636,6 +704,28 @@ macro_rules! implement {
                     created_at,
                     last_used_at,
                 } = passkey;
+                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                // Locks the row: whoever changes the account, or adds another passkey, comes before or after.
+                let is_current = sqlx::query(
+                    "UPDATE sekisho_account SET revision = revision WHERE id = $1 AND revision = $2 AND is_disabled = $3",
+                )
+                .bind(account.as_str())
+                .bind(number(revision))
+                .bind(false)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+                if is_current.rows_affected() != 1 {
+                    return Ok(PasskeyAddition::Overtaken);
+                }
+                let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sekisho_passkey WHERE account_id = $1")
+                    .bind(account.as_str())
+                    .fetch_one(&mut *tx)
+                    .await
+                    .map_err(failed)?;
+                if count >= i64::from(most) {
+                    return Ok(PasskeyAddition::TooMany);
+                }
                 let done = sqlx::query(
                     "INSERT INTO sekisho_passkey (credential_id, account_id, public_key, sign_count, aaguid, transports, \
                      is_user_verified, is_backup_eligible, is_backed_up, label, created_at, last_used_at) \
@@ -653,13 +743,14 @@ macro_rules! implement {
                 .bind(label.as_str())
                 .bind(number(created_at.as_secs()))
                 .bind(last_used_at.map(|at| number(at.as_secs())))
-                .execute(&self.pool)
-                .await;
-                match done {
-                    Ok(done) => Ok(done.rows_affected() == 1),
-                    Err(error) if is_orphan(&error) => Ok(false),
-                    Err(error) => Err(failed(error)),
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+                if done.rows_affected() != 1 {
+                    return Ok(PasskeyAddition::Taken);
                 }
+                tx.commit().await.map_err(failed)?;
+                Ok(PasskeyAddition::Added)
             }
 
             async fn passkey(&self, credential_id: &[u8]) -> Result<Option<Passkey>, Failure> {
@@ -700,10 +791,13 @@ macro_rules! implement {
 
             async fn use_challenge(
                 &self,
+                id: &AccountId,
                 challenge: &[u8; 32],
                 ends_at: UnixSeconds,
+                most: u32,
                 now: UnixSeconds,
-            ) -> Result<bool, Failure> {
+            ) -> Result<ChallengeUse, Failure> {
+                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
                 sqlx::query(concat!(
                     "DELETE FROM sekisho_challenge WHERE challenge IN \
                      (SELECT challenge FROM sekisho_challenge WHERE ends_at <= $1",
@@ -711,28 +805,78 @@ macro_rules! implement {
                     ")"
                 ))
                 .bind(number(now.as_secs()))
-                .execute(&self.pool)
+                .execute(&mut *tx)
                 .await
                 .map_err(failed)?;
+                let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sekisho_challenge WHERE account_id = $1")
+                    .bind(id.as_str())
+                    .fetch_one(&mut *tx)
+                    .await
+                    .map_err(failed)?;
                 let done = sqlx::query(
-                    "INSERT INTO sekisho_challenge (challenge, ends_at) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                    "INSERT INTO sekisho_challenge (challenge, ends_at, account_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
                 )
                 .bind(&challenge[..])
                 .bind(number(ends_at.as_secs()))
-                .execute(&self.pool)
+                .bind(id.as_str())
+                .execute(&mut *tx)
                 .await
                 .map_err(failed)?;
-                Ok(done.rows_affected() == 1)
+                if done.rows_affected() != 1 {
+                    return Ok(ChallengeUse::Again);
+                }
+                if count >= i64::from(most) {
+                    return Ok(ChallengeUse::TooMany); // The transaction is rolled back.
+                }
+                tx.commit().await.map_err(failed)?;
+                Ok(ChallengeUse::First)
             }
 
-            async fn remove_passkey(&self, id: &AccountId, credential_id: &[u8]) -> Result<bool, Failure> {
+            async fn remove_passkey(
+                &self,
+                id: &AccountId,
+                credential_id: &[u8],
+                now: UnixSeconds,
+            ) -> Result<bool, Failure> {
+                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                // The account first, as everywhere, or two could wait for each other for ever.
+                sqlx::query(concat!("UPDATE sekisho_account SET ", end_logins!("$2"), " WHERE id = $1"))
+                    .bind(id.as_str())
+                    .bind(number(now.as_secs()))
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(failed)?;
                 let done = sqlx::query("DELETE FROM sekisho_passkey WHERE credential_id = $1 AND account_id = $2")
                     .bind(credential_id)
                     .bind(id.as_str())
-                    .execute(&self.pool)
+                    .execute(&mut *tx)
                     .await
                     .map_err(failed)?;
-                Ok(done.rows_affected() == 1)
+                if done.rows_affected() != 1 {
+                    return Ok(false); // The transaction is rolled back.
+                }
+                tx.commit().await.map_err(failed)?;
+                Ok(true)
+            }
+
+            async fn remove_passkeys(&self, id: &AccountId, now: UnixSeconds) -> Result<u64, Failure> {
+                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                sqlx::query(concat!("UPDATE sekisho_account SET ", end_logins!("$2"), " WHERE id = $1"))
+                    .bind(id.as_str())
+                    .bind(number(now.as_secs()))
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(failed)?;
+                let done = sqlx::query("DELETE FROM sekisho_passkey WHERE account_id = $1")
+                    .bind(id.as_str())
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(failed)?;
+                let count = done.rows_affected();
+                if count > 0 {
+                    tx.commit().await.map_err(failed)?;
+                }
+                Ok(count) // With none the transaction is rolled back.
             }
         }
     };

@@ -15,6 +15,9 @@ pub enum PasskeyReject {
     /// The answer is to the other kind of ceremony (7.1: 7; 7.2: 10).
     #[error("the response is of another kind of ceremony")]
     CeremonyType,
+    /// The account has used too many challenges lately.
+    #[error("the account has used too many challenges lately")]
+    TooManyChallenges,
     /// It is another challenge (7.1: 8; 7.2: 11).
     #[error("the challenge is another")]
     Challenge,

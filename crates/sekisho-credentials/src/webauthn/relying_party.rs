@@ -46,7 +46,7 @@ pub struct RelyingParty {
     pub(super) user_verification: UserVerification,
     pub(super) counter_policy: CounterPolicy,
     pub(crate) lifetime: Duration,
-    pub(crate) most_passkeys: usize,
+    pub(crate) most_passkeys: u32,
 }
 
 impl RelyingParty {
@@ -106,13 +106,13 @@ impl RelyingParty {
     /// Sets how long a ceremony may take. Default: 5 minutes; cut to 1 to 15 minutes.
     #[must_use]
     pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
-        self.lifetime = lifetime.clamp(Duration::from_secs(60), Duration::from_secs(900));
+        self.lifetime = lifetime.clamp(Duration::from_secs(60), LONGEST_LIFETIME);
         self
     }
 
     /// Sets how many passkeys an account may have. Default: 20; cut to 1 to 100.
     #[must_use]
-    pub fn with_most_passkeys(mut self, most: usize) -> Self {
+    pub fn with_most_passkeys(mut self, most: u32) -> Self {
         self.most_passkeys = most.clamp(1, 100);
         self
     }
@@ -213,3 +213,6 @@ fn is_origin_below(origin: &str, id: &str) -> bool {
     let is_below = host == id || host.strip_suffix(id).is_some_and(|above| above.ends_with('.'));
     is_domain(host) && is_below && port.is_none_or(is_port)
 }
+
+/// The longest that any process may let a ceremony take.
+pub(crate) const LONGEST_LIFETIME: Duration = Duration::from_secs(900);

@@ -9,7 +9,7 @@ use sekisho_credentials::{
 };
 
 use crate::site::{ORIGIN, Site, browser, party, unless_broken};
-use crate::world::{NOW, RIGHT, World, at, authenticated, from, is_refused, secret};
+use crate::world::{NOW, RIGHT, World, at, authenticated, from, is_refused, on, secret, wait};
 
 fn another_browser() -> Secret {
     Secret::from("the cookie of another browser")
@@ -56,6 +56,21 @@ async fn options_ask_for_what_is_checked_and_list_nobodys_passkeys() {
 }
 
 #[tokio::test]
+async fn debug_of_a_ceremony_shows_no_name_no_passkey_and_no_challenge() {
+    let site = Site::new();
+    let (alice, key) = site.sign_up("alice").await;
+    let ceremony = site.begin(&alice, NOW).await;
+    let options: serde_json::Value = serde_json::from_str(&ceremony.options).unwrap();
+    let id = base64_simd::URL_SAFE_NO_PAD.encode_to_string(&key.credential_id);
+    let challenge = options["challenge"].as_str().unwrap();
+    assert!(ceremony.options.contains("alice") && ceremony.options.contains(&id));
+    let shown = format!("{ceremony:?} {:?}", Some(&ceremony));
+    for hidden in ["alice", &id, challenge, ceremony.ticket.text().expose_str().unwrap()] {
+        assert!(!shown.contains(hidden), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn a_challenge_is_good_once() {
     let site = Site::new();
     let alice = site.world.sign_up("alice").await;
@@ -72,6 +87,25 @@ async fn a_challenge_is_good_once() {
     assert!(is_refused(&site.finish_login(&ceremony.ticket, &json, NOW).await), "the same answer");
     let again = key.log_in(&ceremony.options, ORIGIN, alice.as_str()).to_json(&key);
     assert!(is_refused(&site.finish_login(&ceremony.ticket, &again, at(299)).await), "another answer to it");
+}
+
+#[tokio::test]
+async fn a_challenge_is_good_once_among_processes_with_other_lifetimes() {
+    let site = Site::new();
+    let alice = site.world.sign_up("alice").await;
+    let key = SoftAuthenticator::new();
+    site.try_register(&alice, &key, |answer| answer.said.sign_count = 0).await.unwrap();
+    let [brief, long] = [60, 900].map(|secs| site.under(party().with_lifetime(Duration::from_secs(secs))));
+    let ceremony = long.begin_login(None, &browser(), NOW).unwrap();
+    let mut answer = key.log_in(&ceremony.options, ORIGIN, alice.as_str());
+    answer.said.sign_count = 0;
+    let json = answer.to_json(&key);
+    let client = from("192.0.2.1");
+    authenticated(brief.finish_login(&browser(), &ceremony.ticket, &json, client, at(10)).await.unwrap());
+    for later in [11, 200, 899] {
+        let again = long.finish_login(&browser(), &ceremony.ticket, &json, client, at(later)).await.unwrap();
+        assert!(is_refused(&again), "after {later} s");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -210,9 +244,9 @@ async fn refuses_a_passkey_that_nobody_has_is_anothers_or_was_removed() {
     let (bob, _) = site.sign_up("bob").await;
     assert!(is_refused(&site.log_in(&alice, &SoftAuthenticator::new()).await), "nobody's");
     assert!(is_refused(&site.log_in(&bob, &key).await), "not bob's");
-    assert!(!site.world.credentials.remove_passkey(&bob, &key.credential_id).await.unwrap());
+    assert!(!site.world.credentials.remove_passkey(&bob, &key.credential_id, NOW).await.unwrap());
     authenticated(site.log_in(&alice, &key).await);
-    assert!(site.world.credentials.remove_passkey(&alice, &key.credential_id).await.unwrap());
+    assert!(site.world.credentials.remove_passkey(&alice, &key.credential_id, NOW).await.unwrap());
     assert!(is_refused(&site.log_in(&alice, &key).await), "removed");
     assert!(site.world.credentials.list_passkeys(&alice).await.unwrap().is_empty());
 }
@@ -223,11 +257,12 @@ async fn accounts_that_are_disabled_or_gone_have_no_passkeys() {
     let (alice, key) = site.sign_up("alice").await;
     let ceremony = site.begin(&alice, NOW).await;
     let new = SoftAuthenticator::new().register(&ceremony.options, ORIGIN).to_json();
-    site.world.credentials.set_disabled(&alice, true).await.unwrap();
+    site.world.credentials.set_disabled(&alice, true, NOW).await.unwrap();
     assert!(is_refused(&site.log_in(&alice, &key).await), "disabled");
     assert!(site.passkeys.begin_registration(&alice, &browser(), NOW).await.unwrap().is_none());
     assert_eq!(site.finish(&alice, &ceremony.ticket, &new, NOW).await, Err(PasskeyReject::Account));
-    site.world.credentials.set_disabled(&alice, false).await.unwrap();
+    site.world.credentials.set_disabled(&alice, false, NOW).await.unwrap();
+    assert_eq!(site.finish(&alice, &ceremony.ticket, &new, NOW).await, Err(PasskeyReject::Ceremony), "of before");
     authenticated(site.log_in(&alice, &key).await);
     site.world.credentials.delete_account(&alice).await.unwrap();
     assert!(is_refused(&site.log_in(&alice, &key).await), "gone");
@@ -246,6 +281,18 @@ async fn a_registration_ends_when_the_password_changes_and_passkeys_stay() {
     site.world.credentials.change_password(&alice, &old, &password, ClientContext::default(), NOW).await.unwrap();
     assert_eq!(site.finish(&alice, &ceremony.ticket, &new, NOW).await, Err(PasskeyReject::Ceremony));
     authenticated(site.log_in(&alice, &key).await);
+}
+
+#[tokio::test]
+async fn a_registration_ends_when_an_app_is_added() {
+    let site = Site::new();
+    let (alice, _) = site.sign_up("alice").await;
+    let ceremony = site.begin(&alice, NOW).await;
+    let new = SoftAuthenticator::new().register(&ceremony.options, ORIGIN).to_json();
+    let app = site.world.credentials.begin_totp(&alice, NOW).await.unwrap().unwrap();
+    assert!(site.world.credentials.confirm_totp(&alice, &app.code(NOW), NOW).await.unwrap());
+    assert_eq!(site.finish(&alice, &ceremony.ticket, &new, NOW).await, Err(PasskeyReject::Ceremony));
+    site.register(&alice, &SoftAuthenticator::new()).await;
 }
 
 #[tokio::test]
@@ -269,6 +316,93 @@ async fn an_account_has_no_more_passkeys_than_it_may() {
     let third = site.try_register(&alice, &SoftAuthenticator::new(), |_| {}).await;
     assert_eq!(third, Err(PasskeyReject::TooMany));
     assert_eq!(site.world.credentials.list_passkeys(&alice).await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_registrations_at_once_no_more_are_kept_than_may_be() {
+    let world = World::in_a_file("passkey-limit-race").await;
+    let site = std::sync::Arc::new(Site::with(world, party().with_most_passkeys(1)));
+    let alice = site.world.sign_up("alice").await;
+    let mut all = Vec::new();
+    for _ in 0..12 {
+        let ceremony = site.begin(&alice, NOW).await;
+        let json = SoftAuthenticator::new().register(&ceremony.options, ORIGIN).to_json();
+        let (site, alice) = (site.clone(), alice.clone());
+        all.push(tokio::spawn(async move { site.finish(&alice, &ceremony.ticket, &json, NOW).await }));
+    }
+    let mut kept = 0;
+    for one in all {
+        match one.await.unwrap() {
+            Ok(_) => kept += 1,
+            Err(reason) => assert_eq!(reason, PasskeyReject::TooMany),
+        }
+    }
+    assert_eq!((kept, site.world.credentials.list_passkeys(&alice).await.unwrap().len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_registration_that_a_reset_overtakes_is_none() {
+    let site = Site::with(World::in_a_file("passkey-reset-race").await, party());
+    let (alice, store) = (site.world.sign_up("alice").await, &site.world.store);
+    for revision in 1..=20 {
+        let ceremony = site.begin(&alice, NOW).await;
+        let json = SoftAuthenticator::new().register(&ceremony.options, ORIGIN).to_json();
+        let hash = store.account(&alice).await.unwrap().unwrap().password.unwrap();
+        let change = async {
+            let is_changed = store.replace_password(&alice, revision, &hash, NOW).await.unwrap();
+            (is_changed, store.passkeys(&alice).await.unwrap())
+        };
+        let (_, (is_changed, before)) = tokio::join!(site.finish(&alice, &ceremony.ticket, &json, NOW), change);
+        assert!(is_changed);
+        assert_eq!(store.passkeys(&alice).await.unwrap(), before, "none came after the password was changed");
+        for passkey in before {
+            store.remove_passkey(&alice, &passkey.credential_id, NOW).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_that_are_refused_slow_their_address_down_and_no_known_device() {
+    let site = Site::new();
+    let (alice, key) = site.sign_up("alice").await;
+    site.world.sign_up("bob").await;
+    let device = site.world.device("alice", "192.0.2.1", NOW).await;
+    let bobs = site.world.device("bob", "203.0.113.1", NOW).await;
+    let try_from = async |client: ClientContext<'_>, key: &SoftAuthenticator| {
+        let ceremony = site.begin_login(None, NOW);
+        let json = key.log_in(&ceremony.options, ORIGIN, alice.as_str()).to_json(key);
+        site.passkeys.finish_login(&browser(), &ceremony.ticket, &json, client, NOW).await.unwrap()
+    };
+    for _ in 0..60 {
+        authenticated(try_from(from("192.0.2.1"), &key).await);
+    }
+    let junk = CeremonyTicket::new("junk");
+    for round in 0..51 {
+        let outcome = site.passkeys.finish_login(&browser(), &junk, b"{}", from("192.0.2.1"), NOW).await.unwrap();
+        assert!(is_refused(&outcome), "round {round}: {outcome:?}");
+    }
+    let outcome = site.passkeys.finish_login(&browser(), &junk, b"{}", from("192.0.2.1"), NOW).await.unwrap();
+    assert_eq!(wait(&outcome), 1);
+    assert_eq!(wait(&try_from(from("192.0.2.1"), &key).await), 1, "a good one waits too, and is not looked at");
+    assert_eq!(wait(&site.world.fail("bob", "192.0.2.1", NOW).await), 1, "passwords count there as well");
+    authenticated(try_from(on(&device, "192.0.2.1"), &key).await);
+    authenticated(try_from(from("198.51.100.1"), &key).await);
+    assert_eq!(wait(&try_from(on(&bobs, "192.0.2.1"), &key).await), 1, "a device that is known to another");
+}
+
+#[tokio::test]
+async fn an_account_uses_so_many_challenges_at_once_and_others_go_on() {
+    let site = Site::new();
+    let (alice, key) = site.sign_up("alice").await;
+    let (bob, bobs) = site.sign_up("bob").await;
+    for _ in 1..256 {
+        authenticated(site.log_in(&alice, &key).await);
+    }
+    assert!(is_refused(&site.log_in(&alice, &key).await));
+    authenticated(site.log_in(&bob, &bobs).await);
+    let ceremony = site.begin_login(None, at(1020));
+    let json = key.log_in(&ceremony.options, ORIGIN, alice.as_str()).to_json(&key);
+    authenticated(site.finish_login(&ceremony.ticket, &json, at(1020)).await);
 }
 
 #[tokio::test]
@@ -317,6 +451,31 @@ async fn without_user_verification_it_is_one_factor_and_a_code_is_due() {
     assert!(is_refused(&site.world.code(&ticket, &secret("00000000"), NOW).await));
     let login = authenticated(site.world.code(&ticket, &app.code(at(30)), NOW).await);
     assert_eq!((login.account, login.methods), (alice.clone(), &["pop", "user", "otp", "mfa"][..]));
+}
+
+#[tokio::test]
+async fn a_code_after_a_passkey_that_was_removed_meanwhile_is_too_late() {
+    let site = Site::with(World::new(), party().with_user_verification(UserVerification::Preferred));
+    let (alice, key) = site.sign_up("alice").await;
+    let app = site.world.credentials.begin_totp(&alice, NOW).await.unwrap().unwrap();
+    assert!(site.world.credentials.confirm_totp(&alice, &app.code(NOW), NOW).await.unwrap());
+    let begin = async |now| {
+        let ceremony = site.begin_login(None, now);
+        let mut answer = key.log_in(&ceremony.options, ORIGIN, alice.as_str());
+        answer.said.flags &= !UV;
+        match site.finish_login(&ceremony.ticket, &answer.to_json(&key), now).await {
+            LoginOutcome::SecondFactorNeeded(ticket) => ticket,
+            other => panic!("{other:?}"),
+        }
+    };
+    let in_time = begin(at(30)).await;
+    authenticated(site.world.code(&in_time, &app.code(at(30)), at(30)).await);
+    let ticket = begin(at(60)).await;
+    assert_eq!(site.world.credentials.remove_passkeys(&alice, at(60)).await.unwrap(), 1);
+    assert!(!site.world.credentials.is_ticket_live(&ticket, at(60)).await.unwrap());
+    assert!(is_refused(&site.world.code(&ticket, &app.code(at(60)), at(60)).await));
+    let password = site.world.ticket("alice", at(60)).await;
+    authenticated(site.world.code(&password, &app.code(at(60)), at(60)).await);
 }
 
 #[tokio::test]

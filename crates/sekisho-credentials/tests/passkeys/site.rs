@@ -3,11 +3,11 @@
 use sekisho_core::{Secret, UnixSeconds};
 use sekisho_credentials::testing::authenticator::{SoftAuthenticator, SoftRegistration};
 use sekisho_credentials::{
-    AccountId, CeremonyTicket, LoginOutcome, Passkey, PasskeyCeremony, PasskeyChallenge, PasskeyError, PasskeyReject,
+    AccountId, CeremonyTicket, ClientContext, LoginOutcome, Passkey, PasskeyCeremony, PasskeyChallenge, PasskeyError, PasskeyReject,
     Passkeys, RelyingParty,
 };
 
-use crate::world::{NOW, World, from};
+use crate::world::{NOW, World};
 
 pub(crate) const ORIGIN: &str = "https://login.example.com";
 
@@ -81,8 +81,9 @@ impl Site {
         self.passkeys.begin_login(username, &browser(), now).unwrap()
     }
 
+    /// From no address that is known, so that a test may be refused as often as it likes.
     pub(crate) async fn finish_login(&self, ticket: &CeremonyTicket, json: &[u8], now: UnixSeconds) -> LoginOutcome {
-        self.passkeys.finish_login(&browser(), ticket, json, from("192.0.2.1"), now).await.unwrap()
+        self.passkeys.finish_login(&browser(), ticket, json, ClientContext::default(), now).await.unwrap()
     }
 
     pub(crate) async fn log_in(&self, account: &AccountId, authenticator: &SoftAuthenticator) -> LoginOutcome {

@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use sekisho_core::{Failure, Secret};
 use sekisho_credentials::{
-    Account, AccountId, ChangeError, DeviceToken, LoginOutcome, PasswordError, RecoveryCode, TotpSecret,
+    Account, AccountId, Authenticated, ChangeError, DeviceToken, LoginOutcome, PasswordError, RecoveryCode, TotpSecret,
 };
 
 use super::authorize::Unusable;
@@ -18,7 +18,7 @@ use crate::credentials::{client_of, token_of};
 use crate::form::Form;
 use crate::handle::{self, HandleHash, Purpose};
 use crate::incoming::Incoming;
-use crate::pages::{NewApp, PageContent, Problem, ProofPurpose, ShownCodes, qr};
+use crate::pages::{NewApp, PageContent, Problem, ProofPurpose, ShownCodes, escape, qr};
 use crate::tokens::misconfigured;
 use crate::{Accounts, AuthorizationServer, CredentialLogin, Message};
 
@@ -64,7 +64,7 @@ async fn codes_page(State(server): State<AuthorizationServer>, request: Request)
 }
 
 async fn open(server: &AuthorizationServer, request: Request, page: &str) -> Response {
-    let (incoming, _) = server.receive(request);
+    let (incoming, _) = server.receive(request).await;
     let answer = async {
         let mut browser = Browser::of(server, &incoming).await?;
         let before = browser.session.as_ref().map(|session| session.session);
@@ -84,15 +84,15 @@ pub(super) async fn show(
     let mut response = match Owner::of(server, browser).await? {
         None => ask_login(server, incoming, browser, page)?,
         Some(owner) => {
-            let mut visit = Visit { server, incoming, browser, owner };
+            let mut visit = Visit { server, incoming, browser, owner, passkey: None };
             match page {
-                PASSWORD => visit.ask_password(200, None)?,
-                APP => visit.ask_proof(200, ProofPurpose::AddApp, None).await?,
+                PASSWORD => visit.ask_password(200, None).await?,
+                APP => visit.ask_factor_proof(ProofPurpose::AddApp).await?,
                 CODES => visit.ask_proof(200, ProofPurpose::RecoveryCodes, None).await?,
                 #[cfg(feature = "passkeys")]
                 passkeys::LIST => visit.list_passkeys().await?,
                 #[cfg(feature = "passkeys")]
-                passkeys::NEW => visit.ask_proof(200, ProofPurpose::AddPasskey, None).await?,
+                passkeys::NEW => visit.ask_factor_proof(ProofPurpose::AddPasskey).await?,
                 _ => visit.overview().await?,
             }
         }
@@ -124,7 +124,8 @@ impl Owner {
         let Some(session) = &browser.session else { return Ok(None) };
         let Some(id) = AccountId::parse(&session.subject) else { return Ok(None) };
         let account = login.credentials().account(&id).await?;
-        Ok(account.filter(|account| !account.is_disabled).map(|account| Self { login, account }))
+        let account = account.filter(|account| account.counts_login_at(session.authentication.time));
+        Ok(account.map(|account| Self { login, account }))
     }
 }
 
@@ -135,7 +136,7 @@ async fn receive(
     step: Step<'_>,
     act: impl AsyncFnOnce(&mut Visit<'_>, &Form) -> Result<Response, Unusable>,
 ) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = login::read(&incoming, body).await?;
         let errand = Errand::from_form(&form).filter(|errand| errand.target == Target::Account);
@@ -146,7 +147,9 @@ async fn receive(
             && browser.wrote(server, step, &errand, form.get("token").unwrap_or_default(), incoming.now);
         let owner = Owner::of(server, &browser).await?.filter(|_| is_ours);
         let owner = owner.ok_or(Unusable::Page(login::not_ours().description))?;
-        let mut response = act(&mut Visit { server, incoming: &incoming, browser: &mut browser, owner }, &form).await?;
+        let passkey = form.get("passkey").map(str::to_owned);
+        let mut visit = Visit { server, incoming: &incoming, browser: &mut browser, owner, passkey };
+        let mut response = act(&mut visit, &form).await?;
         browser.set_cookies(server, &mut response, before);
         Ok(response)
     };
@@ -155,45 +158,59 @@ async fn receive(
 
 async fn change_password(State(server): State<AuthorizationServer>, request: Request) -> Response {
     receive(&server, request, TO_PASSWORD, async |visit, form| {
-        let (present, new) = (secret(form, "password"), secret(form, "new_password"));
+        let new = secret(form, "new_password");
         if secret(form, "repeated_password") != new {
-            return visit.ask_password(403, Some(Problem::NotRepeated));
+            return visit.ask_password(403, Some(Problem::NotRepeated)).await;
         }
-        if present.is_empty() || present.len() > LONGEST_PASSWORD {
-            return visit.ask_password(403, Some(Problem::Wrong));
+        let credentials = visit.owner.login.credentials().clone();
+        // Before anything is used up.
+        if let Err(error) = credentials.check_new_password(&visit.owner.account, &new) {
+            return visit.ask_password(403, Some(too_weak(error))).await;
         }
-        let accounts = Accounts::new(visit.server.clone(), visit.owner.login.credentials().clone());
-        let device = visit.device();
-        let client = client_of(visit.address(), device.as_ref());
-        let id = visit.owner.account.id.clone();
-        match accounts.change_password(&id, &present, &new, client, visit.incoming.now).await {
+        let login = match visit.check(form).await? {
+            Ok(login) => login,
+            Err(problem @ Problem::TryLater(seconds)) => {
+                return Ok(later(visit.ask_password(429, Some(problem)).await?, seconds));
+            }
+            Err(problem) => return visit.ask_password(403, Some(problem)).await,
+        };
+        let accounts = visit.accounts();
+        match accounts.change_password_after(&login, &new, visit.incoming.now).await {
             Ok(()) => {
                 visit.browser.log_out();
-                Ok(visit.server.message(200, Message::PasswordChanged))
+                #[cfg(feature = "passkeys")]
+                let passkeys = visit.link_to_passkeys().await?;
+                #[cfg(not(feature = "passkeys"))]
+                let passkeys: Option<String> = None;
+                let content = PageContent::PasswordChanged { passkeys: passkeys.as_deref() };
+                Ok(visit.server.page(200, content, None))
             }
-            Err(ChangeError::TryLater(wait)) => {
-                let seconds = wait.as_secs().max(1);
-                Ok(later(visit.ask_password(429, Some(Problem::TryLater(seconds)))?, seconds))
-            }
-            Err(ChangeError::Password(PasswordError::TooShort)) => visit.ask_password(403, Some(Problem::TooShort)),
-            Err(ChangeError::Password(PasswordError::TooLong)) => visit.ask_password(403, Some(Problem::TooLong)),
-            Err(ChangeError::Password(_)) => visit.ask_password(403, Some(Problem::TooCommon)),
-            Err(ChangeError::Failure(failure)) => Err(failure.into()),
-            Err(_) => visit.ask_password(403, Some(Problem::Wrong)),
+            Err(ChangeError::Password(error)) => visit.ask_password(403, Some(too_weak(error))).await,
+            Err(ChangeError::Failure(failure) | ChangeError::LoginsNotEnded { failure, .. }) => Err(failure.into()),
+            Err(_) => visit.ask_password(403, Some(Problem::Wrong)).await,
         }
     })
     .await
 }
 
+const fn too_weak(error: PasswordError) -> Problem {
+    match error {
+        PasswordError::TooShort => Problem::TooShort,
+        PasswordError::TooLong => Problem::TooLong,
+        _ => Problem::TooCommon,
+    }
+}
+
 async fn add_app(State(server): State<AuthorizationServer>, request: Request) -> Response {
     receive(&server, request, TO_APP, async |visit, form| {
-        if let Some(refused) = visit.prove(form, ProofPurpose::AddApp).await? {
-            return Ok(refused);
-        }
-        let id = visit.owner.account.id.clone();
-        match visit.owner.login.credentials().begin_totp(&id, visit.incoming.now).await? {
+        let login = match visit.prove_for_factor(form, ProofPurpose::AddApp).await? {
+            Ok(login) => login,
+            Err(refused) => return Ok(*refused),
+        };
+        match visit.owner.login.credentials().begin_totp_after(&login, visit.incoming.now).await? {
             Some(app) => visit.ask_first_code(200, Some(&app), None),
-            None => Err(Unusable::Page(login::not_ours().description)),
+            // The account is gone, or has an app since the proof.
+            None => visit.ask_proof(403, ProofPurpose::AddApp, Some(Problem::Wrong)).await,
         }
     })
     .await
@@ -211,9 +228,15 @@ async fn confirm_app(State(server): State<AuthorizationServer>, request: Request
             let seconds = CODES_WITHIN.as_secs();
             return Ok(later(visit.ask_first_code(429, None, Some(Problem::TryLater(seconds)))?, seconds));
         }
-        if code.len() > LONGEST_CODE || !credentials.confirm_totp(&id, &code, visit.incoming.now).await? {
+        // A passkey may have been added since the app was begun.
+        if visit.needs_passkey().await? {
+            return Ok(visit.server.message(403, Message::PasskeyNeeded));
+        }
+        if code.len() > LONGEST_CODE || !visit.accounts().confirm_totp(&id, &code, visit.incoming.now).await? {
             return visit.ask_first_code(403, None, Some(Problem::Wrong));
         }
+        // Whoever is logged in elsewhere by the password alone is so no more, and neither is this browser.
+        visit.browser.log_out();
         if credentials.second_factors(&id).await?.recovery_codes > 0 {
             return Ok(visit.server.message(200, Message::AppAdded));
         }
@@ -224,12 +247,17 @@ async fn confirm_app(State(server): State<AuthorizationServer>, request: Request
 
 async fn draw_codes(State(server): State<AuthorizationServer>, request: Request) -> Response {
     receive(&server, request, TO_CODES, async |visit, form| {
-        if let Some(refused) = visit.prove(form, ProofPurpose::RecoveryCodes).await? {
-            return Ok(refused);
-        }
+        let login = match visit.prove(form, ProofPurpose::RecoveryCodes).await? {
+            Ok(login) => login,
+            Err(refused) => return Ok(*refused),
+        };
         let factors = visit.owner.login.credentials().second_factors(&visit.owner.account.id).await?;
         if !factors.has_totp {
             return Err(Unusable::Page("Recovery codes stand in for an authenticator app. There is none."));
+        }
+        // An app that was added since the password was checked wants its code.
+        if !login.is_two_factors() {
+            return visit.ask_proof(403, ProofPurpose::RecoveryCodes, Some(Problem::Wrong)).await;
         }
         visit.show_codes().await
     })
@@ -251,6 +279,8 @@ struct Visit<'a> {
     incoming: &'a Incoming,
     browser: &'a mut Browser,
     owner: Owner,
+    /// A field that the page which asks for the proof sends again: which passkey to remove.
+    passkey: Option<String>,
 }
 
 impl Visit<'_> {
@@ -274,11 +304,12 @@ impl Visit<'_> {
         Ok(self.server.page(200, content, None))
     }
 
-    /// Checks the password again, and a code if the account has an app. `Some` is the refusal.
-    async fn prove(&mut self, form: &Form, purpose: ProofPurpose) -> Result<Option<Response>, Unusable> {
+    /// Checks the password again, and a code if the account has an app, and says what was proved. What an account has may change
+    /// afterwards: whoever goes on looks at the proof, not at the account alone.
+    async fn check(&self, form: &Form) -> Result<Result<Authenticated, Problem>, Unusable> {
         let (password, code) = (secret(form, "password"), secret(form, "code"));
         if password.is_empty() || password.len() > LONGEST_PASSWORD || code.len() > LONGEST_CODE {
-            return self.ask_proof(403, purpose, Some(Problem::Wrong)).await.map(Some);
+            return Ok(Err(Problem::Wrong));
         }
         let device = self.device();
         let client = client_of(self.address(), device.as_ref());
@@ -288,23 +319,84 @@ impl Visit<'_> {
         if let LoginOutcome::SecondFactorNeeded(ticket) = outcome {
             outcome = credentials.check_second_factor(&ticket, &code, client, now).await?;
         }
-        match outcome {
+        Ok(match outcome {
             // A name can have been given to another account meanwhile.
-            LoginOutcome::Authenticated(login) if login.account == account.id => Ok(None),
-            LoginOutcome::TryLater(wait) => {
-                let seconds = wait.as_secs().max(1);
-                let page = self.ask_proof(429, purpose, Some(Problem::TryLater(seconds))).await?;
-                Ok(Some(later(page, seconds)))
-            }
-            _ => self.ask_proof(403, purpose, Some(Problem::Wrong)).await.map(Some),
-        }
+            LoginOutcome::Authenticated(login) if login.account == account.id => Ok(login),
+            LoginOutcome::TryLater(wait) => Err(Problem::TryLater(wait.as_secs().max(1))),
+            _ => Err(Problem::Wrong),
+        })
     }
 
-    fn ask_password(&mut self, status: u16, problem: Option<Problem>) -> Result<Response, Unusable> {
+    /// Checks as [`check`](Self::check) does. `Err` is the refusal.
+    async fn prove(
+        &mut self,
+        form: &Form,
+        purpose: ProofPurpose,
+    ) -> Result<Result<Authenticated, Box<Response>>, Unusable> {
+        Ok(match self.check(form).await? {
+            Ok(login) => Ok(login),
+            Err(problem @ Problem::TryLater(seconds)) => {
+                Err(Box::new(later(self.ask_proof(429, purpose, Some(problem)).await?, seconds)))
+            }
+            Err(problem) => Err(Box::new(self.ask_proof(403, purpose, Some(problem)).await?)),
+        })
+    }
+
+    /// Proves as [`prove`](Self::prove) does, for a change of what is two factors.
+    async fn prove_for_factor(
+        &mut self,
+        form: &Form,
+        purpose: ProofPurpose,
+    ) -> Result<Result<Authenticated, Box<Response>>, Unusable> {
+        let login = match self.prove(form, purpose).await? {
+            Ok(login) => login,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        if !login.is_two_factors() && self.needs_passkey().await? {
+            return Ok(Err(Box::new(self.server.message(403, Message::PasskeyNeeded))));
+        }
+        Ok(Ok(login))
+    }
+
+    async fn ask_factor_proof(&mut self, purpose: ProofPurpose) -> Result<Response, Unusable> {
+        if self.needs_passkey().await? {
+            return Ok(self.server.message(403, Message::PasskeyNeeded));
+        }
+        self.ask_proof(200, purpose, None).await
+    }
+
+    /// Tells whether the user has to log in by a passkey first. The password is asked on the pages themselves: were it enough, whoever has
+    /// stolen it would add a second factor of their own beside the owner's passkeys, or remove those. Whoever has an app gives a code.
+    #[cfg(feature = "passkeys")]
+    async fn needs_passkey(&self) -> Result<bool, Failure> {
+        let methods = self.browser.session.as_ref().map(|session| &session.authentication.methods);
+        let is_proved = |methods: &Vec<String>| methods.iter().any(|method| matches!(&**method, "mfa" | "pop"));
+        if methods.is_some_and(is_proved) || self.asks_code().await? {
+            return Ok(false);
+        }
+        Ok(!self.owner.login.credentials().list_passkeys(&self.owner.account.id).await?.is_empty())
+    }
+
+    #[cfg(not(feature = "passkeys"))]
+    #[expect(clippy::unused_async, reason = "as with passkeys")]
+    async fn needs_passkey(&self) -> Result<bool, Failure> {
+        Ok(false)
+    }
+
+    fn accounts(&self) -> Accounts {
+        Accounts::new(self.server.clone(), self.owner.login.credentials().clone())
+    }
+
+    async fn asks_code(&self) -> Result<bool, Failure> {
+        Ok(self.owner.login.credentials().second_factors(&self.owner.account.id).await?.has_totp)
+    }
+
+    async fn ask_password(&mut self, status: u16, problem: Option<Problem>) -> Result<Response, Unusable> {
+        let asks_code = self.asks_code().await?;
         let hidden = self.hidden(TO_PASSWORD)?;
         let action = self.server.parts().issuer.route(PASSWORD);
         let (form, username) = (self.server.form(&action, &hidden), self.owner.account.username.as_str());
-        Ok(self.server.page(status, PageContent::ChangePassword { form, username, problem }, None))
+        Ok(self.server.page(status, PageContent::ChangePassword { form, username, asks_code, problem }, None))
     }
 
     async fn ask_proof(
@@ -318,11 +410,16 @@ impl Visit<'_> {
             ProofPurpose::RecoveryCodes => (TO_CODES, CODES),
             #[cfg(feature = "passkeys")]
             ProofPurpose::AddPasskey => (passkeys::TO_ADD, passkeys::NEW),
+            #[cfg(feature = "passkeys")]
+            ProofPurpose::RemovePasskey => (passkeys::TO_REMOVE, passkeys::REMOVE),
             #[cfg(not(feature = "passkeys"))]
-            ProofPurpose::AddPasskey => return Err(Unusable::Page("There are no such pages here.")),
+            ProofPurpose::AddPasskey | ProofPurpose::RemovePasskey => return Err(Unusable::Page("There are no such pages here.")),
         };
-        let asks_code = self.owner.login.credentials().second_factors(&self.owner.account.id).await?.has_totp;
-        let hidden = self.hidden(step)?;
+        let asks_code = self.asks_code().await?;
+        let mut hidden = self.hidden(step)?;
+        if let Some(passkey) = self.passkey.as_deref().filter(|_| purpose == ProofPurpose::RemovePasskey) {
+            hidden.push_str(&format!(r#"<input type="hidden" name="passkey" value="{}">"#, escape(passkey)));
+        }
         let action = self.server.parts().issuer.route(path);
         let (form, username) = (self.server.form(&action, &hidden), self.owner.account.username.as_str());
         Ok(self.server.page(status, PageContent::ProveAgain { form, username, purpose, asks_code, problem }, None))

@@ -66,7 +66,7 @@ pub(super) async fn exchange(
     let Some(name) = subject.text("sub") else { return Err(REFUSED.into()) };
     // A machine's token names another client than its own once it was passed on.
     let is_user = server.parts().clients.client(name).await?.is_none();
-    let user = if is_user { server.user(name, now).await? } else { None };
+    let user = if is_user { server.user(name, subject.login_at(), now).await? } else { None };
     if is_user && user.is_none() {
         return Err(REFUSED.into());
     }

@@ -32,7 +32,7 @@ const LONGEST_TICKET: usize = 1024;
 const MOST_CODES: u32 = 5;
 
 pub(super) async fn password(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = read(&incoming, body).await?;
         let mut visit = Visit::of(&server, &incoming, &form, Step::Login).await?;
@@ -71,7 +71,7 @@ pub(super) async fn password(State(server): State<AuthorizationServer>, request:
 
 /// Takes what a passkey answered. The form is the login's, and the passkey's answer is for this browser.
 pub(super) async fn passkey(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = read(&incoming, body).await?;
         let mut visit = Visit::of(&server, &incoming, &form, Step::Login).await?;
@@ -105,7 +105,7 @@ pub(super) async fn passkey(State(server): State<AuthorizationServer>, request: 
 }
 
 pub(super) async fn second_factor(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = read(&incoming, body).await?;
         let pending = form.get("pending").unwrap_or_default();
@@ -332,7 +332,7 @@ async fn begin_session(
 ) -> Result<bool, Failure> {
     let now = incoming.now;
     let parts = server.parts();
-    let AuthenticatedUser { subject, methods, context, authenticated_at } = user;
+    let AuthenticatedUser { subject, methods, context, authenticated_at, revision } = user;
     let fits = (1..=255).contains(&subject.len()) && subject.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     if !fits || authenticated_at > now {
         return Err(misconfigured("a login gave a subject or a time that cannot stand in a token"));
@@ -361,7 +361,11 @@ async fn begin_session(
     }
     parts.store.put_session(&session, former.as_ref().map(|former| &former.session), now).await?;
     // INVARIANT: asked after the session is kept, as it is ended after this is set: one of two at the same time sees the other.
-    if !server.stands(&session.subject, authenticated_at.min(since), now).await? {
+    let stands = match revision {
+        Some(revision) => parts.login.still_counts(&session.subject, revision, now).await?,
+        None => true,
+    };
+    if !stands || !server.stands(&session.subject, authenticated_at.min(since), now).await? {
         parts.store.end_session(&session.session).await?;
         return Ok(false);
     }

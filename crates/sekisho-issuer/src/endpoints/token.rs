@@ -187,7 +187,7 @@ async fn user_tokens(
     nonce: Option<&str>,
     now: UnixSeconds,
 ) -> Result<TokenAnswer, Refused> {
-    let user = server.user(&grant.subject, now).await?;
+    let user = server.user(&grant.subject, grant.authentication.time, now).await?;
     let Some(user) = user else {
         server.revoke_grant(&grant.id, now).await?;
         return Err(OAuthError::grant("the user is gone or barred").into());

@@ -19,7 +19,7 @@ enum Denied {
 }
 
 pub(super) async fn endpoint(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, _) = server.receive(request);
+    let (incoming, _) = server.receive(request).await;
     match answer(&server, &incoming).await {
         Ok(Ok(response)) => response,
         Ok(Err(denied)) => {
@@ -55,7 +55,7 @@ async fn answer(server: &AuthorizationServer, incoming: &Incoming) -> Result<Res
         return Ok(Err(Denied::Token));
     }
     let Some(subject) = active.text("sub") else { return Ok(Err(Denied::Token)) };
-    let Some(user) = server.user(subject, now).await? else { return Ok(Err(Denied::Token)) };
+    let Some(user) = server.user(subject, active.login_at(), now).await? else { return Ok(Err(Denied::Token)) };
     let mut claims = user.visible(&active.scope());
     claims.insert("sub".to_owned(), subject.into());
     Ok(Ok(answer::json_response(200, &Value::Object(claims))))

@@ -92,6 +92,7 @@ impl Pages for PlainPages {
             }
             PageContent::Account { .. }
             | PageContent::ChangePassword { .. }
+            | PageContent::PasswordChanged { .. }
             | PageContent::ProveAgain { .. }
             | PageContent::ConfirmApp { .. }
             | PageContent::RecoveryCodes { .. }
@@ -138,22 +139,31 @@ fn account_page(content: &PageContent<'_>) -> String {
                 r#"<h1>Your account</h1><p>Signed in as <strong>{username}</strong></p><ul><li><a href="{password}">Change the password</a></li><li><a href="{app}">{add}</a></li>{codes}{passkeys}</ul>"#
             )
         }
-        PageContent::ChangePassword { form, username, problem } => {
+        PageContent::ChangePassword { form, username, asks_code, problem } => {
             let user = username_field(username);
+            let code = if *asks_code { CODE_FIELD } else { "" };
             let fields = format!(
                 r#"{user}<label>Present password<input name="password" type="password" autocomplete="current-password" maxlength="1024" required autofocus></label>
-<label>New password<input name="new_password" type="password" autocomplete="new-password" maxlength="1024" required></label>
+{code}<label>New password<input name="new_password" type="password" autocomplete="new-password" maxlength="1024" required></label>
 <label>New password again<input name="repeated_password" type="password" autocomplete="new-password" maxlength="1024" required></label>
 <p>You will have to sign in again everywhere.</p>
 <button>Change</button>"#
             );
             format!("<h1>Change the password</h1>{}{}", told(*problem), write_form(form, &fields))
         }
+        PageContent::PasswordChanged { passkeys } => {
+            let passkeys = passkeys.map_or(String::new(), |link| {
+                let link = escape(link);
+                format!(r#"<p>Your passkeys still work. <a href="{link}">See whether all of them are yours</a>.</p>"#)
+            });
+            format!("<h1>Done</h1><p>Your password is changed. Please sign in again, in a moment.</p>{passkeys}")
+        }
         PageContent::ProveAgain { form, username, purpose, asks_code, problem } => {
             let (title, text) = match purpose {
                 ProofPurpose::AddApp => ("Set up an authenticator app", "It takes the place of one that you have."),
                 ProofPurpose::RecoveryCodes => ("New recovery codes", "Those that you have are worth nothing then."),
                 ProofPurpose::AddPasskey => ("Add a passkey", "It signs you in without your password."),
+                ProofPurpose::RemovePasskey => ("Remove a passkey", "You will have to sign in again everywhere."),
             };
             let user = username_field(username);
             let code = if *asks_code { CODE_FIELD } else { "" };
@@ -254,7 +264,10 @@ fn say(message: Message) -> String {
         Message::DeviceDenied => ("Done", "Your device was not connected. You can close this page."),
         Message::LoggedOut => ("Signed out", "You are signed out here. You can close this page."),
         Message::StillLoggedIn => ("Still signed in", "Nothing has changed. You can close this page."),
-        Message::PasswordChanged => ("Done", "Your password is changed. Please sign in again, in a moment."),
+        Message::PasskeyNeeded => {
+            ("Sign in with a passkey first", "You have a passkey. Please sign out, sign in with it, and come back.")
+        }
+        Message::NoSuchPasskey => ("This did not work", "You have no such passkey. Nothing has changed."),
         Message::PasskeyNotAdded => ("This did not work", "The passkey was not added."),
         Message::PasskeyRemoved => ("Done", "The passkey is removed. Please sign in again, in a moment."),
         Message::AppAdded => ("Done", "From now on you are asked for a code of the app when you sign in."),
@@ -334,7 +347,8 @@ mod tests {
                 add: evil,
             },
             PageContent::AddPasskey { form: asked },
-            PageContent::ChangePassword { form, username, problem },
+            PageContent::ChangePassword { form, username, asks_code: true, problem },
+            PageContent::PasswordChanged { passkeys: Some(evil) },
             PageContent::ProveAgain { form, username, purpose: ProofPurpose::AddApp, asks_code: true, problem },
             PageContent::ConfirmApp { form, app, problem },
             PageContent::RecoveryCodes { codes: ShownCodes::new(vec![evil]), account: evil },
@@ -363,9 +377,8 @@ mod tests {
         let problems = [Problem::Wrong, Problem::Outdated, Problem::TooShort, Problem::TooLong, Problem::TooCommon];
         let more = [Problem::NotRepeated, Problem::Passkey];
         let told: Vec<String> = problems.into_iter().chain(more).map(|it| told(Some(it))).collect();
-        let mut apart = told.clone();
-        apart.dedup();
-        assert!(apart == told && told.iter().all(|text| text.contains("role=\"alert\"")));
+        let apart: std::collections::BTreeSet<&String> = told.iter().collect();
+        assert!(apart.len() == told.len() && told.iter().all(|text| text.contains("role=\"alert\"")));
     }
 
     #[test]

@@ -130,13 +130,14 @@ async fn an_app_is_added_with_the_password_and_its_first_code_and_recovery_codes
     let done = browser.submit(&shown, &[("code", &code)]).await;
     let codes = codes_of(&done);
     assert!(done.page(200).contains("Recovery codes") && codes.len() == 10);
-    browser.submit(&shown, &[("code", &code)]).await.page(403);
-    let overview = browser.get("/account").await;
-    assert!(overview.page(200).contains("(10 are left)") && !overview.body.contains(&codes[0]));
-    let (mut again, page) = bank.visit().await;
-    let ask = again.log_in(&page, "alice").await;
+    assert!(!browser.cookies.contains_key(SSO), "whoever is logged in by the password alone is so no more");
+    browser.submit(&shown, &[("code", &code)]).await.page(400);
+    bank.world.wait(1);
+    let page = browser.get("/account").await;
+    let ask = browser.log_in(&page, "alice").await;
     assert!(!ask.page(200).contains("name=\"password\""));
-    again.submit(&ask, &[("code", &codes[0])]).await.redirect();
+    let overview = browser.submit(&ask, &[("code", &codes[0])]).await;
+    assert!(overview.page(200).contains("(9 are left)") && !overview.body.contains(&codes[1]));
 }
 
 #[tokio::test]
@@ -231,12 +232,15 @@ async fn a_form_that_is_not_of_this_page_and_this_login_changes_nothing() {
 async fn a_login_whose_account_was_disabled_or_whose_password_was_changed_elsewhere_changes_nothing() {
     let (bank, alice, _) = Bank::open("account-disabled").await;
     let (mut browser, page) = log_in(&bank, "alice", "/account/password").await;
-    // At the database alone: the login is still there.
-    bank.credentials.set_disabled(&alice, true).await.unwrap();
+    // At the database alone: the login is there, and counts no more.
+    bank.credentials.set_disabled(&alice, true, bank.now()).await.unwrap();
     browser.submit(&page, &change(PASSWORD, NEW)).await.page(400);
     assert!(browser.get("/account").await.page(200).contains("name=\"username\""));
     bank.accounts.set_disabled(&alice, false, bank.now()).await.unwrap();
-    assert!(browser.get("/account").await.page(200).contains("Signed in as"));
+    assert!(browser.get("/account").await.page(200).contains("name=\"username\""));
+    browser.submit(&page, &change(PASSWORD, NEW)).await.page(400);
+    bank.world.wait(1);
+    let (mut browser, page) = log_in(&bank, "alice", "/account/password").await;
     // With the server: it has ended.
     bank.accounts.set_disabled(&alice, true, bank.now()).await.unwrap();
     bank.accounts.set_disabled(&alice, false, bank.now()).await.unwrap();

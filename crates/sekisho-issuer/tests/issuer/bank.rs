@@ -7,7 +7,7 @@ use sekisho_core::{Secret, UnixSeconds};
 use sekisho_credentials::{
     AccountId, Credentials, HashPolicy, PasswordHasher, SealingKey, SealingKeys, SqliteStore, TotpSecret, Username,
 };
-use sekisho_issuer::{Accounts, CredentialLogin, LoginCheck, MemoryStore};
+use sekisho_issuer::{Accounts, AuthorizationServerBuilder, CredentialLogin, LoginCheck, MemoryStore};
 
 use crate::setup::{Answer, Browser, ISSUER, PASSWORD, World, authorize_query};
 
@@ -21,6 +21,7 @@ pub(crate) struct Bank {
     pub(crate) accounts: Accounts,
     pub(crate) hasher: PasswordHasher,
     pub(crate) folder: PathBuf,
+    pub(crate) sealing_key: Secret,
 }
 
 impl Drop for Bank {
@@ -39,21 +40,32 @@ impl Bank {
         name: &str,
         configure: impl FnOnce(CredentialLogin) -> CredentialLogin,
     ) -> (Self, AccountId, TotpSecret) {
+        Self::open_for(name, configure, |login| Arc::new(login), |builder| builder).await
+    }
+
+    /// `check` may stand before the database's own.
+    pub(crate) async fn open_for(
+        name: &str,
+        configure: impl FnOnce(CredentialLogin) -> CredentialLogin,
+        check: impl FnOnce(CredentialLogin) -> Arc<dyn LoginCheck>,
+        build: impl FnOnce(AuthorizationServerBuilder) -> AuthorizationServerBuilder,
+    ) -> (Self, AccountId, TotpSecret) {
         let folder = std::env::temp_dir().join(format!("sekisho-issuer-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let store = Arc::new(SqliteStore::open(folder.join("credentials.db")).await.unwrap());
         let hasher = PasswordHasher::new(HashPolicy::dangerous_new(64, 2, 1)).unwrap();
-        let keys = SealingKeys::new(SealingKey::generate().unwrap());
+        let key = SealingKey::generate().unwrap();
+        let (sealing_key, keys) = (key.to_text(), SealingKeys::new(key));
         let credentials = Credentials::builder(store, keys).with_hasher(hasher.clone()).build().unwrap();
         let login = CredentialLogin::new(credentials.clone()).with_contexts("urn:pwd", "urn:mfa");
         let login = configure(login);
-        let check = Arc::new(login.clone()) as Arc<dyn LoginCheck>;
+        let check = check(login.clone());
         let world = World::with_login(ISSUER, MemoryStore::new(), Some(check), |builder| {
-            builder.with_users(Arc::new(login.clone())).with_account_pages(login)
+            build(builder.with_users(Arc::new(login.clone())).with_account_pages(login))
         })
         .await;
         let accounts = Accounts::new(world.server.clone(), credentials.clone());
-        let bank = Self { world, credentials, accounts, hasher, folder };
+        let bank = Self { world, credentials, accounts, hasher, folder, sealing_key };
         let alice = bank.create("alice").await;
         let bob = bank.create("bob").await;
         let app = bank.credentials.begin_totp(&bob, bank.now()).await.unwrap().unwrap();

@@ -18,6 +18,8 @@ mod login;
 mod logout;
 mod meanwhile;
 mod metadata;
+#[cfg(feature = "credentials")]
+mod overtaken;
 #[cfg(feature = "passkeys")]
 mod passkeys;
 #[cfg(feature = "credentials")]

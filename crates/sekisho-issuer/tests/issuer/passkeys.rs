@@ -11,7 +11,7 @@ use crate::setup::{Answer, Browser, ISSUER, PASSWORD, World, authorize_query, cl
 const HOUSE: &str = "https://house.example/cb";
 const FORM: &str = "__Host-sekisho-form";
 
-fn party() -> RelyingParty {
+pub(crate) fn party() -> RelyingParty {
     RelyingParty::new("id.example", "Example", [ISSUER]).unwrap()
 }
 
@@ -20,14 +20,14 @@ async fn open(name: &str) -> Bank {
 }
 
 /// The form of a page that a passkey answers, and its options.
-fn asked(page: &Answer) -> ((String, Vec<(String, String)>), String) {
+pub(crate) fn asked(page: &Answer) -> ((String, Vec<(String, String)>), String) {
     let at = page.body.find("data-passkey=").unwrap_or_else(|| panic!("no passkey is asked for: {page:?}"));
     let form = &page.body[page.body[..at].rfind("<form").unwrap()..];
     let options = form.split_once("data-options=\"").unwrap().1.split('"').next().unwrap();
     (read_form(form), options.replace("&quot;", "\""))
 }
 
-fn answered(page: &Answer, json: Vec<u8>, more: &[(&str, &str)]) -> (String, Vec<(String, String)>) {
+pub(crate) fn answered(page: &Answer, json: Vec<u8>, more: &[(&str, &str)]) -> (String, Vec<(String, String)>) {
     let ((action, mut fields), _) = asked(page);
     let response = fields.iter_mut().find(|(name, _)| name == "response").unwrap();
     response.1 = String::from_utf8(json).unwrap();
@@ -36,7 +36,7 @@ fn answered(page: &Answer, json: Vec<u8>, more: &[(&str, &str)]) -> (String, Vec
 }
 
 /// Adds a passkey for somebody, in a browser that is logged in then.
-async fn add<'a>(bank: &'a Bank, name: &str) -> (Browser<'a>, SoftAuthenticator, String) {
+pub(crate) async fn add<'a>(bank: &'a Bank, name: &str) -> (Browser<'a>, SoftAuthenticator, String) {
     let mut browser = Browser::new(&bank.world);
     let page = browser.get("/account/passkeys/new").await;
     let page = browser.log_in(&page, name).await;
@@ -52,7 +52,7 @@ async fn add<'a>(bank: &'a Bank, name: &str) -> (Browser<'a>, SoftAuthenticator,
 }
 
 /// Answers a login page by a passkey, changed before it is signed.
-async fn use_key(
+pub(crate) async fn use_key(
     browser: &mut Browser<'_>,
     page: &Answer,
     key: &SoftAuthenticator,

@@ -200,5 +200,11 @@ async fn forms_from_elsewhere_log_nobody_in() {
             let answer = bank.world.send(request).await;
             assert!(answer.page(403).contains("open for too long"), "{action} {header} {value}");
         }
+        // The same from our own page is let in, so it was the header that was refused.
+        let mut request = crate::setup::post(&action, &pairs);
+        request.headers_mut().insert("cookie", cookie.parse().unwrap());
+        request.headers_mut().insert("origin", "https://id.example".parse().unwrap());
+        request.headers_mut().insert("sec-fetch-site", "same-origin".parse().unwrap());
+        bank.world.send(request).await.redirect();
     }
 }

@@ -536,6 +536,7 @@ fn user(subject: &str, methods: &[&str], context: Option<&str>, now: UnixSeconds
         methods: methods.iter().map(|method| (*method).to_owned()).collect(),
         context: context.map(str::to_owned),
         authenticated_at: now,
+        revision: None,
     }
 }
 

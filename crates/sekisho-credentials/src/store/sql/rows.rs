@@ -4,7 +4,7 @@ use sekisho_core::{Failure, FailureKind, UnixSeconds};
 
 use crate::{Account, AccountId, Passkey, PasswordHash, TotpRecord, Username};
 
-pub(crate) type AccountRow = (String, String, Option<String>, i64, bool, i64);
+pub(crate) type AccountRow = (String, String, Option<String>, i64, bool, i64, Option<i64>);
 pub(crate) type TotpRow = (bool, Vec<u8>, Vec<u8>, Option<i64>, i64);
 pub(crate) type PasskeyRow =
     (Vec<u8>, String, Vec<u8>, i64, Vec<u8>, String, bool, bool, bool, String, i64, Option<i64>);
@@ -27,7 +27,7 @@ pub(crate) fn failures(value: i64) -> Result<u32, Failure> {
 }
 
 pub(crate) fn account(row: AccountRow) -> Result<Account, Failure> {
-    let (id, username, password, revision, is_disabled, created_at) = row;
+    let (id, username, password, revision, is_disabled, created_at, logins_ended_at) = row;
     let password = password.map(|text| PasswordHash::parse(&text).ok_or(UNREADABLE)).transpose()?;
     Ok(Account {
         id: AccountId::parse(&id).ok_or(UNREADABLE)?,
@@ -36,6 +36,7 @@ pub(crate) fn account(row: AccountRow) -> Result<Account, Failure> {
         revision: count(revision)?,
         is_disabled,
         created_at: time(created_at)?,
+        logins_ended_at: logins_ended_at.map(time).transpose()?,
     })
 }
 

@@ -62,6 +62,13 @@ CREATE TABLE sekisho_challenge (
 ) STRICT;
 CREATE INDEX sekisho_challenge_ends_at ON sekisho_challenge (ends_at);
 ",
+    "
+ALTER TABLE sekisho_account ADD COLUMN logins_ended_at INTEGER;
+",
+    "
+ALTER TABLE sekisho_challenge ADD COLUMN account_id TEXT;
+CREATE INDEX sekisho_challenge_account_id ON sekisho_challenge (account_id);
+",
 ];
 
 /// For PostgreSQL 12 and later.
@@ -125,5 +132,12 @@ CREATE TABLE sekisho_challenge (
     ends_at BIGINT NOT NULL
 );
 CREATE INDEX sekisho_challenge_ends_at ON sekisho_challenge (ends_at);
+",
+    "
+ALTER TABLE sekisho_account ADD COLUMN logins_ended_at BIGINT;
+",
+    "
+ALTER TABLE sekisho_challenge ADD COLUMN account_id TEXT;
+CREATE INDEX sekisho_challenge_account_id ON sekisho_challenge (account_id);
 ",
 ];

@@ -3,7 +3,7 @@
 use sekisho_credentials::{CeremonyTicket, PasskeyError, Passkeys};
 
 use super::{
-    Accounts, AuthorizationServer, Form, Message, PageContent, ProofPurpose, Request, Response, Router, State, Step,
+    AuthorizationServer, Form, Message, PageContent, Problem, ProofPurpose, Request, Response, Router, State, Step,
     Unusable, Visit, get, handle, login, open, post, receive,
 };
 use crate::browser::{SCRIPT, passkey_fields};
@@ -12,11 +12,11 @@ use crate::pages::{PasskeyForm, ShownPasskey};
 pub(super) const LIST: &str = "/account/passkeys";
 pub(super) const NEW: &str = "/account/passkeys/new";
 const CREATED: &str = "/account/passkeys/created";
-const REMOVE: &str = "/account/passkeys/remove";
+pub(super) const REMOVE: &str = "/account/passkeys/remove";
 
 pub(super) const TO_ADD: Step<'static> = Step::Change("add passkey");
 const TO_CREATE: Step<'static> = Step::Change("create passkey");
-const TO_REMOVE: Step<'static> = Step::Change("remove passkey");
+pub(super) const TO_REMOVE: Step<'static> = Step::Change("remove passkey");
 
 const LONGEST_TICKET: usize = 1024;
 
@@ -41,9 +41,18 @@ async fn new_page(State(server): State<AuthorizationServer>, request: Request) -
 }
 
 async fn prove(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    receive(&server, request, TO_ADD, async |visit, form| match visit.prove(form, ProofPurpose::AddPasskey).await? {
-        Some(refused) => Ok(refused),
-        None => visit.ask_passkey().await,
+    receive(&server, request, TO_ADD, async |visit, form| {
+        let login = match visit.prove_for_factor(form, ProofPurpose::AddPasskey).await? {
+            Ok(login) => login,
+            Err(refused) => return Ok(*refused),
+        };
+        let page = visit.ask_passkey().await?;
+        // A passkey stands in for an app: one that was added since the password was checked wants its code. Asked after the ticket was
+        // made, which ends when an app is added.
+        if visit.asks_code().await? && !login.is_two_factors() {
+            return visit.ask_proof(403, ProofPurpose::AddPasskey, Some(Problem::Wrong)).await;
+        }
+        Ok(page)
     })
     .await
 }
@@ -54,6 +63,10 @@ async fn create(State(server): State<AuthorizationServer>, request: Request) -> 
         let label = text(form, "label").trim();
         if ticket.len() > LONGEST_TICKET {
             return Ok(visit.server.message(403, Message::PasskeyNotAdded));
+        }
+        // Another passkey may have been added since this one was begun.
+        if visit.needs_passkey().await? {
+            return Ok(visit.server.message(403, Message::PasskeyNeeded));
         }
         let (passkeys, browser) = (visit.passkeys()?, visit.browser.secret());
         let (account, ticket) = (&visit.owner.account.id, CeremonyTicket::new(ticket));
@@ -71,8 +84,16 @@ async fn create(State(server): State<AuthorizationServer>, request: Request) -> 
 async fn remove(State(server): State<AuthorizationServer>, request: Request) -> Response {
     receive(&server, request, TO_REMOVE, async |visit, form| {
         let id = handle::decode(text(form, "passkey")).ok_or(Unusable::Page(login::not_ours().description))?;
-        let accounts = Accounts::new(visit.server.clone(), visit.owner.login.credentials().clone());
-        accounts.remove_passkey(&visit.owner.account.id, &id, visit.incoming.now).await?;
+        // The list sends which one; the page that asks for the password sends it again.
+        if form.get("password").is_none() {
+            return visit.ask_factor_proof(ProofPurpose::RemovePasskey).await;
+        }
+        if let Err(refused) = visit.prove_for_factor(form, ProofPurpose::RemovePasskey).await? {
+            return Ok(*refused);
+        }
+        if !visit.accounts().remove_passkey(&visit.owner.account.id, &id, visit.incoming.now).await? {
+            return Ok(visit.server.message(404, Message::NoSuchPasskey));
+        }
         visit.browser.log_out();
         Ok(visit.server.message(200, Message::PasskeyRemoved))
     })
@@ -102,6 +123,15 @@ impl Visit<'_> {
         let (action, add) = (route(REMOVE), route(NEW));
         let (form, passkeys) = (self.server.form(&action, &hidden), shown.collect());
         Ok(self.server.page(200, PageContent::Passkeys { passkeys, form, add: &add }, None))
+    }
+
+    /// Where the user sees their passkeys, if they have any.
+    pub(super) async fn link_to_passkeys(&self) -> Result<Option<String>, Unusable> {
+        if self.owner.login.passkeys().is_none() {
+            return Ok(None);
+        }
+        let kept = self.owner.login.credentials().list_passkeys(&self.owner.account.id).await?;
+        Ok((!kept.is_empty()).then(|| self.server.parts().issuer.route(LIST)))
     }
 
     async fn ask_passkey(&mut self) -> Result<Response, Unusable> {
