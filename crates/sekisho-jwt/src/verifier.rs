@@ -187,10 +187,10 @@ impl Verifier {
     }
 
     fn check_withdrawal(&self, candidate: Candidate, now: UnixSeconds) -> Result<Candidate, Refusal> {
-        match &self.0.revocation {
-            Some(revocation) if revocation.is_revoked(candidate.peek(), now)? => Err(Reject::Revoked.into()),
-            _ => Ok(candidate),
+        if let Some(revocation) = &self.0.revocation {
+            candidate.check_revocation(&**revocation, now)?;
         }
+        Ok(candidate)
     }
 
     /// Takes a credential with whatever the request showed beside it through all steps.
