@@ -139,7 +139,7 @@ impl Form {
 
 /// Verifies the JWT behind a token.
 async fn phantom(verifier: &Verifier, jwt: String, now: UnixSeconds) -> Result<Result<Active, Reject>, Failure> {
-    let candidate = match verifier.candidate(&jwt, now).await {
+    let candidate = match verifier.candidate_from_issuer(&jwt, now).await {
         Ok(candidate) => candidate,
         Err(Refusal::Failure(failure)) => return Err(failure),
         Err(Refusal::Reject(reject)) => return blame(reject),
