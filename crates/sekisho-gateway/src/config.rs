@@ -16,7 +16,7 @@ use crate::identity::{IdentityField, IdentityHeaders};
 use crate::journey::JourneyListener;
 use crate::proxy::{Guard, ProxyLimits, ProxyTimeouts, ReverseProxy, Route, Upstream, UpstreamOptions};
 use crate::rules::{Access, Rule, RuleTable};
-use crate::token_swap::{TokenForward, TokenSwap};
+use crate::token_swap::{TokenForward, TokenSwap, check_swap_of_bound};
 
 mod credentials;
 mod mistake;
@@ -551,6 +551,7 @@ impl Builder<'_> {
         let dialect = section.choice("dialect", &["nginx", "traefik", "caddy", "envoy"]);
         let credential = self.named(section, "credentials", credentials, "[credentials]", true);
         let swaps = section.choice("token", &["drop", "swap"]).as_deref() == Some("swap");
+        let checks_proofs_here = section.flag("proofs_checked_here");
         let sections = section.list("rules");
         let rules: Vec<Rule> = sections.iter().filter_map(|section| self.rule(section)).collect();
         section.finish();
@@ -577,10 +578,12 @@ impl Builder<'_> {
         };
         let auth = ForwardAuth::new(dialect, checkpoint.clone(), rules?, proxies);
         let auth = self.kept(auth, section.span())?.with_identity(identity).with_clock(Arc::clone(&self.context.clock));
-        let auth = match swap {
-            Some(swap) => auth.with_token_swap(swap),
-            None => auth,
+        let auth = match (swap, checks_proofs_here) {
+            (Some(swap), true) => auth.with_proofs_checked_here().with_token_swap(swap),
+            (Some(swap), false) => auth.with_token_swap(swap),
+            (None, said) => check_swap_of_bound(false, said).map(|()| auth),
         };
+        let auth = self.kept(auth, section.span())?;
         self.kept(Endpoint::new(&path?, auth), section.span_of("path"))
     }
 

@@ -20,7 +20,7 @@ use crate::path::{NormalPath, normal_host};
 use crate::proxy::swapped;
 use crate::refusal::{Refused, failed, misconfigured, of_answer, problem};
 use crate::rules::RuleTable;
-use crate::token_swap::TokenSwap;
+use crate::token_swap::{TokenSwap, check_swap_of_bound};
 
 #[cfg(test)]
 mod tests;
@@ -88,6 +88,7 @@ struct Inner {
     proxies: TrustedProxies,
     identity: IdentityHeaders,
     swap: Option<Arc<dyn TokenSwap>>,
+    checks_proofs_here: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -106,7 +107,8 @@ impl ForwardAuth {
             return Err(ConfigError::new("forward-auth without a listed proxy answers nobody"));
         }
         let (identity, clock) = (IdentityHeaders::new(), Arc::new(SystemClock));
-        Ok(Self(Arc::new(Inner { dialect, checkpoint, rules, proxies, identity, swap: None, clock })))
+        let (swap, checks_proofs_here) = (None, false);
+        Ok(Self(Arc::new(Inner { dialect, checkpoint, rules, proxies, identity, swap, checks_proofs_here, clock })))
     }
 
     /// Tells the services behind the proxy who calls. Default: nothing.
@@ -120,9 +122,22 @@ impl ForwardAuth {
     ///
     /// On public routes, where nobody is known to call, it is empty, or to be removed, as an identity header is. When there is no token to
     /// be had, nothing passes: 401 if the credential is at fault, 502 or 503 if it is our side.
+    ///
+    /// # Errors
+    /// The checkpoint takes bound tokens, and it was not said before that [their proofs are checked here](Self::with_proofs_checked_here); or
+    /// it was said, and the checkpoint takes none.
+    pub fn with_token_swap(self, swap: Arc<dyn TokenSwap>) -> Result<Self, ConfigError> {
+        let Inner { checkpoint, checks_proofs_here, .. } = &*self.0;
+        check_swap_of_bound(checkpoint.takes_bound_tokens(), *checks_proofs_here)?;
+        Ok(Self(Arc::new(Inner { swap: Some(swap), ..(*self.0).clone() })))
+    }
+
+    /// Sends what a bound token is swapped for as a bearer token: the proof is checked here, and nowhere behind. Needed before
+    /// [`with_token_swap`](Self::with_token_swap) where the checkpoint takes bound tokens; what it means for services is told at
+    /// [`Route::with_proofs_checked_here`](crate::Route::with_proofs_checked_here).
     #[must_use]
-    pub fn with_token_swap(self, swap: Arc<dyn TokenSwap>) -> Self {
-        Self(Arc::new(Inner { swap: Some(swap), ..(*self.0).clone() }))
+    pub fn with_proofs_checked_here(self) -> Self {
+        Self(Arc::new(Inner { checks_proofs_here: true, ..(*self.0).clone() }))
     }
 
     /// Takes the time from this clock. Default: the operating system's.

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use sekisho_core::{Credential, Principal, Refusal, Secret, UnixSeconds};
+use sekisho_core::{ConfigError, Credential, Principal, Refusal, Secret, UnixSeconds};
 
 /// Gives another token for the one that came with a request: a JWT for an opaque token, a token of narrower scope by exchange.
 ///
@@ -44,4 +44,15 @@ pub enum TokenForward {
     AsIs,
     /// Another one, in `Authorization`; the client's own is taken out.
     Swap(std::sync::Arc<dyn TokenSwap>),
+}
+
+/// Demands that somebody says it where a token that one client alone can send becomes one that anybody can.
+pub(crate) fn check_swap_of_bound(swaps_bound: bool, checks_proofs_here: bool) -> Result<(), ConfigError> {
+    match (swaps_bound, checks_proofs_here) {
+        (true, false) => Err(ConfigError::new(
+            "a bound token would become one that anybody can send: say that its proof is checked here and nowhere behind",
+        )),
+        (false, true) => Err(ConfigError::new("no bound token is swapped here, so no proof is left unchecked behind")),
+        _ => Ok(()),
+    }
 }

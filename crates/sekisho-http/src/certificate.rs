@@ -95,7 +95,8 @@ impl ClientCertificateHeader {
     /// Reads the member `Cert` of `X-Forwarded-Client-Cert`, as Envoy writes it with `forward_client_cert_details: SANITIZE_SET` and
     /// `set_current_client_cert_details: { cert: true }`.
     ///
-    /// A header that speaks of several proxies (`APPEND_FORWARD`) has no certificate: its first part came from outside.
+    /// A header that speaks of several proxies (`APPEND_FORWARD`) has no certificate: its first part came from outside. Nor has one with
+    /// `Cert` behind `Subject`, `URI` or `DNS`, where Envoy does not write it and a name in a client's certificate could.
     #[must_use]
     pub fn envoy(proxies: TrustedProxies) -> Self {
         Self { is_member: true, ..Self::new("x-forwarded-client-cert", CertificateForm::EscapedPem, proxies) }
@@ -156,7 +157,7 @@ impl ClientCertificateHeader {
 
 /// Takes the one `Cert` out of `X-Forwarded-Client-Cert`: pairs of one element, `;` between them, values quoted where they must be.
 fn member(mut text: &[u8]) -> Option<&[u8]> {
-    let mut found = None;
+    let (mut found, mut is_clients_word) = (None, false);
     while !text.is_empty() {
         let (key, rest) = text.split_at_checked(text.iter().position(|b| *b == b'=')?)?;
         let rest = rest.get(1..)?;
@@ -171,7 +172,9 @@ fn member(mut text: &[u8]) -> Option<&[u8]> {
             }
             None => rest.split_at_checked(rest.iter().position(|b| matches!(b, b';' | b',')).unwrap_or(rest.len()))?,
         };
-        if key.eq_ignore_ascii_case(b"cert") && found.replace(value).is_some() {
+        // Envoy writes the certificate before what a client chose for it, and escapes nothing of the names: there, another `Cert` could stand.
+        is_clients_word |= [&b"subject"[..], b"uri", b"dns"].iter().any(|name| key.eq_ignore_ascii_case(name));
+        if key.eq_ignore_ascii_case(b"cert") && (is_clients_word || found.replace(value).is_some()) {
             return None;
         }
         text = match rest {
@@ -267,10 +270,15 @@ mod tests {
     #[test]
     fn takes_envoys_certificate_out_of_one_element_and_no_other() {
         for (text, expected) in [
+            (r#"Cert="good";Subject="Cert=evil;Cert=\"evil\"";URI=a;URI=b;DNS=c"#, Some("good")),
+            (r#"Cert="good";URI=a;Cert=evil"#, None),
+            ("Hash=ab;URI=a;Cert=evil", None),
+            ("Hash=ab;uri=a;Cert=evil", None),
+            ("Hash=ab;DNS=a;Cert=evil", None),
+            (r#"Hash=ab;Subject="CN=a";Cert="evil""#, None),
             (r#"By=spiffe://a;Hash=ab;Cert="-----BEGIN%20";Subject="CN=a,O=\"x;y\"";URI="#, Some("-----BEGIN%20")),
             ("Cert=abc", Some("abc")),
             (r#"cert="abc""#, Some("abc")),
-            (r#"Subject="Cert=evil;Cert=\"evil\"";Cert="good""#, Some("good")),
             ("Hash=ab", None),
             ("", None),
             ("Cert", None),

@@ -209,7 +209,7 @@ struct Weight {
 
 impl Weighter<Token, Entry> for Weight {
     fn weight(&self, token: &Token, entry: &Entry) -> u64 {
-        let size = token.0.len() + entry.candidate.peek().heap_bytes();
+        let size = token.0.len() + entry.candidate.heap_bytes();
         (size as u64 + OVERHEAD).max(self.at_least)
     }
 }

@@ -1,13 +1,14 @@
+use std::borrow::Cow;
 use std::fmt;
 
-use sekisho_core::{Credential, Principal, Refusal, Reject, UnixSeconds};
+use sekisho_core::{Confirmation, Credential, Principal, Refusal, Reject, RevocationCheck, SubjectId, UnixSeconds};
 
 use crate::SenderConstraint;
 
 /// Is whom a good token speaks for, before it is known that its sender may send it.
 ///
 /// For authenticators: this, not a [`Principal`], is what a cache of theirs remembers, since the proof belongs to a request and not to a
-/// token. Making one proves nothing, and [`peek`](Self::peek) lets nobody in.
+/// token. Making one proves nothing, and without a proof no principal comes out again.
 ///
 /// # Examples
 /// ```
@@ -31,10 +32,50 @@ impl Candidate {
         Self(principal)
     }
 
-    /// Looks at it for what lets nobody in: sizes, dates, what it is bound to, what was withdrawn.
+    /// Names whom it speaks for.
     #[must_use]
-    pub const fn peek(&self) -> &Principal {
+    pub fn id(&self) -> SubjectId {
+        self.0.id()
+    }
+
+    /// Returns the session that the token belongs to (`sid`), if it says so.
+    #[must_use]
+    pub fn session_id(&self) -> Option<Cow<'_, str>> {
+        self.0.session_id()
+    }
+
+    /// Returns when the token ends, if it says so.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<UnixSeconds> {
+        self.0.expires_at()
+    }
+
+    /// Returns what the token is bound to.
+    #[must_use]
+    pub fn confirmation(&self) -> Option<&Confirmation> {
+        self.0.confirmation()
+    }
+
+    /// Returns how many bytes it holds on the heap, for the bounds of a cache.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.0.heap_bytes()
+    }
+
+    /// Asks whether it was withdrawn.
+    ///
+    /// # Errors
+    /// [`Reject::Revoked`]; what `check` fails with.
+    pub fn check_revocation(&self, check: &dyn RevocationCheck, now: UnixSeconds) -> Result<(), Refusal> {
+        if check.is_revoked(&self.0, now)? { Err(Reject::Revoked.into()) } else { Ok(()) }
+    }
+
+    pub(crate) const fn principal(&self) -> &Principal {
         &self.0
+    }
+
+    pub(crate) fn into_principal(self) -> Principal {
+        self.0
     }
 
     /// Lets the principal out if the token is bound to nobody.
@@ -43,18 +84,6 @@ impl Candidate {
     /// [`Reject::ProofRequired`] when it is bound.
     pub fn unbound(self) -> Result<Principal, Reject> {
         if self.0.confirmation().is_none() { Ok(self.0) } else { Err(Reject::ProofRequired) }
-    }
-
-    /// Lets the principal out to a sender who has just been authenticated as `proven`: if the token is bound to what that principal is
-    /// bound to, or to nobody. `None` for any other.
-    ///
-    /// For a second token of the same request, whose proof is used up. `proven` must be of this very request.
-    #[must_use]
-    pub fn proved_as(self, proven: &Principal) -> Option<Principal> {
-        match self.0.confirmation() {
-            None => Some(self.0),
-            bound_to => (bound_to == proven.confirmation()).then_some(self.0),
-        }
     }
 
     /// Lets the principal out if its sender may send the token; `None` when that must be waited for.

@@ -9,6 +9,7 @@ mod cache;
 mod candidate;
 mod claims;
 mod compact;
+pub mod dangerous;
 mod document;
 mod dpop;
 mod header;

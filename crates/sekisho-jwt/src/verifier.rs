@@ -7,7 +7,7 @@ use sekisho_core::{
     AcceptedProofs, Authenticate, Confirmation, Credential, CredentialKind, Principal, Refusal, Reject,
     RevocationCheck, UnixSeconds,
 };
-use sekisho_jwks::{KeyHealth, KeyLookup, KeyQuery};
+use sekisho_jwks::{KeyHealth, KeyLookup, KeyQuery, KeySource};
 use serde::de::DeserializeOwned;
 
 use crate::cache::TokenCache;
@@ -59,10 +59,30 @@ impl Issuers {
 enum Pass {
     Done(Result<Candidate, Refusal>),
     /// The key is not in memory; the source of this issuer may fetch it.
-    FetchNeeded {
-        issuer: Arc<str>,
-        header: Arc<Header>,
-    },
+    FetchNeeded(Wanted),
+    /// The keys at hand did not make this signature.
+    ForeignSignature(Wanted),
+}
+
+/// Says which key would be needed.
+struct Wanted {
+    issuer: Arc<str>,
+    header: Arc<Header>,
+}
+
+impl Wanted {
+    fn query(&self) -> KeyQuery<'_> {
+        KeyQuery { kid: self.header.kid.as_deref(), algorithm: self.header.algorithm }
+    }
+}
+
+/// Says who brought a token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// Anybody: with every forged token they could have keys fetched.
+    Caller,
+    /// The issuer itself.
+    Issuer,
 }
 
 impl Verifier {
@@ -132,7 +152,7 @@ impl Verifier {
     /// [`Credential::with_presentation`]. Whether the proof was used before is neither asked nor remembered.
     pub async fn explain_credential(&self, credential: Credential<'_>, now: UnixSeconds) -> Trace {
         let mut written = Written::default();
-        let result = self.checked(credential.expose(), now, &mut written).await;
+        let result = self.checked(credential.expose(), now, Origin::Caller, &mut written).await;
         let result = result.and_then(|candidate| self.explain_proof(candidate, credential, now, &mut written));
         let result = result.and_then(|principal| self.check_revocation(principal, now, &mut written));
         written.finish(result.map(drop))
@@ -158,7 +178,22 @@ impl Verifier {
     pub async fn candidate(&self, token: &str, now: UnixSeconds) -> Result<Candidate, Refusal> {
         let candidate = match self.cached(token, now) {
             Some(candidate) => candidate,
-            None => self.checked(token, now, &mut Silent).await?,
+            None => self.checked(token, now, Origin::Caller, &mut Silent).await?,
+        };
+        self.check_withdrawal(candidate, now)
+    }
+
+    /// As [`candidate`](Self::candidate), for a JWT that was just fetched from the issuer itself. If its signature does not hold, the issuer
+    /// may have given the `kid` to another key, so the keys are [looked up anew](KeySource::fetch_anew), at most as often as for unknown `kid`s.
+    ///
+    /// Not for what callers bring: with every forged token they could have keys fetched.
+    ///
+    /// # Errors
+    /// As for [`candidate`](Self::candidate).
+    pub async fn candidate_from_issuer(&self, token: &str, now: UnixSeconds) -> Result<Candidate, Refusal> {
+        let candidate = match self.cached(token, now) {
+            Some(candidate) => candidate,
+            None => self.checked(token, now, Origin::Issuer, &mut Silent).await?,
         };
         self.check_withdrawal(candidate, now)
     }
@@ -174,7 +209,8 @@ impl Verifier {
             None => match self.pass(token, now, None, &mut Silent) {
                 Pass::Done(Ok(candidate)) => candidate,
                 Pass::Done(Err(refusal)) => return Some(Err(refusal)),
-                Pass::FetchNeeded { .. } => return None,
+                Pass::FetchNeeded(_) => return None,
+                Pass::ForeignSignature(_) => return Some(Err(Reject::Signature.into())),
             },
         };
         Some(self.check_withdrawal(candidate, now))
@@ -187,10 +223,10 @@ impl Verifier {
     }
 
     fn check_withdrawal(&self, candidate: Candidate, now: UnixSeconds) -> Result<Candidate, Refusal> {
-        match &self.0.revocation {
-            Some(revocation) if revocation.is_revoked(candidate.peek(), now)? => Err(Reject::Revoked.into()),
-            _ => Ok(candidate),
+        if let Some(revocation) = &self.0.revocation {
+            candidate.check_revocation(&**revocation, now)?;
         }
+        Ok(candidate)
     }
 
     /// Takes a credential with whatever the request showed beside it through all steps.
@@ -198,7 +234,7 @@ impl Verifier {
         let token = credential.expose();
         let candidate = match self.cached(token, now) {
             Some(candidate) => candidate,
-            None => self.checked(token, now, &mut Silent).await?,
+            None => self.checked(token, now, Origin::Caller, &mut Silent).await?,
         };
         let principal = candidate.prove(&self.0.constraint, credential, now).await?;
         self.check_revocation(principal, now, &mut Silent)
@@ -216,7 +252,8 @@ impl Verifier {
             None => match self.pass(token, now, None, &mut Silent) {
                 Pass::Done(Ok(candidate)) => candidate,
                 Pass::Done(Err(refusal)) => return Some(Err(refusal)),
-                Pass::FetchNeeded { .. } => return None,
+                Pass::FetchNeeded(_) => return None,
+                Pass::ForeignSignature(_) => return Some(Err(Reject::Signature.into())),
             },
         };
         match candidate.prove_now(&self.0.constraint, credential, now)? {
@@ -257,22 +294,28 @@ impl Verifier {
         &self,
         token: &str,
         now: UnixSeconds,
+        origin: Origin,
         recorder: &mut R,
     ) -> Result<Candidate, Refusal> {
-        let (issuer, header) = match self.pass(token, now, None, recorder) {
+        let lookup = match self.pass(token, now, None, recorder) {
             Pass::Done(result) => return result,
-            Pass::FetchNeeded { issuer, header } => (issuer, header),
+            Pass::FetchNeeded(wanted) => self.keys_of(&wanted)?.fetch(wanted.query(), now).await,
+            Pass::ForeignSignature(wanted) if origin == Origin::Issuer => {
+                self.keys_of(&wanted)?.fetch_anew(wanted.query(), now).await
+            }
+            Pass::ForeignSignature(_) => return Err(Reject::Signature.into()),
         };
-        let Some(issuer) = self.0.issuers.iter().find(|known| *known.name == *issuer) else {
-            return Err(Reject::Issuer.into());
-        };
-        let query = KeyQuery { kid: header.kid.as_deref(), algorithm: header.algorithm };
-        let fetched = issuer.keys.fetch(query, now).await;
-        match self.pass(token, now, Some(fetched), recorder) {
+        match self.pass(token, now, Some(lookup), recorder) {
             Pass::Done(result) => result,
+            Pass::ForeignSignature(_) => Err(Reject::Signature.into()),
             // A source that answers so breaks its contract; nobody gets in by that.
-            Pass::FetchNeeded { .. } => Err(Reject::UnknownKey.into()),
+            Pass::FetchNeeded(_) => Err(Reject::UnknownKey.into()),
         }
+    }
+
+    fn keys_of(&self, wanted: &Wanted) -> Result<&dyn KeySource, Reject> {
+        let issuer = self.0.issuers.iter().find(|known| known.name == wanted.issuer);
+        issuer.map(|issuer| &*issuer.keys).ok_or(Reject::Issuer)
     }
 
     fn pass(&self, token: &str, now: UnixSeconds, fetched: Option<KeyLookup>, recorder: &mut impl Recorder) -> Pass {
@@ -283,7 +326,7 @@ impl Verifier {
         }
     }
 
-    /// Takes all steps of the token itself. The inner error is [`Pass::FetchNeeded`].
+    /// Takes all steps of the token itself. The inner error is [`Pass::FetchNeeded`] or [`Pass::ForeignSignature`].
     fn try_pass<R: Recorder>(
         &self,
         token: &str,
@@ -350,11 +393,15 @@ impl Verifier {
             return Err(Reject::UnknownKey.into());
         }
         let compact = Compact { header: encoded_header, payload, signature, signing_input };
-        let life = match signature::check(&*issuer.keys, &header, &compact, fetched, now, recorder)? {
-            Checked::Holds(life) => life,
-            Checked::FetchNeeded => {
-                return Ok(Err(Pass::FetchNeeded { issuer: Arc::clone(&issuer.name), header }));
+        let life = match signature::check(&*issuer.keys, &header, &compact, fetched, now, recorder) {
+            Ok(Checked::Holds(life)) => life,
+            Ok(Checked::FetchNeeded) => {
+                return Ok(Err(Pass::FetchNeeded(Wanted { issuer: Arc::clone(&issuer.name), header })));
             }
+            Err(Refusal::Reject(Reject::Signature)) => {
+                return Ok(Err(Pass::ForeignSignature(Wanted { issuer: Arc::clone(&issuer.name), header })));
+            }
+            Err(refusal) => return Err(refusal),
         };
         if !is_remembered {
             parts.headers.insert(encoded_header, &header);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
 use sekisho_core::{Failure, FailureKind, Principal, Refusal, Reject, Secret, UnixSeconds};
 use sekisho_http::{HttpError, HttpResponse};
-use sekisho_jwt::{SenderConstraint, StatementVerifier, Verifier};
+use sekisho_jwt::{SenderConstraint, StatementVerifier, Verifier, dangerous};
 
 use crate::claims::{Accepted, Rules};
 
@@ -29,7 +29,7 @@ impl Active {
 
     /// Looks at whom it speaks for; it lets nobody in.
     pub(crate) fn principal(&self) -> &Principal {
-        self.accepted.candidate.peek()
+        dangerous::peek(&self.accepted.candidate)
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
@@ -139,13 +139,13 @@ impl Form {
 
 /// Verifies the JWT behind a token.
 async fn phantom(verifier: &Verifier, jwt: String, now: UnixSeconds) -> Result<Result<Active, Reject>, Failure> {
-    let candidate = match verifier.candidate(&jwt, now).await {
+    let candidate = match verifier.candidate_from_issuer(&jwt, now).await {
         Ok(candidate) => candidate,
         Err(Refusal::Failure(failure)) => return Err(failure),
         Err(Refusal::Reject(reject)) => return blame(reject),
     };
     // The verifier required an `exp`, and looks at all times again whenever it is asked.
-    let dies = candidate.peek().expires_at().unwrap_or(now);
+    let dies = candidate.expires_at().unwrap_or(now);
     let accepted = Accepted { candidate, from: UnixSeconds::new(0), until: UnixSeconds::MAX, dies };
     Ok(Ok(Active { accepted, jwt: Some(Arc::new(Secret::from(jwt))) }))
 }

@@ -134,10 +134,10 @@ impl Engine {
 
     /// Asks after each answer, also after one from memory.
     fn check_revocation(&self, active: Active, now: UnixSeconds) -> Result<Active, Refusal> {
-        match &self.revocation {
-            Some(check) if check.is_revoked(active.principal(), now)? => Err(Reject::Revoked.into()),
-            _ => Ok(active),
+        if let Some(check) = &self.revocation {
+            active.accepted.candidate.check_revocation(&**check, now)?;
         }
+        Ok(active)
     }
 
     async fn question(self: Arc<Self>, landing: Landing, token: Secret, key: TokenKey, now: UnixSeconds) -> Outcome {
@@ -158,7 +158,7 @@ impl Engine {
             return Err(no_answer(HttpError::TooLarge));
         }
         let answer = self.form.read(&response, now).await?;
-        let answer = answer.and_then(|active| match active.principal().confirmation() {
+        let answer = answer.and_then(|active| match active.accepted.candidate.confirmation() {
             None => refuse_bound_jwt(token).map(|()| active),
             Some(_) => Ok(active),
         });

@@ -250,9 +250,8 @@ impl OutboundVerifier {
             Self::Access(verifier) => {
                 // Who may send it is asked of whoever uses the handle.
                 let candidate = verifier.candidate(token, now).await?;
-                let principal = candidate.peek();
-                let expires_at = principal.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
-                Ok((principal.id(), principal.session_id().map(Into::into), expires_at))
+                let expires_at = candidate.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
+                Ok((candidate.id(), candidate.session_id().map(Into::into), expires_at))
             }
             Self::Statement(verifier) => {
                 let claims = verifier.verify(token, now).await?.into_inner();

@@ -8,7 +8,7 @@ use sekisho_core::{
     Reject, RevocationCheck, Secret, UnixSeconds,
 };
 use sekisho_http::{HttpClient, address};
-use sekisho_jwt::{Backend, CacheLimits, Candidate, Verifier};
+use sekisho_jwt::{Backend, CacheLimits, Candidate, Verifier, dangerous};
 
 use crate::answer::{Active, Form};
 use crate::credentials::ClientCredentials;
@@ -45,10 +45,10 @@ pub trait TokenSwap: Authenticate {
 
 /// Lets a JWT out for a request that was authenticated already.
 pub(crate) fn proved_as(candidate: Candidate, proven: &Principal, jwt: Arc<Secret>) -> Result<InnerToken, Refusal> {
-    if candidate.peek().id() != proven.id() {
+    if candidate.id() != proven.id() {
         return Err(misbehaved("the JWT behind an opaque token speaks for somebody else").into());
     }
-    match candidate.proved_as(proven) {
+    match dangerous::proved_as(candidate, proven) {
         Some(principal) => Ok(InnerToken::new(principal, jwt)),
         None if proven.confirmation().is_none() => Err(Reject::ProofRequired.into()),
         None => Err(misbehaved("the JWT behind an opaque token is bound to something else than the token").into()),

@@ -110,10 +110,9 @@ impl Reference {
             return Err(misconfigured("reference tokens stand for JWTs here, not for claims").into());
         };
         let candidate = rules.check(claims.clone(), now)?.candidate;
-        let principal = candidate.peek();
-        let expires_at = principal.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
-        let session = principal.session_id().map(Into::into);
-        let record = ReferenceRecord::new(principal.id(), session, expires_at, ReferenceContent::Claims(claims));
+        let expires_at = candidate.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
+        let session = candidate.session_id().map(Into::into);
+        let record = ReferenceRecord::new(candidate.id(), session, expires_at, ReferenceContent::Claims(claims));
         Ok(self.insert_new(&record, now).await?)
     }
 
@@ -124,10 +123,9 @@ impl Reference {
     /// - [`Refusal::Failure`]: the store broke or is full; `Misconfigured` when handles stand for claims here.
     pub async fn issue_for_jwt(&self, jwt: &str, now: UnixSeconds) -> Result<ReferenceToken, Refusal> {
         let candidate = self.verifier()?.candidate(jwt, now).await?;
-        let principal = candidate.peek();
-        let expires_at = principal.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
-        let session = principal.session_id().map(Into::into);
-        Ok(self.keep((Kept::Access, jwt), principal.id(), session, expires_at, now).await?)
+        let expires_at = candidate.expires_at().ok_or(Reject::Missing(Claim::Expiry))?;
+        let session = candidate.session_id().map(Into::into);
+        Ok(self.keep((Kept::Access, jwt), candidate.id(), session, expires_at, now).await?)
     }
 
     /// Says whose handle it is.
@@ -327,10 +325,10 @@ impl Reference {
     }
 
     fn check_revocation(&self, checked: Checked, now: UnixSeconds) -> Result<Checked, Refusal> {
-        match &self.0.revocation {
-            Some(check) if check.is_revoked(checked.candidate.peek(), now)? => Err(Reject::Revoked.into()),
-            _ => Ok(checked),
+        if let Some(check) = &self.0.revocation {
+            checked.candidate.check_revocation(&**check, now)?;
         }
+        Ok(checked)
     }
 }
 

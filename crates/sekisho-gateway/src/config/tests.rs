@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -460,4 +460,118 @@ fn what_was_made_with_other_parts_does_not_go_on_after_a_reload() {
     let context = context.with_introspection(Arc::clone(&other) as Arc<dyn MakeIntrospection>);
     GatewayConfig::parse_after(GOOD, &context, Some(&first)).unwrap();
     assert_eq!((count(), other.0.load(Ordering::SeqCst)), (5, 1));
+}
+
+#[test]
+fn a_header_for_certificates_is_checked_whole() {
+    let with = |header: &str, proxies: &str| {
+        let credentials = format!(
+            "audiences = [\"orders\"]\ncertificate_bound = true\npublic_urls = [\"https://api.example\"]\n{header}\n"
+        );
+        let file = ASKED.replacen("audiences = [\"orders\"]\n", &credentials, 1);
+        parse(&file.replacen("trusted_proxies = [\"10.0.0.1\"]\n", proxies, 1))
+    };
+    let listed = "trusted_proxies = [\"10.0.0.1\"]\n";
+    for good in [
+        "certificate_header = { form = \"rfc9440\" }",
+        "certificate_header = { form = \"traefik\" }",
+        "certificate_header = { form = \"envoy\" }",
+        "certificate_header = { form = \"escaped_pem\", name = \"ssl-client-cert\" }",
+        "certificate_header = { form = \"base64\", name = \"X-Client-Cert\" }",
+        "",
+    ] {
+        assert!(with(good, listed).is_ok(), "{good}: {:?}", with(good, listed));
+    }
+    let no_table = "`certificate_header` must be a table";
+    for (bad, told) in [
+        ("certificate_header = \"rfc9440\"", no_table),
+        ("certificate_header = [{ form = \"rfc9440\" }]", no_table),
+        ("certificate_header = true", no_table),
+        ("certificate_header = {}", "lacks `form`"),
+        ("certificate_header = { form = \"pem\" }", "rfc9440"),
+        ("certificate_header = { form = 7 }", "form"),
+        ("certificate_header = { form = \"rfc9440\", name = \"client-cert\" }", "this form has one `name` only"),
+        ("certificate_header = { form = \"traefik\", name = \"x\" }", "this form has one `name` only"),
+        ("certificate_header = { form = \"envoy\", name = \"x\" }", "this form has one `name` only"),
+        ("certificate_header = { form = \"escaped_pem\" }", "this form needs the header's `name`"),
+        ("certificate_header = { form = \"base64\" }", "this form needs the header's `name`"),
+        ("certificate_header = { form = \"base64\", name = \"a b\" }", "cannot be the name of a header"),
+        ("certificate_header = { form = \"base64\", name = \"\" }", "name"),
+        ("certificate_header = { form = \"rfc9440\", proxies = [\"::1\"] }", "knows no `proxies`"),
+    ] {
+        let found = with(bad, listed).expect_err(bad).to_string();
+        assert!(found.contains(told), "{bad}: {found}");
+    }
+    // Nobody is believed by default, and nobody may be meant by mistake.
+    let found = with("certificate_header = { form = \"rfc9440\" }", "").expect_err("nobody").to_string();
+    assert!(found.contains("`trusted_proxies` lists nobody who may write it"), "{found}");
+}
+
+#[test]
+fn an_endpoint_swaps_bound_tokens_only_when_it_is_said_that_proofs_end_there() {
+    #[derive(Debug)]
+    struct Bound;
+    #[async_trait::async_trait]
+    impl Authenticate for Bound {
+        fn recognizes(&self, _: sekisho_core::Credential<'_>) -> bool {
+            true
+        }
+        fn authenticate_now(
+            &self,
+            credential: sekisho_core::Credential<'_>,
+            now: UnixSeconds,
+        ) -> Option<Result<Principal, sekisho_core::Refusal>> {
+            FakeAuthenticator.authenticate_now(credential, now)
+        }
+        async fn authenticate(
+            &self,
+            credential: sekisho_core::Credential<'_>,
+            now: UnixSeconds,
+        ) -> Result<Principal, sekisho_core::Refusal> {
+            FakeAuthenticator.authenticate(credential, now).await
+        }
+        fn accepted_proofs(&self) -> sekisho_core::AcceptedProofs {
+            sekisho_core::AcceptedProofs::none().with_certificates()
+        }
+    }
+    struct Makes;
+    impl MakeIntrospection for Makes {
+        fn make(&self, settings: &IntrospectionSettings, _: &ConfigContext) -> Result<Introspection, ConfigError> {
+            let authenticator: Arc<dyn Authenticate> =
+                if settings.certificate_bound { Arc::new(Bound) } else { Arc::new(FakeAuthenticator) };
+            Ok(Introspection { authenticator, swap: Some(Arc::new(NoSwap)) })
+        }
+    }
+    let context = context().with_introspection(Arc::new(Makes));
+    let opaque = "kind = \"introspection\"\nendpoint = \"https://id.example/introspect\"\nclient_id = \"gateway\"\nclient_secret = { env = \"CLIENT_SECRET\" }";
+    for (bound, told, expected) in [
+        ("", "token = \"swap\"", None),
+        ("certificate_bound = true", "", None),
+        ("certificate_bound = true", "token = \"swap\"", Some("a bound token would become one that anybody can send")),
+        (
+            "certificate_bound = true",
+            "token = \"swap\"\nproofs_checked_here = false",
+            Some("a bound token would become"),
+        ),
+        ("certificate_bound = true", "token = \"swap\"\nproofs_checked_here = true", None),
+        ("certificate_bound = true", "proofs_checked_here = true", Some("no bound token is swapped here")),
+        (
+            "certificate_bound = true",
+            "token = \"drop\"\nproofs_checked_here = true",
+            Some("no bound token is swapped here"),
+        ),
+        ("", "token = \"swap\"\nproofs_checked_here = true", Some("no bound token is swapped here")),
+    ] {
+        let file = ASKED.replacen("kind = \"jwt\"", &format!("{opaque}\n{bound}"), 1).replacen(
+            "credentials = \"shop\"\n",
+            &format!("credentials = \"shop\"\n{told}\n"),
+            1,
+        );
+        match (GatewayConfig::parse(&file, &context), expected) {
+            (Ok(_), None) => {}
+            (Ok(_), Some(expected)) => panic!("{bound} {told}: taken, and should be refused: {expected}"),
+            (Err(found), Some(expected)) => assert!(found.to_string().contains(expected), "{bound} {told}: {found}"),
+            (Err(found), None) => panic!("{bound} {told}: {found}"),
+        }
+    }
 }

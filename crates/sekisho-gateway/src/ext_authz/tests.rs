@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use sekisho_core::scope;
+use sekisho_core::{Authenticate, scope};
 use sekisho_testkit::FakeAuthenticator;
 
 use super::proto::{AttributeContext, HeaderEntries, HttpRequest, HttpResponse, Request};
@@ -207,7 +207,7 @@ fn debug_shows_no_header() {
 struct ByCertificate;
 
 #[async_trait::async_trait]
-impl sekisho_core::Authenticate for ByCertificate {
+impl Authenticate for ByCertificate {
     fn recognizes(&self, _: sekisho_core::Credential<'_>) -> bool {
         true
     }
@@ -272,4 +272,59 @@ async fn what_envoy_says_of_the_connection_counts_more_than_any_header() {
         };
         assert_eq!(found, status, "{certificate} {header:?}");
     }
+}
+
+/// Takes no notice of proofs, and makes nonces all the same.
+struct Nonced;
+
+#[async_trait::async_trait]
+impl Authenticate for Nonced {
+    fn recognizes(&self, _: sekisho_core::Credential<'_>) -> bool {
+        true
+    }
+
+    fn authenticate_now(
+        &self,
+        credential: sekisho_core::Credential<'_>,
+        now: sekisho_core::UnixSeconds,
+    ) -> Option<Result<sekisho_core::Principal, sekisho_core::Refusal>> {
+        FakeAuthenticator.authenticate_now(credential, now)
+    }
+
+    async fn authenticate(
+        &self,
+        credential: sekisho_core::Credential<'_>,
+        now: sekisho_core::UnixSeconds,
+    ) -> Result<sekisho_core::Principal, sekisho_core::Refusal> {
+        FakeAuthenticator.authenticate(credential, now).await
+    }
+
+    fn accepted_proofs(&self) -> sekisho_core::AcceptedProofs {
+        sekisho_core::AcceptedProofs::none().with_dpop("ES256")
+    }
+
+    fn proof_nonce(&self, _: sekisho_core::UnixSeconds) -> Option<String> {
+        Some("n-1".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn the_next_nonce_goes_to_the_client_and_not_to_the_service() {
+    let checkpoint = Checkpoint::builder().accept(Nonced).with_public_url("https://api.example").build().unwrap();
+    let rules = RuleTable::new([Rule::new("/orders/*", Access::Authenticated)]).unwrap();
+    let service = ExtAuthz::new(checkpoint, rules, TrustedProxies::new(["127.0.0.1"]).unwrap()).unwrap();
+    for (authorization, told) in [("DPoP good", Some("n-1")), ("DPoP good-slow", Some("n-1")), ("Bearer good", None)] {
+        let answer =
+            service.check(about(described("GET", "/orders/7", &[("authorization", authorization)])), PROXY).await;
+        let Some(HttpResponse::Ok(ok)) = answer.http_response else { panic!("refused: {authorization}") };
+        let nonces = |headers: &[proto::HeaderValueOption]| -> Vec<String> {
+            let headers = headers.iter().filter_map(|one| one.header.as_ref());
+            headers.filter(|one| one.key == "dpop-nonce").map(|one| one.value.clone()).collect()
+        };
+        assert_eq!(nonces(&ok.response_headers_to_add), told.into_iter().collect::<Vec<_>>(), "{authorization}");
+        assert!(nonces(&ok.headers).is_empty(), "{authorization}");
+    }
+    let refused = service.check(about(described("GET", "/orders/7", &[("authorization", "DPoP bad")])), PROXY).await;
+    let Some(HttpResponse::Denied(denied)) = refused.http_response else { panic!("passes") };
+    assert!(denied.headers.iter().all(|one| one.header.as_ref().unwrap().key != "dpop-nonce"));
 }

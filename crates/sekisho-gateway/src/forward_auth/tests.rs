@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use http::Request;
-use sekisho_core::{Credential, Failure, FailureKind, Principal, Refusal, Reject, Secret, UnixSeconds, scope};
+use sekisho_core::{
+    Authenticate, Credential, Failure, FailureKind, Principal, Refusal, Reject, Secret, UnixSeconds, scope,
+};
 use sekisho_testkit::FakeAuthenticator;
 
 use super::*;
@@ -322,7 +324,7 @@ impl TokenSwap for FakeSwap {
 async fn services_get_the_token_that_the_callers_was_swapped_for_in_every_dialect() {
     const GOOD: (&str, &str) = ("authorization", "Bearer good");
     for dialect in DIALECTS {
-        let swapping = |answer| forward_auth(dialect).with_token_swap(Arc::new(FakeSwap(answer)));
+        let swapping = |answer| forward_auth(dialect).with_token_swap(Arc::new(FakeSwap(answer))).unwrap();
         let ask = async |endpoint: &ForwardAuth, target: &str, headers: &[(&str, &str)]| {
             let request = about(dialect, "GET", "api.example", target, headers);
             endpoint.answer(&request, Some(PROXY), "/check").await
@@ -447,5 +449,68 @@ async fn a_certificate_counts_from_the_asking_proxy_alone_if_the_checkpoint_beli
         assert_eq!(status("10.0.0.1", &[("client-cert", ":YWJj:")]).await.status(), 401, "{dialect:?}");
         assert_eq!(status("10.0.0.1", &[]).await.status(), 401, "{dialect:?}");
         assert_eq!(status("192.0.2.1", &[(name, value)]).await.status(), 403, "{dialect:?}");
+    }
+}
+
+/// Takes no notice of proofs, and makes nonces all the same.
+struct Nonced;
+
+#[async_trait]
+impl Authenticate for Nonced {
+    fn recognizes(&self, _: Credential<'_>) -> bool {
+        true
+    }
+
+    fn authenticate_now(&self, credential: Credential<'_>, now: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        FakeAuthenticator.authenticate_now(credential, now)
+    }
+
+    async fn authenticate(&self, credential: Credential<'_>, now: UnixSeconds) -> Result<Principal, Refusal> {
+        FakeAuthenticator.authenticate(credential, now).await
+    }
+
+    fn accepted_proofs(&self) -> sekisho_core::AcceptedProofs {
+        sekisho_core::AcceptedProofs::none().with_dpop("ES256")
+    }
+
+    fn proof_nonce(&self, _: UnixSeconds) -> Option<String> {
+        Some("n-1".to_owned())
+    }
+}
+
+fn nonced(dialect: Dialect) -> ForwardAuth {
+    let checkpoint = Checkpoint::builder().accept(Nonced).with_public_url("https://api.example").build().unwrap();
+    ForwardAuth::new(dialect, checkpoint, rules(), TrustedProxies::new(["10.0.0.0/24"]).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_to_a_proof_has_the_next_nonce_in_every_dialect() {
+    for dialect in DIALECTS {
+        for (target, authorization, status, has_nonce) in [
+            ("/orders/7", "DPoP good", 200, true),
+            ("/orders/7", "DPoP good-slow", 200, true),
+            ("/orders/7", "Bearer good", 200, false),
+            ("/orders/7", "DPoP bad", 401, false),
+            ("/nowhere", "DPoP good", 403, false),
+            ("/health", "DPoP good", 200, false),
+        ] {
+            let request = about(dialect, "GET", "api.example", target, &[("authorization", authorization)]);
+            let answer = nonced(dialect).answer(&request, Some(PROXY), "/check").await;
+            let found = answer.headers().get("dpop-nonce").map(|value| value.to_str().unwrap());
+            assert_eq!(answer.status(), status, "{dialect:?} {authorization} {target}");
+            assert_eq!(found, has_nonce.then_some("n-1"), "{dialect:?} {authorization} {target}");
+        }
+    }
+}
+
+#[test]
+fn a_bound_token_is_swapped_only_where_somebody_says_that_its_proof_ends_here() {
+    let swap = || Arc::new(FakeSwap(Ok("inner.jwt.token")));
+    for dialect in DIALECTS {
+        assert!(nonced(dialect).with_token_swap(swap()).is_err(), "{dialect:?}");
+        assert!(nonced(dialect).with_proofs_checked_here().with_token_swap(swap()).is_ok(), "{dialect:?}");
+        // Said where there is nothing to say, it would hide what comes later.
+        let plain = forward_auth(dialect).with_proofs_checked_here().with_token_swap(swap());
+        assert!(plain.is_err(), "{dialect:?}");
     }
 }

@@ -9,7 +9,7 @@ use crate::authorizer::{JwtAuthorizer, RouteScopes};
 use crate::path::NormalPath;
 use crate::refusal::{Refused, problem};
 use crate::rules::Matcher;
-use crate::token_swap::TokenForward;
+use crate::token_swap::{TokenForward, check_swap_of_bound};
 
 /// Says who may use a route.
 #[derive(Clone, Debug)]
@@ -165,15 +165,7 @@ impl Route {
         }
         let swaps_bound = matches!(self.token, TokenForward::Swap(_))
             && matches!(&self.guard, Guard::Checkpoint { checkpoint, .. } if checkpoint.takes_bound_tokens());
-        if swaps_bound && !self.checks_proofs_here {
-            return Err(ConfigError::new(
-                "a bound token would become one that anybody can send: say that its proof is checked here and nowhere behind",
-            ));
-        }
-        if self.checks_proofs_here && !swaps_bound {
-            return Err(ConfigError::new("no bound token is swapped here, so no proof is left unchecked behind"));
-        }
-        Ok(())
+        check_swap_of_bound(swaps_bound, self.checks_proofs_here)
     }
 
     fn takes_cookie(&self) -> bool {

@@ -221,6 +221,51 @@ async fn a_certificate_counts_only_when_a_listed_proxy_tells_it() {
 }
 
 #[tokio::test]
+async fn a_certificate_counts_from_the_header_that_was_named_and_from_no_other() {
+    use sekisho_http::{ClientCertificateHeader, TrustedProxies};
+    let proxies = || TrustedProxies::new(["10.0.0.0/8"]).unwrap();
+    let base64 = |der: &[u8]| STANDARD.encode_to_string(der);
+    let pem = |der: &[u8]| {
+        let body = base64(der).replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+        format!("-----BEGIN%20CERTIFICATE-----%0A{body}%0A-----END%20CERTIFICATE-----%0A")
+    };
+    type Write<'a> = &'a dyn Fn(&[u8]) -> String;
+    let envoy = |der: &[u8]| format!("Hash=ab;Cert=\"{}\"", pem(der));
+    let cases: [(ClientCertificateHeader, &'static str, Write<'_>); 4] = [
+        (ClientCertificateHeader::escaped_pem("SSL-Client-Cert", proxies()).unwrap(), "ssl-client-cert", &pem),
+        (ClientCertificateHeader::traefik(proxies()), "x-forwarded-tls-client-cert", &base64),
+        (ClientCertificateHeader::base64("x-client-cert", proxies()).unwrap(), "x-client-cert", &base64),
+        (ClientCertificateHeader::envoy(proxies()), "x-forwarded-client-cert", &envoy),
+    ];
+    for (header, name, write) in cases {
+        let world = World::with(ISSUER, |builder| builder.with_client_certificate_header(header)).await;
+        let ask = async |peer: Option<[u8; 4]>, headers: &[(&'static str, String)]| {
+            let mut request = post("/token", &[CREDENTIALS, ("client_id", "cert")]);
+            for (name, value) in headers {
+                request.headers_mut().append(*name, value.parse().unwrap());
+            }
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(ConnectInfo(SocketAddr::from((peer, 443))));
+            }
+            world.send(request).await
+        };
+        let (good, proxy) = ((name, write(&world.certificate)), Some([10, 1, 2, 3]));
+        ask(proxy, &[good.clone()]).await.json(200);
+        // What the standard one says counts no more, and takes nothing away.
+        let standard = ("client-cert", field(&world.certificate));
+        ask(proxy, &[standard.clone()]).await.error(401, "invalid_client");
+        ask(proxy, &[good.clone(), ("client-cert", field(&certificate("worker", "Evil")))]).await.json(200);
+        let other = (good.0, write(&certificate("worker", "Evil")));
+        ask(proxy, &[other.clone(), standard]).await.error(401, "invalid_client");
+        for bad in [vec![other], vec![good.clone(), good.clone()], vec![(good.0, String::new())], vec![]] {
+            ask(proxy, &bad).await.error(401, "invalid_client");
+        }
+        ask(Some([192, 0, 2, 1]), &[good.clone()]).await.error(401, "invalid_client");
+        ask(None, &[good]).await.error(401, "invalid_client");
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_is_known_by_its_subject() {
     let world = World::new().await;
     let proxy = Some([10, 1, 2, 3]);

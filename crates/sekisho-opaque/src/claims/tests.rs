@@ -1,5 +1,5 @@
 use sekisho_core::Confirmation;
-use sekisho_jwt::Dpop;
+use sekisho_jwt::{Dpop, dangerous};
 
 use super::*;
 
@@ -33,9 +33,9 @@ fn accepts_an_answer_with_and_without_what_is_optional() {
         r#""iss":"https://id.example","exp":1800000600,"nbf":1799999999,"iat":1799999999,"scope":"a b","client_id":"c","token_type":"Bearer","username":"u","#,
     );
     let accepted = check(&rules(), &full).expect("good");
-    assert_eq!(accepted.candidate.peek().subject(), "u1");
-    assert_eq!(accepted.candidate.peek().client(), Some("c"));
-    assert!(accepted.candidate.peek().has_scope("b"));
+    assert_eq!(dangerous::peek(&accepted.candidate).subject(), "u1");
+    assert_eq!(dangerous::peek(&accepted.candidate).client(), Some("c"));
+    assert!(dangerous::peek(&accepted.candidate).has_scope("b"));
     assert_eq!(accepted.until, UnixSeconds::new(1_800_000_660));
     assert_eq!(accepted.dies, UnixSeconds::new(1_800_000_600));
     let hydra = with(r#""token_use":"access_token","token_type":"Bearer","#);
@@ -112,7 +112,7 @@ fn a_binding_is_read_where_it_is_taken_and_a_mark_alone_is_none() {
     let bound = format!(r#""cnf":{{"jkt":"{KEY}"}},"#);
     for mark in ["", r#""token_type":"DPoP","#, r#""typ":"DPoP","#, r#""token_type":"Bearer","#] {
         let bound = check(&rules, &with(&format!("{mark}{bound}"))).expect("good").candidate;
-        assert_eq!(bound.peek().confirmation(), Some(&Confirmation::KeyThumbprint(KEY.into())), "{mark}");
+        assert_eq!(bound.confirmation(), Some(&Confirmation::KeyThumbprint(KEY.into())), "{mark}");
         // There is no way out of it without a proof.
         assert_eq!(bound.unbound().err(), Some(Reject::ProofRequired), "{mark}");
     }
@@ -136,7 +136,7 @@ fn takes_a_client_for_a_subject_only_when_told_and_never_for_a_user() {
     let mut rules = rules();
     rules.client_as_subject = true;
     let machine = r#"{"active":true,"aud":"orders","client_id":"robot"}"#;
-    assert_eq!(check(&rules, machine).expect("good").candidate.peek().subject(), "robot");
+    assert_eq!(dangerous::peek(&check(&rules, machine).expect("good").candidate).subject(), "robot");
     let user = r#"{"active":true,"aud":"orders","client_id":"robot","username":"alice"}"#;
     assert_eq!(check(&rules, user).err(), Some(Reject::Missing(Claim::Subject)));
 }

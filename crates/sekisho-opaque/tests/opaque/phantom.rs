@@ -1,6 +1,7 @@
 //! Opaque outside, JWT inside.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sekisho_core::{Authenticate, Credential, Failure, FailureKind, Principal, Reject, RevocationCheck, UnixSeconds};
@@ -150,6 +151,66 @@ async fn a_withdrawn_key_takes_the_jwts_in_memory_along() {
     life.end();
     assert!(swap.to_jwt_now(Credential::bearer(TOKEN), NOW).is_none());
     assert_eq!(to_jwt(&swap, NOW).await, Err(Said::Failed(FailureKind::BadGateway)));
+}
+
+/// Has one key, and another one under the same name once it was asked anew.
+#[derive(Debug)]
+struct Renamed {
+    before: TrustedKey,
+    after: TrustedKey,
+    asked_anew: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl KeySource for Renamed {
+    fn find(&self, _: KeyQuery<'_>, _: UnixSeconds) -> KeyLookup {
+        let key = if self.asked_anew.load(Ordering::SeqCst) == 0 { &self.before } else { &self.after };
+        KeyLookup::Found(Candidates::One(key.clone()))
+    }
+
+    async fn fetch(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup {
+        self.find(query, now)
+    }
+
+    async fn fetch_anew(&self, query: KeyQuery<'_>, now: UnixSeconds) -> KeyLookup {
+        self.asked_anew.fetch_add(1, Ordering::SeqCst);
+        self.find(query, now)
+    }
+
+    fn health(&self, _: UnixSeconds) -> KeyHealth {
+        KeyHealth::Fresh { keys: 1 }
+    }
+}
+
+#[tokio::test]
+async fn a_jwt_of_the_issuers_is_looked_at_again_when_its_kid_was_given_to_another_key() {
+    let (old, issuer) = (self::issuer(), self::issuer());
+    let key = |of: &Issuer| TrustedKey::forever(of.signing_key().verifying_key());
+    let renamed = || Arc::new(Renamed { before: key(&old), after: key(&issuer), asked_anew: AtomicUsize::new(0) });
+    let verifier = |keys: &Arc<Renamed>| {
+        Jwt::issuer(ISSUER).audience(AUDIENCE).with_keys(Arc::clone(keys) as Arc<dyn KeySource>).build().unwrap()
+    };
+    let jwt = token(&issuer).sign();
+
+    let (keys, server) = (renamed(), Server::start(Reply::jwt("application/jwt", &jwt)).await);
+    let swap = Opaque::phantom(server.url(), credentials()).issuer(ISSUER).verifier(verifier(&keys)).build().unwrap();
+    assert_eq!(to_jwt(&swap, NOW).await, Ok(jwt.clone()));
+    assert_eq!(keys.asked_anew.load(Ordering::SeqCst), 1);
+
+    // Still by none of the issuer's keys: asked anew once for one answer, and nobody gets in.
+    let (keys, stranger) = (renamed(), self::issuer());
+    let server = Server::start(Reply::jwt("application/jwt", &token(&stranger).sign())).await;
+    let swap = Opaque::phantom(server.url(), credentials()).issuer(ISSUER).verifier(verifier(&keys)).build().unwrap();
+    assert_eq!(to_jwt(&swap, NOW).await, Err(Said::Failed(FailureKind::BadGateway)));
+    assert_eq!(keys.asked_anew.load(Ordering::SeqCst), 1);
+
+    // What a caller brings has no keys fetched.
+    let keys = renamed();
+    let brought = verifier(&keys);
+    assert!(brought.verify(&jwt, NOW).await.is_err());
+    assert!(brought.candidate(&jwt, NOW).await.is_err());
+    assert!(brought.explain(&jwt, NOW).await.result().is_err());
+    assert_eq!(keys.asked_anew.load(Ordering::SeqCst), 0);
 }
 
 struct Never;
