@@ -92,7 +92,7 @@ impl Cluster {
         }
         self.look_again();
         // Who does not have it says who does, or that nobody does.
-        map.any_master().map(Endpoint::clone).ok_or_else(|| Fault::new(FaultKind::NotNow))
+        map.any_master().cloned().ok_or_else(|| Fault::new(FaultKind::NotNow))
     }
 
     /// Looks for changes beside, at most one at a time, and not without a pause between.

@@ -151,7 +151,8 @@ impl RedisBuilder {
         self
     }
 
-    /// Accepts a Redis that throws keys away when its memory is full, or that does not let us ask.
+    /// Accepts a Redis that throws keys away when its memory is full, or that does not let us ask (`INFO`; behind sentinels it must let us
+    /// ask whether it is a master).
     ///
     /// By default no connection is used whose `maxmemory-policy` is not `noeviction`: a Redis that forgets lets a used proof pass again
     /// and a withdrawn token live on. This is for services where an operator promises what `INFO memory` cannot show.

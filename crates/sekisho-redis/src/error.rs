@@ -26,8 +26,10 @@ pub(crate) enum FaultKind {
     Lost,
     /// TLS did not come about.
     Tls,
-    /// Name or password were refused, or the account may not do this.
+    /// Name or password were refused.
     Login,
+    /// The account may not do this.
+    NotAllowed,
     /// Redis may throw keys away when its memory is full, or does not say.
     Evicts,
     /// Redis has no memory left.
@@ -70,7 +72,7 @@ impl From<RedisError> for Fault {
         let kind = match error.kind() {
             ErrorKind::AuthenticationFailed => FaultKind::Login,
             ErrorKind::Server(kind) => match kind {
-                ServerErrorKind::NoPerm => FaultKind::Login,
+                ServerErrorKind::NoPerm => FaultKind::NotAllowed,
                 ServerErrorKind::BusyLoading
                 | ServerErrorKind::ClusterDown
                 | ServerErrorKind::MasterDown
@@ -108,6 +110,7 @@ impl From<Fault> for Failure {
             FaultKind::Unreachable | FaultKind::Lost => (FailureKind::Unavailable, "redis cannot be reached"),
             FaultKind::Tls => (FailureKind::BadGateway, "redis does not show that it is the right one"),
             FaultKind::Login => (FailureKind::BadGateway, "redis refuses this login"),
+            FaultKind::NotAllowed => (FailureKind::BadGateway, "redis does not let this login do what is needed"),
             FaultKind::Evicts => (FailureKind::Misconfigured, "redis may forget what it must keep"),
             FaultKind::Full => (FailureKind::Unavailable, "the memory of redis is full"),
             FaultKind::NotNow | FaultKind::Moved | FaultKind::Elsewhere => {
@@ -129,7 +132,8 @@ impl fmt::Display for Fault {
             FaultKind::Unreachable => "no connection",
             FaultKind::Lost => "connection lost",
             FaultKind::Tls => "TLS failed",
-            FaultKind::Login => "wrong name or password, or not allowed",
+            FaultKind::Login => "wrong name or password",
+            FaultKind::NotAllowed => "not allowed",
             FaultKind::Evicts => "maxmemory-policy is not noeviction, or cannot be read",
             FaultKind::Full => "maxmemory reached",
             FaultKind::NotNow => "loading, failing over, or part of a cluster",
@@ -171,6 +175,7 @@ mod tests {
             (FaultKind::Lost, true),
             (FaultKind::Full, true),
             (FaultKind::Login, false),
+            (FaultKind::NotAllowed, false),
             (FaultKind::Content, false),
             (FaultKind::Evicts, false),
         ] {

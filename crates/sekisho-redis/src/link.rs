@@ -101,7 +101,7 @@ impl Link {
             Ok(memory) => reply::text(memory)?,
             Err(error) => {
                 let fault = Fault::from(error);
-                return Err(if fault.kind() == FaultKind::Login { evicts() } else { fault });
+                return Err(if fault.kind() == FaultKind::NotAllowed { evicts() } else { fault });
             }
         };
         match field(&memory, "maxmemory_policy") {

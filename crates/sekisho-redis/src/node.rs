@@ -139,7 +139,7 @@ impl Whereabouts {
     async fn open(&self, limits: Limits, push: Option<PushReceiver>) -> Result<Link, Fault> {
         match self {
             Self::Fixed { endpoint, login, database } => {
-                open_data(endpoint, login, *database, push, limits, true).await
+                open_data(endpoint, login, *database, push, limits, false).await
             }
             Self::Member { endpoint, login } => open_data(endpoint, login, 0, push, limits, false).await,
             Self::Watched { master, sentinels, login, database } => {

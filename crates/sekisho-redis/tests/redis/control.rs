@@ -76,7 +76,12 @@ pub(crate) struct Direct(Connection);
 
 impl Direct {
     pub(crate) fn to(url: &str) -> Self {
-        Self(redis::Client::open(url).expect("a URL").get_connection().expect("Redis listens"))
+        Self::reach(url).expect("Redis listens")
+    }
+
+    /// Returns `None` when nobody listens.
+    pub(crate) fn reach(url: &str) -> Option<Self> {
+        redis::Client::open(url).expect("a URL").get_connection().ok().map(Self)
     }
 
     pub(crate) fn ask<T: FromRedisValue>(&mut self, words: &[&[u8]]) -> Result<T, redis::RedisError> {

@@ -15,7 +15,11 @@ use crate::setup::{Shape, now, prefix, shared};
 const ROUNDS: u32 = 1_000;
 const PROCESSES: usize = 2;
 
-async fn race(shape: Shape) {
+/// Starts processes that run the test `name` again, and there want what the others want.
+async fn race(shape: Shape, name: &str) {
+    if let Ok(errand) = std::env::var("SEKISHO_RACE") {
+        return run(shape, &errand).await;
+    }
     if shape.builder("processes that race").is_none() {
         return;
     }
@@ -28,11 +32,11 @@ async fn race(shape: Shape) {
         store.begin_grant(&issuer::grant(&id), Some(&code), now()).await.unwrap();
     }
     let begin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(2);
-    let errand = format!("{shape:?} {prefix} {}", begin.as_millis());
+    let errand = format!("{prefix} {}", begin.as_millis());
     let racers: Vec<_> = (0..PROCESSES)
         .map(|_| {
             Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "races::one_of_those_that_race", "--ignored", "--nocapture"])
+                .args(["--exact", &format!("races::{name}"), "--nocapture"])
                 .env("SEKISHO_RACE", &errand)
                 .stdout(Stdio::piped())
                 .spawn()
@@ -68,21 +72,13 @@ fn id_of(round: u32) -> [u8; 32] {
     id
 }
 
-/// Runs in a process of its own, for [`race`].
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a part of other tests"]
-async fn one_of_those_that_race() {
-    let Ok(errand) = std::env::var("SEKISHO_RACE") else { return };
-    let parts: Vec<&str> = errand.split(' ').collect();
-    let shape = match parts[0] {
-        "Standalone" => Shape::Standalone,
-        "Sentinel" => Shape::Sentinel,
-        _ => Shape::Cluster,
-    };
-    let redis = shape.builder("a racer").unwrap().with_prefix(parts[1]).build().unwrap();
+/// Is one of those that race.
+async fn run(shape: Shape, errand: &str) {
+    let (prefix, begin) = errand.split_once(' ').expect("a prefix and an instant");
+    let redis = shape.builder("a racer").unwrap().with_prefix(prefix).build().unwrap();
     redis.check().await.unwrap();
     let (guard, store) = (RedisReplayGuard::new(redis.clone()), RedisIssuerStore::new(redis));
-    let begin = UNIX_EPOCH + Duration::from_millis(parts[2].parse().unwrap());
+    let begin = UNIX_EPOCH + Duration::from_millis(begin.parse().unwrap());
     let until = UnixSeconds::from(begin).saturating_add(Duration::from_secs(600));
     let (mut proofs, mut codes) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
@@ -106,17 +102,17 @@ async fn one_of_those_that_race() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_processes_with_one_proof_and_one_code_one_passes() {
-    race(Shape::Standalone).await;
+    race(Shape::Standalone, "of_two_processes_with_one_proof_and_one_code_one_passes").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_processes_with_one_proof_and_one_code_one_passes_behind_sentinels() {
-    race(Shape::Sentinel).await;
+    race(Shape::Sentinel, "of_two_processes_with_one_proof_and_one_code_one_passes_behind_sentinels").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_processes_with_one_proof_and_one_code_one_passes_in_a_cluster() {
-    race(Shape::Cluster).await;
+    race(Shape::Cluster, "of_two_processes_with_one_proof_and_one_code_one_passes_in_a_cluster").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
