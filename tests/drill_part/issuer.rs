@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::extract::{Query, RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::routing::{get, post};
 use sekisho_core::{Clock as _, Failure, Secret, SystemClock, UnixSeconds};
+use sekisho_http::HttpResponse;
 use sekisho_issuer::{
     AuthenticatedUser, AuthorizationServer, Client, ClientAuthentication, ClientSecret, Essentials, IssuerKeys,
     KeyRotation, LoginCheck, LoginOutcome, MasterKey, PasswordAttempt, Revocation, RevocationListener,
@@ -18,7 +19,7 @@ use sekisho_issuer::{
 };
 use sekisho_jwt::Algorithm;
 use sekisho_redis::{Redis, RedisRevocationFeed};
-use sekisho_revocation::{Cursor, RevocationDocument, RevocationFeed as _};
+use sekisho_revocation::FeedPublisher;
 use sekisho_sqlx::{SqliteStore, StoreLimits, TableFeed, TableListener};
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -59,7 +60,7 @@ pub(crate) async fn serve(settings: Settings) {
         RedisRevocationFeed::new(redis)
     });
     let told = Told { issuer: url.clone(), table: TableListener::new(url.as_str(), store.clone()), redis };
-    let published = TableFeed::new(store.clone());
+    let published = FeedPublisher::new(TableFeed::new(store.clone()));
     let essentials = Essentials {
         clients: Arc::new(StaticClients::new(clients(&secret)).expect("clients")),
         login: Arc::new(OnePassword(secret)),
@@ -147,31 +148,15 @@ impl RevocationListener for Told {
     }
 }
 
-#[derive(Deserialize)]
-struct After {
-    cursor: Option<String>,
-}
-
-/// Answers who polls with a [`RevocationDocument`], out of the table.
+/// Answers who polls, out of the table.
 async fn withdrawals(
-    State(table): State<TableFeed<SqliteStore>>,
-    Query(after): Query<After>,
-) -> Result<String, StatusCode> {
-    let unavailable = |_: Failure| StatusCode::SERVICE_UNAVAILABLE;
-    let cursor = after.cursor.as_deref().and_then(Cursor::new);
-    let mut connection = table.connect(cursor.as_ref()).await.map_err(unavailable)?;
-    let mut all = Vec::new();
-    loop {
-        let batch = connection.next(&SystemClock).await.map_err(unavailable)?;
-        all.extend_from_slice(batch.withdrawals());
-        if batch.as_of().is_some() {
-            let mut document = RevocationDocument::new(all);
-            if let Some(cursor) = batch.cursor() {
-                document = document.with_cursor(cursor.clone());
-            }
-            return Ok(document.to_json());
-        }
-    }
+    State(publisher): State<FeedPublisher>,
+    RawQuery(query): RawQuery,
+) -> (StatusCode, HeaderMap, Vec<u8>) {
+    let HttpResponse { status, headers, body } = publisher.answer(&query.unwrap_or_default(), &SystemClock).await;
+    let header = |(name, value): &(String, String)| Some((name.parse::<HeaderName>().ok()?, value.parse().ok()?));
+    let status = StatusCode::from_u16(status).expect("a status");
+    (status, headers.iter().filter_map(header).collect(), body)
 }
 
 #[derive(Deserialize)]

@@ -54,8 +54,10 @@ impl Endpoint {
             .expect("a swap");
         let checkpoint = Checkpoint::builder().accept(phantom.clone()).build().expect("a checkpoint");
         let swap = Arc::new(OpaqueSwap::new(phantom));
-        Self::serve(checkpoint, |endpoint| endpoint.with_identity(IdentityHeaders::standard()).with_token_swap(swap).expect("unbound tokens"))
-            .await
+        Self::serve(checkpoint, |endpoint| {
+            endpoint.with_identity(IdentityHeaders::standard()).with_token_swap(swap).expect("unbound tokens")
+        })
+        .await
     }
 }
 

@@ -4,6 +4,7 @@
 mod factors;
 mod login;
 mod passwords;
+mod silence;
 mod stores;
 mod throttling;
 mod world;

@@ -56,33 +56,34 @@ mod sqlite {
     }
 }
 
+/// The server to ask, or a line that says that there is none.
 #[cfg(feature = "postgres")]
-mod postgres {
+pub(crate) fn postgres_url(test: &str) -> Option<String> {
     use std::io::Write as _;
 
+    let url = std::env::var("SEKISHO_POSTGRES_URL").ok().filter(|url| !url.is_empty());
+    if url.is_none() {
+        let line = format!("skipped: {test}: set SEKISHO_POSTGRES_URL to postgres://user:password@host/database\n");
+        // Past the harness, which would swallow it for a test that passes.
+        drop(std::io::stderr().write_all(line.as_bytes()));
+        if let Some(path) = std::env::var_os("SEKISHO_SKIPPED") {
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+            file.write_all(line.as_bytes()).unwrap();
+        }
+    }
+    url
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
     use sekisho_core::FailureKind;
     use sekisho_credentials::PostgresStore;
 
     use super::*;
 
-    /// The server to ask, or a line that says that there is none.
-    fn url() -> Option<String> {
-        let url = std::env::var("SEKISHO_POSTGRES_URL").ok().filter(|url| !url.is_empty());
-        if url.is_none() {
-            let line = "skipped: credentials in PostgreSQL: set SEKISHO_POSTGRES_URL to postgres://user:password@host/database\n";
-            // Past the harness, which would swallow it for a test that passes.
-            drop(std::io::stderr().write_all(line.as_bytes()));
-            if let Some(path) = std::env::var_os("SEKISHO_SKIPPED") {
-                let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-                file.write_all(line.as_bytes()).unwrap();
-            }
-        }
-        url
-    }
-
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn the_store_in_postgresql_keeps_the_contract() {
-        let Some(url) = url() else { return };
+        let Some(url) = postgres_url("credentials in PostgreSQL") else { return };
         // Two open, and make the tables, at once.
         let (one, other) = tokio::join!(PostgresStore::connect(&url, 8), PostgresStore::connect(&url, 8));
         let (one, other) = (Arc::new(one.unwrap()), Arc::new(other.unwrap()));

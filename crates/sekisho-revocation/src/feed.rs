@@ -90,7 +90,8 @@ impl FeedBatch {
         self.cursor.as_ref()
     }
 
-    /// Adds from where a later connection may go on. Counts for a current batch only.
+    /// Adds from where a later connection may go on. Followers heed that of a current batch only; a publisher can end an
+    /// answer where a partial one has it.
     pub fn with_cursor(mut self, cursor: Option<Cursor>) -> Self {
         self.cursor = cursor;
         self

@@ -10,6 +10,7 @@ mod follow;
 mod list;
 mod memory;
 mod polling;
+mod publisher;
 mod shard;
 #[cfg(feature = "status-list")]
 mod status_list;
@@ -23,6 +24,7 @@ pub use follow::{Follow, Following};
 pub use list::{ListFull, ListHealth, RevocationList, RevocationListBuilder};
 pub use memory::MemoryFeed;
 pub use polling::{PollingFeed, PollingFeedBuilder};
+pub use publisher::FeedPublisher;
 #[cfg(feature = "status-list")]
 pub use status_list::{StatusListBuilder, StatusListCheck, StatusListHealth};
 pub use withdrawal::{Withdrawal, WithdrawalError, Withdrawn};

@@ -7,7 +7,7 @@ use sekisho_core::{Clock, Failure, UnixSeconds};
 use tokio::sync::Notify;
 
 use crate::list::GRACE;
-use crate::{Cursor, FeedBatch, FeedConnection, RevocationFeed, Withdrawal};
+use crate::{Cursor, FeedBatch, FeedConnection, RevocationFeed, Withdrawal, follow};
 
 const DEFAULT_MOST: usize = 100_000;
 const BATCH: usize = 1_000;
@@ -36,6 +36,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 pub struct MemoryFeed(Arc<Shared>);
 
 struct Shared {
+    /// Tells this log from the one before a restart, whose numbers are the same.
+    name: String,
     log: Mutex<Log>,
     pushed: Notify,
     most: usize,
@@ -58,7 +60,8 @@ impl MemoryFeed {
     /// Makes a feed that keeps so many withdrawals.
     #[must_use]
     pub fn with_max_entries(most: usize) -> Self {
-        Self(Arc::new(Shared { log: Mutex::default(), pushed: Notify::new(), most }))
+        let name = format!("{:016x}", follow::random());
+        Self(Arc::new(Shared { name, log: Mutex::default(), pushed: Notify::new(), most }))
     }
 
     /// Withdraws, for all who follow and will.
@@ -103,7 +106,8 @@ impl fmt::Debug for MemoryFeed {
 impl RevocationFeed for MemoryFeed {
     async fn connect(&self, cursor: Option<&Cursor>) -> Result<Box<dyn FeedConnection>, Failure> {
         let last = self.lock().last;
-        let seen = cursor.and_then(|cursor| cursor.as_str().parse().ok()).filter(|seen| *seen <= last).unwrap_or(0);
+        let number = |cursor: &Cursor| cursor.as_str().strip_prefix(&*self.0.name)?.strip_prefix('.')?.parse().ok();
+        let seen = cursor.and_then(number).filter(|seen| *seen <= last).unwrap_or(0);
         Ok(Box::new(Connection { feed: self.clone(), seen, is_new: true }))
     }
 
@@ -136,7 +140,7 @@ impl Connection {
         let taken: Vec<_> = rest.iter().take(BATCH).map(|(_, withdrawal)| withdrawal.clone()).collect();
         if rest.len() > BATCH {
             self.seen = rest.get(BATCH - 1).map_or(self.seen, |(number, _)| *number);
-            return Some(FeedBatch::partial(taken));
+            return Some(FeedBatch::partial(taken).with_cursor(self.cursor()));
         }
         self.seen = log.last;
         drop(log);
@@ -145,7 +149,11 @@ impl Connection {
 
     fn current(&mut self, withdrawals: Vec<Withdrawal>, as_of: UnixSeconds) -> FeedBatch {
         self.is_new = false;
-        FeedBatch::current(withdrawals, as_of).with_cursor(Cursor::new(&self.seen.to_string()))
+        FeedBatch::current(withdrawals, as_of).with_cursor(self.cursor())
+    }
+
+    fn cursor(&self) -> Option<Cursor> {
+        Cursor::new(&format!("{}.{}", self.feed.0.name, self.seen))
     }
 }
 

@@ -87,6 +87,17 @@ impl Settings {
     }
 }
 
+/// Gives opening up when its time is over: longer than a call, for it may have to make a file, or to wait for another
+/// process that makes tables.
+pub(crate) async fn opening<T>(work: impl Future<Output = Result<T, Broken>> + Send) -> Result<T, Failure> {
+    match tokio::time::timeout(OPENING_TIMEOUT, work).await {
+        Ok(done) => done.map_err(|Broken(failure)| failure),
+        Err(_) => Err(Failure::unavailable("the database could not be opened in time")),
+    }
+}
+
+pub(crate) const OPENING_TIMEOUT: Duration = Duration::from_secs(60);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 use sekisho_core::{Failure, FailureKind};
 
 use crate::failure::{Broken, UNREADABLE};
+use crate::limits::opening;
 use crate::schema;
 
 /// Is one part of the schema: its name, and its steps in order.
@@ -45,7 +46,7 @@ macro_rules! implement {
                     return Ok(());
                 }
                 // Not within the time of a call: it may have to wait for another process that makes tables.
-                self.make_tables(parts).await.map_err(|Broken(failure)| failure)
+                opening(self.make_tables(parts)).await
             }
 
             async fn make_tables(&self, parts: &[Part]) -> Result<(), Broken> {

@@ -24,6 +24,7 @@ impl PostgresStore {
     ///
     /// - `url`: `postgres://user:password@host:port/database?sslmode=…`. Unless it has an `sslmode` or the host is this machine,
     ///   TLS with a certificate for the host is asked for (`verify-full`). `options[search_path]=…` chooses another schema.
+    ///   A server that only reads, such as a replica, is refused: it may not have heard yet what was used or revoked.
     ///
     /// # Errors
     /// [`Failure`]: the URL cannot be read (misconfigured), the server does not answer (unavailable), or the tables are of a
@@ -47,6 +48,7 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(limits.connections)
             .acquire_timeout(limits.acquire_timeout)
+            .after_connect(|connection, _| Box::pin(refuse_reader(connection)))
             // The pool asks a connection that is given back whether it is well, and waits for the answer without end: one whose
             // other side fell silent would take its place for a quarter of an hour. So it is asked here before, in time.
             .after_release(move |connection, _| Box::pin(is_well(connection, limits.acquire_timeout)))
@@ -73,6 +75,11 @@ impl fmt::Debug for PostgresStore {
 async fn is_well(connection: &mut PgConnection, limit: Duration) -> Result<bool, sqlx::Error> {
     // An error closes the connection without another word to the other side.
     tokio::time::timeout(limit, connection.ping()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+}
+
+async fn refuse_reader(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let (read_only,): (String,) = sqlx::query_as("SHOW transaction_read_only").fetch_one(connection).await?;
+    if read_only == "off" { Ok(()) } else { Err(sqlx::Error::Configuration("a server that only reads".into())) }
 }
 
 fn options(url: &str) -> Result<PgConnectOptions, Failure> {

@@ -225,7 +225,7 @@ macro_rules! implement {
                 self.place = Some(place);
                 self.is_current = !is_full;
                 if is_full {
-                    return Ok(FeedBatch::partial(withdrawals));
+                    return Ok(FeedBatch::partial(withdrawals).with_cursor(cursor));
                 }
                 Ok(FeedBatch::current(withdrawals, as_of).with_cursor(cursor))
             }

@@ -3,12 +3,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use sekisho_core::Failure;
-use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::StoreLimits;
-use crate::failure::Broken;
-use crate::limits::Settings;
+use crate::limits::{OPENING_TIMEOUT, Settings, opening};
 
 /// Keeps everything in one SQLite file, which the processes of one machine may share.
 ///
@@ -25,6 +24,9 @@ impl SqliteStore {
     pub(crate) const BEGIN: &str = "BEGIN IMMEDIATE";
 
     /// Opens the file, makes it if it is not there (on Unix only its owner can read it), and brings its tables up to date.
+    /// On a busy disk that may take longer than a call; it fails after 60 s.
+    ///
+    /// - `path`: always of a file; one that is not absolute counts from the folder that is current now.
     ///
     /// # Errors
     /// [`Failure`]: the file cannot be opened (unavailable), or its tables are of a later version (misconfigured).
@@ -42,11 +44,10 @@ impl SqliteStore {
         file.read(true).write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
-        drop(
-            file.open(&path).map_err(|error| {
-                Failure::unavailable("the file of the database cannot be opened").with_source(error)
-            })?,
-        );
+        let unopened = |error| Failure::unavailable("the file of the database cannot be opened").with_source(error);
+        // SQLite takes `:memory:` for no file at all.
+        let path = std::path::absolute(path).map_err(unopened)?;
+        drop(file.open(&path).map_err(unopened)?);
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -71,10 +72,19 @@ impl SqliteStore {
             .idle_timeout(None::<Duration>)
             .max_lifetime(None::<Duration>)
             .acquire_timeout(limits.acquire_timeout)
-            .connect_with(options)
-            .await
-            .map_err(|error| Broken::from(error).0)?;
+            .connect_lazy_with(options.clone());
         let store = Self { pool, settings: Settings::new(limits) };
+        opening(async {
+            // The first connection may have to make the file and its log, which a busy disk takes its time for.
+            let first = options.busy_timeout(OPENING_TIMEOUT).connect().await?;
+            while let Err(error) = store.pool.acquire().await {
+                if !matches!(error, sqlx::Error::PoolTimedOut) {
+                    return Err(error.into());
+                }
+            }
+            Ok(first.close().await?)
+        })
+        .await?;
         store.migrate().await?;
         Ok(store)
     }

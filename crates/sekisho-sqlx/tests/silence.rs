@@ -138,3 +138,45 @@ async fn a_file_that_another_has_locked_is_a_failure_in_time() {
     }
     other.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn opening_has_more_time_than_a_call() {
+    use sqlx::Connection as _;
+
+    let folder = Folder::new();
+    // A new file is turned to a log for writing ahead first, which waits for whoever reads or writes it.
+    let url = format!("sqlite://{}?mode=rwc", folder.file().display());
+    let mut other = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE other (x); BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
+    let mut limits = StoreLimits::default();
+    limits.acquire_timeout = Duration::from_millis(300);
+    let opening = tokio::spawn(SqliteStore::open_with(folder.file(), limits));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(!opening.is_finished(), "it waits");
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    opening.await.unwrap().unwrap();
+    other.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_is_always_that_of_a_file() {
+    let path = std::path::Path::new(":memory:");
+    assert!(!path.exists());
+    let store = SqliteStore::open(path).await.unwrap();
+    let is_file = std::fs::metadata(path).unwrap().len() > 0 || std::path::Path::new(":memory:-wal").exists();
+    store.close().await;
+    for ending in ["", "-wal", "-shm"] {
+        drop(std::fs::remove_file(format!(":memory:{ending}")));
+    }
+    assert!(is_file, "what was used and revoked would end with the process");
+}
+
+#[tokio::test]
+async fn a_postgresql_that_only_reads_is_refused() {
+    let Some(database) = Database::new("a PostgreSQL that only reads").await else { return };
+    database.open().await.close().await;
+    let reader = format!("{}?options[default_transaction_read_only]=on", database.url());
+    let failure = PostgresStore::connect(&reader).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Unavailable, "a replica may not have heard what was revoked");
+    database.end().await;
+}

@@ -6,13 +6,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sekisho_core::{Failure, FailureKind, UnixSeconds};
 use sqlx::ConnectOptions as _;
+#[cfg(feature = "sqlite")]
+use sqlx::Connection as _;
 
 use self::rows::{
     AccountRow, PasskeyRow, TotpRow, UNREADABLE, account, failed, failures, is_orphan, number, passkey, time, totp,
 };
 use crate::{
-    Account, AccountId, AccountStore, Admission, ChallengeUse, Counter, CounterKey, FactorStore, Passkey, PasskeyAddition, PasskeyStore,
-    PasskeyUse, PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord, TotpRecords, Username,
+    Account, AccountId, AccountStore, Admission, ChallengeUse, Counter, CounterKey, FactorStore, Passkey,
+    PasskeyAddition, PasskeyStore, PasskeyUse, PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord,
+    TotpRecords, Username,
 };
 
 mod rows;
@@ -21,8 +24,8 @@ mod schema;
 /// Keeps everything in one SQLite file, which the processes of one machine may share.
 ///
 /// What a call has done is on the disk when it returns (write-ahead log, `synchronous = FULL`). Calls of one process go
-/// one after the other, in the order in which they came; one that waits longer than 5 s, for others or for another
-/// process, fails.
+/// one after the other, in the order in which they came; one that takes longer than 5 s, waiting for others or for another
+/// process included, fails.
 #[cfg(feature = "sqlite")]
 #[derive(Clone)]
 pub struct SqliteStore {
@@ -32,7 +35,9 @@ pub struct SqliteStore {
 #[cfg(feature = "sqlite")]
 impl SqliteStore {
     /// Opens the file, makes it if it is not there (on Unix only its owner can read it), and brings its tables up to
-    /// date.
+    /// date. On a busy disk that may take longer than a call; it fails after 30 s.
+    ///
+    /// - `path`: always of a file; one that is not absolute counts from the folder that is current now.
     ///
     /// # Errors
     /// [`Failure`]: the file cannot be opened (unavailable), or its tables are of a later version (misconfigured).
@@ -43,9 +48,11 @@ impl SqliteStore {
         file.read(true).write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
-        drop(file.open(&path).map_err(|error| {
-            Failure::unavailable("the file of the credential database cannot be opened").with_source(error)
-        })?);
+        let unopened =
+            |error| Failure::unavailable("the file of the credential database cannot be opened").with_source(error);
+        // SQLite takes `:memory:` for no file at all.
+        let path = std::path::absolute(path).map_err(unopened)?;
+        drop(file.open(&path).map_err(unopened)?);
         let options = SqliteConnectOptions::new()
             .filename(path)
             .foreign_keys(true)
@@ -57,17 +64,28 @@ impl SqliteStore {
             // Writers of one file go one after the other anyway; on several connections they would sleep and retry, here
             // they queue.
             .max_connections(1)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options)
-            .await
-            .map_err(failed)?;
-        let store = Self { pool };
-        store.migrate().await?;
-        Ok(store)
+            .acquire_timeout(CALL_TIMEOUT)
+            .connect_lazy_with(options.clone());
+        opening(async {
+            // The first connection may have to make the file and its log, which a busy disk takes its time for.
+            let first = options.busy_timeout(OPENING_TIMEOUT).connect().await.map_err(failed)?;
+            while let Err(error) = pool.acquire().await {
+                if !matches!(error, sqlx::Error::PoolTimedOut) {
+                    return Err(failed(error));
+                }
+            }
+            first.close().await.map_err(failed)?;
+            let store = Self { pool };
+            store.migrate().await?;
+            Ok(store)
+        })
+        .await
     }
 }
 
 /// Keeps everything in PostgreSQL 12 or later, which any number of processes may share.
+///
+/// A call that takes longer than 5 s fails; the server gives its statement up after that time, too.
 #[cfg(feature = "postgres")]
 #[derive(Clone)]
 pub struct PostgresStore {
@@ -79,7 +97,8 @@ impl PostgresStore {
     /// Connects, with up to `most_connections`, and brings the tables up to date.
     ///
     /// - `url`: `postgres://user:password@host:port/database?sslmode=…`. Unless it has an `sslmode` or the host is this
-    ///   machine, TLS with a certificate for the host is asked for (`verify-full`).
+    ///   machine, TLS with a certificate for the host is asked for (`verify-full`). A server that only reads, such as a
+    ///   replica, is refused: it may not have heard yet what was changed.
     ///
     /// # Errors
     /// [`Failure`]: the URL cannot be read (misconfigured), the server does not answer (unavailable), or the tables are
@@ -100,20 +119,63 @@ impl PostgresStore {
         if !is_chosen && !is_here {
             options = options.ssl_mode(PgSslMode::VerifyFull);
         }
+        let options = options.options([
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            // A process that stops in the middle of a transaction must not hold its locks for ever.
+            ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+        ]);
         let pool = PgPoolOptions::new()
             .max_connections(most_connections.max(1))
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .acquire_timeout(CALL_TIMEOUT)
+            .after_connect(|connection, _| Box::pin(refuse_reader(connection)))
+            // The pool asks a connection that is given back whether it is well, and waits for the answer without end: one
+            // whose other side fell silent would take its place for a quarter of an hour. So it is asked here before, in time.
+            .after_release(|connection, _| Box::pin(is_well(connection)))
             .connect_with(options.disable_statement_logging())
             .await
             .map_err(failed)?;
-        let store = Self { pool };
-        store.migrate().await?;
-        Ok(store)
+        opening(async {
+            let store = Self { pool };
+            store.migrate().await?;
+            Ok(store)
+        })
+        .await
     }
 }
 
-/// How long a call waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+#[cfg(feature = "postgres")]
+async fn is_well(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
+    // An error closes the connection without another word to the other side.
+    let ping = tokio::time::timeout(PING_TIMEOUT, sqlx::Connection::ping(connection)).await;
+    ping.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map(|()| true)
+}
+
+#[cfg(feature = "postgres")]
+async fn refuse_reader(connection: &mut sqlx::PgConnection) -> Result<(), sqlx::Error> {
+    let (read_only,): (String,) = sqlx::query_as("SHOW transaction_read_only").fetch_one(connection).await?;
+    if read_only == "off" { Ok(()) } else { Err(sqlx::Error::Configuration("a server that only reads".into())) }
+}
+
+/// Gives a call up when its time is over. What it had begun is rolled back, or done.
+async fn within<T>(call: impl Future<Output = Result<T, Failure>> + Send) -> Result<T, Failure> {
+    let late = |_| Err(Failure::unavailable("the credential database did not answer in time"));
+    tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or_else(late)
+}
+
+async fn opening<T>(work: impl Future<Output = Result<T, Failure>> + Send) -> Result<T, Failure> {
+    let late = |_| Err(Failure::unavailable("the credential database could not be opened in time"));
+    tokio::time::timeout(OPENING_TIMEOUT, work).await.unwrap_or_else(late)
+}
+
+/// How long a call may take in all, waiting for a connection included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same as PostgreSQL reads it, in milliseconds.
+#[cfg(feature = "postgres")]
+const STATEMENT_TIMEOUT: &str = "5000";
+#[cfg(feature = "postgres")]
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long opening may take, the making of tables included, and waiting for another process that makes them.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Columns in the order of [`AccountRow`].
 macro_rules! select_account {
@@ -195,40 +257,49 @@ macro_rules! implement {
         #[async_trait]
         impl AccountStore for $store {
             async fn create_account(&self, account: &Account) -> Result<bool, Failure> {
-                let Account { id, username, password, revision, is_disabled, created_at, logins_ended_at } = account;
-                let done = sqlx::query(
-                    "INSERT INTO sekisho_account (id, username, password, revision, is_disabled, created_at, logins_ended_at) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-                )
-                .bind(id.as_str())
-                .bind(username.as_str())
-                .bind(password.as_ref().map(PasswordHash::as_str))
-                .bind(number(*revision))
-                .bind(*is_disabled)
-                .bind(number(created_at.as_secs()))
-                .bind(logins_ended_at.map(|at| number(at.as_secs())))
-                .execute(&self.pool)
+                within(async {
+                    let Account { id, username, password, revision, is_disabled, created_at, logins_ended_at } = account;
+                    let done = sqlx::query(
+                        "INSERT INTO sekisho_account (id, username, password, revision, is_disabled, created_at, logins_ended_at) \
+                         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+                    )
+                    .bind(id.as_str())
+                    .bind(username.as_str())
+                    .bind(password.as_ref().map(PasswordHash::as_str))
+                    .bind(number(*revision))
+                    .bind(*is_disabled)
+                    .bind(number(created_at.as_secs()))
+                    .bind(logins_ended_at.map(|at| number(at.as_secs())))
+                    .execute(&self.pool)
+                    .await
+                    .map_err(failed)?;
+                    Ok(done.rows_affected() == 1)
+                })
                 .await
-                .map_err(failed)?;
-                Ok(done.rows_affected() == 1)
             }
 
             async fn account(&self, id: &AccountId) -> Result<Option<Account>, Failure> {
-                let row: Option<AccountRow> = sqlx::query_as(select_account!("id = $1"))
-                    .bind(id.as_str())
-                    .fetch_optional(&self.pool)
-                    .await
-                    .map_err(failed)?;
-                row.map(account).transpose()
+                within(async {
+                    let row: Option<AccountRow> = sqlx::query_as(select_account!("id = $1"))
+                        .bind(id.as_str())
+                        .fetch_optional(&self.pool)
+                        .await
+                        .map_err(failed)?;
+                    row.map(account).transpose()
+                })
+                .await
             }
 
             async fn account_by_name(&self, username: &Username) -> Result<Option<Account>, Failure> {
-                let row: Option<AccountRow> = sqlx::query_as(select_account!("username = $1"))
-                    .bind(username.as_str())
-                    .fetch_optional(&self.pool)
-                    .await
-                    .map_err(failed)?;
-                row.map(account).transpose()
+                within(async {
+                    let row: Option<AccountRow> = sqlx::query_as(select_account!("username = $1"))
+                        .bind(username.as_str())
+                        .fetch_optional(&self.pool)
+                        .await
+                        .map_err(failed)?;
+                    row.map(account).transpose()
+                })
+                .await
             }
 
             async fn replace_password(
@@ -238,29 +309,32 @@ macro_rules! implement {
                 password: &PasswordHash,
                 now: UnixSeconds,
             ) -> Result<bool, Failure> {
-                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
-                let done = sqlx::query(concat!(
-                    "UPDATE sekisho_account SET password = $3, revision = revision + 1, ",
-                    end_logins!("$4"),
-                    " WHERE id = $1 AND revision = $2"
-                ))
-                .bind(id.as_str())
-                .bind(number(revision))
-                .bind(password.as_str())
-                .bind(number(now.as_secs()))
-                .execute(&mut *tx)
-                .await
-                .map_err(failed)?;
-                if done.rows_affected() != 1 {
-                    return Ok(false);
-                }
-                sqlx::query("DELETE FROM sekisho_source WHERE account_id = $1")
+                within(async {
+                    let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                    let done = sqlx::query(concat!(
+                        "UPDATE sekisho_account SET password = $3, revision = revision + 1, ",
+                        end_logins!("$4"),
+                        " WHERE id = $1 AND revision = $2"
+                    ))
                     .bind(id.as_str())
+                    .bind(number(revision))
+                    .bind(password.as_str())
+                    .bind(number(now.as_secs()))
                     .execute(&mut *tx)
                     .await
                     .map_err(failed)?;
-                tx.commit().await.map_err(failed)?;
-                Ok(true)
+                    if done.rows_affected() != 1 {
+                        return Ok(false);
+                    }
+                    sqlx::query("DELETE FROM sekisho_source WHERE account_id = $1")
+                        .bind(id.as_str())
+                        .execute(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                    tx.commit().await.map_err(failed)?;
+                    Ok(true)
+                })
+                .await
             }
 
             async fn upgrade_password(
@@ -269,330 +343,378 @@ macro_rules! implement {
                 revision: u64,
                 password: &PasswordHash,
             ) -> Result<bool, Failure> {
-                let done = sqlx::query("UPDATE sekisho_account SET password = $3 WHERE id = $1 AND revision = $2")
-                    .bind(id.as_str())
-                    .bind(number(revision))
-                    .bind(password.as_str())
-                    .execute(&self.pool)
-                    .await
-                    .map_err(failed)?;
-                Ok(done.rows_affected() == 1)
+                within(async {
+                    let done = sqlx::query("UPDATE sekisho_account SET password = $3 WHERE id = $1 AND revision = $2")
+                        .bind(id.as_str())
+                        .bind(number(revision))
+                        .bind(password.as_str())
+                        .execute(&self.pool)
+                        .await
+                        .map_err(failed)?;
+                    Ok(done.rows_affected() == 1)
+                })
+                .await
             }
 
             async fn set_disabled(&self, id: &AccountId, is_disabled: bool, now: UnixSeconds) -> Result<bool, Failure> {
-                let done = if is_disabled {
-                    sqlx::query(concat!(
-                        "UPDATE sekisho_account SET is_disabled = $2, revision = revision + 1, ",
-                        end_logins!("$3"),
-                        " WHERE id = $1"
-                    ))
-                    .bind(id.as_str())
-                    .bind(true)
-                    .bind(number(now.as_secs()))
-                    .execute(&self.pool)
-                    .await
-                } else {
-                    sqlx::query("UPDATE sekisho_account SET is_disabled = $2 WHERE id = $1")
+                within(async {
+                    let done = if is_disabled {
+                        sqlx::query(concat!(
+                            "UPDATE sekisho_account SET is_disabled = $2, revision = revision + 1, ",
+                            end_logins!("$3"),
+                            " WHERE id = $1"
+                        ))
                         .bind(id.as_str())
-                        .bind(false)
+                        .bind(true)
+                        .bind(number(now.as_secs()))
                         .execute(&self.pool)
                         .await
-                };
-                Ok(done.map_err(failed)?.rows_affected() == 1)
+                    } else {
+                        sqlx::query("UPDATE sekisho_account SET is_disabled = $2 WHERE id = $1")
+                            .bind(id.as_str())
+                            .bind(false)
+                            .execute(&self.pool)
+                            .await
+                    };
+                    Ok(done.map_err(failed)?.rows_affected() == 1)
+                })
+                .await
             }
 
             async fn delete_account(&self, id: &AccountId) -> Result<bool, Failure> {
-                let done = sqlx::query("DELETE FROM sekisho_account WHERE id = $1")
-                    .bind(id.as_str())
-                    .execute(&self.pool)
-                    .await
-                    .map_err(failed)?;
-                Ok(done.rows_affected() == 1)
+                within(async {
+                    let done = sqlx::query("DELETE FROM sekisho_account WHERE id = $1")
+                        .bind(id.as_str())
+                        .execute(&self.pool)
+                        .await
+                        .map_err(failed)?;
+                    Ok(done.rows_affected() == 1)
+                })
+                .await
             }
         }
 
         #[async_trait]
         impl FactorStore for $store {
             async fn begin_totp(&self, id: &AccountId, record: &TotpRecord) -> Result<bool, Failure> {
-                let TotpRecord { enrolment, sealed, last_counter, created_at } = record;
-                let done = sqlx::query(
-                    "INSERT INTO sekisho_totp (account_id, is_confirmed, enrolment, sealed, last_counter, created_at) \
-                     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account_id, is_confirmed) DO UPDATE SET \
-                     enrolment = excluded.enrolment, sealed = excluded.sealed, last_counter = excluded.last_counter, \
-                     created_at = excluded.created_at",
-                )
-                .bind(id.as_str())
-                .bind(false)
-                .bind(&enrolment[..])
-                .bind(sealed.as_slice())
-                .bind(last_counter.map(number))
-                .bind(number(created_at.as_secs()))
-                .execute(&self.pool)
-                .await;
-                match done {
-                    Ok(done) => Ok(done.rows_affected() == 1),
-                    Err(error) if is_orphan(&error) => Ok(false),
-                    Err(error) => Err(failed(error)),
-                }
+                within(async {
+                    let TotpRecord { enrolment, sealed, last_counter, created_at } = record;
+                    let done = sqlx::query(
+                        "INSERT INTO sekisho_totp (account_id, is_confirmed, enrolment, sealed, last_counter, created_at) \
+                         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account_id, is_confirmed) DO UPDATE SET \
+                         enrolment = excluded.enrolment, sealed = excluded.sealed, last_counter = excluded.last_counter, \
+                         created_at = excluded.created_at",
+                    )
+                    .bind(id.as_str())
+                    .bind(false)
+                    .bind(&enrolment[..])
+                    .bind(sealed.as_slice())
+                    .bind(last_counter.map(number))
+                    .bind(number(created_at.as_secs()))
+                    .execute(&self.pool)
+                    .await;
+                    match done {
+                        Ok(done) => Ok(done.rows_affected() == 1),
+                        Err(error) if is_orphan(&error) => Ok(false),
+                        Err(error) => Err(failed(error)),
+                    }
+                })
+                .await
             }
 
             async fn totp(&self, id: &AccountId) -> Result<TotpRecords, Failure> {
-                let rows: Vec<TotpRow> = sqlx::query_as(
-                    "SELECT is_confirmed, enrolment, sealed, last_counter, created_at FROM sekisho_totp WHERE account_id = $1",
-                )
-                .bind(id.as_str())
-                .fetch_all(&self.pool)
+                within(async {
+                    let rows: Vec<TotpRow> = sqlx::query_as(
+                        "SELECT is_confirmed, enrolment, sealed, last_counter, created_at FROM sekisho_totp WHERE account_id = $1",
+                    )
+                    .bind(id.as_str())
+                    .fetch_all(&self.pool)
+                    .await
+                    .map_err(failed)?;
+                    let mut records = TotpRecords::default();
+                    for row in rows {
+                        let (is_confirmed, record) = totp(row)?;
+                        let place = if is_confirmed { &mut records.confirmed } else { &mut records.pending };
+                        *place = Some(record);
+                    }
+                    Ok(records)
+                })
                 .await
-                .map_err(failed)?;
-                let mut records = TotpRecords::default();
-                for row in rows {
-                    let (is_confirmed, record) = totp(row)?;
-                    let place = if is_confirmed { &mut records.confirmed } else { &mut records.pending };
-                    *place = Some(record);
-                }
-                Ok(records)
             }
 
             async fn confirm_totp(&self, id: &AccountId, enrolment: &[u8; 16], counter: u64) -> Result<bool, Failure> {
-                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
-                // Locks the row: whoever comes second finds it gone, or confirmed.
-                let done = sqlx::query(
-                    "UPDATE sekisho_totp SET last_counter = $4 WHERE account_id = $1 AND is_confirmed = $2 AND enrolment = $3",
-                )
-                .bind(id.as_str())
-                .bind(false)
-                .bind(&enrolment[..])
-                .bind(number(counter))
-                .execute(&mut *tx)
-                .await
-                .map_err(failed)?;
-                if done.rows_affected() != 1 {
-                    return Ok(false);
-                }
-                sqlx::query("DELETE FROM sekisho_totp WHERE account_id = $1 AND is_confirmed = $2")
+                within(async {
+                    let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                    // Locks the row: whoever comes second finds it gone, or confirmed.
+                    let done = sqlx::query(
+                        "UPDATE sekisho_totp SET last_counter = $4 WHERE account_id = $1 AND is_confirmed = $2 AND enrolment = $3",
+                    )
                     .bind(id.as_str())
-                    .bind(true)
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(failed)?;
-                sqlx::query("UPDATE sekisho_totp SET is_confirmed = $2 WHERE account_id = $1 AND enrolment = $3")
-                    .bind(id.as_str())
-                    .bind(true)
+                    .bind(false)
                     .bind(&enrolment[..])
+                    .bind(number(counter))
                     .execute(&mut *tx)
                     .await
                     .map_err(failed)?;
-                tx.commit().await.map_err(failed)?;
-                Ok(true)
-            }
-
-            async fn use_totp(&self, id: &AccountId, enrolment: &[u8; 16], counter: u64) -> Result<bool, Failure> {
-                let done = sqlx::query(
-                    "UPDATE sekisho_totp SET last_counter = $4 WHERE account_id = $1 AND is_confirmed = $2 AND enrolment = $3 \
-                     AND (last_counter IS NULL OR last_counter < $4)",
-                )
-                .bind(id.as_str())
-                .bind(true)
-                .bind(&enrolment[..])
-                .bind(number(counter))
-                .execute(&self.pool)
-                .await
-                .map_err(failed)?;
-                Ok(done.rows_affected() == 1)
-            }
-
-            async fn reseal_totp(&self, id: &AccountId, enrolment: &[u8; 16], sealed: &[u8]) -> Result<bool, Failure> {
-                let done = sqlx::query(
-                    "UPDATE sekisho_totp SET sealed = $4 WHERE account_id = $1 AND is_confirmed = $2 AND enrolment = $3",
-                )
-                .bind(id.as_str())
-                .bind(true)
-                .bind(&enrolment[..])
-                .bind(sealed)
-                .execute(&self.pool)
-                .await
-                .map_err(failed)?;
-                Ok(done.rows_affected() == 1)
-            }
-
-            async fn drop_pending_totp(&self, id: &AccountId, enrolment: &[u8; 16]) -> Result<bool, Failure> {
-                let done = sqlx::query(
-                    "DELETE FROM sekisho_totp WHERE account_id = $1 AND is_confirmed = $2 AND enrolment = $3",
-                )
-                .bind(id.as_str())
-                .bind(false)
-                .bind(&enrolment[..])
-                .execute(&self.pool)
-                .await
-                .map_err(failed)?;
-                Ok(done.rows_affected() == 1)
-            }
-
-            async fn remove_factors(&self, id: &AccountId, now: UnixSeconds) -> Result<bool, Failure> {
-                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
-                let mut count = 0;
-                for statement in [
-                    "DELETE FROM sekisho_totp WHERE account_id = $1",
-                    "DELETE FROM sekisho_recovery_code WHERE account_id = $1",
-                ] {
-                    let done = sqlx::query(statement).bind(id.as_str()).execute(&mut *tx).await.map_err(failed)?;
-                    count += done.rows_affected();
-                }
-                if count > 0 {
-                    sqlx::query(concat!("UPDATE sekisho_account SET ", end_logins!("$2"), " WHERE id = $1"))
+                    if done.rows_affected() != 1 {
+                        return Ok(false);
+                    }
+                    sqlx::query("DELETE FROM sekisho_totp WHERE account_id = $1 AND is_confirmed = $2")
                         .bind(id.as_str())
-                        .bind(number(now.as_secs()))
+                        .bind(true)
                         .execute(&mut *tx)
                         .await
                         .map_err(failed)?;
-                }
-                tx.commit().await.map_err(failed)?;
-                Ok(count > 0)
+                    sqlx::query("UPDATE sekisho_totp SET is_confirmed = $2 WHERE account_id = $1 AND enrolment = $3")
+                        .bind(id.as_str())
+                        .bind(true)
+                        .bind(&enrolment[..])
+                        .execute(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                    tx.commit().await.map_err(failed)?;
+                    Ok(true)
+                })
+                .await
             }
 
-            async fn replace_recovery_codes(&self, id: &AccountId, codes: &[RecoveryHash]) -> Result<bool, Failure> {
-                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
-                // Locks the account: of two lists at once one stays, and not a mixture.
-                let account = sqlx::query("UPDATE sekisho_account SET revision = revision WHERE id = $1")
-                    .bind(id.as_str())
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(failed)?;
-                if account.rows_affected() != 1 {
-                    return Ok(false);
-                }
-                sqlx::query("DELETE FROM sekisho_recovery_code WHERE account_id = $1")
-                    .bind(id.as_str())
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(failed)?;
-                for code in codes {
-                    sqlx::query(
-                        "INSERT INTO sekisho_recovery_code (account_id, code) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            async fn use_totp(&self, id: &AccountId, enrolment: &[u8; 16], counter: u64) -> Result<bool, Failure> {
+                within(async {
+                    let done = sqlx::query(
+                        "UPDATE sekisho_totp SET last_counter = $4 WHERE account_id = $1 AND is_confirmed = $2 AND enrolment = $3 \
+                         AND (last_counter IS NULL OR last_counter < $4)",
                     )
                     .bind(id.as_str())
-                    .bind(&code.as_bytes()[..])
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(failed)?;
-                }
-                tx.commit().await.map_err(failed)?;
-                Ok(true)
-            }
-
-            async fn take_recovery_code(&self, id: &AccountId, code: &RecoveryHash) -> Result<bool, Failure> {
-                let done = sqlx::query("DELETE FROM sekisho_recovery_code WHERE account_id = $1 AND code = $2")
-                    .bind(id.as_str())
-                    .bind(&code.as_bytes()[..])
+                    .bind(true)
+                    .bind(&enrolment[..])
+                    .bind(number(counter))
                     .execute(&self.pool)
                     .await
                     .map_err(failed)?;
-                Ok(done.rows_affected() == 1)
+                    Ok(done.rows_affected() == 1)
+                })
+                .await
+            }
+
+            async fn reseal_totp(&self, id: &AccountId, enrolment: &[u8; 16], sealed: &[u8]) -> Result<bool, Failure> {
+                within(async {
+                    let done = sqlx::query(
+                        "UPDATE sekisho_totp SET sealed = $4 WHERE account_id = $1 AND is_confirmed = $2 AND enrolment = $3",
+                    )
+                    .bind(id.as_str())
+                    .bind(true)
+                    .bind(&enrolment[..])
+                    .bind(sealed)
+                    .execute(&self.pool)
+                    .await
+                    .map_err(failed)?;
+                    Ok(done.rows_affected() == 1)
+                })
+                .await
+            }
+
+            async fn drop_pending_totp(&self, id: &AccountId, enrolment: &[u8; 16]) -> Result<bool, Failure> {
+                within(async {
+                    let done = sqlx::query(
+                        "DELETE FROM sekisho_totp WHERE account_id = $1 AND is_confirmed = $2 AND enrolment = $3",
+                    )
+                    .bind(id.as_str())
+                    .bind(false)
+                    .bind(&enrolment[..])
+                    .execute(&self.pool)
+                    .await
+                    .map_err(failed)?;
+                    Ok(done.rows_affected() == 1)
+                })
+                .await
+            }
+
+            async fn remove_factors(&self, id: &AccountId, now: UnixSeconds) -> Result<bool, Failure> {
+                within(async {
+                    let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                    let mut count = 0;
+                    for statement in [
+                        "DELETE FROM sekisho_totp WHERE account_id = $1",
+                        "DELETE FROM sekisho_recovery_code WHERE account_id = $1",
+                    ] {
+                        let done = sqlx::query(statement).bind(id.as_str()).execute(&mut *tx).await.map_err(failed)?;
+                        count += done.rows_affected();
+                    }
+                    if count > 0 {
+                        sqlx::query(concat!("UPDATE sekisho_account SET ", end_logins!("$2"), " WHERE id = $1"))
+                            .bind(id.as_str())
+                            .bind(number(now.as_secs()))
+                            .execute(&mut *tx)
+                            .await
+                            .map_err(failed)?;
+                    }
+                    tx.commit().await.map_err(failed)?;
+                    Ok(count > 0)
+                })
+                .await
+            }
+
+            async fn replace_recovery_codes(&self, id: &AccountId, codes: &[RecoveryHash]) -> Result<bool, Failure> {
+                within(async {
+                    let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                    // Locks the account: of two lists at once one stays, and not a mixture.
+                    let account = sqlx::query("UPDATE sekisho_account SET revision = revision WHERE id = $1")
+                        .bind(id.as_str())
+                        .execute(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                    if account.rows_affected() != 1 {
+                        return Ok(false);
+                    }
+                    sqlx::query("DELETE FROM sekisho_recovery_code WHERE account_id = $1")
+                        .bind(id.as_str())
+                        .execute(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                    for code in codes {
+                        sqlx::query(
+                            "INSERT INTO sekisho_recovery_code (account_id, code) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                        )
+                        .bind(id.as_str())
+                        .bind(&code.as_bytes()[..])
+                        .execute(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                    }
+                    tx.commit().await.map_err(failed)?;
+                    Ok(true)
+                })
+                .await
+            }
+
+            async fn take_recovery_code(&self, id: &AccountId, code: &RecoveryHash) -> Result<bool, Failure> {
+                within(async {
+                    let done = sqlx::query("DELETE FROM sekisho_recovery_code WHERE account_id = $1 AND code = $2")
+                        .bind(id.as_str())
+                        .bind(&code.as_bytes()[..])
+                        .execute(&self.pool)
+                        .await
+                        .map_err(failed)?;
+                    Ok(done.rows_affected() == 1)
+                })
+                .await
             }
 
             async fn recovery_codes_left(&self, id: &AccountId) -> Result<u32, Failure> {
-                let (count,): (i64,) =
-                    sqlx::query_as("SELECT COUNT(*) FROM sekisho_recovery_code WHERE account_id = $1")
-                        .bind(id.as_str())
-                        .fetch_one(&self.pool)
-                        .await
-                        .map_err(failed)?;
-                failures(count)
+                within(async {
+                    let (count,): (i64,) =
+                        sqlx::query_as("SELECT COUNT(*) FROM sekisho_recovery_code WHERE account_id = $1")
+                            .bind(id.as_str())
+                            .fetch_one(&self.pool)
+                            .await
+                            .map_err(failed)?;
+                    failures(count)
+                })
+                .await
             }
         }
 
         #[async_trait]
         impl ThrottleStore for $store {
             async fn begin_attempt(&self, counters: &[Counter], now: UnixSeconds) -> Result<Admission, Failure> {
-                let mut counters = counters.to_vec();
-                // In one order everywhere, or two attempts could wait for each other for ever.
-                counters.sort_unstable_by_key(|counter| counter.key);
-                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
-                let mut wait = Duration::ZERO;
-                let mut counts = Vec::with_capacity(counters.len());
-                for Counter { key, curve } in &counters {
-                    // An update that changes nothing locks the row, and returns it as it is.
-                    let (count, last_at): (i64, i64) = sqlx::query_as(
-                        "INSERT INTO sekisho_counter (counter_key, failures, last_at, forgotten_at) VALUES ($1, 0, $2, $2) \
-                         ON CONFLICT (counter_key) DO UPDATE SET failures = sekisho_counter.failures RETURNING failures, last_at",
-                    )
-                    .bind(&key.as_bytes()[..])
-                    .bind(number(now.as_secs()))
-                    .fetch_one(&mut *tx)
-                    .await
-                    .map_err(failed)?;
-                    let (count, last_at) = (failures(count)?, time(last_at)?);
-                    wait = wait.max(curve.wait(count, last_at, now));
-                    counts.push((key, curve, curve.remembered(count, last_at, now), last_at));
-                }
-                if !wait.is_zero() {
-                    return Ok(Admission::Wait(wait)); // The transaction is rolled back.
-                }
-                for (key, curve, count, last_at) in counts {
-                    let last_at = last_at.max(now);
-                    sqlx::query(
-                        "UPDATE sekisho_counter SET failures = $2, last_at = $3, forgotten_at = $4 WHERE counter_key = $1",
-                    )
-                    .bind(&key.as_bytes()[..])
-                    .bind(i64::from(count) + 1)
-                    .bind(number(last_at.as_secs()))
-                    .bind(number(curve.forgotten_at(last_at).as_secs()))
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(failed)?;
-                }
-                tx.commit().await.map_err(failed)?;
-                Ok(Admission::Admitted)
+                within(async {
+                    let mut counters = counters.to_vec();
+                    // In one order everywhere, or two attempts could wait for each other for ever.
+                    counters.sort_unstable_by_key(|counter| counter.key);
+                    let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                    let mut wait = Duration::ZERO;
+                    let mut counts = Vec::with_capacity(counters.len());
+                    for Counter { key, curve } in &counters {
+                        // An update that changes nothing locks the row, and returns it as it is.
+                        let (count, last_at): (i64, i64) = sqlx::query_as(
+                            "INSERT INTO sekisho_counter (counter_key, failures, last_at, forgotten_at) VALUES ($1, 0, $2, $2) \
+                             ON CONFLICT (counter_key) DO UPDATE SET failures = sekisho_counter.failures RETURNING failures, last_at",
+                        )
+                        .bind(&key.as_bytes()[..])
+                        .bind(number(now.as_secs()))
+                        .fetch_one(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                        let (count, last_at) = (failures(count)?, time(last_at)?);
+                        wait = wait.max(curve.wait(count, last_at, now));
+                        counts.push((key, curve, curve.remembered(count, last_at, now), last_at));
+                    }
+                    if !wait.is_zero() {
+                        return Ok(Admission::Wait(wait)); // The transaction is rolled back.
+                    }
+                    for (key, curve, count, last_at) in counts {
+                        let last_at = last_at.max(now);
+                        sqlx::query(
+                            "UPDATE sekisho_counter SET failures = $2, last_at = $3, forgotten_at = $4 WHERE counter_key = $1",
+                        )
+                        .bind(&key.as_bytes()[..])
+                        .bind(i64::from(count) + 1)
+                        .bind(number(last_at.as_secs()))
+                        .bind(number(curve.forgotten_at(last_at).as_secs()))
+                        .execute(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                    }
+                    tx.commit().await.map_err(failed)?;
+                    Ok(Admission::Admitted)
+                })
+                .await
             }
 
             async fn forgive(&self, one: &[CounterKey], all: &[CounterKey]) -> Result<(), Failure> {
-                let mut keys: Vec<(&CounterKey, bool)> =
-                    one.iter().map(|key| (key, false)).chain(all.iter().map(|key| (key, true))).collect();
-                keys.sort_unstable();
-                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
-                for (key, is_all) in keys {
-                    let statement = if is_all {
-                        "DELETE FROM sekisho_counter WHERE counter_key = $1"
-                    } else {
-                        "UPDATE sekisho_counter SET failures = failures - 1 WHERE counter_key = $1 AND failures > 0"
-                    };
-                    sqlx::query(statement).bind(&key.as_bytes()[..]).execute(&mut *tx).await.map_err(failed)?;
-                }
-                tx.commit().await.map_err(failed)
+                within(async {
+                    let mut keys: Vec<(&CounterKey, bool)> =
+                        one.iter().map(|key| (key, false)).chain(all.iter().map(|key| (key, true))).collect();
+                    keys.sort_unstable();
+                    let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                    for (key, is_all) in keys {
+                        let statement = if is_all {
+                            "DELETE FROM sekisho_counter WHERE counter_key = $1"
+                        } else {
+                            "UPDATE sekisho_counter SET failures = failures - 1 WHERE counter_key = $1 AND failures > 0"
+                        };
+                        sqlx::query(statement).bind(&key.as_bytes()[..]).execute(&mut *tx).await.map_err(failed)?;
+                    }
+                    tx.commit().await.map_err(failed)
+                })
+                .await
             }
 
             async fn prune_counters(&self, most: u64, now: UnixSeconds) -> Result<u64, Failure> {
-                let gone = sqlx::query(concat!(
-                    "DELETE FROM sekisho_counter WHERE counter_key IN \
-                     (SELECT counter_key FROM sekisho_counter WHERE forgotten_at <= $1 OR failures = 0",
-                    $skip_locked,
-                    ")"
-                ))
-                .bind(number(now.as_secs()))
-                .execute(&self.pool)
-                .await
-                .map_err(failed)?
-                .rows_affected();
-                let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sekisho_counter")
-                    .fetch_one(&self.pool)
+                within(async {
+                    let gone = sqlx::query(concat!(
+                        "DELETE FROM sekisho_counter WHERE counter_key IN \
+                         (SELECT counter_key FROM sekisho_counter WHERE forgotten_at <= $1 OR failures = 0",
+                        $skip_locked,
+                        ")"
+                    ))
+                    .bind(number(now.as_secs()))
+                    .execute(&self.pool)
                     .await
-                    .map_err(failed)?;
-                let excess = count.saturating_sub(number(most));
-                if excess <= 0 {
-                    return Ok(gone);
-                }
-                let fewest = sqlx::query(concat!(
-                    "DELETE FROM sekisho_counter WHERE counter_key IN \
-                     (SELECT counter_key FROM sekisho_counter ORDER BY failures, last_at, counter_key LIMIT $1",
-                    $skip_locked,
-                    ")"
-                ))
-                .bind(excess)
-                .execute(&self.pool)
+                    .map_err(failed)?
+                    .rows_affected();
+                    let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sekisho_counter")
+                        .fetch_one(&self.pool)
+                        .await
+                        .map_err(failed)?;
+                    let excess = count.saturating_sub(number(most));
+                    if excess <= 0 {
+                        return Ok(gone);
+                    }
+                    let fewest = sqlx::query(concat!(
+                        "DELETE FROM sekisho_counter WHERE counter_key IN \
+                         (SELECT counter_key FROM sekisho_counter ORDER BY failures, last_at, counter_key LIMIT $1",
+                        $skip_locked,
+                        ")"
+                    ))
+                    .bind(excess)
+                    .execute(&self.pool)
+                    .await
+                    .map_err(failed)?
+                    .rows_affected();
+                    Ok(gone + fewest)
+                })
                 .await
-                .map_err(failed)?
-                .rows_affected();
-                Ok(gone + fewest)
             }
 
             async fn known_sources(
@@ -601,22 +723,25 @@ macro_rules! implement {
                 sources: &[SourceHash],
                 now: UnixSeconds,
             ) -> Result<Vec<SourceHash>, Failure> {
-                let mut known = Vec::new();
-                for source in sources {
-                    let (count,): (i64,) = sqlx::query_as(
-                        "SELECT COUNT(*) FROM sekisho_source WHERE account_id = $1 AND source = $2 AND ends_at > $3",
-                    )
-                    .bind(id.as_str())
-                    .bind(&source.as_bytes()[..])
-                    .bind(number(now.as_secs()))
-                    .fetch_one(&self.pool)
-                    .await
-                    .map_err(failed)?;
-                    if count > 0 {
-                        known.push(*source);
+                within(async {
+                    let mut known = Vec::new();
+                    for source in sources {
+                        let (count,): (i64,) = sqlx::query_as(
+                            "SELECT COUNT(*) FROM sekisho_source WHERE account_id = $1 AND source = $2 AND ends_at > $3",
+                        )
+                        .bind(id.as_str())
+                        .bind(&source.as_bytes()[..])
+                        .bind(number(now.as_secs()))
+                        .fetch_one(&self.pool)
+                        .await
+                        .map_err(failed)?;
+                        if count > 0 {
+                            known.push(*source);
+                        }
                     }
-                }
-                Ok(known)
+                    Ok(known)
+                })
+                .await
             }
 
             async fn remember_source(
@@ -627,58 +752,67 @@ macro_rules! implement {
                 until: UnixSeconds,
                 most: u32,
             ) -> Result<bool, Failure> {
-                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
-                // Locks the account: a password that is replaced at the same time comes before, or forgets this source too.
-                let is_same = sqlx::query("UPDATE sekisho_account SET revision = revision WHERE id = $1 AND revision = $2")
+                within(async {
+                    let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                    // Locks the account: a password that is replaced at the same time comes before, or forgets this source too.
+                    let is_same = sqlx::query("UPDATE sekisho_account SET revision = revision WHERE id = $1 AND revision = $2")
+                        .bind(id.as_str())
+                        .bind(number(revision))
+                        .execute(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                    if is_same.rows_affected() != 1 {
+                        return Ok(false);
+                    }
+                    sqlx::query(
+                        "INSERT INTO sekisho_source (account_id, source, ends_at) VALUES ($1, $2, $3) \
+                         ON CONFLICT (account_id, source) DO UPDATE SET ends_at = CASE \
+                         WHEN excluded.ends_at > sekisho_source.ends_at THEN excluded.ends_at ELSE sekisho_source.ends_at END",
+                    )
                     .bind(id.as_str())
-                    .bind(number(revision))
+                    .bind(&source.as_bytes()[..])
+                    .bind(number(until.as_secs()))
                     .execute(&mut *tx)
                     .await
                     .map_err(failed)?;
-                if is_same.rows_affected() != 1 {
-                    return Ok(false);
-                }
-                sqlx::query(
-                    "INSERT INTO sekisho_source (account_id, source, ends_at) VALUES ($1, $2, $3) \
-                     ON CONFLICT (account_id, source) DO UPDATE SET ends_at = CASE \
-                     WHEN excluded.ends_at > sekisho_source.ends_at THEN excluded.ends_at ELSE sekisho_source.ends_at END",
-                )
-                .bind(id.as_str())
-                .bind(&source.as_bytes()[..])
-                .bind(number(until.as_secs()))
-                .execute(&mut *tx)
+                    sqlx::query(
+                        "DELETE FROM sekisho_source WHERE account_id = $1 AND source IN (SELECT source FROM sekisho_source \
+                         WHERE account_id = $1 ORDER BY ends_at DESC, source DESC LIMIT 1000000 OFFSET $2)",
+                    )
+                    .bind(id.as_str())
+                    .bind(i64::from(most))
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(failed)?;
+                    tx.commit().await.map_err(failed)?;
+                    Ok(true)
+                })
                 .await
-                .map_err(failed)?;
-                sqlx::query(
-                    "DELETE FROM sekisho_source WHERE account_id = $1 AND source IN (SELECT source FROM sekisho_source \
-                     WHERE account_id = $1 ORDER BY ends_at DESC, source DESC LIMIT 1000000 OFFSET $2)",
-                )
-                .bind(id.as_str())
-                .bind(i64::from(most))
-                .execute(&mut *tx)
-                .await
-                .map_err(failed)?;
-                tx.commit().await.map_err(failed)?;
-                Ok(true)
             }
 
             async fn forget_source(&self, id: &AccountId, source: &SourceHash) -> Result<(), Failure> {
-                sqlx::query("DELETE FROM sekisho_source WHERE account_id = $1 AND source = $2")
-                    .bind(id.as_str())
-                    .bind(&source.as_bytes()[..])
-                    .execute(&self.pool)
-                    .await
-                    .map_err(failed)?;
-                Ok(())
+                within(async {
+                    sqlx::query("DELETE FROM sekisho_source WHERE account_id = $1 AND source = $2")
+                        .bind(id.as_str())
+                        .bind(&source.as_bytes()[..])
+                        .execute(&self.pool)
+                        .await
+                        .map_err(failed)?;
+                    Ok(())
+                })
+                .await
             }
 
             async fn forget_sources(&self, id: &AccountId) -> Result<(), Failure> {
-                sqlx::query("DELETE FROM sekisho_source WHERE account_id = $1")
-                    .bind(id.as_str())
-                    .execute(&self.pool)
-                    .await
-                    .map_err(failed)?;
-                Ok(())
+                within(async {
+                    sqlx::query("DELETE FROM sekisho_source WHERE account_id = $1")
+                        .bind(id.as_str())
+                        .execute(&self.pool)
+                        .await
+                        .map_err(failed)?;
+                    Ok(())
+                })
+                .await
             }
         }
 
@@ -690,103 +824,115 @@ macro_rules! implement {
                 revision: u64,
                 most: u32,
             ) -> Result<PasskeyAddition, Failure> {
-                let Passkey {
-                    credential_id,
-                    account,
-                    public_key,
-                    sign_count,
-                    aaguid,
-                    transports,
-                    is_user_verified,
-                    is_backup_eligible,
-                    is_backed_up,
-                    label,
-                    created_at,
-                    last_used_at,
-                } = passkey;
-                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
-                // Locks the row: whoever changes the account, or adds another passkey, comes before or after.
-                let is_current = sqlx::query(
-                    "UPDATE sekisho_account SET revision = revision WHERE id = $1 AND revision = $2 AND is_disabled = $3",
-                )
-                .bind(account.as_str())
-                .bind(number(revision))
-                .bind(false)
-                .execute(&mut *tx)
-                .await
-                .map_err(failed)?;
-                if is_current.rows_affected() != 1 {
-                    return Ok(PasskeyAddition::Overtaken);
-                }
-                let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sekisho_passkey WHERE account_id = $1")
+                within(async {
+                    let Passkey {
+                        credential_id,
+                        account,
+                        public_key,
+                        sign_count,
+                        aaguid,
+                        transports,
+                        is_user_verified,
+                        is_backup_eligible,
+                        is_backed_up,
+                        label,
+                        created_at,
+                        last_used_at,
+                    } = passkey;
+                    let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                    // Locks the row: whoever changes the account, or adds another passkey, comes before or after.
+                    let is_current = sqlx::query(
+                        "UPDATE sekisho_account SET revision = revision WHERE id = $1 AND revision = $2 AND is_disabled = $3",
+                    )
                     .bind(account.as_str())
-                    .fetch_one(&mut *tx)
+                    .bind(number(revision))
+                    .bind(false)
+                    .execute(&mut *tx)
                     .await
                     .map_err(failed)?;
-                if count >= i64::from(most) {
-                    return Ok(PasskeyAddition::TooMany);
-                }
-                let done = sqlx::query(
-                    "INSERT INTO sekisho_passkey (credential_id, account_id, public_key, sign_count, aaguid, transports, \
-                     is_user_verified, is_backup_eligible, is_backed_up, label, created_at, last_used_at) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
-                )
-                .bind(credential_id.as_slice())
-                .bind(account.as_str())
-                .bind(public_key.as_slice())
-                .bind(i64::from(*sign_count))
-                .bind(&aaguid[..])
-                .bind(transports.as_str())
-                .bind(*is_user_verified)
-                .bind(*is_backup_eligible)
-                .bind(*is_backed_up)
-                .bind(label.as_str())
-                .bind(number(created_at.as_secs()))
-                .bind(last_used_at.map(|at| number(at.as_secs())))
-                .execute(&mut *tx)
+                    if is_current.rows_affected() != 1 {
+                        return Ok(PasskeyAddition::Overtaken);
+                    }
+                    let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sekisho_passkey WHERE account_id = $1")
+                        .bind(account.as_str())
+                        .fetch_one(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                    if count >= i64::from(most) {
+                        return Ok(PasskeyAddition::TooMany);
+                    }
+                    let done = sqlx::query(
+                        "INSERT INTO sekisho_passkey (credential_id, account_id, public_key, sign_count, aaguid, transports, \
+                         is_user_verified, is_backup_eligible, is_backed_up, label, created_at, last_used_at) \
+                         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
+                    )
+                    .bind(credential_id.as_slice())
+                    .bind(account.as_str())
+                    .bind(public_key.as_slice())
+                    .bind(i64::from(*sign_count))
+                    .bind(&aaguid[..])
+                    .bind(transports.as_str())
+                    .bind(*is_user_verified)
+                    .bind(*is_backup_eligible)
+                    .bind(*is_backed_up)
+                    .bind(label.as_str())
+                    .bind(number(created_at.as_secs()))
+                    .bind(last_used_at.map(|at| number(at.as_secs())))
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(failed)?;
+                    if done.rows_affected() != 1 {
+                        return Ok(PasskeyAddition::Taken);
+                    }
+                    tx.commit().await.map_err(failed)?;
+                    Ok(PasskeyAddition::Added)
+                })
                 .await
-                .map_err(failed)?;
-                if done.rows_affected() != 1 {
-                    return Ok(PasskeyAddition::Taken);
-                }
-                tx.commit().await.map_err(failed)?;
-                Ok(PasskeyAddition::Added)
             }
 
             async fn passkey(&self, credential_id: &[u8]) -> Result<Option<Passkey>, Failure> {
-                let row: Option<PasskeyRow> = sqlx::query_as(select_passkey!("credential_id = $1"))
-                    .bind(credential_id)
-                    .fetch_optional(&self.pool)
-                    .await
-                    .map_err(failed)?;
-                row.map(passkey).transpose()
+                within(async {
+                    let row: Option<PasskeyRow> = sqlx::query_as(select_passkey!("credential_id = $1"))
+                        .bind(credential_id)
+                        .fetch_optional(&self.pool)
+                        .await
+                        .map_err(failed)?;
+                    row.map(passkey).transpose()
+                })
+                .await
             }
 
             async fn passkeys(&self, id: &AccountId) -> Result<Vec<Passkey>, Failure> {
-                let rows: Vec<PasskeyRow> =
-                    sqlx::query_as(select_passkey!("account_id = $1 ORDER BY created_at, credential_id"))
-                        .bind(id.as_str())
-                        .fetch_all(&self.pool)
-                        .await
-                        .map_err(failed)?;
-                rows.into_iter().map(passkey).collect()
+                within(async {
+                    let rows: Vec<PasskeyRow> =
+                        sqlx::query_as(select_passkey!("account_id = $1 ORDER BY created_at, credential_id"))
+                            .bind(id.as_str())
+                            .fetch_all(&self.pool)
+                            .await
+                            .map_err(failed)?;
+                    rows.into_iter().map(passkey).collect()
+                })
+                .await
             }
 
             async fn use_passkey(&self, credential_id: &[u8], from: u32, used: PasskeyUse) -> Result<bool, Failure> {
-                let PasskeyUse { sign_count, is_backed_up, at } = used;
-                let done = sqlx::query(
-                    "UPDATE sekisho_passkey SET sign_count = $3, is_backed_up = $4, last_used_at = $5 \
-                     WHERE credential_id = $1 AND sign_count = $2",
-                )
-                .bind(credential_id)
-                .bind(i64::from(from))
-                .bind(i64::from(sign_count))
-                .bind(is_backed_up)
-                .bind(number(at.as_secs()))
-                .execute(&self.pool)
+                within(async {
+                    let PasskeyUse { sign_count, is_backed_up, at } = used;
+                    let done = sqlx::query(
+                        "UPDATE sekisho_passkey SET sign_count = $3, is_backed_up = $4, last_used_at = $5 \
+                         WHERE credential_id = $1 AND sign_count = $2",
+                    )
+                    .bind(credential_id)
+                    .bind(i64::from(from))
+                    .bind(i64::from(sign_count))
+                    .bind(is_backed_up)
+                    .bind(number(at.as_secs()))
+                    .execute(&self.pool)
+                    .await
+                    .map_err(failed)?;
+                    Ok(done.rows_affected() == 1)
+                })
                 .await
-                .map_err(failed)?;
-                Ok(done.rows_affected() == 1)
             }
 
             async fn use_challenge(
@@ -797,39 +943,42 @@ macro_rules! implement {
                 most: u32,
                 now: UnixSeconds,
             ) -> Result<ChallengeUse, Failure> {
-                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
-                sqlx::query(concat!(
-                    "DELETE FROM sekisho_challenge WHERE challenge IN \
-                     (SELECT challenge FROM sekisho_challenge WHERE ends_at <= $1",
-                    $skip_locked,
-                    ")"
-                ))
-                .bind(number(now.as_secs()))
-                .execute(&mut *tx)
-                .await
-                .map_err(failed)?;
-                let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sekisho_challenge WHERE account_id = $1")
-                    .bind(id.as_str())
-                    .fetch_one(&mut *tx)
+                within(async {
+                    let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                    sqlx::query(concat!(
+                        "DELETE FROM sekisho_challenge WHERE challenge IN \
+                         (SELECT challenge FROM sekisho_challenge WHERE ends_at <= $1",
+                        $skip_locked,
+                        ")"
+                    ))
+                    .bind(number(now.as_secs()))
+                    .execute(&mut *tx)
                     .await
                     .map_err(failed)?;
-                let done = sqlx::query(
-                    "INSERT INTO sekisho_challenge (challenge, ends_at, account_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                )
-                .bind(&challenge[..])
-                .bind(number(ends_at.as_secs()))
-                .bind(id.as_str())
-                .execute(&mut *tx)
+                    let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sekisho_challenge WHERE account_id = $1")
+                        .bind(id.as_str())
+                        .fetch_one(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                    let done = sqlx::query(
+                        "INSERT INTO sekisho_challenge (challenge, ends_at, account_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                    )
+                    .bind(&challenge[..])
+                    .bind(number(ends_at.as_secs()))
+                    .bind(id.as_str())
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(failed)?;
+                    if done.rows_affected() != 1 {
+                        return Ok(ChallengeUse::Again);
+                    }
+                    if count >= i64::from(most) {
+                        return Ok(ChallengeUse::TooMany); // The transaction is rolled back.
+                    }
+                    tx.commit().await.map_err(failed)?;
+                    Ok(ChallengeUse::First)
+                })
                 .await
-                .map_err(failed)?;
-                if done.rows_affected() != 1 {
-                    return Ok(ChallengeUse::Again);
-                }
-                if count >= i64::from(most) {
-                    return Ok(ChallengeUse::TooMany); // The transaction is rolled back.
-                }
-                tx.commit().await.map_err(failed)?;
-                Ok(ChallengeUse::First)
             }
 
             async fn remove_passkey(
@@ -838,45 +987,51 @@ macro_rules! implement {
                 credential_id: &[u8],
                 now: UnixSeconds,
             ) -> Result<bool, Failure> {
-                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
-                // The account first, as everywhere, or two could wait for each other for ever.
-                sqlx::query(concat!("UPDATE sekisho_account SET ", end_logins!("$2"), " WHERE id = $1"))
-                    .bind(id.as_str())
-                    .bind(number(now.as_secs()))
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(failed)?;
-                let done = sqlx::query("DELETE FROM sekisho_passkey WHERE credential_id = $1 AND account_id = $2")
-                    .bind(credential_id)
-                    .bind(id.as_str())
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(failed)?;
-                if done.rows_affected() != 1 {
-                    return Ok(false); // The transaction is rolled back.
-                }
-                tx.commit().await.map_err(failed)?;
-                Ok(true)
+                within(async {
+                    let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                    // The account first, as everywhere, or two could wait for each other for ever.
+                    sqlx::query(concat!("UPDATE sekisho_account SET ", end_logins!("$2"), " WHERE id = $1"))
+                        .bind(id.as_str())
+                        .bind(number(now.as_secs()))
+                        .execute(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                    let done = sqlx::query("DELETE FROM sekisho_passkey WHERE credential_id = $1 AND account_id = $2")
+                        .bind(credential_id)
+                        .bind(id.as_str())
+                        .execute(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                    if done.rows_affected() != 1 {
+                        return Ok(false); // The transaction is rolled back.
+                    }
+                    tx.commit().await.map_err(failed)?;
+                    Ok(true)
+                })
+                .await
             }
 
             async fn remove_passkeys(&self, id: &AccountId, now: UnixSeconds) -> Result<u64, Failure> {
-                let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
-                sqlx::query(concat!("UPDATE sekisho_account SET ", end_logins!("$2"), " WHERE id = $1"))
-                    .bind(id.as_str())
-                    .bind(number(now.as_secs()))
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(failed)?;
-                let done = sqlx::query("DELETE FROM sekisho_passkey WHERE account_id = $1")
-                    .bind(id.as_str())
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(failed)?;
-                let count = done.rows_affected();
-                if count > 0 {
-                    tx.commit().await.map_err(failed)?;
-                }
-                Ok(count) // With none the transaction is rolled back.
+                within(async {
+                    let mut tx = self.pool.begin_with($begin).await.map_err(failed)?;
+                    sqlx::query(concat!("UPDATE sekisho_account SET ", end_logins!("$2"), " WHERE id = $1"))
+                        .bind(id.as_str())
+                        .bind(number(now.as_secs()))
+                        .execute(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                    let done = sqlx::query("DELETE FROM sekisho_passkey WHERE account_id = $1")
+                        .bind(id.as_str())
+                        .execute(&mut *tx)
+                        .await
+                        .map_err(failed)?;
+                    let count = done.rows_affected();
+                    if count > 0 {
+                        tx.commit().await.map_err(failed)?;
+                    }
+                    Ok(count) // With none the transaction is rolled back.
+                })
+                .await
             }
         }
     };
@@ -890,6 +1045,6 @@ implement!(
     PostgresStore,
     schema: schema::POSTGRES,
     begin: "BEGIN",
-    lock_schema: "SELECT pg_advisory_xact_lock(7325129408412066931)",
+    lock_schema: "SET LOCAL statement_timeout = '30s'; SELECT pg_advisory_xact_lock(7325129408412066931)",
     skip_locked: " FOR UPDATE SKIP LOCKED"
 );

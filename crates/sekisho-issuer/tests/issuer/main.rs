@@ -4,6 +4,7 @@
 #[cfg(feature = "credentials")]
 mod account;
 mod authorize;
+mod backing;
 #[cfg(feature = "credentials")]
 mod bank;
 mod client_auth;

@@ -14,8 +14,8 @@ use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpMethod, HttpRequest, H
 use sekisho_issuer::{
     AuthenticatedUser, AuthorizationServer, AuthorizationServerBuilder, CertificateRule, Client, ClientAuthentication,
     ClientSecret, ClientStore, DeviceMark, Essentials, ExchangeRules, IssuerKeys, IssuerStore, KeyRotation, LoginCheck,
-    LoginOutcome, MasterKey, MemoryKeyStore, MemoryStore, PasswordAttempt, PendingLogin, Revocation,
-    RevocationListener, ScopeSet, SecondFactorAttempt, StaticClients, UserClaims, UserDirectory,
+    LoginOutcome, MasterKey, MemoryKeyStore, PasswordAttempt, PendingLogin, Revocation, RevocationListener, ScopeSet,
+    SecondFactorAttempt, StaticClients, UserClaims, UserDirectory,
 };
 use sekisho_jwks::{Algorithm, Backend, Discovery, SigningKey, StaticKeys};
 use sekisho_jwt::{Jwt, Profile, Verifier};
@@ -81,7 +81,7 @@ impl World {
         issuer: &str,
         configure: impl FnOnce(AuthorizationServerBuilder) -> AuthorizationServerBuilder,
     ) -> Self {
-        Self::with_store(issuer, MemoryStore::new(), configure).await
+        Self::with_store(issuer, crate::backing::store().await, configure).await
     }
 
     pub(crate) async fn with_store(

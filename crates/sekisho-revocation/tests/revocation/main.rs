@@ -7,5 +7,6 @@ mod list;
 mod logs;
 mod model;
 mod polling;
+mod publishing;
 mod support;
 mod verifier;
