@@ -101,8 +101,8 @@ const DAY: u64 = 24 * HOUR;
 /// - Unknown names are counted like accounts: throttling does not tell who has one.
 /// - A refused attempt is not counted and nothing is checked, so that waiting ends. An attempt counts as failed from
 ///   its beginning, and is forgiven when it succeeds: a thousand at once are not a thousand guesses.
-/// - The owner's success forgives the first and fourth line, but of the others only itself: nobody buys guesses by
-///   logging in between.
+/// - The owner's success forgives the first, the fourth and the last line, but of the others only itself: nobody buys
+///   guesses by logging in between, or by waiting until the owner does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThrottlePolicy {
     pub(crate) pair: DelayCurve,

@@ -188,6 +188,21 @@ async fn codes_are_throttled_for_the_account_whatever_the_address_and_ticket() {
 }
 
 #[tokio::test]
+async fn the_owners_login_gives_whoever_has_the_password_no_new_guesses() {
+    let world = World::new();
+    let (_, app) = world.with_totp("alice").await;
+    let ticket = world.ticket("alice", NOW).await;
+    let guess = async |later| wait(&world.code(&ticket, &secret("12345678"), at(later)).await);
+    for _ in 0..5 {
+        assert_eq!(guess(0).await, 0);
+    }
+    let own = world.ticket("alice", at(30)).await;
+    authenticated(world.code(&own, &app.code(at(30)), at(30)).await);
+    assert_eq!(guess(31).await, 0, "the second of waiting is over");
+    assert_eq!(guess(31).await, 2, "and the waiting goes on where it was");
+}
+
+#[tokio::test]
 async fn guesses_at_codes_in_a_day_are_far_from_a_million() {
     let world = World::new();
     world.with_totp("alice").await;

@@ -87,14 +87,14 @@ impl AuthorizationServer {
         router.with_state(self.clone())
     }
 
-    /// Splits a request, and reads the clock once for all of it.
-    fn receive(&self, request: Request) -> (Incoming, Body) {
-        Incoming::split(request, self.parts().clock.now())
+    /// Takes a request apart, and reads the clock once for all of it.
+    async fn receive(&self, request: Request) -> (Incoming, Body) {
+        Incoming::receive(request, &*self.parts().clock).await
     }
 }
 
 async fn token_endpoint(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = incoming.form(body).await?;
         token::answer(&server, &incoming, &form).await
@@ -103,7 +103,7 @@ async fn token_endpoint(State(server): State<AuthorizationServer>, request: Requ
 }
 
 async fn revoke_endpoint(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = incoming.form(body).await?;
         revoke::answer(&server, &incoming, &form).await
@@ -112,7 +112,7 @@ async fn revoke_endpoint(State(server): State<AuthorizationServer>, request: Req
 }
 
 async fn device_authorization_endpoint(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = incoming.form(body).await?;
         device::authorize(&server, &incoming, &form).await
@@ -123,7 +123,7 @@ async fn device_authorization_endpoint(State(server): State<AuthorizationServer>
 /// Answers a POST from elsewhere by asking the browser to come again by GET: only then does it send its cookies.
 async fn by_get(State(server): State<AuthorizationServer>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     if !incoming.query.is_empty() {
         return server.message(400, crate::Message::BadRequest("Parameters came in two places."));
     }

@@ -68,10 +68,14 @@ impl Credentials {
     ) -> Result<Result<Attempt, std::time::Duration>, Failure> {
         let device = client.device.map(|device| device.source());
         let known = self.known(account, device.as_ref(), client, now).await?;
-        let device: &[u8] = known.device.map_or(&[], |device| device.as_bytes());
         let curve = self.shared.throttle.second_factor;
-        let own = vec![self.counter("second factor", &[account.as_str().as_bytes(), device], curve)];
-        self.begin(Attempt { shared: Vec::new(), own }, now).await
+        let counter = |device: &[u8]| vec![self.counter("second factor", &[account.as_str().as_bytes(), device], curve)];
+        let attempt = match known.device {
+            Some(device) => Attempt { shared: Vec::new(), own: counter(device.as_bytes()) },
+            // All unknown devices: the owner's success must not give whoever has stolen the password new guesses.
+            None => Attempt { shared: counter(&[]), own: Vec::new() },
+        };
+        self.begin(attempt, now).await
     }
 
     /// Takes an attempt back that came to nothing because our side broke.

@@ -64,7 +64,7 @@ async fn codes_page(State(server): State<AuthorizationServer>, request: Request)
 }
 
 async fn open(server: &AuthorizationServer, request: Request, page: &str) -> Response {
-    let (incoming, _) = server.receive(request);
+    let (incoming, _) = server.receive(request).await;
     let answer = async {
         let mut browser = Browser::of(server, &incoming).await?;
         let before = browser.session.as_ref().map(|session| session.session);
@@ -135,7 +135,7 @@ async fn receive(
     step: Step<'_>,
     act: impl AsyncFnOnce(&mut Visit<'_>, &Form) -> Result<Response, Unusable>,
 ) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = login::read(&incoming, body).await?;
         let errand = Errand::from_form(&form).filter(|errand| errand.target == Target::Account);

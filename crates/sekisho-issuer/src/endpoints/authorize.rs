@@ -62,7 +62,7 @@ impl Unusable {
 }
 
 pub(super) async fn begin(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, _) = server.receive(request);
+    let (incoming, _) = server.receive(request).await;
     let answer = async {
         if incoming.query.len() > LONGEST_QUERY {
             return Err(Unusable::Page("The parameters are not well formed."));
@@ -75,7 +75,7 @@ pub(super) async fn begin(State(server): State<AuthorizationServer>, request: Re
 
 /// Takes the user's word on what the client asks for.
 pub(super) async fn decide(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = incoming.form(body).await.map_err(|error| Unusable::Page(error.description))?;
         let mut browser = Browser::of(&server, &incoming).await?;

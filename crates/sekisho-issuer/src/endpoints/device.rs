@@ -141,7 +141,7 @@ fn shown(code: &str) -> String {
 
 /// The page at which the user begins.
 pub(super) async fn begin(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, _) = server.receive(request);
+    let (incoming, _) = server.receive(request).await;
     let answer = async {
         if incoming.query.len() > LONGEST_QUERY {
             return Err(Unusable::Page("The parameters are not well formed."));
@@ -177,7 +177,7 @@ pub(super) async fn show(
 
 /// Takes the code that the user typed.
 pub(super) async fn user_code(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = incoming.form(body).await.map_err(|error| Unusable::Page(error.description))?;
         let mut browser = Browser::of(&server, &incoming).await?;
@@ -193,7 +193,7 @@ pub(super) async fn user_code(State(server): State<AuthorizationServer>, request
 
 /// Takes the user's word.
 pub(super) async fn decide(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let now = incoming.now;
         let parts = server.parts();

@@ -83,7 +83,7 @@ impl LogoutRequest {
 }
 
 pub(super) async fn begin(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, _) = server.receive(request);
+    let (incoming, _) = server.receive(request).await;
     let answer = async {
         let now = incoming.now;
         if incoming.query.len() > LONGEST_QUERY {
@@ -112,7 +112,7 @@ pub(super) async fn begin(State(server): State<AuthorizationServer>, request: Re
 }
 
 pub(super) async fn decide(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let now = incoming.now;
         let form = incoming.form(body).await.map_err(|error| Unusable::Page(error.description))?;

@@ -26,7 +26,7 @@ enum Wanted {
 }
 
 pub(super) async fn endpoint(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = incoming.form(body).await?;
         answer(&server, &incoming, &form).await

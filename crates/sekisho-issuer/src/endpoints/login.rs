@@ -32,7 +32,7 @@ const LONGEST_TICKET: usize = 1024;
 const MOST_CODES: u32 = 5;
 
 pub(super) async fn password(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = read(&incoming, body).await?;
         let mut visit = Visit::of(&server, &incoming, &form, Step::Login).await?;
@@ -71,7 +71,7 @@ pub(super) async fn password(State(server): State<AuthorizationServer>, request:
 
 /// Takes what a passkey answered. The form is the login's, and the passkey's answer is for this browser.
 pub(super) async fn passkey(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = read(&incoming, body).await?;
         let mut visit = Visit::of(&server, &incoming, &form, Step::Login).await?;
@@ -105,7 +105,7 @@ pub(super) async fn passkey(State(server): State<AuthorizationServer>, request: 
 }
 
 pub(super) async fn second_factor(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, body) = server.receive(request);
+    let (incoming, body) = server.receive(request).await;
     let answer = async {
         let form = read(&incoming, body).await?;
         let pending = form.get("pending").unwrap_or_default();

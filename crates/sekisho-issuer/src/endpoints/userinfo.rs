@@ -19,7 +19,7 @@ enum Denied {
 }
 
 pub(super) async fn endpoint(State(server): State<AuthorizationServer>, request: Request) -> Response {
-    let (incoming, _) = server.receive(request);
+    let (incoming, _) = server.receive(request).await;
     match answer(&server, &incoming).await {
         Ok(Ok(response)) => response,
         Ok(Err(denied)) => {
