@@ -121,14 +121,19 @@ fn clients(own: &Shown) -> Vec<Client> {
     let clients = [
         web,
         worker(by_secret("worker")),
-        worker(by_certificate("tls-worker", CertificateRule::Thumbprint(own.thumbprint()))),
-        worker(by_certificate("named-worker", CertificateRule::SubjectName("CN=worker".to_owned()))),
+        worker(
+            by_certificate("tls-worker", CertificateRule::Thumbprint(own.thumbprint())).with_certificate_bound_tokens(),
+        ),
+        worker(
+            by_certificate("named-worker", CertificateRule::SubjectName("CN=worker".to_owned()))
+                .with_certificate_bound_tokens(),
+        ),
         by_secret("orders-api").with_own_audience("orders-api"),
     ];
     clients.into_iter().map(|client| client.build().expect("a client")).collect()
 }
 
-/// The same for every proxy. `header` is the one in which it hands over certificates.
+/// The same for every proxy.
 async fn assert_serves(behind: &Behind, gateway: &Gateway) {
     flows::assert_flows(behind).await;
     spoils::assert_addresses(behind).await;
