@@ -320,7 +320,7 @@ async fn caddy_asks_and_obeys() {
 }
 
 /// HAProxy has no question of its own to an authorizer; this script asks it in the words of nginx.
-const HAPROXY_SCRIPT: &str = r#"
+pub(crate) const HAPROXY_SCRIPT: &str = r#"
 local identity = { "x-auth-subject", "x-auth-issuer", "x-auth-client", "x-auth-scope" }
 local original = { "x-original-method", "x-original-uri", "x-original-host" }
 local connection = { "connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade" }

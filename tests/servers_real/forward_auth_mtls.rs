@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::certificates::{Pki, Shown, told};
-use crate::forward_auth::ext_authz;
+use crate::forward_auth::{HAPROXY_SCRIPT, ext_authz};
 use crate::gateway_process::free_port;
 use crate::gateways::{Gateway, Upstream, everything_to};
 
@@ -208,6 +208,28 @@ async fn caddy_hands_over_the_certificate_and_no_client_can() {
     );
     let test = "client certificates through Caddy";
     let Some(_gateway) = Gateway::caddy_with(test, "respond 404", &site).await else { return };
+    guarded.assert_binds().await;
+}
+
+#[tokio::test]
+async fn haproxy_hands_over_the_certificate_by_a_script_and_no_client_can() {
+    let guarded = Guarded::start(Some((Dialect::Nginx, ClientCertificateHeader::rfc9440))).await;
+    let frontend = format!(
+        " bind 127.0.0.1:{tls} ssl crt {server} ca-file {authorities} verify optional
+ http-request del-header Client-Cert
+ http-request set-header Client-Cert :%[ssl_c_der,base64]: if {{ ssl_c_used }}
+ http-request lua.sekisho http://127.0.0.1:{endpoint}/check
+ http-request deny deny_status 503 unless {{ var(txn.sekisho) -m str passes }}
+ default_backend service",
+        tls = guarded.tls,
+        server = guarded.pki.file("server.pem"),
+        authorities = guarded.pki.file("authorities.pem"),
+        endpoint = guarded.port,
+    );
+    let backend = format!("backend service\n server one 127.0.0.1:{}", guarded.upstream.port);
+    let (test, files) = ("client certificates through HAProxy", [("sekisho.lua", HAPROXY_SCRIPT)]);
+    let gateway = Gateway::haproxy_with(test, " lua-load sekisho.lua", &frontend, &backend, &files).await;
+    let Some(_gateway) = gateway else { return };
     guarded.assert_binds().await;
 }
 
