@@ -319,7 +319,78 @@ async fn caddy_asks_and_obeys() {
     assert_guards(&gateway, &upstream, &mut authz).await;
 }
 
-fn ext_authz(settings: Value) -> Value {
+/// HAProxy has no question of its own to an authorizer; this script asks it in the words of nginx.
+pub(crate) const HAPROXY_SCRIPT: &str = r#"
+local identity = { "x-auth-subject", "x-auth-issuer", "x-auth-client", "x-auth-scope" }
+local original = { "x-original-method", "x-original-uri", "x-original-host" }
+local connection = { "connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade" }
+
+core.register_action("sekisho", { "http-req" }, function(txn, endpoint)
+  local headers = txn.http:req_get_headers()
+  for _, name in ipairs(connection) do headers[name] = nil end
+  headers["x-original-method"] = { txn.sf:method() }
+  headers["x-original-uri"] = { txn.sf:pathq() }
+  headers["x-original-host"] = { txn.sf:req_fhdr("host") }
+  local answer = core.httpclient():get{ url = endpoint, headers = headers }
+  local status = answer and answer.status or 0
+  if status ~= 200 then
+    if status < 400 or status > 599 then status = 503 end
+    local reply = txn:reply{ status = status, body = answer and answer.body or "" }
+    for _, name in ipairs({ "www-authenticate", "content-type", "cache-control", "retry-after" }) do
+      for _, value in pairs(answer and answer.headers and answer.headers[name] or {}) do reply:add_header(name, value) end
+    end
+    txn:done(reply)
+  end
+  for _, name in ipairs(original) do txn.http:req_del_header(name) end
+  for _, name in ipairs(identity) do
+    txn.http:req_del_header(name)
+    for _, value in pairs(answer.headers[name] or {}) do
+      if value ~= "" then txn.http:req_add_header(name, value) end
+    end
+  end
+  txn:set_var("txn.sekisho", "passes")
+end, 1)
+"#;
+
+#[tokio::test]
+async fn haproxy_asks_by_a_script_and_obeys() {
+    let (upstream, mut authz) = (Upstream::start().await, Authz::start(Some(Dialect::Nginx)).await);
+    let frontend = format!(
+        " http-request lua.sekisho http://127.0.0.1:{}/check
+ http-request deny deny_status 503 unless {{ var(txn.sekisho) -m str passes }}
+ http-request del-header Authorization
+ default_backend service",
+        authz.port
+    );
+    let backend = format!("backend service\n server one 127.0.0.1:{}", upstream.port);
+    let (test, files) = ("forward-auth by HAProxy", [("sekisho.lua", HAPROXY_SCRIPT)]);
+    let gateway = Gateway::haproxy_with(test, " lua-load sekisho.lua", &frontend, &backend, &files).await;
+    let Some(gateway) = gateway else { return };
+    assert_guards(&gateway, &upstream, &mut authz).await;
+    // A script that fails is as if it had not been there: the line after it has to refuse.
+    let passed = upstream.requests();
+    drop(authz);
+    let good = [("Authorization", "Bearer x")];
+    assert_eq!(gateway.get_raw("/health", &good).await.status, 503, "nobody to ask");
+    assert_eq!(upstream.requests(), passed);
+}
+
+#[tokio::test]
+async fn haproxy_refuses_when_its_script_fails() {
+    let upstream = Upstream::start().await;
+    let frontend = " http-request lua.sekisho nowhere
+ http-request deny deny_status 503 unless { var(txn.sekisho) -m str passes }
+ default_backend service";
+    let backend = format!("backend service\n server one 127.0.0.1:{}", upstream.port);
+    let script = r#"core.register_action("sekisho", { "http-req" }, function(txn, endpoint) error("broken") end, 1)"#;
+    let (test, files) = ("a broken script of HAProxy", [("sekisho.lua", script)]);
+    let gateway = Gateway::haproxy_with(test, " lua-load sekisho.lua", frontend, &backend, &files).await;
+    let Some(gateway) = gateway else { return };
+    assert_eq!(gateway.get_raw("/health", &[]).await.status, 503);
+    assert_eq!(upstream.requests(), 0);
+}
+
+pub(crate) fn ext_authz(settings: Value) -> Value {
     let mut config = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
         "transport_api_version": "V3",

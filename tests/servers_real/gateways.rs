@@ -50,10 +50,21 @@ impl Gateway {
 
     /// Starts HAProxy; `frontend` is what stands in the section `frontend` beside `bind`, `rest` are further sections.
     pub(crate) async fn haproxy(test: &str, frontend: &str, rest: &str, files: &[(&str, &str)]) -> Option<Self> {
+        Self::haproxy_with(test, "", frontend, rest, files).await
+    }
+
+    /// Starts HAProxy with more in the section `global`.
+    pub(crate) async fn haproxy_with(
+        test: &str,
+        global: &str,
+        frontend: &str,
+        rest: &str,
+        files: &[(&str, &str)],
+    ) -> Option<Self> {
         let program = setup::variable("SEKISHO_HAPROXY", test)?;
         let port = free_port();
         let settings = format!(
-            "global\n maxconn 256\n\
+            "global\n maxconn 256\n{global}\n\
              defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n\
              frontend gateway\n bind 127.0.0.1:{port}\n monitor-uri {READY}\n{frontend}\n{rest}\n"
         );
@@ -79,6 +90,18 @@ impl Gateway {
         routes: Value,
         clusters: &[(&str, u16)],
         settings: &Value,
+    ) -> Option<Self> {
+        Self::envoy_on(test, filters, routes, clusters, settings, None).await
+    }
+
+    /// Starts Envoy on one more port, with what ends TLS there.
+    pub(crate) async fn envoy_on(
+        test: &str,
+        filters: Vec<Value>,
+        routes: Value,
+        clusters: &[(&str, u16)],
+        settings: &Value,
+        tls: Option<(u16, Value)>,
     ) -> Option<Self> {
         let program = setup::variable("SEKISHO_ENVOY", test)?;
         let port = free_port();
@@ -116,41 +139,63 @@ impl Gateway {
             manager[name] = value.clone();
         }
         let chain = json!({ "filters": [{ "name": "http", "typed_config": manager }] });
-        let listener = json!({ "name": "gateway", "address": address(port), "filter_chains": [chain] });
-        let settings = json!({ "static_resources": { "listeners": [listener], "clusters": clusters } }).to_string();
+        let mut listeners =
+            vec![json!({ "name": "gateway", "address": address(port), "filter_chains": [chain.clone()] })];
+        if let Some((port, context)) = tls {
+            let mut chain = chain;
+            chain["transport_socket"] = json!({ "name": "tls", "typed_config": context });
+            listeners.push(json!({ "name": "tls", "address": address(port), "filter_chains": [chain] }));
+        }
+        let settings = json!({ "static_resources": { "listeners": listeners, "clusters": clusters } }).to_string();
         let files = [("envoy.json", &*settings)];
         let arguments = ["-c", "envoy.json", "--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"];
         Some(Self::start(test, "envoy", &program, &files, &arguments, port).await)
     }
 
     /// Starts Traefik; `http` is the dynamic configuration under that name.
-    pub(crate) async fn traefik(test: &str, mut http: Value) -> Option<Self> {
+    pub(crate) async fn traefik(test: &str, http: Value) -> Option<Self> {
+        Self::traefik_on(test, http, None).await
+    }
+
+    /// Starts Traefik on one more port, with what its dynamic configuration says of TLS there.
+    pub(crate) async fn traefik_on(test: &str, mut http: Value, tls: Option<(u16, Value)>) -> Option<Self> {
         let program = setup::variable("SEKISHO_TRAEFIK", test)?;
         let port = free_port();
         http["routers"]["gateway-ready"] =
             json!({ "rule": format!("Path(`{READY}`)"), "priority": 1_000_000, "service": "ping@internal" });
-        let settings = json!({
+        let mut settings = json!({
             "global": { "checkNewVersion": false, "sendAnonymousUsage": false },
             "entryPoints": { "gateway": { "address": format!("127.0.0.1:{port}") } },
             "ping": { "manualRouting": true },
             "providers": { "file": { "filename": "dynamic.yml", "watch": false } },
             "log": { "level": "INFO", "noColor": true },
         });
+        let mut dynamic = json!({ "http": http });
+        if let Some((port, tls)) = tls {
+            let entry = json!({ "address": format!("127.0.0.1:{port}"), "http": { "tls": {} } });
+            settings["entryPoints"]["tls"] = entry;
+            dynamic["tls"] = tls;
+        }
         // JSON is YAML.
-        let (settings, dynamic) = (settings.to_string(), json!({ "http": http }).to_string());
+        let (settings, dynamic) = (settings.to_string(), dynamic.to_string());
         let files = [("traefik.yml", &*settings), ("dynamic.yml", &*dynamic)];
         Some(Self::start(test, "traefik", &program, &files, &["--configFile=traefik.yml"], port).await)
     }
 
     /// Starts Caddy; `site` are the directives of its only site.
     pub(crate) async fn caddy(test: &str, site: &str) -> Option<Self> {
+        Self::caddy_with(test, site, "").await
+    }
+
+    /// Starts Caddy with `more` sites.
+    pub(crate) async fn caddy_with(test: &str, site: &str, more: &str) -> Option<Self> {
         let program = setup::variable("SEKISHO_CADDY", test)?;
         let port = free_port();
         let settings = format!(
             "{{\n admin off\n auto_https off\n persist_config off\n}}\n\
              http://127.0.0.1:{port} {{\n bind 127.0.0.1\n\
              handle {READY} {{\n respond 200\n}}\n\
-             handle {{\n{site}\n}}\n}}\n"
+             handle {{\n{site}\n}}\n}}\n{more}\n"
         );
         let files = [("Caddyfile", &*settings)];
         let arguments = ["run", "--config", "Caddyfile", "--adapter", "caddyfile"];
@@ -197,7 +242,7 @@ pub(crate) struct RawAnswer {
 impl Gateway {
     /// Sends a GET for this very target, which no client library puts in order before.
     pub(crate) async fn get_raw(&self, target: &str, headers: &[(&str, &str)]) -> RawAnswer {
-        let address = self.url.trim_start_matches("http://");
+        let address = self.address();
         let mut request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n");
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("connection")) {
             request.push_str("Connection: close\r\n");
@@ -206,21 +251,33 @@ impl Gateway {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str("\r\n");
-        let mut stream = tokio::net::TcpStream::connect(address).await.expect("the gateway listens");
-        stream.write_all(request.as_bytes()).await.expect("a request is sent");
-        let mut answer = Vec::new();
-        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
-        let text = String::from_utf8_lossy(&answer).into_owned();
-        assert!(read.is_ok(), "no end of {text:?} for {target}");
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        // Chunked or not, an object of ours is in one piece.
-        let object = body.find('{').zip(body.rfind('}')).and_then(|(from, to)| body.get(from..=to));
-        RawAnswer {
-            status: status.unwrap_or_else(|| panic!("no answer to {target}: {text:?}")),
-            head: head.to_ascii_lowercase(),
-            body: object.and_then(|object| serde_json::from_str(object).ok()).unwrap_or_default(),
-        }
+        send_raw(address, request.as_bytes()).await
+    }
+
+    /// Returns host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+}
+
+/// Sends these very bytes, a request after whose answer the connection ends.
+pub(crate) async fn send_raw(address: &str, request: &[u8]) -> RawAnswer {
+    let what = String::from_utf8_lossy(request.get(..200).unwrap_or(request)).into_owned();
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("the gateway listens");
+    // A server may refuse before it has read all; what it says then is still there to be read.
+    let _ = stream.write_all(request).await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    assert!(read.is_ok(), "no end of {text:?} for {what}");
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    // Chunked or not, an object of ours is in one piece.
+    let object = body.find('{').zip(body.rfind('}')).and_then(|(from, to)| body.get(from..=to));
+    RawAnswer {
+        status: status.unwrap_or_else(|| panic!("no answer to {what}: {text:?}")),
+        head: head.to_ascii_lowercase(),
+        body: object.and_then(|object| serde_json::from_str(object).ok()).unwrap_or_default(),
     }
 }
 

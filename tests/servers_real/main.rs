@@ -4,6 +4,7 @@
 //! line that it is skipped; with `CI=true` it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod certificates;
 mod cognito;
 mod control;
 mod discovery;
@@ -15,6 +16,7 @@ mod gateway_process;
 mod gateways;
 mod introspection;
 mod issuer_clients;
+mod issuer_fronts;
 mod issuer_real;
 mod keycloak;
 mod leash;
