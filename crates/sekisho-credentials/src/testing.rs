@@ -9,8 +9,8 @@ use sekisho_core::UnixSeconds;
 
 use crate::random::{random, to_base64};
 use crate::{
-    Account, AccountId, Admission, ChallengeUse, Counter, CounterKey, CredentialStore, DelayCurve, Passkey, PasskeyAddition, PasskeyUse,
-    PasswordHash, RecoveryHash, SourceHash, TotpRecord, TotpRecords, Username,
+    Account, AccountId, Admission, ChallengeUse, Counter, CounterKey, CredentialStore, DelayCurve, Passkey,
+    PasskeyAddition, PasskeyUse, PasswordHash, RecoveryHash, SourceHash, TotpRecord, TotpRecords, Username,
 };
 
 #[cfg(feature = "passkeys")]
@@ -454,7 +454,11 @@ async fn challenges(store: &Arc<dyn CredentialStore>) {
     assert_eq!(mark(&alice, &other, at(300), 2, at(299)).await, Again, "what has not ended stays");
     let third = bytes();
     assert_eq!(mark(&alice, &third, at(400), 2, at(299)).await, TooMany, "no more than may be");
-    assert_eq!(mark(&bob, &third, at(400), 2, at(299)).await, First, "what was too many is not marked, and others go on");
+    assert_eq!(
+        mark(&bob, &third, at(400), 2, at(299)).await,
+        First,
+        "what was too many is not marked, and others go on"
+    );
     assert_eq!(mark(&alice, &bytes(), at(400), 2, at(300)).await, First, "those that have ended do not count");
     let raced = bytes();
     let winners = race(store, move |store| {

@@ -37,7 +37,8 @@ async fn a_copied_authenticator_is_a_warning_and_every_refusal_names_the_account
     assert!(counter.starts_with("WARN") && counter.contains(alice.as_str()), "{counter}");
     let backup = refused(&key, &alice, |answer| answer.said.flags ^= 0x08).await;
     assert!(backup.starts_with("WARN") && backup.contains(alice.as_str()), "{backup}");
-    let origin = refused(&key, &alice, |answer| answer.said.client_data["origin"] = "https://evil.example".into()).await;
+    let origin =
+        refused(&key, &alice, |answer| answer.said.client_data["origin"] = "https://evil.example".into()).await;
     assert!(origin.starts_with("INFO") && origin.contains(alice.as_str()), "{origin}");
     let unknown = refused(&SoftAuthenticator::new(), &alice, |_| {}).await;
     assert!(unknown.starts_with("INFO") && !unknown.contains("account"), "{unknown}");

@@ -188,7 +188,8 @@ impl Credentials {
         ticket: &LoginTicket,
         now: UnixSeconds,
     ) -> Result<Option<(Account, &'static [&'static str])>, Failure> {
-        let open = |(purpose, methods)| Some((Bound::open(&self.shared.keys, purpose, ticket.text())?, purpose, methods));
+        let open =
+            |(purpose, methods)| Some((Bound::open(&self.shared.keys, purpose, ticket.text())?, purpose, methods));
         let firsts = [(TICKET, TWO_FACTORS), (PASSKEY_TICKET, PASSKEY_AND_CODE)];
         let Some((bound, purpose, methods)) = firsts.into_iter().find_map(open) else { return Ok(None) };
         // The clock of the process that made it may be a little ahead.

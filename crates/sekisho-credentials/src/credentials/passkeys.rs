@@ -6,8 +6,9 @@ use super::{Bound, Credentials};
 use crate::random::{digest, from_base64, to_base64};
 use crate::webauthn::LONGEST_LIFETIME;
 use crate::{
-    Account, AccountId, AssertionResponse, ChallengeUse, ClientContext, LoginOutcome, LoginTicket, Passkey, PasskeyChallenge,
-    PasskeyAddition, PasskeyReject, RegistrationResponse, RelyingParty, TotpRecords, Username, VerifiedAssertion,
+    Account, AccountId, AssertionResponse, ChallengeUse, ClientContext, LoginOutcome, LoginTicket, Passkey,
+    PasskeyAddition, PasskeyChallenge, PasskeyReject, RegistrationResponse, RelyingParty, TotpRecords, Username,
+    VerifiedAssertion,
 };
 
 /// Registers passkeys, and logs in by them. Made by [`Credentials::passkeys`].

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use sekisho_core::{Failure, UnixSeconds};
 
 use crate::{
-    Account, AccountId, AccountStore, Admission, ChallengeUse, Counter, CounterKey, FactorStore, Passkey, PasskeyAddition, PasskeyStore,
-    PasskeyUse, PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord, TotpRecords, Username,
+    Account, AccountId, AccountStore, Admission, ChallengeUse, Counter, CounterKey, FactorStore, Passkey,
+    PasskeyAddition, PasskeyStore, PasskeyUse, PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord,
+    TotpRecords, Username,
 };
 
 /// Keeps everything in the memory of one process, behind one lock: for tests and for trying things out.

@@ -11,8 +11,9 @@ use self::rows::{
     AccountRow, PasskeyRow, TotpRow, UNREADABLE, account, failed, failures, is_orphan, number, passkey, time, totp,
 };
 use crate::{
-    Account, AccountId, AccountStore, Admission, ChallengeUse, Counter, CounterKey, FactorStore, Passkey, PasskeyAddition, PasskeyStore,
-    PasskeyUse, PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord, TotpRecords, Username,
+    Account, AccountId, AccountStore, Admission, ChallengeUse, Counter, CounterKey, FactorStore, Passkey,
+    PasskeyAddition, PasskeyStore, PasskeyUse, PasswordHash, RecoveryHash, SourceHash, ThrottleStore, TotpRecord,
+    TotpRecords, Username,
 };
 
 mod rows;

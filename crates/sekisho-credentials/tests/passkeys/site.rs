@@ -3,8 +3,8 @@
 use sekisho_core::{Secret, UnixSeconds};
 use sekisho_credentials::testing::authenticator::{SoftAuthenticator, SoftRegistration};
 use sekisho_credentials::{
-    AccountId, CeremonyTicket, ClientContext, LoginOutcome, Passkey, PasskeyCeremony, PasskeyChallenge, PasskeyError, PasskeyReject,
-    Passkeys, RelyingParty,
+    AccountId, CeremonyTicket, ClientContext, LoginOutcome, Passkey, PasskeyCeremony, PasskeyChallenge, PasskeyError,
+    PasskeyReject, Passkeys, RelyingParty,
 };
 
 use crate::world::{NOW, World};

@@ -412,7 +412,9 @@ impl Visit<'_> {
             #[cfg(feature = "passkeys")]
             ProofPurpose::RemovePasskey => (passkeys::TO_REMOVE, passkeys::REMOVE),
             #[cfg(not(feature = "passkeys"))]
-            ProofPurpose::AddPasskey | ProofPurpose::RemovePasskey => return Err(Unusable::Page("There are no such pages here.")),
+            ProofPurpose::AddPasskey | ProofPurpose::RemovePasskey => {
+                return Err(Unusable::Page("There are no such pages here."));
+            }
         };
         let asks_code = self.asks_code().await?;
         let mut hidden = self.hidden(step)?;

@@ -231,10 +231,10 @@ async fn a_passkey_that_is_removed_ends_all_logins_and_logs_in_no_more() {
     assert!(page.page(200).contains(&format!("value=\"{id}\"")));
     let ask = browser.submit(&page, &[("passkey", &id)]).await;
     assert!(ask.page(200).contains("name=\"password\"") && ask.body.contains("Remove a passkey"));
-    for password in ["wrong", ""] {
-        let refused = browser.submit(&ask, &[("password", password)]).await;
-        assert!(refused.page(403).contains("not right"), "{refused:?}");
-    }
+    let refused = browser.submit(&ask, &[("password", "wrong")]).await;
+    assert!(refused.page(403).contains("not right"), "{refused:?}");
+    let asked_again = browser.submit(&ask, &[("password", "")]).await;
+    assert!(asked_again.page(200).contains("name=\"password\""), "{asked_again:?}");
     assert_eq!(bank.credentials.list_passkeys(&id_in(&bank, "alice").await).await.unwrap().len(), 1);
     let done = browser.submit(&ask, &[("password", PASSWORD)]).await;
     assert!(done.page(200).contains("The passkey is removed."));
@@ -340,7 +340,8 @@ async fn all_passkeys_of_an_account_go_at_once_and_with_them_its_logins() {
 #[tokio::test]
 async fn the_page_after_a_new_password_links_to_the_passkeys_of_whoever_has_some() {
     let bank = open("passkey-password").await;
-    let new = [("password", PASSWORD), ("new_password", "a new horse battery"), ("repeated_password", "a new horse battery")];
+    let new =
+        [("password", PASSWORD), ("new_password", "a new horse battery"), ("repeated_password", "a new horse battery")];
     let (mut browser, _, _) = add(&bank, "alice").await;
     let page = browser.get("/account/password").await;
     let done = browser.submit(&page, &new).await;
