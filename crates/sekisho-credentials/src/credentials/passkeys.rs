@@ -132,7 +132,8 @@ impl Passkeys {
     /// Begins to register a passkey for somebody who is logged in. `None` when the account is not there or is disabled.
     ///
     /// Ask for the password or a passkey again before, and for a code of whoever has an app, so that a stolen session cannot bind a passkey.
-    /// The ticket ends when the account gets another password or another app.
+    /// Of whoever has passkeys but no app ask for a passkey, or the password alone makes two factors. The ticket ends when the account gets
+    /// another password or another app.
     ///
     /// # Errors
     /// [`Failure`] of the store; misconfigured, when `browser` is shorter than 16 bytes.

@@ -70,11 +70,11 @@ impl Credentials {
     ) -> Result<Result<Attempt, std::time::Duration>, Failure> {
         let throttle = &self.shared.throttle;
         let mut attempt = Attempt { shared: Vec::new(), own: Vec::new() };
-        if let (Some(account), Some(device)) = (account, client.device.map(|device| device.source())) {
-            if !self.shared.store.known_sources(account, &[device], now).await?.is_empty() {
-                let parts = [account.as_str().as_bytes(), device.as_bytes()];
-                attempt.own.push(self.counter("passkey device", &parts, throttle.device));
-            }
+        if let (Some(account), Some(device)) = (account, client.device.map(|device| device.source()))
+            && !self.shared.store.known_sources(account, &[device], now).await?.is_empty()
+        {
+            let parts = [account.as_str().as_bytes(), device.as_bytes()];
+            attempt.own.push(self.counter("passkey device", &parts, throttle.device));
         }
         if let Some(address) = client.address.filter(|_| attempt.own.is_empty()) {
             attempt.shared.push(self.counter("password address", &[&prefix(address, 48)], throttle.address));

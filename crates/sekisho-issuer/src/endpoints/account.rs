@@ -378,7 +378,6 @@ impl Visit<'_> {
     }
 
     #[cfg(not(feature = "passkeys"))]
-    #[expect(clippy::unused_async, reason = "as with passkeys")]
     async fn needs_passkey(&self) -> Result<bool, Failure> {
         Ok(false)
     }

@@ -10,7 +10,7 @@ use crate::setup::{Answer, Browser, PASSWORD, World, read_form};
 const NEW: &str = "another horse battery";
 
 /// Reads the secret that a page shows, as an app would.
-fn app_of(page: &Answer) -> TotpSecret {
+pub(crate) fn app_of(page: &Answer) -> TotpSecret {
     let shown = page.body.split_once("Secret <code>").unwrap().1.split('<').next().unwrap();
     let (mut key, mut word, mut bits) = (Vec::new(), 0_u32, 0);
     for byte in shown.bytes() {

@@ -1,12 +1,16 @@
 //! Passkeys through the router, with an authenticator in software.
 
-use http::Method;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Request};
+use http_body_util::{BodyExt as _, Full};
 use sekisho_credentials::testing::authenticator::{SoftAssertion, SoftAuthenticator, UV};
-use sekisho_credentials::{RelyingParty, UserVerification};
+use sekisho_credentials::{AccountId, RelyingParty, UserVerification, Username};
 use serde_json::json;
 
+use crate::account::app_of;
 use crate::bank::Bank;
-use crate::setup::{Answer, Browser, ISSUER, PASSWORD, World, authorize_query, claims_of, read_form};
+use crate::setup::{Answer, Browser, ISSUER, PASSWORD, World, authorize_query, claims_of, post, read_form};
 
 const HOUSE: &str = "https://house.example/cb";
 const FORM: &str = "__Host-sekisho-form";
@@ -63,6 +67,22 @@ pub(crate) async fn use_key(
     change(&mut answer);
     let (action, fields) = answered(page, answer.to_json(key), &[]);
     browser.send(Method::POST, &action, &fields).await
+}
+
+/// Logs in by a passkey, for a page about the account.
+async fn log_in_by<'a>(bank: &'a Bank, key: &SoftAuthenticator, user: &str, path: &str) -> (Browser<'a>, Answer) {
+    let mut browser = Browser::new(&bank.world);
+    let page = browser.get(path).await;
+    let page = use_key(&mut browser, &page, key, user, |_| {}).await;
+    (browser, page)
+}
+
+fn id_of(key: &SoftAuthenticator) -> String {
+    base64_simd::URL_SAFE_NO_PAD.encode_to_string(&key.credential_id)
+}
+
+async fn id_in(bank: &Bank, name: &str) -> AccountId {
+    bank.credentials.find(&Username::parse(name).unwrap()).await.unwrap().unwrap()
 }
 
 fn is_refused(answer: &Answer) {
@@ -203,13 +223,20 @@ async fn without_user_verification_a_code_is_asked_of_whoever_has_an_app() {
 #[tokio::test]
 async fn a_passkey_that_is_removed_ends_all_logins_and_logs_in_no_more() {
     let bank = open("passkey-removed").await;
-    let (mut browser, key, alice) = add(&bank, "alice").await;
+    let (_, key, alice) = add(&bank, "alice").await;
     let (_, tokens) = bank.tokens("alice").await;
     bank.world.wait(1);
-    let page = browser.get("/account/passkeys").await;
-    let id = base64_simd::URL_SAFE_NO_PAD.encode_to_string(&key.credential_id);
+    let (mut browser, page) = log_in_by(&bank, &key, &alice, "/account/passkeys").await;
+    let id = id_of(&key);
     assert!(page.page(200).contains(&format!("value=\"{id}\"")));
-    let done = browser.submit(&page, &[("passkey", &id)]).await;
+    let ask = browser.submit(&page, &[("passkey", &id)]).await;
+    assert!(ask.page(200).contains("name=\"password\"") && ask.body.contains("Remove a passkey"));
+    let refused = browser.submit(&ask, &[("password", "wrong")]).await;
+    assert!(refused.page(403).contains("not right"), "{refused:?}");
+    let asked_again = browser.submit(&ask, &[("password", "")]).await;
+    assert!(asked_again.page(200).contains("name=\"password\""), "{asked_again:?}");
+    assert_eq!(bank.credentials.list_passkeys(&id_in(&bank, "alice").await).await.unwrap().len(), 1);
+    let done = browser.submit(&ask, &[("password", PASSWORD)]).await;
     assert!(done.page(200).contains("The passkey is removed."));
     let refreshed = bank.world.refresh("house", tokens["refresh_token"].as_str().unwrap()).await;
     refreshed.error(400, "invalid_grant");
@@ -217,6 +244,134 @@ async fn a_passkey_that_is_removed_ends_all_logins_and_logs_in_no_more() {
     bank.world.wait(1);
     let (mut browser, page) = bank.visit().await;
     is_refused(&use_key(&mut browser, &page, &key, &alice, |_| {}).await);
+}
+
+#[tokio::test]
+async fn removing_a_passkey_that_is_not_there_says_so_and_ends_nothing() {
+    let bank = open("passkey-not-removed").await;
+    let (_, key, alice) = add(&bank, "alice").await;
+    bank.create("carol").await;
+    let (_, carols, _) = add(&bank, "carol").await;
+    let (_, tokens) = bank.tokens("alice").await;
+    let (mut browser, page) = log_in_by(&bank, &key, &alice, "/account/passkeys").await;
+    for id in [id_of(&SoftAuthenticator::new()), id_of(&carols)] {
+        let ask = browser.submit(&page, &[("passkey", &id)]).await;
+        let done = browser.submit(&ask, &[("password", PASSWORD)]).await;
+        assert!(done.page(404).contains("You have no such passkey.") && !done.body.contains("is removed"));
+    }
+    assert!(browser.get("/account").await.page(200).contains("Signed in as"), "still logged in");
+    bank.world.refresh("house", tokens["refresh_token"].as_str().unwrap()).await.json(200);
+    assert_eq!(bank.credentials.list_passkeys(&id_in(&bank, "carol").await).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn beside_a_passkey_the_password_alone_changes_no_factor() {
+    let bank = open("passkey-beside").await;
+    let mut thief = Browser::new(&bank.world);
+    // Begun while there was no passkey yet.
+    let page = thief.get("/account/passkeys/new").await;
+    let new = thief.log_in(&page, "alice").await;
+    let add_app = thief.get("/account/app").await;
+    let create = thief.submit(&new, &[("password", PASSWORD)]).await;
+    let confirm = thief.submit(&add_app, &[("password", PASSWORD)]).await;
+    let app = app_of(&confirm);
+
+    let (_, key, alice) = add(&bank, "alice").await;
+    let account = id_in(&bank, "alice").await;
+    let needs_it = |answer: Answer| assert!(answer.page(403).contains("Sign in with a passkey first"), "{answer:?}");
+    for path in ["/account/passkeys/new", "/account/app"] {
+        needs_it(thief.get(path).await);
+    }
+    for form in [&new, &add_app] {
+        needs_it(thief.submit(form, &[("password", PASSWORD)]).await);
+    }
+    let json = SoftAuthenticator::new().register(&asked(&create).1, ISSUER).to_json();
+    let (action, fields) = answered(&create, json, &[("label", "thief")]);
+    needs_it(thief.send(Method::POST, &action, &fields).await);
+    needs_it(thief.submit(&confirm, &[("code", &bank.code(&app))]).await);
+    let list = thief.get("/account/passkeys").await;
+    needs_it(thief.submit(&list, &[("passkey", &id_of(&key))]).await);
+    needs_it(thief.submit(&list, &[("passkey", &id_of(&key)), ("password", PASSWORD)]).await);
+    assert_eq!(bank.credentials.list_passkeys(&account).await.unwrap().len(), 1);
+    assert!(!bank.credentials.second_factors(&account).await.unwrap().has_totp);
+
+    let (mut owner, page) = log_in_by(&bank, &key, &alice, "/account/passkeys/new").await;
+    let page = owner.submit(&page, &[("password", PASSWORD)]).await;
+    let json = SoftAuthenticator::new().register(&asked(&page).1, ISSUER).to_json();
+    let (action, fields) = answered(&page, json, &[("label", "second")]);
+    assert!(owner.send(Method::POST, &action, &fields).await.page(200).contains("second"));
+    let page = owner.get("/account/app").await;
+    assert!(owner.submit(&page, &[("password", PASSWORD)]).await.page(200).contains("otpauth"));
+}
+
+#[tokio::test]
+async fn a_challenge_registers_one_passkey_and_no_other() {
+    let bank = open("passkey-once").await;
+    let (_, key, alice) = add(&bank, "alice").await;
+    let (mut browser, page) = log_in_by(&bank, &key, &alice, "/account/passkeys/new").await;
+    let page = browser.submit(&page, &[("password", PASSWORD)]).await;
+    let mut answer = async |key: &SoftAuthenticator| {
+        let json = key.register(&asked(&page).1, ISSUER).to_json();
+        let (action, fields) = answered(&page, json, &[("label", "key")]);
+        browser.send(Method::POST, &action, &fields).await
+    };
+    answer(&SoftAuthenticator::new()).await.page(200);
+    assert!(answer(&SoftAuthenticator::new()).await.page(403).contains("was not added"));
+    assert_eq!(bank.credentials.list_passkeys(&id_in(&bank, "alice").await).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn all_passkeys_of_an_account_go_at_once_and_with_them_its_logins() {
+    let bank = open("passkeys-removed").await;
+    let (mut browser, key, alice) = add(&bank, "alice").await;
+    let account = id_in(&bank, "alice").await;
+    bank.world.wait(1);
+    assert_eq!(bank.accounts.remove_passkeys(&account, bank.now()).await.unwrap(), 1);
+    assert!(browser.get("/account").await.page(200).contains("name=\"password\""), "logged out");
+    let (mut other, page) = bank.visit().await;
+    is_refused(&use_key(&mut other, &page, &key, &alice, |_| {}).await);
+    bank.world.wait(1);
+    let (mut browser, _) = bank.tokens("alice").await;
+    bank.world.wait(1);
+    assert_eq!(bank.accounts.remove_passkeys(&account, bank.now()).await.unwrap(), 0);
+    assert!(browser.get("/account").await.page(200).contains("Signed in as"), "with none nothing ends");
+}
+
+#[tokio::test]
+async fn the_page_after_a_new_password_links_to_the_passkeys_of_whoever_has_some() {
+    let bank = open("passkey-password").await;
+    let new =
+        [("password", PASSWORD), ("new_password", "a new horse battery"), ("repeated_password", "a new horse battery")];
+    let (mut browser, _, _) = add(&bank, "alice").await;
+    let page = browser.get("/account/password").await;
+    let done = browser.submit(&page, &new).await;
+    assert!(done.page(200).contains("is changed") && done.body.contains("href=\"/account/passkeys\""), "{done:?}");
+    bank.create("carol").await;
+    let mut browser = Browser::new(&bank.world);
+    let page = browser.get("/account/password").await;
+    let page = browser.log_in(&page, "carol").await;
+    let done = browser.submit(&page, &new).await;
+    assert!(done.page(200).contains("is changed") && !done.body.contains("/account/passkeys"), "{done:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_slowly_is_judged_by_when_it_was_complete() {
+    let bank = open("passkey-slowly").await;
+    let (_, key, alice) = add(&bank, "alice").await;
+    let (browser, page) = bank.visit().await;
+    let json = key.log_in(&asked(&page).1, ISSUER, &alice).to_json(&key);
+    let (action, fields) = answered(&page, json, &[]);
+    let pairs: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let cookies: Vec<String> = browser.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let (mut parts, body) = post(&action, &pairs).into_parts();
+    parts.headers.insert("origin", HeaderValue::from_static(ISSUER));
+    parts.headers.insert("cookie", HeaderValue::from_str(&cookies.join("; ")).unwrap());
+    let clock = bank.world.clock.clone();
+    let slow = Full::new(body.collect().await.unwrap().to_bytes()).map_frame(move |frame| {
+        clock.advance(Duration::from_secs(301));
+        frame
+    });
+    is_refused(&bank.world.send(Request::from_parts(parts, axum::body::Body::new(slow))).await);
 }
 
 #[tokio::test]
@@ -246,7 +401,6 @@ async fn a_passkey_is_added_by_who_proves_again_who_they_are_and_in_the_same_ses
     other.send(Method::POST, &action, &fields).await.page(400);
     Browser::new(&bank.world).send(Method::POST, &action, &fields).await.page(400);
     browser.send(Method::POST, &action, &fields).await.page(200);
-    assert!(browser.send(Method::POST, &action, &fields).await.page(403).contains("was not added"), "once");
     assert!(browser.get("/account").await.page(200).contains("href=\"/account/passkeys\""));
 }
 
