@@ -63,7 +63,7 @@ pub enum Dialect {
 /// # use sekisho_testkit::FakeAuthenticator as Jwt;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use sekisho_core::scope;
-/// use sekisho_gateway::{Access, Dialect, ForwardAuth, IdentityHeaders, Rule, RuleTable, TrustedProxies};
+/// use sekisho_gateway::{Access, Dialect, ForwardAuth, IdentityHeaders, Rule, RuleTable};
 /// use sekisho_http::{Checkpoint, TrustedProxies};
 ///
 /// let checkpoint = Checkpoint::builder().accept(Jwt).build()?;

@@ -46,7 +46,8 @@ pub use upstream::{Upstream, UpstreamOptions};
 /// - Hop-by-hop headers, identity headers of the client's own, `Forwarded`, `X-Forwarded-*` and what overrides method or path
 ///   (`X-HTTP-Method-Override`, `X-Original-URL`, …), and names with anything but letters, digits and `-` are taken out; forwarding
 ///   headers are set anew.
-/// - Headers of client certificates (`Client-Cert`, `SSL-Client-*`, …) go on from [listed proxies](Self::with_trusted_proxies) only.
+/// - Headers of client certificates (`Client-Cert`, `SSL-Client-*`, …, and the one that the route's checkpoint reads) go on from
+///   [listed proxies](Self::with_trusted_proxies) only.
 /// - Trailers of requests are taken out: no rule for headers would hold for them.
 /// - The credential is taken out unless the route says otherwise, and with it a `DPoP` proof.
 ///
@@ -270,6 +271,10 @@ impl ReverseProxy {
         let forwarding = headers::Forwarding { peer: peer_address, is_trusted, is_encrypted, host: &target.raw_host };
         let mut outgoing = headers::for_upstream(&parts.headers, &forwarding, is_websocket);
         route.take_credentials(&mut outgoing);
+        // Services that read the same header as the checkpoint would believe a client's word for its own certificate.
+        if !is_trusted {
+            route.take_certificate(&mut outgoing);
+        }
         if let Some(token) = swapped {
             outgoing.insert(header::AUTHORIZATION, token);
         }

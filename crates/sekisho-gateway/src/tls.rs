@@ -6,7 +6,9 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, NoClientAuth, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoClientAuth, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
@@ -19,7 +21,8 @@ use tokio_rustls::server::TlsStream;
 /// Ends TLS 1.2 and 1.3 on a gateway's listener, by rustls on aws-lc-rs.
 ///
 /// HTTP/2 or HTTP/1.1 is agreed upon by ALPN; a client that names neither of the two is turned away, and one that says nothing speaks
-/// HTTP/1.1. There is no early data (0-RTT), which could be replayed, and sessions are resumed from memory alone. A clone costs a counter.
+/// HTTP/1.1. There is no early data (0-RTT), which could be replayed, and sessions are resumed from memory alone; where clients are asked for
+/// certificates they are not, so that each connection's is verified. A clone costs a counter.
 ///
 /// # Examples
 /// ```no_run
@@ -134,6 +137,7 @@ impl ServerTlsBuilder {
         if handshake_timeout.is_zero() || handshake_timeout > LONGEST_HANDSHAKE {
             return Err(ConfigError::new("a handshake may take above zero and at most 60 s"));
         }
+        let asks_clients = clients.is_some();
         let verifier = match clients {
             Some(ClientAuthorities(verifier)) => verifier,
             None => Arc::new(NoClientAuth) as Arc<dyn ClientCertVerifier>,
@@ -144,6 +148,10 @@ impl ServerTlsBuilder {
         let by_name = ByName(certificates.into_iter().map(|ServerCertificate(key)| key).collect());
         let mut config = versions.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(by_name));
         config.alpn_protocols = if speaks_http2 { vec![HTTP2.to_vec(), HTTP1.to_vec()] } else { vec![HTTP1.to_vec()] };
+        if asks_clients {
+            // A resumed session would have the certificate that was verified when it began, also when that has expired since.
+            (config.session_storage, config.send_tls13_tickets) = (Arc::new(NoServerSessionStorage {}), 0);
+        }
         Ok(ServerTls(Arc::new(Inner { config: Arc::new(config), handshake_timeout })))
     }
 }

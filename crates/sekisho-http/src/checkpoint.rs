@@ -8,6 +8,7 @@ use sekisho_core::{
 };
 
 use crate::answer::{Answer, RefusalBody, Status};
+use crate::certificate::ClientCertificateHeader;
 use crate::challenge::Challenges;
 use crate::extract::CredentialSources;
 use crate::head::{RequestHead, is_preflight};
@@ -326,6 +327,12 @@ impl Checkpoint {
     #[must_use]
     pub fn takes_bound_tokens(&self) -> bool {
         self.0.binding.is_some()
+    }
+
+    /// Returns where proxies write the client's certificate, if that was configured.
+    #[must_use]
+    pub fn client_certificate_header(&self) -> Option<&ClientCertificateHeader> {
+        self.0.binding.as_ref()?.certificate_header.as_ref()
     }
 
     /// Returns the metadata document to serve, if one was configured.

@@ -12,8 +12,6 @@ use hyper::server::conn::http1;
 #[cfg(feature = "tls")]
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-#[cfg(feature = "tls")]
-use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sekisho_http::ClientCertificate;
 use tokio::net::TcpStream;
@@ -22,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 #[cfg(feature = "tls")]
-use super::streams::{State, Streams};
+use super::streams::{State, StreamTasks, Streams};
 use super::{Gateway, Serving};
 use crate::proxy::{ConnectionPermit, Encrypted, StallGuard};
 #[cfg(feature = "tls")]
@@ -137,7 +135,7 @@ impl Gateway {
                 Ok::<_, Infallible>(response.map(|body| stream.watch(body)))
             }
         });
-        let mut server = http2::Builder::new(TokioExecutor::new());
+        let mut server = http2::Builder::new(StreamTasks(streams.clone()));
         server
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
@@ -164,6 +162,7 @@ impl Gateway {
                         tracing::debug!(target: "sekisho", peer = %peer.ip(), "a connection is cut off");
                         return;
                     }
+                    streams.end_stalled(now, timeouts.idle);
                     let grace = match streams.state(now, timeouts.request_head, timeouts.idle) {
                         State::Busy => continue,
                         State::Unused => timeouts.request_head,

@@ -221,6 +221,15 @@ impl Route {
         }
     }
 
+    /// Takes out the client's certificate as a proxy would write it, under a name that only the checkpoint knows.
+    pub(super) fn take_certificate(&self, headers: &mut HeaderMap) {
+        if let Guard::Checkpoint { checkpoint, .. } = &self.guard
+            && let Some(header) = checkpoint.client_certificate_header()
+        {
+            headers.remove(header.name());
+        }
+    }
+
     pub(super) const fn upstream(&self) -> &Upstream {
         &self.upstream
     }

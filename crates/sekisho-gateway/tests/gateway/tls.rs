@@ -10,10 +10,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_core::{AcceptedProofs, Authenticate, Credential, Principal, Refusal, Reject, Secret, UnixSeconds};
-use sekisho_gateway::{ClientAuthorities, ConfigContext, GatewayConfig, ServerCertificate, ServerTls};
+use sekisho_gateway::{ClientAuthorities, ConfigContext, GatewayConfig, ServerCertificate, ServerTls, TokenForward};
 use sekisho_http::{ClientCertificateHeader, TrustedProxies};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -279,10 +279,12 @@ async fn a_connection_that_asks_nothing_or_never_finishes_a_head_ends() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_of_an_answer_is_cut_off() {
+async fn a_client_that_takes_nothing_of_an_answer_loses_it_and_nothing_else() {
     let authority = Authority::new("ca");
     let tls = ServerTls::builder(authority.server(&["api.example"])).build().unwrap();
-    let (_service, served) = serve(tls).await;
+    let (_service, upstream) = echo().await;
+    // Here a pause between two requests ends nothing.
+    let served = Served::of(Gateway::new(proxy(routes(&upstream))).with_tls(tls)).await;
     let stream = connect(&served, "api.example", authority.client(None, H2)).await.unwrap();
     let client = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut sender, connection) = client.await.unwrap();
@@ -291,9 +293,17 @@ async fn a_client_that_takes_nothing_of_an_answer_is_cut_off() {
     let body = Full::<Bytes>::from(Bytes::from(vec![0; 16 * 1024 * 1024]));
     let response = sender.send_request(asks.body(body).unwrap()).await.unwrap();
     assert_eq!(response.status(), 200);
+    // Idle is 0.7 s.
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let other = send(&mut sender, request("GET", "https://api.example/public/x"), "").await;
+        assert_eq!(other.0, 200);
+    }
+    let lost = response.into_body().collect().await;
+    assert!(lost.is_err(), "{} bytes", lost.unwrap().to_bytes().len());
+    assert_eq!(send(&mut sender, request("GET", "https://api.example/public/x"), "").await.0, 200);
     let ended = tokio::time::timeout(Duration::from_secs(10), connection).await;
-    assert!(ended.is_ok(), "idle for 0.7 s, then 2 s of grace");
-    drop(response);
+    assert!(ended.is_ok(), "without a request it ends");
 }
 
 #[tokio::test]
@@ -401,6 +411,57 @@ async fn a_clients_certificate_counts_if_a_listed_authority_made_it_and_a_header
     let _refused_early = stream.write_all(b"GET /a/b HTTP/1.1\r\nhost: api.example\r\n\r\n").await;
     assert!(stream.read_u8().await.is_err());
     assert!(service.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_clients_certificate_is_verified_for_each_connection() {
+    let (authority, clients) = (Authority::new("ca"), Authority::new("clients"));
+    let own = clients.issue(&["client"]);
+    for asks in [false, true] {
+        let tls = ServerTls::builder(authority.server(&["api.example"]));
+        let authorities = ClientAuthorities::required(clients.pem().as_bytes()).unwrap();
+        let tls = if asks { tls.with_client_certificates(authorities) } else { tls };
+        let (_service, served) = serve(tls.build().unwrap()).await;
+        // One configuration, which remembers sessions.
+        let client = authority.client(Some(&own), &[]);
+        let mut resumed = Vec::new();
+        for _ in 0..2 {
+            let mut stream = connect(&served, "api.example", client.clone()).await.unwrap();
+            stream.write_all(b"GET /public HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            let _closed_at_once = stream.read_to_string(&mut answer).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            resumed.push(stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed));
+        }
+        assert_eq!(resumed, [false, !asks], "without certificates it is resumed: the test can tell");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_header_of_any_name_does_not_go_on_from_a_client() {
+    let (authority, clients) = (Authority::new("ca"), Authority::new("clients"));
+    let (service, upstream) = echo().await;
+    let header = ClientCertificateHeader::base64("X-Caller-Der", TrustedProxies::new(["10.0.0.0/8"]).unwrap()).unwrap();
+    let checkpoint = Checkpoint::builder().accept(Shown).with_client_certificate_header(header).build().unwrap();
+    let route = || Route::new("/a/*", &upstream, Guard::checkpoint(checkpoint.clone()));
+    let authorities = || ClientAuthorities::optional(clients.pem().as_bytes()).unwrap();
+    let tls = ServerTls::builder(authority.server(&["api.example"])).with_client_certificates(authorities());
+    let tls = tls.build().unwrap();
+    let own = clients.issue(&["client"]);
+    let listed = TrustedProxies::new(["127.0.0.1"]).unwrap();
+    for (reverse, goes_on) in [
+        (proxy(vec![route()]), false),
+        (proxy(vec![route().forwarding(TokenForward::AsIs)]), false),
+        (proxy(vec![route()]).with_trusted_proxies(listed), true),
+    ] {
+        let served = Served::of(Gateway::new(reverse).with_tls(tls.clone())).await;
+        let mut sender = http2(&served, "api.example", authority.client(Some(&own), H2)).await;
+        let asks = request("GET", "https://api.example/a/b").header("authorization", "Bearer x");
+        assert_eq!(send(&mut sender, asks.header("x-caller-der", "YWJj"), "").await.0, 200);
+        let seen = service.only();
+        assert_eq!(seen.header("x-caller-der"), goes_on.then_some("YWJj"));
+        assert_ne!(seen.header("x-auth-subject"), Some("3 bytes"));
+    }
 }
 
 #[test]

@@ -503,9 +503,10 @@ async fn a_caller_that_goes_away_leaves_nothing_behind() {
     let cache = cache();
     let permit = cache.begin_if_due(at(0)).unwrap();
     for _ in 0..3 * MAX_WAITING {
-        let asking = cache.fetch(kid("a"), at(0), |_| async {}, |flight| flight);
-        let gone = tokio::time::timeout(Duration::ZERO, asking).await;
-        assert!(gone.is_err());
+        let mut asking = std::pin::pin!(cache.fetch(kid("a"), at(0), |_| async {}, |flight| flight));
+        // Without a timer: thousands of them take so long on a busy machine that the attempt counts as lost.
+        let waits = std::future::poll_fn(|cx| std::task::Poll::Ready(asking.as_mut().poll(cx).is_pending()));
+        assert!(waits.await);
     }
     assert!(cache.lock().waiters.drain().is_empty());
     permit.succeed(loaded(&["a"]), 0);
