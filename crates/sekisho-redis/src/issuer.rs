@@ -18,6 +18,7 @@ mod lua;
 mod counts;
 mod devices;
 mod grants;
+mod index;
 mod sessions;
 
 /// Keeps everything of an issuer but its users and keys in Redis, for all its instances.

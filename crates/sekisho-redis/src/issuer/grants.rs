@@ -3,6 +3,7 @@ use redis::Value;
 use sekisho_core::{Failure, UnixSeconds};
 use sekisho_issuer::{CodeRecord, Grant, GrantId, GrantStore, HandleHash, ReferenceRecord, RefreshFamily, TakenCode};
 
+use super::index::{AT_ONCE, LIST, MOST_LISTED, REMOVE_LISTED, remove_listed};
 use super::{KeptGrant, RedisIssuerStore, Script, bytes_of, content, instant, kept, parts, record, seconds, too_many};
 use crate::names::base64url;
 use crate::reply;
@@ -11,7 +12,8 @@ pub(super) struct Scripts {
     begin: Script,
     take: Script,
     grant: Script,
-    revoke_all: Script,
+    list: Script,
+    revoke_listed: Script,
     withdraw: Script,
     withdrawn: Script,
     begin_refresh: Script,
@@ -28,7 +30,8 @@ impl Scripts {
             begin: Script::new(BEGIN),
             take: Script::new(TAKE),
             grant: Script::new(GRANT),
-            revoke_all: Script::new(REVOKE_ALL),
+            list: Script::new(LIST),
+            revoke_listed: Script::new(REMOVE_LISTED),
             withdraw: Script::new(WITHDRAW),
             withdrawn: Script::new(WITHDRAWN),
             begin_refresh: Script::new(BEGIN_REFRESH),
@@ -43,8 +46,14 @@ impl Scripts {
 
 impl RedisIssuerStore {
     async fn revoke_index(&self, index: String) -> Result<(), Failure> {
-        let grants = self.0.grant_slot("grant", "");
-        self.0.redis.run(self.0.grants.revoke_all.on(index).arg(grants)).await?;
+        let inner = &*self.0;
+        let ids = reply::array(inner.redis.run(inner.grants.list.on(index.as_str()).number(MOST_LISTED)).await?)?;
+        let id = |id| GrantId::parse(&reply::text(id)?).ok_or_else(content);
+        let ids = ids.into_iter().map(id).collect::<Result<Vec<_>, Failure>>()?;
+        for ids in ids.chunks(AT_ONCE) {
+            let grants = ids.iter().map(|id| (inner.grant_key(id), id.as_str()));
+            inner.redis.run(remove_listed(&inner.grants.revoke_listed, &index, grants)).await?;
+        }
         Ok(())
     }
 
@@ -238,12 +247,6 @@ return {read(KEYS[1], 'record'), read(grant, 'record')}"
 /// KEYS: the grant. ARGV: now.
 const GRANT: &str =
     concat!(prelude!(), leave!(), "if lives(KEYS[1], 'end') then return read(KEYS[1], 'record') end return nil");
-
-/// KEYS: an index. ARGV: how keys of grants begin.
-const REVOKE_ALL: &str = "\
-for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('DEL', ARGV[1] .. id) end
-redis.call('DEL', KEYS[1])
-return 1";
 
 /// KEYS: the subject. ARGV: now, up to when, until when, for how many seconds.
 const WITHDRAW: &str = concat!(

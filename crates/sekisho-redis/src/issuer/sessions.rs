@@ -5,6 +5,7 @@ use redis::Value;
 use sekisho_core::{Failure, UnixSeconds};
 use sekisho_issuer::{HandleHash, ScopeSet, SsoSession, SsoStore};
 
+use super::index::{AT_ONCE, LIST, MOST_LISTED, REMOVE_LISTED, remove_listed};
 use super::{
     Inner, RedisIssuerStore, Script, base64url, bytes_of, content, digest_of, instant, kept, parts, record, seconds,
     too_many,
@@ -15,7 +16,8 @@ pub(super) struct Scripts {
     put: Script,
     used: Script,
     end: Script,
-    end_all: Script,
+    list: Script,
+    end_listed: Script,
     consent: Script,
     put_consent: Script,
     forget: Script,
@@ -27,7 +29,8 @@ impl Scripts {
             put: Script::new(PUT),
             used: Script::new(USE),
             end: Script::new(END),
-            end_all: Script::new(END_ALL),
+            list: Script::new(LIST),
+            end_listed: Script::new(REMOVE_LISTED),
             consent: Script::new(CONSENT),
             put_consent: Script::new("redis.call('HSET', KEYS[1], 'record', ARGV[1]) return 1"),
             forget: Script::new("return redis.call('DEL', KEYS[1])"),
@@ -93,7 +96,14 @@ impl SsoStore for RedisIssuerStore {
 
     async fn end_subject_sessions(&self, subject: &str) -> Result<(), Failure> {
         let inner = &*self.0;
-        inner.redis.run(inner.sessions.end_all.on(inner.sessions_of(subject))).await?;
+        let (index, beginning) = (inner.sessions_of(subject), inner.session_slot("session", ""));
+        let keys = reply::array(inner.redis.run(inner.sessions.list.on(index.as_str()).number(MOST_LISTED)).await?)?;
+        let key = |key| Some(reply::text(key)?).filter(|key| key.starts_with(&beginning)).ok_or_else(content);
+        let keys = keys.into_iter().map(key).collect::<Result<Vec<_>, Failure>>()?;
+        for keys in keys.chunks(AT_ONCE) {
+            let sessions = keys.iter().map(|key| (key.clone(), key.as_str()));
+            inner.redis.run(remove_listed(&inner.sessions.end_listed, &index, sessions)).await?;
+        }
         Ok(())
     }
 
@@ -153,12 +163,6 @@ const END: &str = "\
 local index = redis.call('HGET', KEYS[1], 'index')
 redis.call('DEL', KEYS[1])
 if index then redis.call('ZREM', index, KEYS[1]) end
-return 1";
-
-/// KEYS: the index.
-const END_ALL: &str = "\
-for _, session in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('DEL', session) end
-redis.call('DEL', KEYS[1])
 return 1";
 
 /// KEYS: the consent.

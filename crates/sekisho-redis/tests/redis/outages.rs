@@ -8,14 +8,16 @@ use sekisho_core::{
     Failure, FailureKind, Occurrence, OneTimeUse, ReplayGuard as _, RevocationCheck as _, Secret, SubjectId,
     UnixSeconds,
 };
+use sekisho_issuer::{GrantStore as _, HandleHash, SsoSession, SsoStore as _, StoredRecord as _};
 use sekisho_opaque::{ReferenceContent, ReferenceDigest, ReferenceRecord, ReferenceStore as _};
-use sekisho_redis::{Redis, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
+use sekisho_redis::{Redis, RedisIssuerStore, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
 use sekisho_revocation::{RevocationFeed as _, RevocationList, Withdrawal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::control::{Control, Direct, wait_until};
+use crate::issuer::grant;
 use crate::setup::{Shape, alone, now, password_and_address, prefix, shared, variable};
 
 const ISSUER: &str = "https://id.example";
@@ -365,6 +367,79 @@ async fn slots_that_move_are_followed_and_nothing_is_forgotten_or_missed() {
     }
     let late = Follower::of(&all.feed).await;
     assert!(late.knows("before"), "a snapshot holds everything wherever it is");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_revoked_while_its_slot_moves_does_not_live_again() {
+    let test = "revoking while slots move";
+    let Some(builder) = Shape::Cluster.builder(test) else { return };
+    let Some(urls) = variable("SEKISHO_REDIS_CLUSTER_URLS", test) else { return };
+    let _turn = alone().await;
+    let prefix = prefix();
+    let store = RedisIssuerStore::new(builder.with_prefix(&prefix).build().unwrap());
+    let (id, session) = ("AAAAAAAAAAAAAAAAAAAAAA", HandleHash::from_bytes([7; 32]));
+    let grant = grant(id);
+    let end = now().as_secs() + 600;
+    let name = base64_simd::URL_SAFE_NO_PAD.encode_to_string([7; 32]);
+    let login = format!(
+        r#"{{"v":1,"kind":"session","record":{{"session":"{name}","sid":"s","subject":"u",
+        "authentication":{{"time":1,"context":null,"methods":[]}},"idle_until":{end},"expires_at":{end}}}}}"#
+    );
+    let login = SsoSession::from_bytes(login.as_bytes()).unwrap();
+    store.begin_grant(&grant, None, now()).await.unwrap();
+    store.put_session(&login, None, now()).await.unwrap();
+
+    let masters: Vec<(&str, String)> = urls
+        .split(' ')
+        .filter_map(|url| {
+            let mut direct = Direct::to(url);
+            let role: Vec<redis::Value> = direct.must(&[b"ROLE"]);
+            let id: String = direct.must(&[b"CLUSTER", b"MYID"]);
+            (role[0] == redis::Value::BulkString(b"master".to_vec())).then_some((url, id))
+        })
+        .collect();
+    for part in ["grants", "logins"] {
+        let tag = format!("{{{prefix}:{part}}}");
+        let slot: u32 = Direct::to(masters[0].0).must(&[b"CLUSTER", b"KEYSLOT", tag.as_bytes()]);
+        let slot = slot.to_string();
+        let has_it = |(url, _): &(&str, String)| Direct::to(url).ask::<u32>(&[b"EXISTS", tag.as_bytes()]).is_ok();
+        let from = masters.iter().position(has_it).expect("one has it");
+        let to = (from + 1) % masters.len();
+        let (mut source, mut target) = (Direct::to(masters[from].0), Direct::to(masters[to].0));
+        let (password, address) = password_and_address(masters[to].0);
+        let (host, port) = address.split_once(':').unwrap();
+        let mut move_key = |source: &mut Direct, key: &str| {
+            let (host, port, key) = (host.as_bytes(), port.as_bytes(), key.as_bytes());
+            let () =
+                source.must(&[b"MIGRATE", host, port, key, b"0", b"5000", b"AUTH2", b"default", password.as_bytes()]);
+        };
+        let () = target.must(&[b"CLUSTER", b"SETSLOT", slot.as_bytes(), b"IMPORTING", masters[from].1.as_bytes()]);
+        let () = source.must(&[b"CLUSTER", b"SETSLOT", slot.as_bytes(), b"MIGRATING", masters[to].1.as_bytes()]);
+        let keys: Vec<String> = source.must(&[b"CLUSTER", b"GETKEYSINSLOT", slot.as_bytes(), b"1000"]);
+        // The indexes go first, and what they list is still where it was.
+        let (indexes, rest): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.contains(":of-s"));
+        assert!(!indexes.is_empty() && !rest.is_empty());
+        for key in &indexes {
+            move_key(&mut source, key);
+        }
+        let revoke = async || match part {
+            "grants" => store.revoke_session_grants("s", now()).await,
+            _ => store.end_subject_sessions("u").await,
+        };
+        let failure = revoke().await.expect_err("nobody knows whether all is revoked");
+        assert_eq!(failure.kind(), FailureKind::Unavailable);
+        for key in &rest {
+            move_key(&mut source, key);
+        }
+        for (url, _) in [&masters[to], &masters[from]] {
+            let () =
+                Direct::to(url).must(&[b"CLUSTER", b"SETSLOT", slot.as_bytes(), b"NODE", masters[to].1.as_bytes()]);
+        }
+        soon(revoke).await;
+    }
+    assert_eq!(soon(async || store.grant(&grant.id, now()).await).await, None);
+    let idle = Duration::from_secs(60);
+    assert!(soon(async || store.use_session(&session, idle, now()).await).await.is_none());
 }
 
 /// Passes bytes on between a client and Redis until it is told to swallow them: what a broken cable looks like from here.
