@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::certificates::{Pki, Shown, told};
-use crate::forward_auth::{HAPROXY_SCRIPT, ext_authz};
+use crate::forward_auth::{ext_authz, haproxy_script};
 use crate::gateway_process::free_port;
 use crate::gateways::{Gateway, Upstream, everything_to};
 
@@ -227,7 +227,7 @@ async fn haproxy_hands_over_the_certificate_by_a_script_and_no_client_can() {
         endpoint = guarded.port,
     );
     let backend = format!("backend service\n server one 127.0.0.1:{}", guarded.upstream.port);
-    let (test, files) = ("client certificates through HAProxy", [("sekisho.lua", HAPROXY_SCRIPT)]);
+    let (test, files) = ("client certificates through HAProxy", [("sekisho.lua", haproxy_script())]);
     let gateway = Gateway::haproxy_with(test, " lua-load sekisho.lua", &frontend, &backend, &files).await;
     let Some(_gateway) = gateway else { return };
     guarded.assert_binds().await;
