@@ -18,6 +18,9 @@ use crate::gateways::{Gateway, Upstream, everything_to};
 
 const HOST: &str = "api.example";
 
+/// Makes the header by which a proxy hands certificates over.
+type HeaderOf = fn(TrustedProxies) -> ClientCertificateHeader;
+
 /// The endpoint, the service and the certificates; `tls` is the port on which the proxy ends TLS.
 struct Guarded {
     upstream: Upstream,
@@ -31,7 +34,7 @@ struct Guarded {
 
 impl Guarded {
     /// `dialect`: `None` for Envoy's over gRPC, where no header is believed.
-    async fn start(dialect: Option<(Dialect, fn(TrustedProxies) -> ClientCertificateHeader)>) -> Self {
+    async fn start(dialect: Option<(Dialect, HeaderOf)>) -> Self {
         let issuer = Issuer::with_url("https://id.example").with_algorithm(Algorithm::Es256);
         let proxies = || TrustedProxies::new(["127.0.0.1"]).expect("an address");
         let jwt = Jwt::issuer(issuer.url()).audience("orders-api").with_keys(issuer.static_keys());
