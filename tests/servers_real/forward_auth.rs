@@ -319,38 +319,11 @@ async fn caddy_asks_and_obeys() {
     assert_guards(&gateway, &upstream, &mut authz).await;
 }
 
-/// HAProxy has no question of its own to an authorizer; this script asks it in the words of nginx.
-pub(crate) const HAPROXY_SCRIPT: &str = r#"
-local identity = { "x-auth-subject", "x-auth-issuer", "x-auth-client", "x-auth-scope" }
-local original = { "x-original-method", "x-original-uri", "x-original-host" }
-local connection = { "connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade" }
-
-core.register_action("sekisho", { "http-req" }, function(txn, endpoint)
-  local headers = txn.http:req_get_headers()
-  for _, name in ipairs(connection) do headers[name] = nil end
-  headers["x-original-method"] = { txn.sf:method() }
-  headers["x-original-uri"] = { txn.sf:pathq() }
-  headers["x-original-host"] = { txn.sf:req_fhdr("host") }
-  local answer = core.httpclient():get{ url = endpoint, headers = headers }
-  local status = answer and answer.status or 0
-  if status ~= 200 then
-    if status < 400 or status > 599 then status = 503 end
-    local reply = txn:reply{ status = status, body = answer and answer.body or "" }
-    for _, name in ipairs({ "www-authenticate", "content-type", "cache-control", "retry-after" }) do
-      for _, value in pairs(answer and answer.headers and answer.headers[name] or {}) do reply:add_header(name, value) end
-    end
-    txn:done(reply)
-  end
-  for _, name in ipairs(original) do txn.http:req_del_header(name) end
-  for _, name in ipairs(identity) do
-    txn.http:req_del_header(name)
-    for _, value in pairs(answer.headers[name] or {}) do
-      if value ~= "" then txn.http:req_add_header(name, value) end
-    end
-  end
-  txn:set_var("txn.sekisho", "passes")
-end, 1)
-"#;
+/// Returns the script of `docs/gateway.md` by which HAProxy asks, in the words of nginx.
+pub(crate) fn haproxy_script() -> &'static str {
+    let rest = include_str!("../../docs/gateway.md").split_once("```lua\n").expect("a script").1;
+    rest.split("```").next().expect("its end")
+}
 
 #[tokio::test]
 async fn haproxy_asks_by_a_script_and_obeys() {
@@ -363,7 +336,7 @@ async fn haproxy_asks_by_a_script_and_obeys() {
         authz.port
     );
     let backend = format!("backend service\n server one 127.0.0.1:{}", upstream.port);
-    let (test, files) = ("forward-auth by HAProxy", [("sekisho.lua", HAPROXY_SCRIPT)]);
+    let (test, files) = ("forward-auth by HAProxy", [("sekisho.lua", haproxy_script())]);
     let gateway = Gateway::haproxy_with(test, " lua-load sekisho.lua", &frontend, &backend, &files).await;
     let Some(gateway) = gateway else { return };
     assert_guards(&gateway, &upstream, &mut authz).await;

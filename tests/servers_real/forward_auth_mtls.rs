@@ -12,11 +12,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::certificates::{Pki, Shown, told};
-use crate::forward_auth::{HAPROXY_SCRIPT, ext_authz};
+use crate::forward_auth::{ext_authz, haproxy_script};
 use crate::gateway_process::free_port;
 use crate::gateways::{Gateway, Upstream, everything_to};
 
 const HOST: &str = "api.example";
+
+/// Makes the header by which a proxy hands certificates over.
+type HeaderOf = fn(TrustedProxies) -> ClientCertificateHeader;
 
 /// The endpoint, the service and the certificates; `tls` is the port on which the proxy ends TLS.
 struct Guarded {
@@ -31,7 +34,7 @@ struct Guarded {
 
 impl Guarded {
     /// `dialect`: `None` for Envoy's over gRPC, where no header is believed.
-    async fn start(dialect: Option<(Dialect, fn(TrustedProxies) -> ClientCertificateHeader)>) -> Self {
+    async fn start(dialect: Option<(Dialect, HeaderOf)>) -> Self {
         let issuer = Issuer::with_url("https://id.example").with_algorithm(Algorithm::Es256);
         let proxies = || TrustedProxies::new(["127.0.0.1"]).expect("an address");
         let jwt = Jwt::issuer(issuer.url()).audience("orders-api").with_keys(issuer.static_keys());
@@ -227,7 +230,7 @@ async fn haproxy_hands_over_the_certificate_by_a_script_and_no_client_can() {
         endpoint = guarded.port,
     );
     let backend = format!("backend service\n server one 127.0.0.1:{}", guarded.upstream.port);
-    let (test, files) = ("client certificates through HAProxy", [("sekisho.lua", HAPROXY_SCRIPT)]);
+    let (test, files) = ("client certificates through HAProxy", [("sekisho.lua", haproxy_script())]);
     let gateway = Gateway::haproxy_with(test, " lua-load sekisho.lua", &frontend, &backend, &files).await;
     let Some(_gateway) = gateway else { return };
     guarded.assert_binds().await;
