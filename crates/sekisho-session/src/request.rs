@@ -270,7 +270,7 @@ impl RequestSession {
     /// several requests that bring it at once one is finished, the others fail and can be sent again.
     ///
     /// The principal says that nobody was asked: its `auth_time` is that of the login which was remembered, `amr` is
-    /// `["remembered"]`, and it has no `acr`. Rules such as [`max_age`](sekisho_core::max_age) ask for more where it matters.
+    /// `["remembered"]`, and it has no `acr`; its roles and scope are those of then, also if the user has lost them since. Rules such as [`max_age`](sekisho_core::max_age) ask for more where it matters.
     ///
     /// # Errors
     /// [`Failure`] when the store broke, or holds a record that was changed.
@@ -287,6 +287,10 @@ impl RequestSession {
 
     /// Replaces the principal by one with more proof or other rights, of the same subject, with a new id: after step-up, and
     /// whenever privileges change.
+    ///
+    /// After step-up the principal must say when that was, in the claim `auth_time`: without it the session counts as
+    /// authenticated when it was before, so that other rights alone satisfy no [`max_age`](sekisho_core::max_age). What it leaves
+    /// out otherwise is gone: without `sid` the provider's logout no longer finds the session.
     pub fn elevate(&self, principal: &Principal) {
         self.state().turn = Some(Turn::Elevate(principal.clone()));
     }

@@ -19,7 +19,6 @@ pub(super) async fn commit(
     turn: Option<Turn>,
     changes: &[Change],
 ) -> Result<(), Failure> {
-    let sessions = &request.0.sessions;
     match (turn, prior) {
         (None | Some(Turn::Exist), Some(prior)) => save(request, prior, changes).await,
         (Some(Turn::Rotate), Some(prior)) => {
@@ -27,7 +26,7 @@ pub(super) async fn commit(
             move_on(request, &prior, content, changes).await
         }
         (Some(Turn::Elevate(principal)), Some(prior)) => {
-            let content = elevated(sessions, &prior, &principal)?;
+            let content = elevated(&prior, &principal)?;
             move_on(request, &prior, content, changes).await
         }
         (Some(Turn::Elevate(_)), None) => Err(NOBODY),
@@ -228,13 +227,15 @@ async fn remember(request: &RequestSession, remembering: Remembering, device: Op
     Ok(())
 }
 
-fn elevated(sessions: &Sessions, prior: &Arc<Loaded>, principal: &Principal) -> Result<Content, Failure> {
+fn elevated(prior: &Arc<Loaded>, principal: &Principal) -> Result<Content, Failure> {
     let before = prior.principal()?.ok_or(NOBODY)?;
     if before.id() != principal.id() {
         return Err(Failure::new(FailureKind::Misconfigured, "a session cannot be elevated to another subject"));
     }
     let ends_at = prior.content.ends_at;
-    let identity = Some(Identity::of(principal, sessions.now(), ends_at)?);
+    // INVARIANT: other rights are no proof of who asks for them. Only a principal that says so has authenticated again.
+    let authenticated_at = before.authenticated_at().unwrap_or(UnixSeconds::new(prior.content.created_at));
+    let identity = Some(Identity::of(principal, authenticated_at, ends_at)?);
     Ok(Content { identity, superseded: false, ..prior.content.clone() })
 }
 
