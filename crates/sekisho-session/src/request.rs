@@ -12,6 +12,7 @@ use crate::cookie::SetCookie;
 use crate::crypto;
 use crate::csrf::{self, Forgery};
 use crate::overview::SessionId;
+use crate::remembered::Found;
 use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::token::SessionToken;
@@ -100,12 +101,15 @@ pub struct Login {
     remembering: Remembering,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Remembering {
     No,
     Yes,
-    /// By a token that remembers until then.
-    Again(u64),
+    /// By a token that remembers until then, and belonged to the session of this public id.
+    Again {
+        until: u64,
+        handle: Box<str>,
+    },
 }
 
 impl Login {
@@ -276,12 +280,13 @@ impl RequestSession {
     /// [`Failure`] when the store broke, or holds a record that was changed.
     pub async fn log_in_remembered(&self) -> Result<Option<Principal>, Failure> {
         let Presented::Token(token) = &self.0.remembered else { return Ok(None) };
-        let Some((principal, device, until)) = crate::remembered::find(&self.0.sessions, token).await? else {
+        let Some(Found { principal, device, until, handle }) = crate::remembered::find(&self.0.sessions, token).await?
+        else {
             return Ok(None);
         };
         let login = Login::new(&principal);
         let login = device.iter().fold(login, |login, device| login.with_device(device));
-        self.log_in(Login { remembering: Remembering::Again(until), ..login });
+        self.log_in(Login { remembering: Remembering::Again { until, handle }, ..login });
         Ok(Some(principal))
     }
 
