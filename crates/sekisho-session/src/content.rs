@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::dangerous::CheckedClaims;
@@ -154,10 +153,14 @@ impl Loaded {
         Ok((now < end).then_some(Self { kind, token, id, version: *version, idle_until: *idle_until, content }))
     }
 
-    /// Makes the principal of whoever is logged in; this session goes along for the rest of the request.
-    pub(crate) fn principal(self: &Arc<Self>) -> Result<Option<Principal>, Failure> {
-        let Some(identity) = &self.content.identity else { return Ok(None) };
-        Ok(Some(identity.checked()?.with_context(Arc::new(Arc::clone(self))).into_principal()))
+    /// Returns who is logged in.
+    pub(crate) fn identity(&self) -> Result<Option<CheckedClaims>, Failure> {
+        self.content.identity.as_ref().map(Identity::checked).transpose()
+    }
+
+    /// Makes the principal of whoever is logged in.
+    pub(crate) fn principal(&self) -> Result<Option<Principal>, Failure> {
+        Ok(self.identity()?.map(CheckedClaims::into_principal))
     }
 
     /// Seals the same content as one that nobody writes to or logs in by any more, and that nobody reads after `grace`.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::authenticator::Passed;
 use crate::content::{Kind, Loaded};
 use crate::cookie::SetCookie;
 use crate::crypto;
@@ -186,8 +187,9 @@ impl RequestSession {
     }
 
     fn already_loaded(&self, passed: Option<&Principal>, token: &SessionToken) -> Option<Arc<Loaded>> {
-        let loaded = passed?.context::<Arc<Loaded>>()?;
-        (loaded.id == Kind::Session.hash(token)).then(|| Arc::clone(loaded))
+        let Passed { sessions, loaded } = passed?.context()?;
+        let is_own = sessions.is_same(&self.0.sessions) && loaded.id == Kind::Session.hash(token);
+        is_own.then(|| Arc::clone(loaded))
     }
 
     /// Loads the session and reads its data as `T`.

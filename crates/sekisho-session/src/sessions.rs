@@ -274,6 +274,11 @@ impl Sessions {
         !loaded.content.superseded && self.idle_until(now).since(loaded.idle_until) >= self.0.touch_interval
     }
 
+    /// Tells whether the other is a clone of this one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(crate) fn now(&self) -> UnixSeconds {
         self.0.clock.now()
     }
