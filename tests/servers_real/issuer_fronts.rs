@@ -42,7 +42,13 @@ impl LoginCheck for People {
             return Ok(LoginOutcome::Refused);
         }
         let (subject, methods) = ("user-1".to_owned(), vec!["pwd".to_owned()]);
-        Ok(LoginOutcome::Authenticated(AuthenticatedUser { subject, methods, context: None, authenticated_at: now }))
+        Ok(LoginOutcome::Authenticated(AuthenticatedUser {
+            subject,
+            methods,
+            context: None,
+            authenticated_at: now,
+            revision: None,
+        }))
     }
 
     async fn second_factor(&self, _: SecondFactorAttempt<'_>, _: UnixSeconds) -> Result<LoginOutcome, Failure> {

@@ -18,11 +18,19 @@ impl SessionAuthenticator {
     pub(crate) const fn new(sessions: Sessions) -> Self {
         Self(sessions)
     }
+
+    fn principal(&self, found: Result<Option<Arc<Loaded>>, Failure>) -> Result<Principal, Refusal> {
+        let loaded = found?.ok_or(Reject::SignedOut)?;
+        let checked = loaded.identity()?.ok_or(Reject::SignedOut)?;
+        Ok(checked.with_context(Arc::new(Passed { sessions: self.0.clone(), loaded })).into_principal())
+    }
 }
 
-fn principal(found: Result<Option<Arc<Loaded>>, Failure>) -> Result<Principal, Refusal> {
-    let loaded = found?.ok_or(Reject::SignedOut)?;
-    Ok(loaded.principal()?.ok_or(Reject::SignedOut)?)
+/// Is the session by which a principal passed a checkpoint, for the rest of the request.
+pub(crate) struct Passed {
+    /// Who loaded it: what other sessions hold under the same name is another matter.
+    pub(crate) sessions: Sessions,
+    pub(crate) loaded: Arc<Loaded>,
 }
 
 #[async_trait]
@@ -34,13 +42,13 @@ impl Authenticate for SessionAuthenticator {
 
     fn authenticate_now(&self, credential: Credential<'_>, _: UnixSeconds) -> Option<Result<Principal, Refusal>> {
         match SessionToken::from_text(credential.expose()) {
-            Some(token) => self.0.load_now(&token).map(principal),
+            Some(token) => self.0.load_now(&token).map(|found| self.principal(found)),
             None => Some(Err(Reject::SignedOut.into())),
         }
     }
 
     async fn authenticate(&self, credential: Credential<'_>, _: UnixSeconds) -> Result<Principal, Refusal> {
         let token = SessionToken::from_text(credential.expose()).ok_or(Reject::SignedOut)?;
-        principal(self.0.load(&token).await)
+        self.principal(self.0.load(&token).await)
     }
 }

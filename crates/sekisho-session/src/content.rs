@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::dangerous::CheckedClaims;
@@ -51,15 +50,15 @@ pub(crate) struct Identity {
 impl Identity {
     /// Writes a principal down as one of a session that ends at `ends_at`.
     ///
-    /// Its own times and binding go: they were the token's, which was checked when it came. `auth_time` is now if it is not
-    /// told, for who logs in has authenticated.
-    pub(crate) fn of(principal: &Principal, now: UnixSeconds, ends_at: u64) -> Result<Self, Failure> {
+    /// Its own times and binding go: they were the token's, which was checked when it came. Where it does not tell its
+    /// `auth_time`, that is `authenticated_at`.
+    pub(crate) fn of(principal: &Principal, authenticated_at: UnixSeconds, ends_at: u64) -> Result<Self, Failure> {
         let mut claims: Map<String, Value> = serde_json::from_str(principal.claims().as_str()).map_err(unwritable)?;
         for name in ["iat", "nbf", "cnf", "nonce", "at_hash", "c_hash"] {
             claims.remove(name);
         }
         claims.insert("exp".to_owned(), ends_at.into());
-        claims.entry("auth_time").or_insert_with(|| now.as_secs().into());
+        claims.entry("auth_time").or_insert_with(|| authenticated_at.as_secs().into());
         let identity = Self {
             issuer: principal.issuer().into(),
             claims: serde_json::value::to_raw_value(&claims).map_err(unwritable)?,
@@ -154,10 +153,14 @@ impl Loaded {
         Ok((now < end).then_some(Self { kind, token, id, version: *version, idle_until: *idle_until, content }))
     }
 
-    /// Makes the principal of whoever is logged in; this session goes along for the rest of the request.
-    pub(crate) fn principal(self: &Arc<Self>) -> Result<Option<Principal>, Failure> {
-        let Some(identity) = &self.content.identity else { return Ok(None) };
-        Ok(Some(identity.checked()?.with_context(Arc::new(Arc::clone(self))).into_principal()))
+    /// Returns who is logged in.
+    pub(crate) fn identity(&self) -> Result<Option<CheckedClaims>, Failure> {
+        self.content.identity.as_ref().map(Identity::checked).transpose()
+    }
+
+    /// Makes the principal of whoever is logged in.
+    pub(crate) fn principal(&self) -> Result<Option<Principal>, Failure> {
+        Ok(self.identity()?.map(CheckedClaims::into_principal))
     }
 
     /// Seals the same content as one that nobody writes to or logs in by any more, and that nobody reads after `grace`.

@@ -13,7 +13,9 @@ use crate::token::{SessionHash, SessionTag};
 /// Keeps sessions in the memory of this process: for one instance, and for tests. They end with the process.
 ///
 /// Every answer is given at once. When it is full it refuses to create, and the request that wanted a session gets 503;
-/// nobody is thrown out for somebody else. That is why no evicting cache stands behind it.
+/// nobody is thrown out for somebody else. That is why no evicting cache stands behind it. Only the names of those that have
+/// ended give way before their time, or who logs in and out again and again could fill it: what they guard against, a `create`
+/// that arrives late, does not happen within one process.
 pub struct MemorySessionStore {
     limits: SessionLimits,
     shards: Box<[RwLock<Shard>]>,
@@ -27,7 +29,7 @@ pub struct MemorySessionStore {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionLimits {
-    /// Sessions at once, those included that were ended and whose names are remembered. Default 100,000.
+    /// Sessions at once, with the remembered names of the ended, as long as there is room for those. Default 100,000.
     pub records: usize,
     /// Bytes of memory, about. Default 256 MiB.
     pub bytes: usize,
@@ -46,6 +48,8 @@ type Index = HashMap<SessionTag, HashSet<SessionHash>>;
 struct Shard {
     entries: HashMap<SessionHash, Entry>,
     by_end: BTreeSet<(UnixSeconds, SessionHash)>,
+    /// INVARIANT: the names of all entries that are [`Entry::Ended`], and no others.
+    ended: HashSet<SessionHash>,
 }
 
 enum Entry {
@@ -116,16 +120,18 @@ impl MemorySessionStore {
 
     /// Takes room for one more, or fails.
     fn reserve(&self, cost: usize, now: UnixSeconds) -> Result<(), Failure> {
-        for attempt in 0..2 {
+        for attempt in 0..3 {
             let records = self.records.fetch_add(1, Ordering::Relaxed);
             let bytes = self.bytes.fetch_add(cost, Ordering::Relaxed);
             if records < self.limits.records && bytes.saturating_add(cost) <= self.limits.bytes {
                 return Ok(());
             }
             self.release(1, cost);
-            if attempt == 0 && self.clear_dead(now) == 0 {
-                break;
-            }
+            match attempt {
+                0 => self.clear(|shard| shard.clear_dead(now)),
+                1 => self.clear(Shard::forget_ended),
+                _ => break,
+            };
         }
         Err(Failure::unavailable("the session store is full").with_retry_after(Duration::from_secs(60)))
     }
@@ -135,10 +141,10 @@ impl MemorySessionStore {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    fn clear_dead(&self, now: UnixSeconds) -> usize {
+    fn clear(&self, from: impl Fn(&mut Shard) -> Vec<Removed>) -> usize {
         let mut cleared = 0;
         for shard in &self.shards {
-            let removed = write(shard).clear_dead(now);
+            let removed = from(&mut write(shard));
             cleared += removed.len();
             self.forget(&removed);
         }
@@ -200,7 +206,19 @@ impl Shard {
             && end <= now
         {
             self.by_end.remove(&(end, id));
+            self.ended.remove(&id);
             if let Some(entry) = self.entries.remove(&id) {
+                removed.push(entry.into_removed(id, false));
+            }
+        }
+        removed
+    }
+
+    fn forget_ended(&mut self) -> Vec<Removed> {
+        let mut removed = Vec::new();
+        for id in std::mem::take(&mut self.ended) {
+            if let Some(entry) = self.entries.remove(&id) {
+                self.by_end.remove(&(entry.end(), id));
                 removed.push(entry.into_removed(id, false));
             }
         }
@@ -213,6 +231,7 @@ impl Shard {
         let (was_alive, until) = (is_alive(session, now), session.expires_at);
         self.by_end.remove(&(end_of(session), *id));
         self.by_end.insert((until, *id));
+        self.ended.insert(*id);
         let before = self.entries.insert(*id, Entry::Ended { until })?;
         Some(before.into_removed(*id, was_alive))
     }
@@ -290,8 +309,11 @@ impl SessionStore for MemorySessionStore {
     async fn create(&self, id: SessionHash, new: &NewSession, now: UnixSeconds) -> Result<bool, Failure> {
         let NewSession { idle_until, expires_at, tags, card, body } = new;
         let cost = cost(tags, card, body);
-        self.reserve(cost, now)?;
         let Some(shard) = self.shard(&id) else { return Ok(false) };
+        if read(shard).entries.get(&id).is_some_and(|entry| now < entry.end()) {
+            return Ok(false);
+        }
+        self.reserve(cost, now)?;
         let session =
             StoredSession { version: 1, idle_until: *idle_until, expires_at: *expires_at, body: body.clone() };
         let entry = Entry::Live { session, tags: tags.as_slice().into(), card: card.clone() };
@@ -379,6 +401,6 @@ impl SessionStore for MemorySessionStore {
     }
 
     async fn sweep(&self, now: UnixSeconds) -> Result<u64, Failure> {
-        Ok(self.clear_dead(now) as u64)
+        Ok(self.clear(|shard| shard.clear_dead(now)) as u64)
     }
 }

@@ -81,11 +81,18 @@ pub(crate) async fn keep(
     Ok(remembered.cookie.set(&token.to_text(), Some(until.since(now))))
 }
 
-/// Looks a token up. Returns who it is for, the device, and until when the login is remembered.
-pub(crate) async fn find(
-    sessions: &Sessions,
-    token: &SessionToken,
-) -> Result<Option<(Principal, Option<Box<str>>, u64)>, Failure> {
+/// Is what a good token says.
+pub(crate) struct Found {
+    pub(crate) principal: Principal,
+    pub(crate) device: Option<Box<str>>,
+    /// Until when the login is remembered.
+    pub(crate) until: u64,
+    /// The public id of the session that it belongs to.
+    pub(crate) handle: Box<str>,
+}
+
+/// Looks a token up.
+pub(crate) async fn find(sessions: &Sessions, token: &SessionToken) -> Result<Option<Found>, Failure> {
     let (keys, now, id) = (sessions.keys(), sessions.now(), Kind::Remembered.hash(token));
     if keys.named(token.key_name()).is_none() {
         return Ok(None);
@@ -97,7 +104,8 @@ pub(crate) async fn find(
     }
     let device = device_of(sessions, &loaded).await?;
     let Some(identity) = &loaded.content.identity else { return Ok(None) };
-    Ok(Some((remembered_principal(identity)?, device, loaded.content.ends_at)))
+    let principal = remembered_principal(identity)?;
+    Ok(Some(Found { principal, device, until: loaded.content.ends_at, handle: loaded.content.handle.clone() }))
 }
 
 /// Uses a token up. Returns whether it was good until now: of all that try, one is told so.

@@ -7,11 +7,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::authenticator::Passed;
 use crate::content::{Kind, Loaded};
 use crate::cookie::SetCookie;
 use crate::crypto;
 use crate::csrf::{self, Forgery};
 use crate::overview::SessionId;
+use crate::remembered::Found;
 use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::token::SessionToken;
@@ -100,12 +102,15 @@ pub struct Login {
     remembering: Remembering,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Remembering {
     No,
     Yes,
-    /// By a token that remembers until then.
-    Again(u64),
+    /// By a token that remembers until then, and belonged to the session of this public id.
+    Again {
+        until: u64,
+        handle: Box<str>,
+    },
 }
 
 impl Login {
@@ -182,8 +187,9 @@ impl RequestSession {
     }
 
     fn already_loaded(&self, passed: Option<&Principal>, token: &SessionToken) -> Option<Arc<Loaded>> {
-        let loaded = passed?.context::<Arc<Loaded>>()?;
-        (loaded.id == Kind::Session.hash(token)).then(|| Arc::clone(loaded))
+        let Passed { sessions, loaded } = passed?.context()?;
+        let is_own = sessions.is_same(&self.0.sessions) && loaded.id == Kind::Session.hash(token);
+        is_own.then(|| Arc::clone(loaded))
     }
 
     /// Loads the session and reads its data as `T`.
@@ -270,23 +276,28 @@ impl RequestSession {
     /// several requests that bring it at once one is finished, the others fail and can be sent again.
     ///
     /// The principal says that nobody was asked: its `auth_time` is that of the login which was remembered, `amr` is
-    /// `["remembered"]`, and it has no `acr`. Rules such as [`max_age`](sekisho_core::max_age) ask for more where it matters.
+    /// `["remembered"]`, and it has no `acr`; its roles and scope are those of then, also if the user has lost them since. Rules such as [`max_age`](sekisho_core::max_age) ask for more where it matters.
     ///
     /// # Errors
     /// [`Failure`] when the store broke, or holds a record that was changed.
     pub async fn log_in_remembered(&self) -> Result<Option<Principal>, Failure> {
         let Presented::Token(token) = &self.0.remembered else { return Ok(None) };
-        let Some((principal, device, until)) = crate::remembered::find(&self.0.sessions, token).await? else {
+        let Some(Found { principal, device, until, handle }) = crate::remembered::find(&self.0.sessions, token).await?
+        else {
             return Ok(None);
         };
         let login = Login::new(&principal);
         let login = device.iter().fold(login, |login, device| login.with_device(device));
-        self.log_in(Login { remembering: Remembering::Again(until), ..login });
+        self.log_in(Login { remembering: Remembering::Again { until, handle }, ..login });
         Ok(Some(principal))
     }
 
     /// Replaces the principal by one with more proof or other rights, of the same subject, with a new id: after step-up, and
     /// whenever privileges change.
+    ///
+    /// After step-up the principal must say when that was, in the claim `auth_time`: without it the session counts as
+    /// authenticated when it was before, so that other rights alone satisfy no [`max_age`](sekisho_core::max_age). What it leaves
+    /// out otherwise is gone: without `sid` the provider's logout no longer finds the session.
     pub fn elevate(&self, principal: &Principal) {
         self.state().turn = Some(Turn::Elevate(principal.clone()));
     }

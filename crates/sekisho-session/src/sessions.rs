@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,12 +148,33 @@ impl Sessions {
     /// [`Failure`] when the store broke: some may be alive still.
     pub async fn end_others(&self, subject: &SubjectId, keep: &SessionId) -> Result<u64, Failure> {
         let mut ended = 0;
-        for session in self.list(subject).await? {
-            if session.id() != keep {
-                ended += self.end_tagged(|key| content::handle_tag(key, session.id().as_str())).await?;
+        for _ in 0..MOST_PASSES {
+            let before = ended;
+            for handle in self.handles(subject).await? {
+                if &*handle != keep.as_str() {
+                    ended += self.end_tagged(|key| content::handle_tag(key, &handle)).await?;
+                }
+            }
+            if ended == before {
+                return Ok(ended);
             }
         }
-        Ok(ended)
+        Err(TOO_FAST.with_retry_after(Duration::from_secs(1)))
+    }
+
+    /// Finds the public ids of all that a subject has in the store.
+    ///
+    /// INVARIANT: also of what was retired or used up, or a session that came of it while the store made its list would be missed:
+    /// see [`end_tagged`](Self::end_tagged).
+    async fn handles(&self, subject: &SubjectId) -> Result<BTreeSet<Box<str>>, Failure> {
+        let mut handles = BTreeSet::new();
+        for key in self.0.keys.iter() {
+            for listed in self.0.store.list(&content::subject_tag(key, subject), self.now()).await? {
+                let card = Card::open(&self.0.keys, &listed.id, &listed.card).ok_or(UNREADABLE_CARD)?;
+                handles.insert(card.handle);
+            }
+        }
+        Ok(handles)
     }
 
     /// Ends all sessions that came of one session at a provider (`sid`), for back-channel logout.
@@ -195,8 +217,7 @@ impl Sessions {
                 return Ok(ended);
             }
         }
-        Err(Failure::unavailable("sessions come faster than they can be ended")
-            .with_retry_after(Duration::from_secs(1)))
+        Err(TOO_FAST.with_retry_after(Duration::from_secs(1)))
     }
 
     /// Answers [`load`](Self::load) without waiting, if that is possible.
@@ -253,6 +274,11 @@ impl Sessions {
         !loaded.content.superseded && self.idle_until(now).since(loaded.idle_until) >= self.0.touch_interval
     }
 
+    /// Tells whether the other is a clone of this one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(crate) fn now(&self) -> UnixSeconds {
         self.0.clock.now()
     }
@@ -288,6 +314,8 @@ impl Sessions {
 
 /// A session can get a new id once in a pass, at the price of a request each time.
 const MOST_PASSES: usize = 100;
+
+const TOO_FAST: Failure = Failure::unavailable("sessions come faster than they can be ended");
 
 const UNREADABLE_CARD: Failure = Failure::unavailable("a session in the list cannot be opened");
 

@@ -94,6 +94,15 @@ async fn a_principal_of_another_session_is_not_taken_for_this_requests_own() {
 }
 
 #[tokio::test]
+async fn what_other_sessions_hold_under_the_same_name_is_not_taken_for_this_ones() {
+    let (guarded, other) = (Guarded::new(), World::new());
+    let browser = guarded.log_in(&admin()).await;
+    let passage = guarded.inspect(&browser, Presence::Required).await.unwrap();
+    let session: Session<Cart> = browser.request(&other.sessions).session(passage.principal()).await.unwrap();
+    assert_eq!((session.principal().unwrap(), session.id()), (None, None));
+}
+
+#[tokio::test]
 async fn a_cookie_of_nobody_is_no_credential() {
     let guarded = Guarded::new();
     let mut visitor = Browser::default();

@@ -266,3 +266,45 @@ async fn nothing_comes_of_a_remembered_login_after_the_end_of_all_sessions() {
     }
     assert!(used > 100, "{used} logins by a token: it proves something");
 }
+
+#[tokio::test]
+async fn nothing_comes_of_a_remembered_login_after_all_sessions_or_all_but_one_were_ended() {
+    let (alice, mut used) = (somebody("alice").id(), 0);
+    for seed in 0..600 {
+        let run = Run::start(seed, 10).await;
+        let keep = run.browser().session(&run.sessions).await.id().unwrap();
+        let log_in = async |request: &RequestSession| {
+            request.log_in(Login::new(&somebody("alice")).with_remembering());
+        };
+        let mut cookies = send(&run.sessions, "", log_in).await.unwrap();
+        let (holds_session, spares_one) = (seed % 2 == 0, seed % 4 < 2);
+        let thief = Arc::clone(&run);
+        let task = tokio::spawn(async move {
+            let mut logins = 0;
+            for _ in 0..3 {
+                let cookie = if holds_session { &*cookies } else { cookies.split("; ").nth(1).unwrap() };
+                let log_in = async |request: &RequestSession| {
+                    let _ = request.log_in_remembered().await;
+                };
+                match send(&thief.sessions, cookie, log_in).await {
+                    Some(set) if set.contains("; ") => (cookies, logins) = (set, logins + 1),
+                    _ => {}
+                }
+            }
+            logins
+        });
+        for _ in 0..seed % 60 {
+            tokio::task::yield_now().await;
+        }
+        if spares_one {
+            run.sessions.end_others(&alice, &keep).await.unwrap();
+        } else {
+            run.sessions.end_all(&alice).await.unwrap();
+        }
+        used += task.await.unwrap();
+        let left: Vec<_> =
+            run.sessions.list(&alice).await.unwrap().iter().map(|session| session.id().clone()).collect();
+        assert_eq!(left, if spares_one { vec![keep] } else { vec![] }, "seed {seed}");
+    }
+    assert!(used > 100, "{used} logins by a token: it proves something");
+}

@@ -136,6 +136,25 @@ async fn more_rights_come_with_another_id_and_the_old_one_has_none_of_them() {
 }
 
 #[tokio::test]
+async fn other_rights_alone_are_no_new_authentication() {
+    let world = World::new();
+    let mut browser = world.logged_in("alice").await;
+    world.wait(600);
+    let of_then = PrincipalBuilder::new(ISSUER, "alice").with_roles(["admin"]).build().unwrap();
+    let asked_again =
+        PrincipalBuilder::new(ISSUER, "alice").with_claim("auth_time", START.as_secs() + 600).build().unwrap();
+    for (principal, is_fresh) in [(of_then, false), (asked_again, true)] {
+        let session = browser.session(&world.sessions).await;
+        session.elevate(&principal);
+        browser.take(session.finish().await.unwrap());
+        let now = START.saturating_add(Duration::from_secs(600));
+        let principal = browser.session(&world.sessions).await.principal().unwrap().unwrap();
+        let rule = sekisho_core::max_age(Duration::from_secs(60));
+        assert_eq!(rule.check(&principal, now).is_ok(), is_fresh, "{:?}", principal.authenticated_at());
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_elevated_to_somebody_else_or_from_nobody() {
     let world = World::new();
     let browser = world.logged_in("alice").await;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sekisho_core::dangerous::PrincipalBuilder;
@@ -135,6 +136,24 @@ async fn ending_all_sessions_ends_a_remembered_login_that_is_just_being_used() {
     assert!(slow.finish().await.is_err());
     assert!(slow.finish().await.unwrap().is_empty(), "no cookie of it is left behind");
     assert!(world.sessions.list(&somebody("alice").id()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn of_a_login_that_failed_in_part_no_cookie_goes_out_and_nothing_is_left() {
+    let world = world();
+    let mut jar = Jar::default();
+    jar.log_in(&world.sessions, &somebody("alice")).await;
+    world.wait(86_400);
+    let request = jar.request(&world.sessions).await;
+    assert!(request.log_in_remembered().await.unwrap().is_some());
+    world.store.fails_to_save.store(true, Ordering::SeqCst);
+    assert!(request.flush().await.is_err(), "the token could not be used up");
+    world.store.fails_to_save.store(false, Ordering::SeqCst);
+    assert!(request.principal().unwrap().is_none());
+    assert!(request.finish().await.unwrap().is_empty(), "a handler that goes on all the same hands out nothing");
+    let listed = world.sessions.list(&somebody("alice").id()).await.unwrap();
+    assert_eq!(listed.len(), 1, "the remembered login is there, and no session beside it: {listed:?}");
+    assert!(jar.log_in_page(&world.sessions).await.is_some(), "it can be tried again");
 }
 
 #[tokio::test]

@@ -89,6 +89,23 @@ async fn names_of_the_ended_cost_little_and_go_in_their_time() {
     assert!(store.create(id(0), &session(90_000), later(600)).await.unwrap(), "all bytes were given back");
 }
 
+#[tokio::test]
+async fn whoever_logs_in_and_out_again_and_again_does_not_fill_the_store() {
+    let store = MemorySessionStore::with_limits(limits(10, 1 << 20));
+    let guest = id(255);
+    assert!(store.create(guest, &session(10), NOW).await.unwrap());
+    for number in 0..100 {
+        assert!(store.create(id(number), &session(10), NOW).await.unwrap(), "{number}");
+        assert!(!store.create(id(number), &session(10), NOW).await.unwrap());
+        assert!(store.delete(&id(number), NOW).await.unwrap());
+        assert!(!store.create(id(number), &session(10), NOW).await.unwrap(), "the name is taken, full or not");
+        assert!(store.len() <= 10);
+    }
+    assert!(store.load(&guest, NOW).await.unwrap().is_some(), "who is alive stays");
+    store.sweep(later(600)).await.unwrap();
+    assert!(store.is_empty(), "no name is counted twice");
+}
+
 #[test]
 fn debug_of_a_store_and_of_what_it_holds_shows_no_content() {
     let shown = format!("{:?} {:?}", MemorySessionStore::new(), session(7));

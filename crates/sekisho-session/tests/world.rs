@@ -124,6 +124,7 @@ pub(crate) struct Watched {
     pub(crate) is_down: AtomicBool,
     pub(crate) is_corrupt: AtomicBool,
     pub(crate) fails_to_write: AtomicBool,
+    pub(crate) fails_to_save: AtomicBool,
     /// All names that were created.
     pub(crate) names: Mutex<Vec<SessionHash>>,
 }
@@ -190,6 +191,9 @@ impl SessionStore for Watched {
         now: UnixSeconds,
     ) -> Result<Saved, Failure> {
         self.write()?;
+        if self.fails_to_save.load(Ordering::SeqCst) {
+            return Err(Failure::unavailable("the store saves nothing"));
+        }
         tokio::task::yield_now().await;
         self.inner.save(id, expected, update, now).await
     }

@@ -8,6 +8,7 @@ use serde_json::Map;
 
 use super::{Answer, Change, Login, Presented, Remembering, RequestSession, Turn, new_handle};
 use crate::content::{self, Content, Identity, Kind, Loaded};
+use crate::cookie::SetCookie;
 use crate::crypto;
 use crate::sessions::Sessions;
 use crate::store::Saved;
@@ -19,7 +20,6 @@ pub(super) async fn commit(
     turn: Option<Turn>,
     changes: &[Change],
 ) -> Result<(), Failure> {
-    let sessions = &request.0.sessions;
     match (turn, prior) {
         (None | Some(Turn::Exist), Some(prior)) => save(request, prior, changes).await,
         (Some(Turn::Rotate), Some(prior)) => {
@@ -27,7 +27,7 @@ pub(super) async fn commit(
             move_on(request, &prior, content, changes).await
         }
         (Some(Turn::Elevate(principal)), Some(prior)) => {
-            let content = elevated(sessions, &prior, &principal)?;
+            let content = elevated(&prior, &principal)?;
             move_on(request, &prior, content, changes).await
         }
         (Some(Turn::Elevate(_)), None) => Err(NOBODY),
@@ -125,6 +125,11 @@ async fn log_in(
         None => None,
     };
     let is_same = before.as_ref().is_none_or(|before| before.id() == principal.id());
+    if let (Remembering::Again { .. }, Some(prior)) = (&remembering, &prior)
+        && prior.content.superseded
+    {
+        return Err(superseded());
+    }
     let handle = request.state().new_handle.take();
     let mut content = Content {
         handle: handle.map_or_else(new_handle, Ok)?,
@@ -152,14 +157,46 @@ async fn log_in(
             insert(sessions, content, device.as_deref()).await?
         }
     };
-    hand_over(request, loaded);
-    remember(request, remembering, device.as_deref()).await?;
-    // Last, for a remembered login ends with its session. What was anonymous dies by itself.
-    if let Some(prior) = prior.filter(|_| before.is_some()) {
-        end(sessions, &prior).await?;
+    let ends = prior.filter(|_| before.is_some());
+    match settle(request, &loaded, ends, &remembering, device.as_deref(), &principal).await {
+        Ok(set) => {
+            request.state().remembered_cookie = set;
+            tracing::info!(target: "sekisho", subject = %principal.id(), session = &*loaded.content.handle, "logged in");
+            hand_over(request, loaded);
+            Ok(())
+        }
+        Err(failure) => {
+            // Nobody gets its cookie; if the store takes this too, nobody sees it in a list either.
+            let _ = end(sessions, &loaded).await;
+            Err(failure)
+        }
     }
-    tracing::info!(target: "sekisho", subject = %principal.id(), session = ?request.id(), "logged in");
-    enforce_limit(request, &principal).await
+}
+
+/// Does what a login brings with it, and returns the cookie of the remembered one.
+///
+/// INVARIANT: the session is handed over afterwards, so of a login that failed in part no cookie goes out.
+async fn settle(
+    request: &RequestSession,
+    loaded: &Loaded,
+    prior: Option<Arc<Loaded>>,
+    remembering: &Remembering,
+    device: Option<&str>,
+    principal: &Principal,
+) -> Result<Option<SetCookie>, Failure> {
+    let sessions = &request.0.sessions;
+    let set = remember(request, loaded, remembering, device).await?;
+    // Last, for a remembered login ends with its session. What was anonymous dies by itself.
+    if let Some(prior) = prior {
+        match remembering {
+            // INVARIANT: what was used up stays in the store for a while: whoever ends sessions must meet it, or they could miss
+            // what came of it. The session that it belonged to was retired, and is over with the grace.
+            Remembering::Again { handle, .. } if *handle == prior.content.handle => {}
+            _ => end(sessions, &prior).await?,
+        }
+    }
+    enforce_limit(sessions, principal, &loaded.content.handle).await?;
+    Ok(set)
 }
 
 async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: &[Change]) -> Result<(), Failure> {
@@ -192,49 +229,50 @@ async fn forget_remembered(request: &RequestSession) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Remembers the login of the session that was just handed over, or takes an earlier one's cookie away.
+/// Remembers the login of a session that is about to be handed over, or takes an earlier one's cookie away.
 ///
 /// INVARIANT: a token is good once. What came of it counts only if it was still alive when it was used up, after all else was
 /// there: whoever ends all sessions of a subject ends the token too, and then nothing is left of what came of it.
-async fn remember(request: &RequestSession, remembering: Remembering, device: Option<&str>) -> Result<(), Failure> {
-    let (sessions, Some(loaded)) = (&request.0.sessions, request.loaded()) else { return Ok(()) };
+async fn remember(
+    request: &RequestSession,
+    loaded: &Loaded,
+    remembering: &Remembering,
+    device: Option<&str>,
+) -> Result<Option<SetCookie>, Failure> {
+    let sessions = &request.0.sessions;
     let Some(remembered) = sessions.remembered() else {
-        return if remembering == Remembering::No { Ok(()) } else { Err(NOT_REMEMBERED) };
+        return if *remembering == Remembering::No { Ok(None) } else { Err(NOT_REMEMBERED) };
     };
     let until = match remembering {
         Remembering::No => None,
         Remembering::Yes => Some(remembered.ends_at(sessions.now())),
-        Remembering::Again(until) => Some(UnixSeconds::new(until)),
+        Remembering::Again { until, .. } => Some(UnixSeconds::new(*until)),
     };
     let set = match until {
         Some(until) => Some(crate::remembered::keep(sessions, remembered, &loaded.content, device, until).await?),
         None if matches!(request.0.remembered, Presented::Nothing) => None,
         None => Some(remembered.cookie().removal()),
     };
-    let was_alive = match (&request.0.remembered, remembering) {
-        (Presented::Token(token), Remembering::Again(_)) => crate::remembered::use_up(sessions, token).await?,
-        _ => {
-            forget_remembered(request).await?;
-            true
+    match (&request.0.remembered, remembering) {
+        (Presented::Token(token), Remembering::Again { .. }) => {
+            if !crate::remembered::use_up(sessions, token).await? {
+                return Err(used_up());
+            }
         }
-    };
-    if !was_alive {
-        end(sessions, &loaded).await?;
-        let mut state = request.state();
-        (state.loaded, state.cookie) = (Answer::Nothing, None);
-        return Err(used_up());
+        _ => forget_remembered(request).await?,
     }
-    request.state().remembered_cookie = set;
-    Ok(())
+    Ok(set)
 }
 
-fn elevated(sessions: &Sessions, prior: &Arc<Loaded>, principal: &Principal) -> Result<Content, Failure> {
+fn elevated(prior: &Arc<Loaded>, principal: &Principal) -> Result<Content, Failure> {
     let before = prior.principal()?.ok_or(NOBODY)?;
     if before.id() != principal.id() {
         return Err(Failure::new(FailureKind::Misconfigured, "a session cannot be elevated to another subject"));
     }
     let ends_at = prior.content.ends_at;
-    let identity = Some(Identity::of(principal, sessions.now(), ends_at)?);
+    // INVARIANT: other rights are no proof of who asks for them. Only a principal that says so has authenticated again.
+    let authenticated_at = before.authenticated_at().unwrap_or(UnixSeconds::new(prior.content.created_at));
+    let identity = Some(Identity::of(principal, authenticated_at, ends_at)?);
     Ok(Content { identity, superseded: false, ..prior.content.clone() })
 }
 
@@ -391,11 +429,10 @@ async fn device_of(sessions: &Sessions, prior: &Loaded) -> Result<Option<Box<str
 }
 
 /// Ends the oldest sessions of a subject who has too many. Two logins at once both look after both are there.
-async fn enforce_limit(request: &RequestSession, principal: &Principal) -> Result<(), Failure> {
-    let sessions = &request.0.sessions;
-    let (Some(limit), Some(own)) = (sessions.limit(), request.id()) else { return Ok(()) };
+async fn enforce_limit(sessions: &Sessions, principal: &Principal, own: &str) -> Result<(), Failure> {
+    let Some(limit) = sessions.limit() else { return Ok(()) };
     let listed = sessions.list(&principal.id()).await?;
-    let others = listed.iter().filter(|session| *session.id() != own);
+    let others = listed.iter().filter(|session| session.id().as_str() != own);
     for session in others.skip(limit.saturating_sub(1)) {
         tracing::info!(target: "sekisho", session = %session.id(), "ended, for its subject has too many");
         sessions.end_tagged(|key| content::handle_tag(key, session.id().as_str())).await?;

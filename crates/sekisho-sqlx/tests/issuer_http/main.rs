@@ -26,7 +26,7 @@ mod login;
 mod logout;
 #[path = "../../../sekisho-issuer/tests/issuer/metadata.rs"]
 mod metadata;
-#[allow(dead_code, reason = "logins of the credential database are not among these tests")]
+#[expect(dead_code, reason = "logins of the credential database are not among these tests")]
 #[path = "../../../sekisho-issuer/tests/issuer/setup.rs"]
 mod setup;
 #[path = "../../../sekisho-issuer/tests/issuer/token.rs"]
