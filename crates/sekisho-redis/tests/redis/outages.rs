@@ -408,7 +408,7 @@ async fn what_is_revoked_while_its_slot_moves_does_not_live_again() {
         let (mut source, mut target) = (Direct::to(masters[from].0), Direct::to(masters[to].0));
         let (password, address) = password_and_address(masters[to].0);
         let (host, port) = address.split_once(':').unwrap();
-        let mut move_key = |source: &mut Direct, key: &str| {
+        let move_key = |source: &mut Direct, key: &str| {
             let (host, port, key) = (host.as_bytes(), port.as_bytes(), key.as_bytes());
             let () =
                 source.must(&[b"MIGRATE", host, port, key, b"0", b"5000", b"AUTH2", b"default", password.as_bytes()]);
