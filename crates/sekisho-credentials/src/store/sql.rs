@@ -156,6 +156,11 @@ async fn refuse_reader(connection: &mut sqlx::PgConnection) -> Result<(), sqlx::
     if read_only == "off" { Ok(()) } else { Err(sqlx::Error::Configuration("a server that only reads".into())) }
 }
 
+/// Rolls back now: a transaction that is only dropped holds its locks until its connection is looked at again.
+async fn give_back<D: sqlx::Database>(tx: sqlx::Transaction<'_, D>) -> Result<(), Failure> {
+    tx.rollback().await.map_err(failed)
+}
+
 /// Gives a call up when its time is over. What it had begun is rolled back, or done.
 async fn within<T>(call: impl Future<Output = Result<T, Failure>> + Send) -> Result<T, Failure> {
     let late = |_| Err(Failure::unavailable("the credential database did not answer in time"));
@@ -324,6 +329,7 @@ macro_rules! implement {
                     .await
                     .map_err(failed)?;
                     if done.rows_affected() != 1 {
+                        give_back(tx).await?;
                         return Ok(false);
                     }
                     sqlx::query("DELETE FROM sekisho_source WHERE account_id = $1")
@@ -457,6 +463,7 @@ macro_rules! implement {
                     .await
                     .map_err(failed)?;
                     if done.rows_affected() != 1 {
+                        give_back(tx).await?;
                         return Ok(false);
                     }
                     sqlx::query("DELETE FROM sekisho_totp WHERE account_id = $1 AND is_confirmed = $2")
@@ -564,6 +571,7 @@ macro_rules! implement {
                         .await
                         .map_err(failed)?;
                     if account.rows_affected() != 1 {
+                        give_back(tx).await?;
                         return Ok(false);
                     }
                     sqlx::query("DELETE FROM sekisho_recovery_code WHERE account_id = $1")
@@ -640,7 +648,8 @@ macro_rules! implement {
                         counts.push((key, curve, curve.remembered(count, last_at, now), last_at));
                     }
                     if !wait.is_zero() {
-                        return Ok(Admission::Wait(wait)); // The transaction is rolled back.
+                        give_back(tx).await?;
+                        return Ok(Admission::Wait(wait));
                     }
                     for (key, curve, count, last_at) in counts {
                         let last_at = last_at.max(now);
@@ -762,6 +771,7 @@ macro_rules! implement {
                         .await
                         .map_err(failed)?;
                     if is_same.rows_affected() != 1 {
+                        give_back(tx).await?;
                         return Ok(false);
                     }
                     sqlx::query(
@@ -851,6 +861,7 @@ macro_rules! implement {
                     .await
                     .map_err(failed)?;
                     if is_current.rows_affected() != 1 {
+                        give_back(tx).await?;
                         return Ok(PasskeyAddition::Overtaken);
                     }
                     let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sekisho_passkey WHERE account_id = $1")
@@ -859,6 +870,7 @@ macro_rules! implement {
                         .await
                         .map_err(failed)?;
                     if count >= i64::from(most) {
+                        give_back(tx).await?;
                         return Ok(PasskeyAddition::TooMany);
                     }
                     let done = sqlx::query(
@@ -882,6 +894,7 @@ macro_rules! implement {
                     .await
                     .map_err(failed)?;
                     if done.rows_affected() != 1 {
+                        give_back(tx).await?;
                         return Ok(PasskeyAddition::Taken);
                     }
                     tx.commit().await.map_err(failed)?;
@@ -970,10 +983,12 @@ macro_rules! implement {
                     .await
                     .map_err(failed)?;
                     if done.rows_affected() != 1 {
+                        give_back(tx).await?;
                         return Ok(ChallengeUse::Again);
                     }
                     if count >= i64::from(most) {
-                        return Ok(ChallengeUse::TooMany); // The transaction is rolled back.
+                        give_back(tx).await?;
+                        return Ok(ChallengeUse::TooMany);
                     }
                     tx.commit().await.map_err(failed)?;
                     Ok(ChallengeUse::First)
@@ -1003,7 +1018,8 @@ macro_rules! implement {
                         .await
                         .map_err(failed)?;
                     if done.rows_affected() != 1 {
-                        return Ok(false); // The transaction is rolled back.
+                        give_back(tx).await?;
+                        return Ok(false);
                     }
                     tx.commit().await.map_err(failed)?;
                     Ok(true)
