@@ -322,7 +322,8 @@ impl RequestSession {
     }
 
     /// Makes a token for a form of this session; where there is no session yet, one comes of it, and room is taken in the
-    /// store. A login form needs none where [`CsrfRules`](crate::CsrfRules) are checked. The store must have been asked.
+    /// store: a page that anybody can open then lets anybody fill it. A login form needs none where
+    /// [`CsrfRules`](crate::CsrfRules) are checked. The store must have been asked.
     ///
     /// # Errors
     /// [`Failure`] when the system gives no randomness.
