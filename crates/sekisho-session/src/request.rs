@@ -146,6 +146,8 @@ impl Login {
 
 const MAX_DEVICE: usize = 200;
 
+const UNKNOWN: Failure = Failure::unavailable("the session store did not answer earlier in this request");
+
 impl RequestSession {
     pub(crate) fn new(sessions: Sessions, presented: Presented, remembered: Presented) -> Self {
         let (loading, state) = (tokio::sync::Mutex::default(), Mutex::default());
@@ -164,7 +166,8 @@ impl RequestSession {
     ///
     /// # Errors
     /// - [`Refusal::Reject`]: the cookie stands twice or cannot be read.
-    /// - [`Refusal::Failure`]: the store broke, or what it holds was changed.
+    /// - [`Refusal::Failure`]: the store broke, or what it holds was changed; also when somebody else has chosen for this request
+    ///   to [go on without](Self::session_or_anonymous).
     pub async fn load(&self, passed: Option<&Principal>) -> Result<(), Refusal> {
         let token = match &self.0.presented {
             Presented::Nothing | Presented::Foreign => None,
@@ -172,8 +175,11 @@ impl RequestSession {
             Presented::Unreadable(reject) => return Err((*reject).into()),
         };
         let _one_at_a_time = self.0.loading.lock().await;
-        if !matches!(self.state().loaded, Answer::NotAsked) {
-            return Ok(());
+        match self.state().loaded {
+            Answer::NotAsked => {}
+            // Who did not choose to go on without it must not take the caller for nobody.
+            Answer::Unknown => return Err(UNKNOWN.into()),
+            Answer::Nothing | Answer::Found(_) => return Ok(()),
         }
         let found = match token {
             None => None,
@@ -218,7 +224,7 @@ impl RequestSession {
             Err(Refusal::Failure(failure)) if failure.kind() == FailureKind::Unavailable => {
                 tracing::warn!(target: "sekisho", %failure, "a request goes on without its session");
                 self.state().loaded = Answer::Unknown;
-                self.session(passed).await
+                Ok(Session::new(self.clone(), crate::session::read(&self.data())?))
             }
             answer => answer,
         }
@@ -316,7 +322,8 @@ impl RequestSession {
     }
 
     /// Makes a token for a form of this session; where there is no session yet, one comes of it, and room is taken in the
-    /// store. A login form needs none where [`CsrfRules`](crate::CsrfRules) are checked. The store must have been asked.
+    /// store: a page that anybody can open then lets anybody fill it. A login form needs none where
+    /// [`CsrfRules`](crate::CsrfRules) are checked. The store must have been asked.
     ///
     /// # Errors
     /// [`Failure`] when the system gives no randomness.
@@ -370,9 +377,7 @@ impl RequestSession {
         let prior = match loaded {
             Answer::Found(loaded) => Some(loaded),
             Answer::Nothing | Answer::NotAsked => None,
-            Answer::Unknown => {
-                return Err(Failure::unavailable("the session store did not answer, and a session was to be changed"));
-            }
+            Answer::Unknown => return Err(UNKNOWN),
         };
         commit::commit(self, prior, turn, &changes).await
     }

@@ -376,7 +376,9 @@ impl SessionsBuilder {
         Self { grace, ..self }
     }
 
-    /// Sets how many sessions a subject may have; a login beyond that ends the oldest. Default: no limit.
+    /// Sets how many sessions a subject may have; a login beyond that ends the oldest. Default: no limit, and then one account can
+    /// fill a store by logging in again and again; with remembered logins for as long as those live. Of two logins in the same
+    /// moment each may end the other.
     pub fn with_session_limit(self, sessions: usize) -> Self {
         Self { limit: Some(sessions), ..self }
     }

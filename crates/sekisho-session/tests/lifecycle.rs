@@ -1,5 +1,6 @@
 //! What a session does from request to request: costs, logins, rotations, ends.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sekisho_core::dangerous::PrincipalBuilder;
@@ -465,4 +466,20 @@ async fn begins_by_any_of_several_cookie_headers() {
     let request = world.sessions.begin(&HeadParts { method: "GET", path: "/", headers: &headers });
     request.load(None).await.unwrap();
     assert!(request.principal().unwrap().is_some());
+}
+
+#[tokio::test]
+async fn who_goes_on_without_a_session_chooses_it_for_nobody_else() {
+    let world = World::new();
+    let browser = world.logged_in("alice").await;
+    let request = browser.request(&world.sessions);
+    world.store.is_down.store(true, Ordering::SeqCst);
+    assert!(request.session_or_anonymous::<Cart>(None).await.unwrap().is_degraded());
+    world.store.is_down.store(false, Ordering::SeqCst);
+    let strict = request.session::<Cart>(None).await.map(|session| session.principal().unwrap());
+    assert!(matches!(strict, Err(Refusal::Failure(_))), "{strict:?}");
+    let mut again = request.session_or_anonymous::<Cart>(None).await.unwrap();
+    assert!(request.finish().await.is_ok(), "who only looks is answered");
+    again.update(|cart| cart.items.push(1));
+    assert!(request.finish().await.is_err());
 }

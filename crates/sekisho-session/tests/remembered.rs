@@ -157,6 +157,37 @@ async fn of_a_login_that_failed_in_part_no_cookie_goes_out_and_nothing_is_left()
 }
 
 #[tokio::test]
+async fn a_session_that_has_moved_on_meanwhile_is_not_left_beside_the_one_of_a_remembered_login() {
+    let world = world();
+    let mut jar = Jar::default();
+    jar.log_in(&world.sessions, &somebody("alice")).await;
+    let slow = jar.request(&world.sessions).await;
+    assert!(slow.log_in_remembered().await.unwrap().is_some());
+    let rotating = jar.request(&world.sessions).await;
+    rotating.rotate();
+    jar.take(rotating.finish().await.unwrap());
+    assert!(slow.finish().await.is_err());
+    assert!(slow.finish().await.unwrap().is_empty());
+    assert_eq!(world.sessions.list(&somebody("alice").id()).await.unwrap().len(), 1);
+    assert_eq!(jar.who(&world.sessions).await.as_deref(), Some("alice"));
+    assert!(jar.log_in_page(&world.sessions).await.is_some(), "the token is good still");
+    world.wait(10);
+    assert_eq!(world.sessions.list(&somebody("alice").id()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_is_replaced_by_its_remembered_login_counts_once_for_the_limit() {
+    let remembered = RememberedLogins::for_lifetime(Duration::from_secs(MONTH)).unwrap();
+    let world = World::with(|builder| builder.with_remembered_logins(remembered).with_session_limit(2));
+    let (mut phone, mut laptop) = (Jar::default(), Jar::default());
+    phone.log_in(&world.sessions, &somebody("alice")).await;
+    world.wait(60);
+    laptop.log_in(&world.sessions, &somebody("alice")).await;
+    assert!(laptop.log_in_page(&world.sessions).await.is_some());
+    assert_eq!(phone.who(&world.sessions).await.as_deref(), Some("alice"));
+}
+
+#[tokio::test]
 async fn being_used_does_not_make_it_live_longer() {
     let world = world();
     let mut jar = Jar::default();

@@ -149,7 +149,12 @@ async fn log_in(
             if !keeps_data {
                 apply(changes, &mut content)?;
             }
-            let loaded = relocate(sessions, prior, content, kept, device.as_deref(), keeps_data, Orphan::Stays).await?;
+            let orphan = match remembering {
+                // Nobody was asked: what ends the session, or has moved it on, comes before.
+                Remembering::Again { .. } => Orphan::Dies,
+                Remembering::No | Remembering::Yes => Orphan::Stays,
+            };
+            let loaded = relocate(sessions, prior, content, kept, device.as_deref(), keeps_data, orphan).await?;
             loaded.ok_or_else(superseded)?
         }
         _ => {
@@ -187,15 +192,15 @@ async fn settle(
     let sessions = &request.0.sessions;
     let set = remember(request, loaded, remembering, device).await?;
     // Last, for a remembered login ends with its session. What was anonymous dies by itself.
-    if let Some(prior) = prior {
-        match remembering {
-            // INVARIANT: what was used up stays in the store for a while: whoever ends sessions must meet it, or they could miss
-            // what came of it. The session that it belonged to was retired, and is over with the grace.
-            Remembering::Again { handle, .. } if *handle == prior.content.handle => {}
-            _ => end(sessions, &prior).await?,
-        }
+    let mut own = vec![&*loaded.content.handle];
+    match (&prior, remembering) {
+        // INVARIANT: what was used up stays in the store for a while: whoever ends sessions must meet it, or they could miss what
+        // came of it. The session that it belonged to was retired, and is over with the grace.
+        (Some(prior), Remembering::Again { handle, .. }) if *handle == prior.content.handle => own.push(handle),
+        (Some(prior), _) => end(sessions, prior).await?,
+        (None, _) => {}
     }
-    enforce_limit(sessions, principal, &loaded.content.handle).await?;
+    enforce_limit(sessions, principal, &own).await?;
     Ok(set)
 }
 
@@ -429,10 +434,10 @@ async fn device_of(sessions: &Sessions, prior: &Loaded) -> Result<Option<Box<str
 }
 
 /// Ends the oldest sessions of a subject who has too many. Two logins at once both look after both are there.
-async fn enforce_limit(sessions: &Sessions, principal: &Principal, own: &str) -> Result<(), Failure> {
+async fn enforce_limit(sessions: &Sessions, principal: &Principal, own: &[&str]) -> Result<(), Failure> {
     let Some(limit) = sessions.limit() else { return Ok(()) };
     let listed = sessions.list(&principal.id()).await?;
-    let others = listed.iter().filter(|session| session.id().as_str() != own);
+    let others = listed.iter().filter(|session| !own.iter().any(|own| session.id().as_str() == *own));
     for session in others.skip(limit.saturating_sub(1)) {
         tracing::info!(target: "sekisho", session = %session.id(), "ended, for its subject has too many");
         sessions.end_tagged(|key| content::handle_tag(key, session.id().as_str())).await?;
