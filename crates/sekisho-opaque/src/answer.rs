@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
-use sekisho_core::{Failure, FailureKind, Principal, Refusal, Reject, Secret, UnixSeconds};
+use sekisho_core::{Failure, FailureKind, Refusal, Reject, Secret, UnixSeconds};
 use sekisho_http::{HttpError, HttpResponse};
-use sekisho_jwt::{SenderConstraint, StatementVerifier, Verifier, dangerous};
+use sekisho_jwt::{SenderConstraint, StatementVerifier, Verifier};
 
 use crate::claims::{Accepted, Rules};
 
@@ -27,13 +27,8 @@ impl Active {
         self.accepted.dies
     }
 
-    /// Looks at whom it speaks for; it lets nobody in.
-    pub(crate) fn principal(&self) -> &Principal {
-        dangerous::peek(&self.accepted.candidate)
-    }
-
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.principal().heap_bytes() + self.jwt.as_ref().map_or(0, |jwt| jwt.len() + 64)
+        self.accepted.candidate.heap_bytes() + self.jwt.as_ref().map_or(0, |jwt| jwt.len() + 64)
     }
 }
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sekisho_core::{AcceptedProofs, Authenticate, Credential, Principal, Refusal, Reject, UnixSeconds};
+use sekisho_jwt::Candidate;
 
 use crate::engine::{Engine, check_kind};
 
@@ -83,11 +84,11 @@ impl Introspection {
         self.0.purge(token);
     }
 
-    /// Forgets every token whose principal is meant, as after a logout: of a subject, of a session. Goes through the whole cache.
+    /// Forgets every token that is meant, as after a logout: of a subject, of a session. Goes through the whole cache.
     ///
     /// Refusals stay: they let nobody in.
-    pub fn purge_where(&self, is_meant: impl Fn(&Principal) -> bool) {
-        self.0.purge_where(|active| is_meant(active.principal()));
+    pub fn purge_where(&self, is_meant: impl Fn(&Candidate) -> bool) {
+        self.0.purge_where(|active| is_meant(&active.accepted.candidate));
     }
 
     /// Tells how many answers are in memory: tokens that are good, and tokens that were refused.

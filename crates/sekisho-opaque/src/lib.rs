@@ -25,4 +25,4 @@ pub use reference::{
     MemoryReferenceStore, RecordError, Reference, ReferenceBuilder, ReferenceContent, ReferenceDigest, ReferenceIssuer,
     ReferenceLimits, ReferenceRecord, ReferenceStart, ReferenceStore, ReferenceToken,
 };
-pub use sekisho_jwt::{Backend, CacheLimits, Dpop, Profile};
+pub use sekisho_jwt::{Backend, CacheLimits, Candidate, Dpop, Profile};

@@ -120,9 +120,9 @@ impl PhantomSwap {
         self.0.purge(token);
     }
 
-    /// Forgets every token whose principal is meant, as after a logout. Goes through the whole cache.
-    pub fn purge_where(&self, is_meant: impl Fn(&Principal) -> bool) {
-        self.0.purge_where(|active| is_meant(active.principal()));
+    /// Forgets every token that is meant, as after a logout. Goes through the whole cache.
+    pub fn purge_where(&self, is_meant: impl Fn(&Candidate) -> bool) {
+        self.0.purge_where(|active| is_meant(&active.accepted.candidate));
     }
 
     /// Tells how many answers are in memory: tokens that are good, and tokens that were refused.

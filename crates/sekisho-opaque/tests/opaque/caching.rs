@@ -277,9 +277,9 @@ async fn a_purged_token_is_asked_about_again() {
     introspection.purge(TOKEN);
     assert_eq!(ask_now(&introspection, TOKEN, NOW), None);
     assert_eq!(ask(&introspection, TOKEN, NOW).await, yes());
-    introspection.purge_where(|principal| principal.subject() == "u2");
+    introspection.purge_where(|candidate| candidate.id().subject() == "u2");
     assert_eq!(ask_now(&introspection, TOKEN, NOW), Some(yes()));
-    introspection.purge_where(|principal| principal.subject() == "u1");
+    introspection.purge_where(|candidate| candidate.id().subject() == "u1");
     assert_eq!(ask_now(&introspection, TOKEN, NOW), None);
 }
 
@@ -319,7 +319,7 @@ async fn a_refusal_ends_what_was_known_also_when_its_question_was_disowned() {
     while server.count() < 2 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    lenient.purge_where(|principal| principal.subject() == "somebody else");
+    lenient.purge_where(|candidate| candidate.id().subject() == "somebody else");
     assert_eq!(asking.await.unwrap(), Said::No(Reject::Inactive));
     server.set(Reply::status(503));
     assert_eq!(ask(&lenient, TOKEN, at(40)).await, Said::Failed(FailureKind::Unavailable));
