@@ -278,20 +278,47 @@ async fn a_connection_that_asks_nothing_or_never_finishes_a_head_ends() {
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
 
+/// A service with an answer of 16 MiB at `/public/big`, and short ones elsewhere.
+async fn big() -> Upstream {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                loop {
+                    let mut byte = [0];
+                    if stream.read_exact(&mut byte).await.is_err() {
+                        return;
+                    }
+                    head.push(byte[0]);
+                    if head.ends_with(b"\r\n\r\n") {
+                        let length = if head.starts_with(b"GET /public/big ") { 16 * 1024 * 1024 } else { 0 };
+                        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                        let answer = [answer.as_bytes(), &vec![0; length]].concat();
+                        if stream.write_all(&answer).await.is_err() {
+                            return;
+                        }
+                        head.clear();
+                    }
+                }
+            });
+        }
+    });
+    Upstream::new("test", &origin).unwrap()
+}
+
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_an_answer_loses_it_and_nothing_else() {
     let authority = Authority::new("ca");
     let tls = ServerTls::builder(authority.server(&["api.example"])).build().unwrap();
-    let (_service, upstream) = echo().await;
-    // Here a pause between two requests ends nothing.
-    let served = Served::of(Gateway::new(proxy(routes(&upstream))).with_tls(tls)).await;
+    let served = Served::of(Gateway::new(proxy(routes(&big().await))).with_tls(tls)).await;
     let stream = connect(&served, "api.example", authority.client(None, H2)).await.unwrap();
     let client = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut sender, connection) = client.await.unwrap();
     let connection = tokio::spawn(connection);
-    let asks = request("POST", "https://api.example/public/echo");
-    let body = Full::<Bytes>::from(Bytes::from(vec![0; 16 * 1024 * 1024]));
-    let response = sender.send_request(asks.body(body).unwrap()).await.unwrap();
+    let asks = request("GET", "https://api.example/public/big").body(Full::from("")).unwrap();
+    let response = sender.send_request(asks).await.unwrap();
     assert_eq!(response.status(), 200);
     // Idle is 0.7 s.
     for _ in 0..20 {
@@ -304,6 +331,25 @@ async fn a_client_that_takes_nothing_of_an_answer_loses_it_and_nothing_else() {
     assert_eq!(send(&mut sender, request("GET", "https://api.example/public/x"), "").await.0, 200);
     let ended = tokio::time::timeout(Duration::from_secs(10), connection).await;
     assert!(ended.is_ok(), "without a request it ends");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_on_and_takes_nothing_does_not_stay() {
+    let authority = Authority::new("ca");
+    let tls = ServerTls::builder(authority.server(&["api.example"])).build().unwrap();
+    let (_service, upstream) = echo().await;
+    let served = Served::of(Gateway::new(proxy(routes(&upstream))).with_tls(tls)).await;
+    let stream = connect(&served, "api.example", authority.client(None, H2)).await.unwrap();
+    let client = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = client.await.unwrap();
+    let connection = tokio::spawn(connection);
+    let asks = request("POST", "https://api.example/public/echo");
+    let body = Full::<Bytes>::from(Bytes::from(vec![0; 16 * 1024 * 1024]));
+    let response = sender.send_request(asks.body(body).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let ended = tokio::time::timeout(Duration::from_secs(15), connection).await;
+    assert!(ended.is_ok(), "with the one stream its connection ends");
+    assert!(response.into_body().collect().await.is_err());
 }
 
 #[tokio::test]
