@@ -107,6 +107,8 @@ async fn a_passkey_is_added_after_a_login_and_logs_in_from_then_on() {
         "{inside}"
     );
     assert_eq!(inside[0]["user"], site.account.as_str(), "the user handle is the account's id");
+    let alone = report.step("by the password alone");
+    assert_eq!(alone["status"], 403, "a further one wants the first: {alone}");
     let again = report.step("added again");
     assert_eq!((&again["failed"], &again["count"]), (&json!(true), &json!(1)), "the browser knows that it has one");
 

@@ -106,16 +106,18 @@ const JOURNEYS = {
       credentials: credentials.map(({ rpId, isResidentCredential, userHandle }) =>
         ({ rpId, isResidentCredential, user: Buffer.from(userHandle, 'base64').toString() })),
     });
-    await addPasskey(page, 'My laptop again');
-    await page.locator('[data-failed]').waitFor({ state: 'visible' });
-    await page.goto(`${issuer}/account/passkeys`);
-    tell('added again', { failed: true, count: (await passkeys(page)).length });
+    const alone = await page.goto(`${issuer}/account/passkeys/new`);
+    tell('by the password alone', { status: alone.status(), heading: await heading(page) });
     await logOut(page);
 
     await page.goto(authorizationUrl());
     const answer = await usePasskey(page);
     const body = answer.request().postData();
     tell('logged in', { claims: await claims(page) });
+    await addPasskey(page, 'My laptop again');
+    await page.locator('[data-failed]').waitFor({ state: 'visible' });
+    await page.goto(`${issuer}/account/passkeys`);
+    tell('added again', { failed: true, count: (await passkeys(page)).length });
     await logOut(page);
 
     // The same answer again, in a new form of the same browser.
@@ -140,6 +142,8 @@ const JOURNEYS = {
     tell('before', { claims: await logIn(page) });
     await page.goto(`${issuer}/account/passkeys`);
     await page.getByRole('button', { name: 'Remove' }).click();
+    await page.getByLabel('Password').fill(password);
+    await page.getByRole('button', { name: 'Continue' }).click();
     await page.getByRole('heading', { name: 'Done' }).waitFor();
     tell('removed', { heading: await heading(page) });
     await page.goto(authorizationUrl());
