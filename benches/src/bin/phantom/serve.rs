@@ -14,9 +14,9 @@ use sekisho_benches::provider::{CLIENT, SECRET};
 use sekisho_core::all_of;
 use sekisho_gateway::{
     Access, Dialect, ForwardAuth, Gateway, Guard, IdentityHeaders, OpaqueSwap, ReverseProxy, Route, Rule, RuleTable,
-    TokenForward, TrustedProxies, Upstream,
+    TokenForward, Upstream,
 };
-use sekisho_http::Checkpoint;
+use sekisho_http::{Checkpoint, TrustedProxies};
 use sekisho_jwt::jwks::{KeySet, StaticKeys};
 use sekisho_jwt::{Backend, Jwt, Profile, Verifier};
 use sekisho_opaque::{ClientCredentials, Opaque, PhantomSwap};
@@ -118,7 +118,7 @@ fn forward_auth(provider: &str, key_set: &str, with_token: bool) -> ForwardAuth 
     if with_token {
         let phantom = phantom(provider, key_set);
         let checkpoint = Checkpoint::builder().accept(phantom.clone()).build().unwrap();
-        return endpoint(checkpoint).with_token_swap(Arc::new(OpaqueSwap::new(phantom)));
+        return endpoint(checkpoint).with_token_swap(Arc::new(OpaqueSwap::new(phantom))).unwrap();
     }
     let introspection = Opaque::introspect(provider, ClientCredentials::basic(CLIENT, SECRET))
         .issuer(ISSUER)
