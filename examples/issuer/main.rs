@@ -19,8 +19,8 @@ use std::sync::Arc;
 use clap::Parser;
 use sekisho::credentials::TotpSecret;
 use sekisho::issuer::{
-    Accounts, AuthorizationServer, Client, ClientAuthentication, ClientSecret, CredentialLogin, Essentials,
-    ExchangeRules, IssuerKeys, KeyRotation, MasterKey, PlainPages, ScopeSet, StaticClients,
+    AuthorizationServer, Client, ClientAuthentication, ClientSecret, CredentialLogin, Essentials, ExchangeRules,
+    IssuerKeys, KeyRotation, MasterKey, PlainPages, ScopeSet, StaticClients,
 };
 use sekisho::sqlx::SqliteStore;
 use sekisho::{Algorithm, Clock, SystemClock};
@@ -89,10 +89,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let folder = Folder::new(arguments.data)?;
     let login = users::open(&folder.path).await?;
     if let Some(administration) = &arguments.administration {
-        // It serves nobody, so its name does not matter; the store is the one of the service that may run beside.
-        let (server, _) = server("http://127.0.0.1", &folder, &login).await?;
-        let accounts = Accounts::new(server, login.credentials().clone());
-        println!("{}", administration.run(&login, &accounts).await?);
+        if matches!(administration, Administration::Issue { .. }) && arguments.port == 0 {
+            return Err("the token's issuer is the service at its port: say --port".into());
+        }
+        // It serves nobody; the store is the one of the service that may run beside.
+        let (server, _) = server(&format!("http://127.0.0.1:{}", arguments.port), &folder, &login).await?;
+        println!("{}", administration.run(&login, &server).await?);
         return Ok(());
     }
     let running = start(arguments.port, &folder, login).await?;

@@ -2,9 +2,10 @@ use std::error::Error;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sekisho::credentials::{Credentials, SealingKey, SealingKeys, SqliteStore, TotpSecret, Username};
-use sekisho::issuer::{Accounts, CredentialLogin};
+use sekisho::issuer::{Accounts, AuthorizationServer, CredentialLogin, IssueRequest};
 use sekisho::{Clock, Secret, SystemClock};
 
 /// The password of the one user, in the open because it is an example.
@@ -75,13 +76,30 @@ pub(crate) enum Administration {
     Enable { username: String },
     /// Removes app and recovery codes of somebody who has lost them.
     ResetSecondFactor { username: String },
+    /// Issues an access token of the shop by hand, for a gateway that puts it in the place of what came in; wants `--port`, of which its `iss` is.
+    Issue {
+        username: String,
+        /// The resource server that it is for.
+        #[arg(long, default_value = "orders-api")]
+        audience: String,
+        #[arg(long, default_value = "orders:read")]
+        scope: String,
+        /// For how many seconds it lives, up to a day.
+        #[arg(long, default_value_t = 300)]
+        lifetime: u64,
+    },
 }
 
 impl Administration {
     /// Does it, and says what was done.
     ///
-    /// `accounts` ends logins and tokens too, for the store is that of a service that may run beside.
-    pub(crate) async fn run(&self, login: &CredentialLogin, accounts: &Accounts) -> Result<String, Box<dyn Error>> {
+    /// `server` ends logins and tokens too, for the store is that of a service that may run beside.
+    pub(crate) async fn run(
+        &self,
+        login: &CredentialLogin,
+        server: &AuthorizationServer,
+    ) -> Result<String, Box<dyn Error>> {
+        let accounts = Accounts::new(server.clone(), login.credentials().clone());
         let now = SystemClock.now();
         let find = async |username: &str| {
             let found = login.credentials().find(&Username::parse(username)?).await?;
@@ -105,6 +123,12 @@ impl Administration {
             Self::ResetSecondFactor { username } => {
                 accounts.remove_second_factors(&find(username).await?, now).await?;
                 "removed: the password alone opens it".to_owned()
+            }
+            Self::Issue { username, audience, scope, lifetime } => {
+                let subject = find(username).await?;
+                let request = IssueRequest::new("shop", subject.as_str()).with_audience(audience).with_scopes(scope)?;
+                let issued = server.issue(request.with_lifetime(Duration::from_secs(*lifetime)), now).await?;
+                issued.token.expose_str().unwrap_or_default().to_owned()
             }
         })
     }
