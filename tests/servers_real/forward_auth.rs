@@ -244,34 +244,9 @@ async fn nginx_asks_and_obeys() {
         identity.push_str(&format!("auth_request_set ${variable} $upstream_http_{variable};\n"));
         identity.push_str(&format!("proxy_set_header {name} ${variable};\n"));
     }
-    let server = format!(
-        "location / {{
-            auth_request /_authz;
-            auth_request_set $authz $upstream_status;
-            {identity}
-            proxy_set_header Authorization \"\";
-            proxy_pass http://127.0.0.1:{upstream};
-            error_page 500 = @authz_failed;
-        }}
-        location = /_authz {{
-            internal;
-            proxy_pass http://127.0.0.1:{endpoint}/check;
-            proxy_pass_request_body off;
-            proxy_set_header Content-Length \"\";
-            proxy_set_header X-Original-Method $request_method;
-            proxy_set_header X-Original-URI    $request_uri;
-            proxy_set_header X-Original-Host   $host;
-        }}
-        location @authz_failed {{
-            if ($authz = 400) {{ return 400; }}
-            if ($authz = 502) {{ return 502; }}
-            if ($authz = 503) {{ return 503; }}
-            return 500;
-        }}",
-        upstream = upstream.port,
-        endpoint = authz.port,
-    );
-    let Some(gateway) = Gateway::nginx("forward-auth by nginx", &server).await else { return };
+    let own = format!("{identity}proxy_set_header Authorization \"\";");
+    let gateway = Gateway::asking_nginx("forward-auth by nginx", authz.port, upstream.port, &own).await;
+    let Some(gateway) = gateway else { return };
     assert_guards(&gateway, &upstream, &mut authz).await;
     let refused = gateway.get_raw("/public/../orders/7", &[]).await;
     assert_eq!(refused.status, 400, "the location turns 500 back into ours: {refused:?}");

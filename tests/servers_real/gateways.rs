@@ -28,6 +28,36 @@ pub(crate) struct Gateway {
 /// Each of these returns `None`, after a line that says so, when the gateway is not installed. `test` names the test in
 /// that line and in the name of the log.
 impl Gateway {
+    /// Starts nginx with the configuration of `docs/gateway.md`: it asks the forward-auth endpoint on port `endpoint` before it passes a
+    /// request on to `upstream`. `own` stands in the location, where it sets what services are told.
+    pub(crate) async fn asking_nginx(test: &str, endpoint: u16, upstream: u16, own: &str) -> Option<Self> {
+        let server = format!(
+            "location / {{
+                auth_request /_authz;
+                auth_request_set $authz $upstream_status;
+                {own}
+                proxy_pass http://127.0.0.1:{upstream};
+                error_page 500 = @authz_failed;
+            }}
+            location = /_authz {{
+                internal;
+                proxy_pass http://127.0.0.1:{endpoint}/check;
+                proxy_pass_request_body off;
+                proxy_set_header Content-Length \"\";
+                proxy_set_header X-Original-Method $request_method;
+                proxy_set_header X-Original-URI    $request_uri;
+                proxy_set_header X-Original-Host   $host;
+            }}
+            location @authz_failed {{
+                if ($authz = 400) {{ return 400; }}
+                if ($authz = 502) {{ return 502; }}
+                if ($authz = 503) {{ return 503; }}
+                return 500;
+            }}"
+        );
+        Self::nginx(test, &server).await
+    }
+
     /// Starts nginx; `server` is what stands in the block `server` beside `listen`.
     pub(crate) async fn nginx(test: &str, server: &str) -> Option<Self> {
         let program = setup::variable("SEKISHO_NGINX", test)?;

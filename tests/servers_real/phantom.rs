@@ -67,41 +67,18 @@ impl Drop for Endpoint {
     }
 }
 
-/// Starts nginx with the configuration of `docs/gateway.md`; services get the token in `token_header`.
+/// Starts nginx before the endpoint; services get the token in `token_header`.
 async fn nginx(test: &str, endpoint: &Endpoint, upstream: &Upstream, token_header: &str) -> Option<Gateway> {
     let variable = token_header.to_lowercase().replace('-', "_");
-    let own = if token_header == "Authorization" { "" } else { "proxy_set_header Authorization \"\";" };
-    let server = format!(
-        "location / {{
-            auth_request /_authz;
-            auth_request_set $authz $upstream_status;
-            auth_request_set $token $upstream_http_{variable};
-            auth_request_set $subject $upstream_http_x_auth_subject;
-            proxy_set_header {token_header} $token;
-            proxy_set_header X-Auth-Subject $subject;
-            {own}
-            proxy_pass http://127.0.0.1:{upstream};
-            error_page 500 = @authz_failed;
-        }}
-        location = /_authz {{
-            internal;
-            proxy_pass http://127.0.0.1:{endpoint}/check;
-            proxy_pass_request_body off;
-            proxy_set_header Content-Length \"\";
-            proxy_set_header X-Original-Method $request_method;
-            proxy_set_header X-Original-URI    $request_uri;
-            proxy_set_header X-Original-Host   $host;
-        }}
-        location @authz_failed {{
-            if ($authz = 400) {{ return 400; }}
-            if ($authz = 502) {{ return 502; }}
-            if ($authz = 503) {{ return 503; }}
-            return 500;
-        }}",
-        upstream = upstream.port,
-        endpoint = endpoint.port,
+    let drop = if token_header == "Authorization" { "" } else { "proxy_set_header Authorization \"\";" };
+    let own = format!(
+        "auth_request_set $token $upstream_http_{variable};
+        auth_request_set $subject $upstream_http_x_auth_subject;
+        proxy_set_header {token_header} $token;
+        proxy_set_header X-Auth-Subject $subject;
+        {drop}"
     );
-    Gateway::nginx(test, &server).await
+    Gateway::asking_nginx(test, endpoint.port, upstream.port, &own).await
 }
 
 async fn ask(gateway: &Gateway, token: &str) -> RawAnswer {
