@@ -68,10 +68,19 @@ impl SqliteStore {
             .connect_lazy_with(options.clone());
         opening(async {
             // The first connection may have to make the file and its log, which a busy disk takes its time for.
-            let first = options.busy_timeout(OPENING_TIMEOUT).connect().await.map_err(failed)?;
+            let options = options.busy_timeout(OPENING_TIMEOUT);
+            let first = loop {
+                match options.connect().await {
+                    Ok(first) => break first,
+                    Err(error) if is_busy(&error) => tokio::time::sleep(BUSY_PAUSE).await,
+                    Err(error) => return Err(failed(error)),
+                }
+            };
             while let Err(error) = pool.acquire().await {
-                if !matches!(error, sqlx::Error::PoolTimedOut) {
-                    return Err(failed(error));
+                match error {
+                    sqlx::Error::PoolTimedOut => {}
+                    error if is_busy(&error) => tokio::time::sleep(BUSY_PAUSE).await,
+                    error => return Err(failed(error)),
                 }
             }
             first.close().await.map_err(failed)?;
@@ -82,6 +91,17 @@ impl SqliteStore {
         .await
     }
 }
+
+/// Tells whether another connection has the file. SQLite waits for it by itself, but not where both would make the log.
+#[cfg(feature = "sqlite")]
+fn is_busy(error: &sqlx::Error) -> bool {
+    const BUSY: u32 = 5;
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == BUSY)
+}
+
+#[cfg(feature = "sqlite")]
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Keeps everything in PostgreSQL 12 or later, which any number of processes may share.
 ///
@@ -1044,8 +1064,10 @@ macro_rules! implement {
                     let count = done.rows_affected();
                     if count > 0 {
                         tx.commit().await.map_err(failed)?;
+                    } else {
+                        give_back(tx).await?;
                     }
-                    Ok(count) // With none the transaction is rolled back.
+                    Ok(count)
                 })
                 .await
             }
