@@ -76,10 +76,19 @@ impl SqliteStore {
         let store = Self { pool, settings: Settings::new(limits) };
         opening(async {
             // The first connection may have to make the file and its log, which a busy disk takes its time for.
-            let first = options.busy_timeout(OPENING_TIMEOUT).connect().await?;
+            let options = options.busy_timeout(OPENING_TIMEOUT);
+            let first = loop {
+                match options.connect().await {
+                    Ok(first) => break first,
+                    Err(error) if is_busy(&error) => tokio::time::sleep(BUSY_PAUSE).await,
+                    Err(error) => return Err(error.into()),
+                }
+            };
             while let Err(error) = store.pool.acquire().await {
-                if !matches!(error, sqlx::Error::PoolTimedOut) {
-                    return Err(error.into());
+                match error {
+                    sqlx::Error::PoolTimedOut => {}
+                    error if is_busy(&error) => tokio::time::sleep(BUSY_PAUSE).await,
+                    error => return Err(error.into()),
                 }
             }
             Ok(first.close().await?)
@@ -100,3 +109,12 @@ impl fmt::Debug for SqliteStore {
         f.debug_struct("SqliteStore").field("limits", &self.settings.limits).finish_non_exhaustive()
     }
 }
+
+/// Tells whether another connection has the file. SQLite waits for it by itself, but not where both would make the log.
+fn is_busy(error: &sqlx::Error) -> bool {
+    const BUSY: u32 = 5;
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == BUSY)
+}
+
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
