@@ -62,6 +62,8 @@ impl Presented {
 #[derive(Default)]
 struct State {
     loaded: Answer,
+    /// It was loaded by [`RequestSession::load_quietly`] alone: the idle time is as it was.
+    is_quiet: bool,
     turn: Option<Turn>,
     changes: Vec<Change>,
     /// The public id of a session that does not exist yet.
@@ -78,6 +80,13 @@ enum Answer {
     Found(Arc<Loaded>),
     /// The store could not be asked, and the handler goes on without: nothing can be kept.
     Unknown,
+}
+
+/// Says what a load does to the idle time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Idle {
+    Extended,
+    Kept,
 }
 
 /// Is what becomes of the id.
@@ -169,26 +178,52 @@ impl RequestSession {
     /// - [`Refusal::Failure`]: the store broke, or what it holds was changed; also when somebody else has chosen for this request
     ///   to [go on without](Self::session_or_anonymous).
     pub async fn load(&self, passed: Option<&Principal>) -> Result<(), Refusal> {
+        self.ask(passed, Idle::Extended).await
+    }
+
+    /// Does as [`load`](Self::load), but does not extend the idle time: for a page that a script asks again and again whether
+    /// somebody is still logged in, which must not keep the session alive. Then [`principal`](Self::principal) and
+    /// [`id`](Self::id) tell. Whoever else loads the session in the same request extends it, a handler's
+    /// [`session`](Self::session), a change, and a checkpoint that lets in by its cookie: such a page stands outside of that.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub async fn load_quietly(&self, passed: Option<&Principal>) -> Result<(), Refusal> {
+        self.ask(passed, Idle::Kept).await
+    }
+
+    async fn ask(&self, passed: Option<&Principal>, idle: Idle) -> Result<(), Refusal> {
         let token = match &self.0.presented {
             Presented::Nothing | Presented::Foreign => None,
             Presented::Token(token) => Some(token),
             Presented::Unreadable(reject) => return Err((*reject).into()),
         };
         let _one_at_a_time = self.0.loading.lock().await;
-        match self.state().loaded {
-            Answer::NotAsked => {}
+        let sessions = &self.0.sessions;
+        let (loaded, is_quiet) = {
+            let state = self.state();
+            (state.loaded.clone(), state.is_quiet)
+        };
+        let found = match loaded {
             // Who did not choose to go on without it must not take the caller for nobody.
             Answer::Unknown => return Err(UNKNOWN.into()),
+            Answer::Found(loaded) if is_quiet && idle == Idle::Extended => Some((loaded, true)),
             Answer::Nothing | Answer::Found(_) => return Ok(()),
-        }
-        let found = match token {
-            None => None,
-            Some(token) => match self.already_loaded(passed, token) {
-                Some(loaded) => Some(loaded),
-                None => self.0.sessions.load(token).await?,
+            Answer::NotAsked => match token {
+                None => None,
+                Some(token) => match self.already_loaded(passed, token) {
+                    Some(loaded) => Some((loaded, false)),
+                    None => sessions.load_untouched(token).await?.map(|loaded| (Arc::new(loaded), true)),
+                },
             },
         };
-        self.state().loaded = found.map_or(Answer::Nothing, Answer::Found);
+        let (answer, is_quiet) = match found {
+            Some((loaded, true)) if idle == Idle::Extended && !sessions.extend(&loaded).await => (None, false),
+            Some((loaded, is_new)) => (Some(loaded), is_new && idle == Idle::Kept),
+            None => (None, false),
+        };
+        let mut state = self.state();
+        (state.loaded, state.is_quiet) = (answer.map_or(Answer::Nothing, Answer::Found), is_quiet);
         Ok(())
     }
 

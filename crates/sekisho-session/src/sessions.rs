@@ -240,18 +240,20 @@ impl Sessions {
     /// Loads a session and extends its idle time if that is due; `None` when there is none any more.
     pub(crate) async fn load(&self, token: &SessionToken) -> Result<Option<Arc<Loaded>>, Failure> {
         let Some(loaded) = self.load_untouched(token).await? else { return Ok(None) };
+        Ok(self.extend(&loaded).await.then(|| Arc::new(loaded)))
+    }
+
+    /// Extends the idle time of a session if that is due. Returns whether it is alive still.
+    pub(crate) async fn extend(&self, loaded: &Loaded) -> bool {
         let now = self.now();
-        if self.is_touch_due(&loaded, now) {
-            match self.0.store.touch(&loaded.id, self.idle_until(now), now).await {
-                Ok(true) => {}
-                Ok(false) => return Ok(None),
-                // It is alive, and may die early: less harm than refusing it now.
-                Err(failure) => {
-                    tracing::warn!(target: "sekisho", %failure, "the idle time of a session was not extended");
-                }
-            }
+        if !self.is_touch_due(loaded, now) {
+            return true;
         }
-        Ok(Some(Arc::new(loaded)))
+        // If that fails it is alive, and may die early: less harm than refusing it now.
+        self.0.store.touch(&loaded.id, self.idle_until(now), now).await.unwrap_or_else(|failure| {
+            tracing::warn!(target: "sekisho", %failure, "the idle time of a session was not extended");
+            true
+        })
     }
 
     pub(crate) async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {

@@ -5,6 +5,7 @@ mod broken_stores;
 mod checkpoint;
 mod interleavings;
 mod lifecycle;
+mod quiet;
 mod races;
 mod remembered;
 mod return_to;
