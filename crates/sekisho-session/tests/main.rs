@@ -3,6 +3,7 @@
 
 mod broken_stores;
 mod checkpoint;
+mod detached;
 mod interleavings;
 mod lifecycle;
 mod quiet;
