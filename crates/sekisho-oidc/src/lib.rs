@@ -5,7 +5,8 @@ mod provider;
 mod tokens;
 
 pub use provider::{
-    Callback, LoggedIn, LoginError, LoginRequest, LoginStart, LogoutNotice, PendingLogin, Provider, ProviderBuilder,
+    Callback, Endpoints, LoggedIn, LoginError, LoginRequest, LoginStart, LogoutNotice, PendingLogin, Prompt, Provider,
+    ProviderBuilder, ProviderIssuer, ProviderStart, PushedRequests, UserInfo, UserInfoError,
 };
 pub use sekisho_opaque::ClientCredentials;
 pub use tokens::{TokenError, TokenSet};

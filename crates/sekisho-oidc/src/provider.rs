@@ -1,37 +1,65 @@
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use sekisho_core::{ConfigError, Failure, Principal, Reject, Secret, UnixSeconds};
+use sekisho_core::json::JsonObject;
+use sekisho_core::{ConfigError, Failure, Principal, Secret, UnixSeconds};
 use sekisho_jwt::Verified;
-use sekisho_opaque::ClientCredentials;
 
 use crate::tokens::{TokenError, TokenSet};
+
+mod builder;
+mod callback;
+mod error;
+mod pending;
+mod request;
+
+pub use builder::{Endpoints, ProviderBuilder, ProviderIssuer, ProviderStart, PushedRequests};
+pub use callback::Callback;
+pub use error::{LoginError, UserInfoError};
+pub use pending::{LoginStart, PendingLogin};
+pub use request::{LoginRequest, Prompt};
 
 /// Is one provider of OpenID Connect as a relying party sees it: who it is, who we are to it, its keys and endpoints.
 ///
 /// It knows no session and no framework. Building never waits: the provider's metadata are fetched when they are needed first, and
 /// kept fresh behind the scenes. A clone costs a counter.
+///
+/// # Examples
+/// ```
+/// use sekisho_oidc::{ClientCredentials, Provider};
+/// let provider = Provider::discover("https://id.example", ClientCredentials::basic("shop", "secret"))
+///     .redirect_uri("https://shop.example/callback")
+///     .with_scopes(["profile"])
+///     .build()?;
+/// # let _ = provider;
+/// # Ok::<(), sekisho_core::ConfigError>(())
+/// ```
 #[derive(Clone)]
 pub struct Provider(Arc<Inner>);
 
-struct Inner {}
+struct Inner {
+    issuer: Arc<str>,
+    client_id: Box<str>,
+    redirect_uri: Box<str>,
+}
 
 impl Provider {
-    /// Starts from the issuer, byte for byte as it stands in `iss`, and from who we are to it.
-    pub fn discover(issuer: impl Into<String>, credentials: ClientCredentials) -> ProviderBuilder {
-        let _ = (issuer.into(), credentials);
-        ProviderBuilder {}
-    }
-
     /// Makes the address to send the browser to, pushing the request first where the provider wants that
     /// ([RFC 9126](https://www.rfc-editor.org/rfc/rfc9126)), and what must be kept, in the same browser, until it comes back.
     ///
     /// # Errors
-    /// [`Failure`] when the provider's metadata cannot be had, or it refuses the pushed request.
+    /// [`Failure`] when the provider's metadata cannot be had, it refuses the pushed request, or `request` asks for what it cannot.
     pub async fn start(&self, request: &LoginRequest, now: UnixSeconds) -> Result<LoginStart, Failure> {
         let _ = (request, now);
         Err(NOT_YET)
+    }
+
+    /// Tells whether a login was begun here: at this provider, as this client, to return to this address. The way to find which
+    /// of several providers a return is for.
+    #[must_use]
+    pub fn began(&self, pending: &PendingLogin) -> bool {
+        let _ = pending;
+        true
     }
 
     /// Takes the browser's return: checks `state` and `iss`, fetches the tokens, verifies the ID token.
@@ -70,6 +98,21 @@ impl Provider {
         Err(NOT_YET.into())
     }
 
+    /// Asks what else the provider says about the user
+    /// ([OIDC Core §5.3](https://openid.net/specs/openid-connect-core-1_0.html#UserInfo)).
+    ///
+    /// # Errors
+    /// [`UserInfoError`]
+    pub async fn user_info(
+        &self,
+        tokens: &TokenSet,
+        subject: &str,
+        now: UnixSeconds,
+    ) -> Result<UserInfo, UserInfoError> {
+        let _ = (tokens, subject, now);
+        Err(NOT_YET.into())
+    }
+
     /// Makes the address that ends the session at the provider too
     /// ([OIDC RP-Initiated Logout](https://openid.net/specs/openid-connect-rpinitiated-1_0.html)); `None` at providers without the endpoint.
     ///
@@ -90,7 +133,7 @@ impl Provider {
     /// each `jti` once.
     ///
     /// # Errors
-    /// [`Reject`] or [`Failure`], as [`sekisho_core::Refusal`].
+    /// [`Reject`](sekisho_core::Reject) or [`Failure`], as [`sekisho_core::Refusal`].
     pub async fn logout_notice(
         &self,
         logout_token: &str,
@@ -103,21 +146,21 @@ impl Provider {
     /// Returns the issuer.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        ""
+        &self.0.issuer
+    }
+
+    /// Returns who we are to it.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.0.client_id
+    }
+
+    /// Returns the address of ours to which the browser returns.
+    #[must_use]
+    pub fn redirect_uri(&self) -> &str {
+        &self.0.redirect_uri
     }
 }
-
-impl fmt::Debug for Provider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner {} = &*self.0;
-        f.debug_struct("Provider").finish_non_exhaustive()
-    }
-}
-
-/// Configures a [`Provider`].
-#[derive(Debug)]
-#[must_use]
-pub struct ProviderBuilder {}
 
 impl ProviderBuilder {
     /// Ends the configuration.
@@ -125,91 +168,19 @@ impl ProviderBuilder {
     /// # Errors
     /// [`ConfigError`]
     pub fn build(self) -> Result<Provider, ConfigError> {
-        Ok(Provider(Arc::new(Inner {})))
+        let client_id = "".into();
+        Ok(Provider(Arc::new(Inner { issuer: self.issuer.into(), client_id, redirect_uri: self.redirect_uri.into() })))
     }
 }
 
-/// Says how to log in.
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct LoginRequest {
-    /// `prompt=none`: answer from the session at the provider, or not at all.
-    pub(crate) is_silent: bool,
-    /// `max_age`.
-    pub(crate) max_age: Option<Duration>,
-    /// `acr_values`; the login fails unless the ID token's `acr` is one of them.
-    pub(crate) acr_values: Vec<Box<str>>,
-    /// `login_hint`.
-    pub(crate) login_hint: Option<Box<str>>,
-}
-
-/// Is the beginning of a login.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct LoginStart {
-    /// Where to send the browser.
-    pub url: String,
-    /// What to keep until it returns: in this browser, and nowhere that another could put it.
-    pub pending: PendingLogin,
-}
-
-/// Is a login that is under way: `state`, `nonce`, PKCE verifier and what was asked for. Secret; `Debug` shows none of it.
-///
-/// Good for one return, within ten minutes.
-#[derive(Clone)]
-pub struct PendingLogin {}
-
-impl fmt::Debug for PendingLogin {
+impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PendingLogin(..)")
-    }
-}
-
-impl PendingLogin {
-    /// Returns `state`, by which the return finds it.
-    #[must_use]
-    pub fn state(&self) -> &str {
-        ""
-    }
-
-    /// Writes it down, to be sealed.
-    #[must_use]
-    pub fn to_bytes(&self) -> zeroize::Zeroizing<Vec<u8>> {
-        zeroize::Zeroizing::new(Vec::new())
-    }
-
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let _ = bytes;
-        None
-    }
-}
-
-/// Is the query of the browser's return; parameters that come twice are refused.
-#[derive(Clone)]
-pub struct Callback<'q> {
-    query: &'q str,
-}
-
-impl<'q> Callback<'q> {
-    /// Takes the query, without its `?`.
-    #[must_use]
-    pub const fn from_query(query: &'q str) -> Self {
-        Self { query }
-    }
-
-    /// Returns `state`, to find the login that was under way; `None` when there is none or several.
-    #[must_use]
-    pub fn state(&self) -> Option<String> {
-        let _ = self.query;
-        None
-    }
-}
-
-impl fmt::Debug for Callback<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Callback(..)")
+        let Inner { issuer, client_id, redirect_uri } = &*self.0;
+        f.debug_struct("Provider")
+            .field("issuer", issuer)
+            .field("client_id", client_id)
+            .field("redirect_uri", redirect_uri)
+            .finish_non_exhaustive()
     }
 }
 
@@ -223,34 +194,24 @@ pub struct LoggedIn {
     pub tokens: TokenSet,
 }
 
-/// Says why a login did not succeed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoginError {
-    /// The return is not of this login: `state` or `iss` differ, a parameter is missing or there twice, or it came too late.
-    #[error("the return does not belong to this login")]
-    Foreign,
-    /// With `prompt=none`: the provider must ask the user (`login_required`, `interaction_required` and their like).
-    #[error("the provider must ask the user")]
-    InteractionRequired,
-    /// The user, or the provider for her, said no (`access_denied`).
-    #[error("the login was denied at the provider")]
-    Denied,
-    /// The provider refused otherwise; its error code, if that is a registered one.
-    #[error("the provider refused: {0}")]
-    Refused(&'static str),
-    /// The code is used up or the provider does not know it.
-    #[error("the code is not good any more")]
-    Code,
-    /// The ID token, or what came with it, is not good.
-    #[error("the ID token is refused")]
-    IdToken(Reject),
-    /// The ID token is good, and does not prove what was asked for: `acr`, `max_age`.
-    #[error("the login is weaker or older than what was asked for")]
-    TooWeak,
-    /// Our side or the provider's broke.
-    #[error(transparent)]
-    Failure(#[from] Failure),
+/// Is what the userinfo endpoint says, of the very subject that was asked about. Personal data; `Debug` shows the subject.
+#[derive(Clone)]
+pub struct UserInfo {
+    claims: JsonObject,
+}
+
+impl UserInfo {
+    /// Returns the claims, `sub` among them. They are as current as the question; nothing of them is in the principal.
+    #[must_use]
+    pub const fn claims(&self) -> &JsonObject {
+        &self.claims
+    }
+}
+
+impl fmt::Debug for UserInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserInfo(..)")
+    }
 }
 
 /// Is what a verified logout token says: end these sessions.
