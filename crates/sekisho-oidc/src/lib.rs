@@ -2,6 +2,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod provider;
+#[cfg(feature = "session")]
+mod session;
 mod tokens;
 
 pub use provider::{
@@ -9,4 +11,8 @@ pub use provider::{
     ProviderBuilder, ProviderIssuer, ProviderStart, PushedRequests, UserInfo, UserInfoError,
 };
 pub use sekisho_opaque::ClientCredentials;
+#[cfg(feature = "session")]
+pub use session::{
+    AccessError, AccessToken, Bff, BffBuilder, LogoutScope, RelyingParty, RelyingPartyBuilder, Reply,
+};
 pub use tokens::{TokenError, TokenSet};

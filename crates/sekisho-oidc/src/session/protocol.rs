@@ -28,6 +28,9 @@ pub(crate) trait Protocol: Send + Sync + fmt::Debug {
     ) -> Result<Option<String>, Failure>;
 
     async fn logout_notice(&self, logout_token: &str, now: UnixSeconds) -> Result<LogoutNotice, Refusal>;
+
+    /// Takes the same logout token once more, for what it asks for could not be done.
+    fn logout_undone(&self, notice: &LogoutNotice, now: UnixSeconds);
 }
 
 /// Is the beginning of a login.
@@ -75,4 +78,6 @@ impl Protocol for Provider {
     async fn logout_notice(&self, logout_token: &str, now: UnixSeconds) -> Result<LogoutNotice, Refusal> {
         Self::logout_notice(self, logout_token, now).await.map(sekisho_jwt::Verified::into_inner)
     }
+
+    fn logout_undone(&self, _notice: &LogoutNotice, _now: UnixSeconds) {}
 }

@@ -98,7 +98,7 @@ impl Flight {
                 Ok(new) => self.keep(new).await,
                 Err(failure) => Ok(self.give_back(&held, &failure).await),
             },
-            Err(TokenError::Grant) => self.end().await,
+            Err(TokenError::Grant | TokenError::IdToken(_)) => self.end().await,
             Err(TokenError::Failure(failure)) => Ok(self.give_back(&held, &failure).await),
             Err(error) => {
                 let failure = Failure::new(FailureKind::BadGateway, "the provider refused a refresh").with_source(error);
@@ -233,7 +233,10 @@ impl Landing {
     /// Counts a token that has just been written in the place of the one of serial `seen`.
     fn next(self, seen: u64) -> Self {
         match self {
-            Self::Token(token) => Self::Token(AccessToken { serial: seen.saturating_add(1), ..token }),
+            Self::Token(mut token) => {
+                token.serial = seen.saturating_add(1);
+                Self::Token(token)
+            }
             other => other,
         }
     }
