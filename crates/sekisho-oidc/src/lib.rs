@@ -12,7 +12,5 @@ pub use provider::{
 };
 pub use sekisho_opaque::ClientCredentials;
 #[cfg(feature = "session")]
-pub use session::{
-    AccessError, AccessToken, Bff, BffBuilder, LogoutScope, RelyingParty, RelyingPartyBuilder, Reply,
-};
+pub use session::{AccessError, AccessToken, Bff, BffBuilder, LogoutScope, RelyingParty, RelyingPartyBuilder, Reply};
 pub use tokens::{TokenError, TokenSet};

@@ -172,11 +172,8 @@ mod tests {
     use super::*;
 
     const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
-    const RULES: Rules = Rules {
-        ahead: Duration::from_secs(60),
-        lease: Duration::from_secs(30),
-        cool_off: Duration::from_secs(10),
-    };
+    const RULES: Rules =
+        Rules { ahead: Duration::from_secs(60), lease: Duration::from_secs(30), cool_off: Duration::from_secs(10) };
 
     fn after(seconds: u64) -> UnixSeconds {
         NOW.saturating_add(Duration::from_secs(seconds))

@@ -161,13 +161,23 @@ fn refused(head: &impl RequestHead, error: &LoginError) -> Reply {
 }
 
 fn foreign(head: &impl RequestHead) -> Reply {
-    refuse(head, 400, "Bad Request", "This login was not begun here, has taken too long, or is finished already. Please start again.")
+    refuse(
+        head,
+        400,
+        "Bad Request",
+        "This login was not begun here, has taken too long, or is finished already. Please start again.",
+    )
 }
 
 /// Answers that our side or the provider's broke, to a browser as a page.
 pub(crate) fn broken(head: &impl RequestHead, failure: &Failure) -> Reply {
     let answer = Answer::of_failure(failure);
-    let reply = refuse(head, answer.status(), answer.title(), "That did not work, and not for what you did. Please try again later.");
+    let reply = refuse(
+        head,
+        answer.status(),
+        answer.title(),
+        "That did not work, and not for what you did. Please try again later.",
+    );
     let retry = answer.headers().find(|(name, _)| *name == "retry-after");
     retry.into_iter().fold(reply, |reply, (name, value)| reply.with(name, String::from_utf8_lossy(&value)))
 }

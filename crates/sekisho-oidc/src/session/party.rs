@@ -242,7 +242,9 @@ impl RelyingPartyBuilder {
         if let Some(url) = &post_logout
             && !url::Url::parse(url).is_ok_and(|url| is_sound(&url) && url.fragment().is_none())
         {
-            return refuse(format!("{url:?} is no URL to return to: `https`, or `http` on the loopback, without fragment"));
+            return refuse(format!(
+                "{url:?} is no URL to return to: `https`, or `http` on the loopback, without fragment"
+            ));
         }
         if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&refresh_timeout) {
             return refuse("a refresh may take 1 s to 60 s".to_owned());

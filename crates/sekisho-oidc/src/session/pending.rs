@@ -64,7 +64,8 @@ impl PendingLogins {
         pending: &Pending,
         now: UnixSeconds,
     ) -> Result<Vec<SetCookie>, Failure> {
-        let name = self.name(state).ok_or(Failure::new(FailureKind::Misconfigured, "`state` is not made for a name"))?;
+        let name =
+            self.name(state).ok_or(Failure::new(FailureKind::Misconfigured, "`state` is not made for a name"))?;
         let Pending { note, login } = pending;
         let mut value = Zeroizing::new(serde_json::to_vec(note).map_err(|_| UNWRITABLE)?);
         // JSON has no such byte.

@@ -101,7 +101,8 @@ impl Flight {
             Err(TokenError::Grant | TokenError::IdToken(_)) => self.end().await,
             Err(TokenError::Failure(failure)) => Ok(self.give_back(&held, &failure).await),
             Err(error) => {
-                let failure = Failure::new(FailureKind::BadGateway, "the provider refused a refresh").with_source(error);
+                let failure =
+                    Failure::new(FailureKind::BadGateway, "the provider refused a refresh").with_source(error);
                 Ok(self.give_back(&held, &failure).await)
             }
         }
@@ -248,7 +249,9 @@ pub(crate) async fn revoke(party: &RelyingParty, provider: &str, token: &Secret)
     match tokio::time::timeout(REVOKE, provider.revoke(token, party.now())).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(target: "sekisho", %error, "a refresh token was not revoked"),
-        Err(_) => tracing::warn!(target: "sekisho", "a refresh token was not revoked: the provider did not answer in time"),
+        Err(_) => {
+            tracing::warn!(target: "sekisho", "a refresh token was not revoked: the provider did not answer in time")
+        }
     }
 }
 
