@@ -28,6 +28,16 @@ pub enum Claim {
     AuthenticationTime,
     /// `acr` or `amr`
     AuthenticationContext,
+    /// `nonce`
+    Nonce,
+    /// `at_hash`
+    AccessTokenHash,
+    /// `c_hash`
+    CodeHash,
+    /// `events`
+    Events,
+    /// `sid`
+    Session,
     /// A claim that this service's own configuration names.
     Custom,
 }
@@ -49,6 +59,11 @@ impl Claim {
             Self::Confirmation => "cnf",
             Self::AuthenticationTime => "auth_time",
             Self::AuthenticationContext => "acr",
+            Self::Nonce => "nonce",
+            Self::AccessTokenHash => "at_hash",
+            Self::CodeHash => "c_hash",
+            Self::Events => "events",
+            Self::Session => "sid",
             Self::Custom => "a configured claim",
         }
     }
