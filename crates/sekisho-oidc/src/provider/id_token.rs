@@ -202,11 +202,7 @@ pub(super) fn check_subject(claims: &JsonObject) -> Result<(), Reject> {
 }
 
 /// Reads a claim that must be a text, and not an empty one.
-pub(super) fn text<'a>(
-    claims: &'a JsonObject,
-    name: &str,
-    claim: Claim,
-) -> Result<std::borrow::Cow<'a, str>, Reject> {
+pub(super) fn text<'a>(claims: &'a JsonObject, name: &str, claim: Claim) -> Result<std::borrow::Cow<'a, str>, Reject> {
     let value = claims.get(name).ok_or(Reject::Missing(claim))?;
     value.as_str().filter(|text| !text.is_empty()).ok_or(Reject::Invalid(claim))
 }

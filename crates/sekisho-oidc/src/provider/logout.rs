@@ -10,7 +10,7 @@ use sekisho_jwt::{Backend, StatementVerifier};
 
 use super::id_token::{check_subject, date, text};
 
-/// Is what a verified logout token says: end these sessions.
+/// Is what a verified logout token says: end these sessions. Nothing but its verification makes one.
 ///
 /// Sessions that began after `issued_at` are not meant.
 #[derive(Clone, Debug)]

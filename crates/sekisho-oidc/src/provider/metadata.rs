@@ -239,7 +239,13 @@ impl Published {
             }
             Err(error) => {
                 let pause = if error.is_transient() { PAUSE } else { PAUSE_OTHERWISE };
-                tracing::warn!(issuer = &*self.expected.issuer, %error, "the provider's metadata cannot be loaded");
+                let issuer = &*self.expected.issuer;
+                // Told once for each outage, not with each attempt.
+                if state.failed.is_none() {
+                    tracing::warn!(issuer, %error, "the provider's metadata cannot be loaded");
+                } else {
+                    tracing::debug!(issuer, %error, "the provider's metadata still cannot be loaded");
+                }
                 let failure = Failure::unavailable("the provider's metadata cannot be loaded").with_source(error);
                 state.failed = Some((failure.clone(), now.saturating_add(pause)));
                 Err(failure)
