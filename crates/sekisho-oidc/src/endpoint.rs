@@ -168,7 +168,7 @@ impl TokenEndpoint {
     }
 
     /// Sends a form with the proof of who we are, of our key too, and returns a 2xx answer that is strict JSON. A `client_id` in the form
-    /// is left out: the credentials write it where it belongs.
+    /// is left out where the credentials write it themselves.
     pub(crate) async fn post(
         &self,
         url: &str,

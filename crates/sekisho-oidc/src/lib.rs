@@ -7,7 +7,8 @@ mod service;
 mod tokens;
 
 pub use provider::{
-    Callback, LoggedIn, LoginError, LoginRequest, LoginStart, LogoutNotice, PendingLogin, Provider, ProviderBuilder,
+    Callback, Endpoints, LoggedIn, LoginError, LoginRequest, LoginStart, LogoutNotice, PendingLogin, Prompt, Provider,
+    ProviderBuilder, ProviderIssuer, ProviderStart, PushedRequests, UserInfo, UserInfoError,
 };
 pub use sekisho_jwt::DpopSigner;
 pub use sekisho_opaque::ClientCredentials;

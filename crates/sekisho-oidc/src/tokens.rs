@@ -1,4 +1,4 @@
-use sekisho_core::{Failure, Secret, UnixSeconds};
+use sekisho_core::{Failure, Reject, Secret, UnixSeconds};
 
 /// Is what a token endpoint handed out. `Debug` shows no token.
 #[derive(Clone, Debug)]
@@ -28,6 +28,9 @@ pub enum TokenError {
     /// The provider refused otherwise; its error code, if that is a registered one.
     #[error("the provider refused: {0}")]
     Refused(&'static str),
+    /// The ID token that came with a refresh is not good, or of somebody else: end the session.
+    #[error("the ID token is refused")]
+    IdToken(#[source] Reject),
     /// No answer, one that makes no sense, or our own configuration.
     #[error(transparent)]
     Failure(#[from] Failure),

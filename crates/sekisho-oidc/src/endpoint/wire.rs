@@ -51,8 +51,11 @@ impl Inner {
 
     fn request(&self, url: &str, form: &[(&str, &str)], now: UnixSeconds) -> Result<HttpRequest, Failure> {
         let proof = self.credentials.prove(&self.issuer, self.backend, now)?;
+        // RFC 9126 §2.1 wants it in the form, beside `Basic` too; nowhere may it stand twice, and `oauth2` does not know it.
+        let writes_id = proof.parameters().any(|(name, _)| name == "client_id");
+        let is_ours = |(name, value): &&(&str, &str)| *name != "client_id" || !writes_id && !value.is_empty();
         let body = Serializer::new(String::new())
-            .extend_pairs(form.iter().filter(|(name, _)| *name != "client_id"))
+            .extend_pairs(form.iter().filter(is_ours))
             .extend_pairs(proof.parameters())
             .finish();
         let mut headers = vec![
