@@ -4,10 +4,10 @@ use sekisho_core::{Failure, Refusal, SubjectId};
 use sekisho_session::RequestSession;
 use serde_json::json;
 
-use crate::provider::LogoutNotice;
 use crate::session::access::held;
 use crate::session::form::Form;
 use crate::session::party::RelyingParty;
+use crate::session::protocol::Notice;
 use crate::session::refresh::revoke;
 use crate::session::reply::Reply;
 
@@ -93,9 +93,9 @@ impl RelyingParty {
             }
             Err(Refusal::Failure(failure)) => return Reply::of(&sekisho_http::Answer::of_failure(&failure)),
         };
-        match self.end(&notice).await {
+        match self.end(provider.issuer(), &notice).await {
             Ok(ended) => {
-                tracing::info!(target: "sekisho", issuer = &*notice.issuer, ended, "logged out by the provider");
+                tracing::info!(target: "sekisho", issuer = provider.issuer(), ended, "logged out by the provider");
                 Reply::empty(200)
             }
             Err(failure) => {
@@ -106,10 +106,10 @@ impl RelyingParty {
         }
     }
 
-    async fn end(&self, notice: &LogoutNotice) -> Result<u64, Failure> {
+    async fn end(&self, issuer: &str, notice: &Notice) -> Result<u64, Failure> {
         match (&notice.sid, &notice.subject) {
-            (Some(sid), _) => self.sessions().end_provider_session(&notice.issuer, sid).await,
-            (None, Some(subject)) => self.end_everywhere(&SubjectId::new(&*notice.issuer, &**subject)).await,
+            (Some(sid), _) => self.sessions().end_provider_session(issuer, sid).await,
+            (None, Some(subject)) => self.end_everywhere(&SubjectId::new(issuer, &**subject)).await,
             (None, None) => Ok(0),
         }
     }

@@ -27,10 +27,10 @@ pub(crate) trait Protocol: Send + Sync + fmt::Debug {
         now: UnixSeconds,
     ) -> Result<Option<String>, Failure>;
 
-    async fn logout_notice(&self, logout_token: &str, now: UnixSeconds) -> Result<LogoutNotice, Refusal>;
+    async fn logout_notice(&self, logout_token: &str, now: UnixSeconds) -> Result<Notice, Refusal>;
 
     /// Takes the same logout token once more, for what it asks for could not be done.
-    fn logout_undone(&self, notice: &LogoutNotice, now: UnixSeconds);
+    fn logout_undone(&self, notice: &Notice, now: UnixSeconds);
 }
 
 /// Is the beginning of a login.
@@ -38,6 +38,14 @@ pub(crate) struct Started {
     pub(crate) url: String,
     pub(crate) state: String,
     pub(crate) pending: Zeroizing<Vec<u8>>,
+}
+
+/// Is what a logout token says: of this one session at the provider, or of all of this subject's.
+pub(crate) struct Notice {
+    pub(crate) sid: Option<Box<str>>,
+    pub(crate) subject: Option<Box<str>>,
+    /// What the provider's side made of it.
+    pub(crate) proved: Option<LogoutNotice>,
 }
 
 #[async_trait]
@@ -75,9 +83,15 @@ impl Protocol for Provider {
         Self::logout_url(self, id_token, return_to, None, now).await
     }
 
-    async fn logout_notice(&self, logout_token: &str, now: UnixSeconds) -> Result<LogoutNotice, Refusal> {
-        Self::logout_notice(self, logout_token, now).await.map(sekisho_jwt::Verified::into_inner)
+    async fn logout_notice(&self, logout_token: &str, now: UnixSeconds) -> Result<Notice, Refusal> {
+        let notice = Self::logout_notice(self, logout_token, now).await?;
+        let (sid, subject) = (notice.sid.clone(), notice.subject.clone());
+        Ok(Notice { sid, subject, proved: Some(notice) })
     }
 
-    fn logout_undone(&self, _notice: &LogoutNotice, _now: UnixSeconds) {}
+    fn logout_undone(&self, notice: &Notice, now: UnixSeconds) {
+        if let Some(proved) = &notice.proved {
+            Self::logout_undone(self, proved, now);
+        }
+    }
 }

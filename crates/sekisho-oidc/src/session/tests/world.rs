@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::provider::{LoggedIn, LoginError, LoginRequest, LogoutNotice};
-use crate::session::protocol::{Protocol, Started};
+use crate::provider::{LoggedIn, LoginError, LoginRequest};
+use crate::session::protocol::{Notice, Protocol, Started};
 use crate::session::{Bff, RelyingParty, Reply};
 use crate::tokens::{TokenError, TokenSet};
 
@@ -363,15 +363,15 @@ impl Protocol for Script {
         Ok(Some(format!("{}/logout?id_token_hint={hint}&post_logout_redirect_uri={return_to}", self.issuer)))
     }
 
-    async fn logout_notice(&self, logout_token: &str, _: UnixSeconds) -> Result<LogoutNotice, Refusal> {
+    async fn logout_notice(&self, logout_token: &str, _: UnixSeconds) -> Result<Notice, Refusal> {
         let claims = logout_token.strip_suffix(".good").ok_or(Reject::Signature)?;
         let claims = URL_SAFE_NO_PAD.decode_to_vec(claims.split('.').nth(1).unwrap()).unwrap();
         let claims: Value = serde_json::from_slice(&claims).unwrap();
         let read = |name: &str| claims[name].as_str().map(Into::into);
-        Ok(LogoutNotice { issuer: self.issuer.as_str().into(), sid: read("sid"), subject: read("sub") })
+        Ok(Notice { sid: read("sid"), subject: read("sub"), proved: None })
     }
 
-    fn logout_undone(&self, _: &LogoutNotice, _: UnixSeconds) {
+    fn logout_undone(&self, _: &Notice, _: UnixSeconds) {
         self.undone.fetch_add(1, Ordering::SeqCst);
     }
 }
