@@ -32,6 +32,7 @@ mod rules;
 mod scripts;
 mod service;
 mod setup;
+mod sql_sessions;
 mod sql_stores;
 mod stores;
 mod tokens;

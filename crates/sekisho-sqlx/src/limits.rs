@@ -25,7 +25,8 @@ pub struct StoreLimits {
     /// costs the database a few milliseconds each time.
     pub uses_per_holder: u32,
     /// Live sessions in all, about; the remembered names of ended ones are not among them. Default 1,000,000. They are counted
-    /// once a minute by each process that creates some, which costs the database some 0.1 s for a million.
+    /// once a minute by each process that creates some, which costs the database some 0.1 s for a million, or 1 s where PostgreSQL
+    /// has not vacuumed for long.
     pub sessions: u32,
 }
 
