@@ -80,7 +80,7 @@ impl TwoLevelSessionStore {
     /// Tells whether changes elsewhere are heard of. Nothing is answered from memory otherwise.
     #[must_use]
     pub fn is_listening(&self) -> bool {
-        self.listener.is_listening()
+        self.near.is_open()
     }
 
     /// Waits until changes elsewhere are heard of. Put a timeout around it.
@@ -178,12 +178,12 @@ impl SessionStore for TwoLevelSessionStore {
 
 impl fmt::Debug for TwoLevelSessionStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { store, invalidations, near, listener, is_heard: _ } = self;
+        let Self { store, invalidations, near, listener: _, is_heard: _ } = self;
         f.debug_struct("TwoLevelSessionStore")
             .field("store", store)
             .field("invalidations", invalidations)
             .field("max_age", &near.max_age())
-            .field("is_listening", &listener.is_listening())
+            .field("is_listening", &near.is_open())
             .finish_non_exhaustive()
     }
 }

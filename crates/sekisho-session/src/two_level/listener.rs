@@ -23,10 +23,6 @@ impl Listener {
         Self { task: runtime.spawn(listen(near, invalidations, told)), is_listening }
     }
 
-    pub(crate) fn is_listening(&self) -> bool {
-        *self.is_listening.borrow()
-    }
-
     pub(crate) async fn listening(&self) {
         // An error means that the runtime is shutting down, and nobody waits for long.
         let mut told = self.is_listening.clone();

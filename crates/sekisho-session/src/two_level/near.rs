@@ -189,10 +189,15 @@ impl NearCache {
 
     /// Answers from now on, until what is returned is dropped. For one listener at a time.
     pub(crate) fn open(&self) -> Open<'_> {
-        if self.era.load(Ordering::SeqCst).is_multiple_of(2) {
+        if !self.is_open() {
             self.era.fetch_add(1, Ordering::SeqCst);
         }
         Open(self)
+    }
+
+    /// Tells whether it may answer.
+    pub(crate) fn is_open(&self) -> bool {
+        self.era.load(Ordering::SeqCst) % 2 == 1
     }
 
     /// Gives memory back that is held by what has become too old.
