@@ -12,6 +12,8 @@ use crate::invalidation::{Invalidation, Invalidations};
 use crate::store::{ListedSession, NewSession, Saved, SessionStore, SessionUpdate, StoredSession};
 use crate::token::{SessionHash, SessionTag};
 
+#[cfg(all(test, sekisho_shuttle))]
+mod interleavings;
 mod listener;
 mod near;
 

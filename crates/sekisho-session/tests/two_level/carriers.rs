@@ -116,6 +116,7 @@ impl InvalidationSubscription for SwitchedSubscription {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
+    Nothing,
     /// One of a hundred, in silence.
     One,
     /// What a slow reader missed, in silence.
@@ -128,6 +129,11 @@ pub(crate) enum Loss {
     SignOfLife,
 }
 
+impl Loss {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Nothing, Self::One, Self::OfTheSlow, Self::Versions, Self::All, Self::SignOfLife];
+}
+
 /// Carries, but for a fault.
 #[derive(Debug)]
 pub(crate) struct Broken {
@@ -137,8 +143,6 @@ pub(crate) struct Broken {
 }
 
 impl Broken {
-    pub(crate) const ALL: [Loss; 5] = [Loss::One, Loss::OfTheSlow, Loss::Versions, Loss::All, Loss::SignOfLife];
-
     pub(crate) fn new(loss: Loss) -> Self {
         Self { inner: LocalInvalidations::new(), loss, count: AtomicUsize::new(0) }
     }
