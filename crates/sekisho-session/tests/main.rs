@@ -9,4 +9,5 @@ mod races;
 mod remembered;
 mod return_to;
 mod stores;
+mod two_level;
 mod world;
