@@ -26,7 +26,10 @@ mod commit;
 /// [finished](Self::finish), once. A request that asks for nothing costs it nothing.
 ///
 /// What a handler wants is noted and done at the end, in the order login or logout, then data. Of several logins, logouts and
-/// rotations in one request the last one counts.
+/// changes of rights in one request the last one counts; but after a logout nobody is there whose rights could change.
+///
+/// Of a handler that fails, with an answer of 500 and more, nothing is done but a logout, and what it has
+/// [flushed](Self::flush) before: see [`finish_failed`](Self::finish_failed).
 #[derive(Clone)]
 pub struct RequestSession(Arc<Shared>);
 
@@ -65,6 +68,8 @@ struct State {
     /// It was loaded by [`RequestSession::load_quietly`] alone: the idle time is as it was.
     is_quiet: bool,
     turn: Option<Turn>,
+    /// Somebody wanted a logout, also if a login came after it.
+    logs_out: bool,
     changes: Vec<Change>,
     /// The public id of a session that does not exist yet.
     new_handle: Option<Box<str>>,
@@ -340,12 +345,18 @@ impl RequestSession {
     /// authenticated when it was before, so that other rights alone satisfy no [`max_age`](sekisho_core::max_age). What it leaves
     /// out otherwise is gone: without `sid` the provider's logout no longer finds the session.
     pub fn elevate(&self, principal: &Principal) {
-        self.state().turn = Some(Turn::Elevate(principal.clone()));
+        let mut state = self.state();
+        if !matches!(state.turn, Some(Turn::LogOut)) {
+            state.turn = Some(Turn::Elevate(principal.clone()));
+        }
     }
 
-    /// Gives the session a new id.
+    /// Gives the session a new id. A login, a logout and a change of rights do so by themselves.
     pub fn rotate(&self) {
-        self.state().turn = Some(Turn::Rotate);
+        let mut state = self.state();
+        if matches!(state.turn, None | Some(Turn::Exist)) {
+            state.turn = Some(Turn::Rotate);
+        }
     }
 
     /// Ends the session, its data with it, and takes the cookie away.
@@ -353,7 +364,7 @@ impl RequestSession {
         let mut state = self.state();
         state.changes.clear();
         state.new_handle = None;
-        state.turn = Some(Turn::LogOut);
+        (state.turn, state.logs_out) = (Some(Turn::LogOut), true);
     }
 
     /// Makes a token for a form of this session; where there is no session yet, one comes of it, and room is taken in the
@@ -390,6 +401,27 @@ impl RequestSession {
         Ok([state.cookie.take(), state.remembered_cookie.take()].into_iter().flatten().collect())
     }
 
+    /// Does as [`finish`](Self::finish) for a handler that failed: when its answer has a status of 500 and more, or there is
+    /// none. Of what it noted only a logout is done, and nothing of what came after that. Nobody is logged in by a page that
+    /// says that it did not work, and nobody who wanted to leave stays.
+    ///
+    /// What the handler has [flushed](Self::flush) is kept, and its cookies go out.
+    ///
+    /// # Errors
+    /// Those of [`finish`](Self::finish).
+    pub async fn finish_failed(&self) -> Result<Vec<SetCookie>, Failure> {
+        {
+            let mut state = self.state();
+            let turn = state.logs_out.then_some(Turn::LogOut);
+            if turn.is_none() && (state.turn.is_some() || !state.changes.is_empty()) {
+                tracing::info!(target: "sekisho", "what was to become of a session is dropped, for the request failed");
+            }
+            (state.turn, state.new_handle) = (turn, None);
+            state.changes.clear();
+        }
+        self.finish().await
+    }
+
     /// Writes now what was noted until now, for handlers that must know that it is kept. What fails is not tried again.
     ///
     /// # Errors
@@ -397,6 +429,7 @@ impl RequestSession {
     pub async fn flush(&self) -> Result<(), Failure> {
         let (turn, changes) = {
             let mut state = self.state();
+            state.logs_out = false;
             (state.turn.take(), std::mem::take(&mut state.changes))
         };
         if turn.is_none() && changes.is_empty() {

@@ -3,6 +3,7 @@
 
 mod broken_stores;
 mod checkpoint;
+mod failed_handlers;
 mod interleavings;
 mod lifecycle;
 mod quiet;
