@@ -1,4 +1,5 @@
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sekisho_core::{Failure, FailureKind, Principal, Refusal, Reject};
@@ -31,7 +32,13 @@ mod commit;
 /// Of a handler that fails, with an answer of 500 and more, nothing is done but a logout, and what it has
 /// [flushed](Self::flush) before: see [`finish_failed`](Self::finish_failed).
 #[derive(Clone)]
-pub struct RequestSession(Arc<Shared>);
+pub struct RequestSession(Arc<Shared>, Arc<Writing>);
+
+/// Is a write that somebody began and gave up waiting for, if there is one: whoever comes next goes on with it.
+///
+/// It stands beside what is shared, which the write itself holds on to.
+type Writing = tokio::sync::Mutex<Option<Commit>>;
+type Commit = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 struct Shared {
     sessions: Sessions,
@@ -75,6 +82,25 @@ struct State {
     new_handle: Option<Box<str>>,
     cookie: Option<SetCookie>,
     remembered_cookie: Option<SetCookie>,
+}
+
+impl State {
+    fn is_anything_noted(&self) -> bool {
+        self.turn.is_some() || !self.changes.is_empty()
+    }
+
+    fn take_noted(&mut self) -> (Option<Turn>, Vec<Change>) {
+        self.logs_out = false;
+        (self.turn.take(), std::mem::take(&mut self.changes))
+    }
+}
+
+/// Waits for the end of a write, if there is one.
+async fn go_on(writing: &mut Option<Commit>) -> Result<(), Failure> {
+    let Some(commit) = writing else { return Ok(()) };
+    let ended = commit.await;
+    *writing = None;
+    ended
 }
 
 #[derive(Clone, Default)]
@@ -165,7 +191,7 @@ const UNKNOWN: Failure = Failure::unavailable("the session store did not answer 
 impl RequestSession {
     pub(crate) fn new(sessions: Sessions, presented: Presented, remembered: Presented) -> Self {
         let (loading, state) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { sessions, presented, remembered, loading, state }))
+        Self(Arc::new(Shared { sessions, presented, remembered, loading, state }), Arc::default())
     }
 
     /// Tells whether the request brought a cookie that may be a session's or a remembered login's; the store is not asked.
@@ -439,7 +465,7 @@ impl RequestSession {
         {
             let mut state = self.state();
             let turn = state.logs_out.then_some(Turn::LogOut);
-            if turn.is_none() && (state.turn.is_some() || !state.changes.is_empty()) {
+            if turn.is_none() && state.is_anything_noted() {
                 tracing::info!(target: "sekisho", "what was to become of a session is dropped, for the request failed");
             }
             (state.turn, state.new_handle) = (turn, None);
@@ -450,30 +476,40 @@ impl RequestSession {
 
     /// Writes now what was noted until now, for handlers that must know that it is kept. What fails is not tried again.
     ///
+    /// Dropping the future, as a timeout does, loses nothing: what was not begun is noted still, and what was begun is gone on with
+    /// by the next call of this or of [`finish`](Self::finish), which tells how it ended; it is not done twice.
+    ///
     /// # Errors
     /// Those of [`finish`](Self::finish).
     pub async fn flush(&self) -> Result<(), Failure> {
-        let (turn, changes) = {
-            let mut state = self.state();
-            state.logs_out = false;
-            (state.turn.take(), std::mem::take(&mut state.changes))
-        };
-        if turn.is_none() && changes.is_empty() {
+        let mut writing = self.1.lock().await;
+        let before = go_on(&mut writing).await;
+        // A logout must not wait for somebody to ask again.
+        let now = self.write(&mut writing).await;
+        before.and(now)
+    }
+
+    async fn write(&self, writing: &mut Option<Commit>) -> Result<(), Failure> {
+        if !self.state().is_anything_noted() {
             return Ok(());
         }
         // A handler may have noted a login or logout without a look at the session.
         let loaded = match self.load(None).await {
-            Ok(()) => self.state().loaded.clone(),
+            Ok(()) => Ok(self.state().loaded.clone()),
             // A logout goes on: an unreadable cookie is taken away all the same.
-            Err(Refusal::Reject(_)) => Answer::Nothing,
-            Err(Refusal::Failure(failure)) => return Err(failure),
+            Err(Refusal::Reject(_)) => Ok(Answer::Nothing),
+            Err(Refusal::Failure(failure)) => Err(failure),
         };
-        let prior = match loaded {
+        // INVARIANT: from here on to where the write is put down nothing waits, or a timeout could lose what was noted.
+        let (turn, changes) = self.state().take_noted();
+        let prior = match loaded? {
             Answer::Found(loaded) => Some(loaded),
             Answer::Nothing | Answer::NotAsked => None,
             Answer::Unknown => return Err(UNKNOWN),
         };
-        commit::commit(self, prior, turn, &changes).await
+        let request = Self(Arc::clone(&self.0), Arc::default());
+        *writing = Some(Box::pin(async move { commit::commit(&request, prior, turn, &changes).await }));
+        go_on(writing).await
     }
 
     /// Notes a change of the data. It is applied again to what another request has written meanwhile.

@@ -252,7 +252,7 @@ impl Sessions {
         })
     }
 
-    async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
+    pub(crate) async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
         // A key that was dropped has taken its sessions along.
         if self.0.keys.named(token.key_name()).is_none() {
             return Ok(None);
