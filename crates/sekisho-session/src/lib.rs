@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod authenticator;
+mod client_side;
 mod content;
 mod cookie;
 mod crypto;
@@ -20,6 +21,7 @@ mod store;
 mod token;
 
 pub use authenticator::SessionAuthenticator;
+pub use client_side::ClientSideSessionsBuilder;
 pub use cookie::{ClientSideCookie, ClientSideCookieBuilder, SameSite, SessionCookie, SessionCookieBuilder, SetCookie};
 pub use csrf::{CsrfRules, Forgery};
 pub use invalidation::{Invalidation, InvalidationSubscription, Invalidations};

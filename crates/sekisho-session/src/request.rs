@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::authenticator::Passed;
+use crate::client_side::Brought;
 use crate::content::{Kind, Loaded};
 use crate::cookie::SetCookie;
 use crate::crypto;
@@ -19,7 +20,12 @@ use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::token::SessionToken;
 
+mod browser;
 mod commit;
+mod login;
+
+pub use login::Login;
+use login::Remembering;
 
 /// Is the session of one request: what its cookie leads to, and what is to become of it. A clone is the same one.
 ///
@@ -55,6 +61,8 @@ pub(crate) enum Presented {
     /// Something that no session was ever named by.
     Foreign,
     Token(SessionToken),
+    /// The session itself.
+    InBrowser(Brought),
     /// Two of them, or none that can be read.
     Unreadable(Reject),
 }
@@ -81,6 +89,8 @@ struct State {
     /// The public id of a session that does not exist yet.
     new_handle: Option<Box<str>>,
     cookie: Option<SetCookie>,
+    /// Those of a session that the browser keeps itself.
+    browser_cookies: Vec<SetCookie>,
     remembered_cookie: Option<SetCookie>,
 }
 
@@ -132,60 +142,6 @@ enum Turn {
 
 type Change = Box<dyn Fn(&mut Map<String, Value>) -> Result<(), Failure> + Send + Sync>;
 
-/// Says who logs in, and with what.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Login {
-    principal: Principal,
-    device: Option<Box<str>>,
-    keeps_data: bool,
-    remembering: Remembering,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Remembering {
-    No,
-    Yes,
-    /// By a token that remembers until then, and belonged to the session of this public id.
-    Again {
-        until: u64,
-        handle: Box<str>,
-    },
-}
-
-impl Login {
-    /// Takes a principal that was proved in this very request: by an identity provider's answer, by a password.
-    pub fn new(principal: &Principal) -> Self {
-        Self { principal: principal.clone(), device: None, keeps_data: true, remembering: Remembering::No }
-    }
-
-    /// Says by what the user will know the session in a list, such as the `User-Agent`. At most 200 characters are kept, and
-    /// no control characters. Default: nothing.
-    pub fn with_device(mut self, device: &str) -> Self {
-        let clean: String = device.chars().filter(|c| !c.is_control()).take(MAX_DEVICE).collect();
-        self.device = (!clean.is_empty()).then(|| clean.into());
-        self
-    }
-
-    /// Drops what was kept before the login. Default: data of the anonymous session, or of the same subject's, stay; those of
-    /// another subject never do.
-    pub fn without_earlier_data(mut self) -> Self {
-        self.keeps_data = false;
-        self
-    }
-}
-
-impl Login {
-    /// Remembers the login in this browser beyond the session, by a token of its own. Only where
-    /// [`SessionsBuilder::with_remembered_logins`](crate::SessionsBuilder::with_remembered_logins) says how. Default: no.
-    pub fn with_remembering(mut self) -> Self {
-        self.remembering = Remembering::Yes;
-        self
-    }
-}
-
-const MAX_DEVICE: usize = 200;
-
 const UNKNOWN: Failure = Failure::unavailable("the session store did not answer earlier in this request");
 
 impl RequestSession {
@@ -224,11 +180,6 @@ impl RequestSession {
     }
 
     async fn ask(&self, passed: Option<&Principal>, idle: Idle) -> Result<(), Refusal> {
-        let token = match &self.0.presented {
-            Presented::Nothing | Presented::Foreign => None,
-            Presented::Token(token) => Some(token),
-            Presented::Unreadable(reject) => return Err((*reject).into()),
-        };
         let _one_at_a_time = self.0.loading.lock().await;
         let sessions = &self.0.sessions;
         let (loaded, is_quiet) = {
@@ -240,9 +191,11 @@ impl RequestSession {
             Answer::Unknown => return Err(UNKNOWN.into()),
             Answer::Found(loaded) if is_quiet && idle == Idle::Extended => Some((loaded, true)),
             Answer::Nothing | Answer::Found(_) => return Ok(()),
-            Answer::NotAsked => match token {
-                None => None,
-                Some(token) => match self.already_loaded(passed, token) {
+            Answer::NotAsked => match &self.0.presented {
+                Presented::Nothing | Presented::Foreign => None,
+                Presented::Unreadable(reject) => return Err((*reject).into()),
+                Presented::InBrowser(brought) => browser::open(self, brought)?.map(|loaded| (Arc::new(loaded), true)),
+                Presented::Token(token) => match self.already_loaded(passed, token) {
                     Some(loaded) => Some((loaded, false)),
                     None => sessions.load_untouched(token).await?.map(|loaded| (Arc::new(loaded), true)),
                 },
@@ -258,13 +211,16 @@ impl RequestSession {
         Ok(())
     }
 
-    /// Reads the session again, by the word of the store itself: for who has waited for another process, and must know what that one
+    /// Reads the session again, by the word of the store itself (where there is one): for who has waited for another process, and must know what that one
     /// wrote. What was noted in this request stays noted, and is applied to what is read here. A session that has ended meanwhile
     /// reads as none. [`Session`]s that were read before show what they showed: read anew.
     ///
     /// # Errors
     /// Those of [`load`](Self::load); what was loaded before stays then.
     pub async fn reload(&self) -> Result<(), Refusal> {
+        if self.0.sessions.in_browser().is_some() {
+            return self.load(None).await;
+        }
         let _one_at_a_time = self.0.loading.lock().await;
         let loaded = self.state().loaded.clone();
         let token = match (&loaded, &self.0.presented) {
@@ -274,7 +230,7 @@ impl RequestSession {
             (Answer::Found(loaded), _) => Some(&loaded.token),
             (_, Presented::Token(token)) => Some(token),
             (_, Presented::Unreadable(reject)) => return Err((*reject).into()),
-            (_, Presented::Nothing | Presented::Foreign) => None,
+            (_, Presented::Nothing | Presented::Foreign | Presented::InBrowser(_)) => None,
         };
         let found = match token {
             Some(token) => self.0.sessions.load_latest(token).await?,
@@ -449,8 +405,11 @@ impl RequestSession {
     /// (the browser has the new one, and may try again); data or a principal that cannot be written.
     pub async fn finish(&self) -> Result<Vec<SetCookie>, Failure> {
         self.flush().await?;
+        browser::extend(self).await;
         let mut state = self.state();
-        Ok([state.cookie.take(), state.remembered_cookie.take()].into_iter().flatten().collect())
+        let mut set = std::mem::take(&mut state.browser_cookies);
+        set.extend([state.cookie.take(), state.remembered_cookie.take()].into_iter().flatten());
+        Ok(set)
     }
 
     /// Does as [`finish`](Self::finish) for a handler that failed: when its answer has a status of 500 and more, or there is
@@ -507,6 +466,9 @@ impl RequestSession {
             Answer::Nothing | Answer::NotAsked => None,
             Answer::Unknown => return Err(UNKNOWN),
         };
+        if let Some(client_side) = self.0.sessions.in_browser() {
+            return browser::commit(self, client_side, prior, turn, &changes);
+        }
         let request = Self(Arc::clone(&self.0), Arc::default());
         *writing = Some(Box::pin(async move { commit::commit(&request, prior, turn, &changes).await }));
         go_on(writing).await

@@ -3,6 +3,7 @@
 
 mod broken_stores;
 mod checkpoint;
+mod client_side;
 mod failed_handlers;
 mod given_up;
 mod interleavings;

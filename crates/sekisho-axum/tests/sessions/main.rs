@@ -445,6 +445,50 @@ async fn a_cookie_that_stands_twice_is_400_wherever_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_session_in_the_browser_is_one_for_layer_checkpoint_and_handler() {
+    let keys = SessionKeys::new(SessionKey::generate().unwrap());
+    let sessions = Sessions::client_side(keys).build().unwrap();
+    let checkpoint =
+        Checkpoint::builder().with_cookie(sessions.cookie().name()).accept(sessions.authenticator()).build().unwrap();
+    let mine =
+        async |caller: Principal, session: Session<Cart>| format!("{} {}", caller.subject(), session.data().items);
+    let app: Router = Router::new()
+        .route("/mine", get(mine))
+        .layer(checkpoint.layer())
+        .route("/login", post(log_in))
+        .route("/logout", post(async |session: Session<()>| session.log_out()))
+        .route("/cart", post(add))
+        .layer(SessionLayer::new(sessions));
+    let mut jar = std::collections::BTreeMap::new();
+    for (method, path, status) in [
+        ("GET", "/mine", StatusCode::UNAUTHORIZED),
+        ("POST", "/login", StatusCode::OK),
+        ("POST", "/cart", StatusCode::OK),
+        ("GET", "/mine", StatusCode::OK),
+        ("POST", "/logout", StatusCode::OK),
+        ("GET", "/mine", StatusCode::UNAUTHORIZED),
+    ] {
+        let cookies = jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+        let cookies = (!cookies.is_empty()).then_some(&*cookies);
+        let request = request(method, path, cookies, &[("sec-fetch-site", "same-origin")], "user=alice");
+        let response = app.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        for set in response.headers().get_all("set-cookie") {
+            let set = set.to_str().unwrap();
+            let (name, value) = set.split(';').next().unwrap().split_once('=').unwrap();
+            jar.remove(name);
+            if !set.contains("Max-Age=0") {
+                jar.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        if path == "/mine" && status == StatusCode::OK {
+            assert_eq!((text(response).await.as_str(), jar.len()), ("alice 1", 2));
+        }
+    }
+    assert!(jar.is_empty());
+}
+
+#[tokio::test]
 async fn a_handler_without_the_layer_is_our_own_fault() {
     let app: Router = Router::new().route("/", get(|_: Session<()>| async {}));
     let response = app.oneshot(request("GET", "/", None, &[], "")).await.unwrap();
