@@ -3,8 +3,12 @@
 
 mod broken_stores;
 mod checkpoint;
+mod client_side;
+mod failed_handlers;
+mod given_up;
 mod interleavings;
 mod lifecycle;
+mod quiet;
 mod races;
 mod remembered;
 mod return_to;
