@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
-    not(all(feature = "issuer", feature = "opaque", feature = "revocation")),
+    not(all(feature = "issuer", feature = "opaque", feature = "revocation", feature = "session")),
     allow(dead_code, reason = "some of the client serves some of the features")
 )]
 
@@ -26,6 +26,8 @@ mod reply;
 #[cfg(feature = "revocation")]
 mod revocation;
 mod script;
+#[cfg(feature = "session")]
+mod session;
 mod slots;
 mod tls;
 
@@ -42,3 +44,5 @@ pub use reference::RedisReferenceStore;
 pub use replay::RedisReplayGuard;
 #[cfg(feature = "revocation")]
 pub use revocation::RedisRevocationFeed;
+#[cfg(feature = "session")]
+pub use session::RedisSessionStore;
