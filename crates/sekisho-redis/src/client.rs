@@ -90,7 +90,9 @@ impl Redis {
         for node in nodes {
             let mut errand = Errand::default();
             let limits = self.0.config.limits;
-            match timeout(limits.connect + limits.command, node.ask(&redis::cmd("PING"), false, None, &mut errand)).await {
+            match timeout(limits.connect + limits.command, node.ask(&redis::cmd("PING"), false, None, &mut errand))
+                .await
+            {
                 Ok(answer) => drop(answer.map_err(Fault::from)?),
                 Err(_) => {
                     errand.timed_out(limits);
@@ -130,12 +132,13 @@ impl Redis {
 
     /// Runs a script where its keys are, and waits until replicas have what it changed, if that is wanted.
     pub(crate) async fn run_and_wait(&self, call: Call<'_>, wait: Option<Wait>) -> Result<Answered, Fault> {
-        self.bounded(async |errand: &mut Errand| match self.send(call.first_key(), &call.by_hash(), wait, errand).await
-        {
-            Err(RedisOrFault::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.send(call.first_key(), &call.by_text(), wait, errand).await
+        self.bounded(async |errand: &mut Errand| {
+            match self.send(call.first_key(), &call.by_hash(), wait, errand).await {
+                Err(RedisOrFault::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    self.send(call.first_key(), &call.by_text(), wait, errand).await
+                }
+                answer => answer,
             }
-            answer => answer,
         })
         .await
     }

@@ -5,10 +5,14 @@
     allow(dead_code, reason = "some of the client serves some of the features")
 )]
 
+#[cfg(feature = "session")]
+mod channel;
 mod client;
 mod cluster;
 mod config;
 mod error;
+#[cfg(feature = "session")]
+mod invalidations;
 #[cfg(feature = "issuer")]
 mod issuer;
 mod kept;
@@ -33,6 +37,8 @@ mod tls;
 
 pub use client::Redis;
 pub use config::RedisBuilder;
+#[cfg(feature = "session")]
+pub use invalidations::{RedisInvalidationSubscription, RedisInvalidations};
 #[cfg(feature = "issuer")]
 pub use issuer::RedisIssuerStore;
 #[cfg(feature = "issuer")]

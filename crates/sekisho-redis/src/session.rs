@@ -366,7 +366,9 @@ impl SessionStore for RedisSessionStore {
         let mut pages = self.pages(tag);
         while let Some(page) = pages.next().await? {
             let mut over: HashMap<SessionTag, Vec<Entry>> = HashMap::new();
-            let end = |entry: Entry| async move { Ok::<_, Failure>((entry, self.end(&entry.id, Some(entry.insertion), now).await?)) };
+            let end = |entry: Entry| async move {
+                Ok::<_, Failure>((entry, self.end(&entry.id, Some(entry.insertion), now).await?))
+            };
             let mut ending = stream::iter(page.into_iter().map(end)).buffer_unordered(AT_ONCE);
             while let Some((entry, ended)) = ending.try_next().await? {
                 match ended {

@@ -11,11 +11,15 @@
     reason = "tests, which say how long things took"
 )]
 
+mod cluster;
 mod control;
+mod invalidations;
 mod issuer;
 mod outages;
 mod races;
 mod refusals;
+mod session_chaos;
+// mod sessions;
 mod setup;
 mod suites;
 mod tls;
