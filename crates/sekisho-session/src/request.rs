@@ -192,6 +192,32 @@ impl RequestSession {
         Ok(())
     }
 
+    /// Reads the session again, by the word of the store itself: for who has waited for another process, and must know what that one
+    /// wrote. What was noted in this request stays noted, and is applied to what is read here. A session that has ended meanwhile
+    /// reads as none. [`Session`]s that were read before show what they showed: read anew.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load); what was loaded before stays then.
+    pub async fn reload(&self) -> Result<(), Refusal> {
+        let _one_at_a_time = self.0.loading.lock().await;
+        let loaded = self.state().loaded.clone();
+        let token = match (&loaded, &self.0.presented) {
+            // Who did not choose to go on without it must not take the caller for nobody.
+            (Answer::Unknown, _) => return Err(UNKNOWN.into()),
+            // It may have got another id in this request.
+            (Answer::Found(loaded), _) => Some(&loaded.token),
+            (_, Presented::Token(token)) => Some(token),
+            (_, Presented::Unreadable(reject)) => return Err((*reject).into()),
+            (_, Presented::Nothing | Presented::Foreign) => None,
+        };
+        let found = match token {
+            Some(token) => self.0.sessions.load_latest(token).await?,
+            None => None,
+        };
+        self.state().loaded = found.map_or(Answer::Nothing, |found| Answer::Found(Arc::new(found)));
+        Ok(())
+    }
+
     fn already_loaded(&self, passed: Option<&Principal>, token: &SessionToken) -> Option<Arc<Loaded>> {
         let Passed { sessions, loaded } = passed?.context()?;
         let is_own = sessions.is_same(&self.0.sessions) && loaded.id == Kind::Session.hash(token);

@@ -13,7 +13,7 @@ use crate::keys::{SessionKey, SessionKeys};
 use crate::overview::{SessionId, SessionOverview};
 use crate::remembered::RememberedLogins;
 use crate::request::{Presented, RequestSession};
-use crate::store::SessionStore;
+use crate::store::{SessionStore, StoredSession};
 use crate::token::{SessionTag, SessionToken};
 
 /// Is a service's sessions: where they are kept, under which cookie, for how long. A clone costs a counter.
@@ -227,11 +227,7 @@ impl Sessions {
         }
         let now = self.now();
         let found = self.0.store.load_now(&Kind::Session.hash(token), now)?;
-        let opened = found.and_then(|stored| match stored {
-            Some(stored) => Loaded::open(&self.0.keys, Kind::Session, token.clone(), &stored, now),
-            None => Ok(None),
-        });
-        match opened {
+        match found.and_then(|stored| self.open(token, stored, now)) {
             Ok(Some(loaded)) if self.is_touch_due(&loaded, now) => None,
             opened => Some(opened.map(|loaded| loaded.map(Arc::new))),
         }
@@ -254,7 +250,7 @@ impl Sessions {
         Ok(Some(Arc::new(loaded)))
     }
 
-    pub(crate) async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
+    async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
         // A key that was dropped has taken its sessions along.
         if self.0.keys.named(token.key_name()).is_none() {
             return Ok(None);
@@ -264,6 +260,25 @@ impl Sessions {
             Some(found) => found?,
             None => self.0.store.load(&id, now).await?,
         };
+        self.open(token, found, now)
+    }
+
+    /// Loads a session by the word of the store itself, and does not touch it.
+    pub(crate) async fn load_latest(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
+        if self.0.keys.named(token.key_name()).is_none() {
+            return Ok(None);
+        }
+        let now = self.now();
+        let found = self.0.store.load_latest(&Kind::Session.hash(token), now).await?;
+        self.open(token, found, now)
+    }
+
+    fn open(
+        &self,
+        token: &SessionToken,
+        found: Option<StoredSession>,
+        now: UnixSeconds,
+    ) -> Result<Option<Loaded>, Failure> {
         match found {
             Some(stored) => Loaded::open(&self.0.keys, Kind::Session, token.clone(), &stored, now),
             None => Ok(None),

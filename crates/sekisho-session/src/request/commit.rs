@@ -67,7 +67,7 @@ async fn save(request: &RequestSession, prior: Arc<Loaded>, changes: &[Change]) 
             }
             Saved::Conflict => {
                 back_off(attempt).await?;
-                match sessions.load_untouched(&prior.token).await? {
+                match sessions.load_latest(&prior.token).await? {
                     Some(again) => prior = Arc::new(again),
                     None => {
                         forget(request);
@@ -349,7 +349,7 @@ async fn relocate(
         }
         // Somebody wrote to the old one meanwhile: that must not be lost, so it is taken over before the next attempt.
         back_off(attempt).await?;
-        match sessions.load_untouched(&old.token).await? {
+        match sessions.load_latest(&old.token).await? {
             None => return over(sessions, new, orphan).await,
             Some(again) if again.content.superseded && orphan == Orphan::Stays => return Ok(Some(new)),
             Some(again) if again.content.superseded => {
