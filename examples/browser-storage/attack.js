@@ -70,7 +70,7 @@ async function ambush() {
   const known = [localStorage.getItem('token'), sessionStorage.getItem('token')];
   click('use');
   const memory = () => caught.tokens?.find((token) => !known.includes(token) && token !== 'undefined');
-  for (let tries = 0; tries < 100 && !(memory() && caught.worker); tries += 1) await wait(50);
+  for (let tries = 0; tries < 300 && !(memory() && caught.worker); tries += 1) await wait(50);
   return { memory: memory(), worker: caught.worker };
 }
 

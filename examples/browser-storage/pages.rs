@@ -1,11 +1,11 @@
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY};
-use axum::response::{Html, IntoResponse};
-use axum::routing::get;
+use axum::response::Html;
+use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use serde_json::json;
 
 /// Lets the page run its own scripts and nobody else's, and send to nobody else.
-pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; \
      connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// Is what a page without a policy comes to.
 const NO_POLICY: &str = "frame-ancestors 'none'";
@@ -25,20 +25,14 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>(stranger: &str) -> Router
         .route("/page.css", file("text/css", include_str!("page.css")))
 }
 
-fn page<S: Clone + Send + Sync + 'static>(
-    comments: &'static str,
-    policy: &'static str,
-) -> axum::routing::MethodRouter<S> {
+fn page<S: Clone + Send + Sync + 'static>(comments: &'static str, policy: &'static str) -> MethodRouter<S> {
     let html = include_str!("page.html").replace("{comments}", comments);
     get(move || async move { ([(CONTENT_SECURITY_POLICY, policy), (REFERRER_POLICY, "no-referrer")], Html(html)) })
 }
 
 /// Serves a file of this folder. Scripts of workers have a policy of their own.
-pub(crate) fn file<S: Clone + Send + Sync + 'static>(
-    kind: &'static str,
-    content: &'static str,
-) -> axum::routing::MethodRouter<S> {
+pub(crate) fn file<S: Clone + Send + Sync + 'static>(kind: &'static str, content: &'static str) -> MethodRouter<S> {
     const NO_SNIFFING: HeaderName = HeaderName::from_static("x-content-type-options");
     let headers = [(CONTENT_TYPE, kind), (CONTENT_SECURITY_POLICY, POLICY), (NO_SNIFFING, "nosniff")];
-    get(move || async move { (headers, content).into_response() })
+    get(move || async move { (headers, content) })
 }

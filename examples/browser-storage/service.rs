@@ -24,12 +24,15 @@ use serde_json::{Value, json};
 use crate::pages;
 
 /// How long a token is good, wherever it is kept and whoever has it.
-pub(crate) const LIFETIME: Duration = Duration::from_secs(300);
+const LIFETIME: Duration = Duration::from_secs(300);
 
 /// Holds the JWT where no script sees it: `HttpOnly`.
 pub(crate) const COOKIE: &str = "__Host-token";
 /// Holds the JWT where the page's script writes it, and any other script reads it.
 pub(crate) const READABLE: &str = "__Host-readable";
+
+/// The length of an RFC 7638 thumbprint: SHA-256 in base64url.
+const THUMBPRINT: usize = 43;
 
 /// Is what the shop's handlers need.
 #[derive(Clone)]
@@ -132,9 +135,15 @@ async fn log_out(session: Session<Kept>) -> impl IntoResponse {
 
 /// Hands a token to whatever script asks in the browser of somebody who is logged in, as an authorization server does by
 /// `prompt=none`. With `jkt` it is bound to that key; a real token endpoint wants a proof of it (RFC 9449 §5).
-async fn token_for_script(State(shop): State<Shop>, Query(asked): Query<Asked>, _: Principal) -> Json<Value> {
-    let jkt = asked.jkt.filter(|jkt| jkt.len() == 43);
-    Json(json!({ "access_token": shop.token(jkt), "expires_in": LIFETIME.as_secs() }))
+async fn token_for_script(
+    State(shop): State<Shop>,
+    Query(asked): Query<Asked>,
+    _: Principal,
+) -> Result<Json<Value>, RefusalResponse> {
+    if asked.jkt.as_ref().is_some_and(|jkt| jkt.len() != THUMBPRINT) {
+        return Err(Answer::bad_request().into());
+    }
+    Ok(Json(json!({ "access_token": shop.token(asked.jkt), "expires_in": LIFETIME.as_secs() })))
 }
 
 /// Is the backend for the front end: calls the API with the token that the session holds.

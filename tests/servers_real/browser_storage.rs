@@ -11,6 +11,20 @@ use crate::scripts::{self, Report};
 
 const PLACES: [&str; 8] =
     ["session", "cookie", "bound", "worker", "memory", "sessionStorage", "localStorage", "readable"];
+/// What the documentation calls them.
+const NAMES: [&str; 8] = [
+    "Server-side session",
+    "`HttpOnly` cookie",
+    "Bound to a key",
+    "Worker",
+    "Memory",
+    "sessionStorage",
+    "localStorage",
+    "Readable cookie",
+];
+
+/// What the documentation says, which has the tables too.
+const DOCUMENTATION: &str = include_str!("../../docs/browser-storage.md");
 
 /// The program, ended when dropped.
 struct Example {
@@ -56,6 +70,13 @@ impl Drop for Example {
     }
 }
 
+/// Asserts that the documentation has this row.
+fn assert_documented<'c>(place: &str, cells: impl IntoIterator<Item = &'c str>) {
+    let at = PLACES.iter().position(|known| *known == place).unwrap();
+    let row = [NAMES[at]].into_iter().chain(cells).collect::<Vec<_>>().join(" | ");
+    assert!(DOCUMENTATION.lines().any(|line| line == format!("| {row} |")), "docs/browser-storage.md has no row {row}");
+}
+
 /// Writes for each place whether it is one of `places`.
 fn only(places: &[&str]) -> Value {
     PLACES
@@ -91,6 +112,7 @@ async fn an_injected_script_gets_from_each_place_what_the_table_says() {
         for (cell, wanted) in ["read", "elsewhere", "within", "anew", "after"].into_iter().zip(cells) {
             assert_eq!(told["cells"][place][cell], wanted, "{place}, {cell}: {told}");
         }
+        assert_documented(place, cells);
         assert_eq!(told["cells"][place]["here"], "no", "{place} is forgotten after the logout");
     }
     let picture = told["picture"].as_str().unwrap();
@@ -105,11 +127,12 @@ async fn a_comment_that_is_text_and_a_policy_keep_the_script_out() {
     let safe = report.step("/");
     assert!(safe["comment"].as_str().unwrap().contains("onerror="), "it is shown as it was written: {safe}");
     assert_eq!((&safe["attacked"], &safe["trouble"], &safe["asked"]), (&json!(0), &json!([]), &json!([shop])));
+    assert!(safe["wide"].as_u64().is_some_and(|wide| wide <= 320), "it fits on a phone: {safe}");
     let held = report.step("/dangerously-unescaped-with-policy");
     assert_eq!(held["comment"], "Great shop! ", "it is no text here: {held}");
     assert_eq!(held["attacked"], 0);
     assert!(held["trouble"].to_string().contains("policy: script-src-attr inline"), "the policy stops it: {held}");
-    assert_eq!(held["asked"], json!([shop]), "nothing is asked of the stranger, but for the picture in the comment");
+    assert_eq!(held["asked"], json!([shop]), "the stranger is asked nothing: {held}");
 }
 
 #[tokio::test]
@@ -121,6 +144,11 @@ async fn what_follows_from_each_place_is_as_the_page_says() {
         let of = |place: &&str| said[*place][fact] == yes;
         only(&PLACES.into_iter().filter(of).collect::<Vec<_>>())
     };
+    for place in PLACES {
+        let facts = &report.step("said")["facts"][place];
+        let columns = ["reload", "tab", "restart", "sibling", "sibling-form", "stranger-form"];
+        assert_documented(place, columns.map(|column| facts[column].as_str().unwrap()));
+    }
     assert_eq!(report.step("another tab")["here"], said("tab", "yes"));
     assert_eq!(report.step("reload")["here"], said("reload", "stays"));
     assert_eq!(report.step("restart")["here"], said("restart", "stays"));

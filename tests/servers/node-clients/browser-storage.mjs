@@ -54,9 +54,12 @@ const JOURNEYS = {
       await press(page, 'Show the comments', 'Here are the comments');
       // The picture in the comment is broken, so its handler would run about now.
       await page.waitForTimeout(500);
+      const picture = await shoot(page, path === '/' ? 'as-text' : 'with-policy');
+      await page.setViewportSize({ width: 320, height: 700 });
       tell(path, {
         comment: await page.getByRole('listitem').textContent(), attacked: await page.locator('html[data-attacked]').count(),
-        asked: [...new Set(asked)], trouble, picture: await shoot(page, path === '/' ? 'as-text' : 'with-policy'),
+        asked: [...new Set(asked)], trouble, picture,
+        wide: await page.evaluate(() => document.documentElement.scrollWidth),
       });
     }
   },
