@@ -43,7 +43,7 @@ struct Shop {
     client: Client,
 }
 
-/// Is what the server keeps for a session: the token never gets to the browser.
+/// Is what the server keeps for a session: the token never gets to the browser. A real one has a refresh token beside it.
 #[derive(Default, Serialize, Deserialize)]
 struct Kept {
     token: String,

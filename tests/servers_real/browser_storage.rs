@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::scripts::{self, Report};
+use crate::setup;
 
 const PLACES: [&str; 8] =
     ["session", "cookie", "bound", "worker", "memory", "sessionStorage", "localStorage", "readable"];
@@ -53,14 +54,18 @@ impl Example {
         std::thread::spawn(move || lines.for_each(drop));
         example
     }
+}
 
-    async fn journey(&self, test: &str, journey: &str) -> Option<Report> {
-        let origin = |name: &str| &self.origins[name];
-        let input = json!({
-            "journey": journey, "shop": origin("shop"), "sibling": origin("sibling"), "stranger": origin("stranger"),
-        });
-        scripts::browse(test, "browser-storage.mjs", input).await
-    }
+/// Starts the program and goes through its page; `None`, after a line that says so, without a browser.
+async fn journey(test: &str, journey: &str) -> Option<(Example, Report)> {
+    setup::variable("SEKISHO_CHROMIUM", test)?;
+    let example = Example::start();
+    let origin = |name: &str| &example.origins[name];
+    let input = json!({
+        "journey": journey, "shop": origin("shop"), "sibling": origin("sibling"), "stranger": origin("stranger"),
+    });
+    let report = scripts::browse(test, "browser-storage.mjs", input).await?;
+    Some((example, report))
 }
 
 impl Drop for Example {
@@ -87,7 +92,7 @@ fn only(places: &[&str]) -> Value {
 
 #[tokio::test]
 async fn an_injected_script_gets_from_each_place_what_the_table_says() {
-    let Some(report) = Example::start().journey("a script in browser storage", "attacked").await else { return };
+    let Some((_, report)) = journey("a script in browser storage", "attacked").await else { return };
     assert_eq!(report.step("before")["here"], only(&[]), "nobody is logged in");
     assert_eq!(report.step("logged in")["here"], only(&PLACES));
     let status = report.step("used")["status"].as_str().unwrap();
@@ -121,8 +126,7 @@ async fn an_injected_script_gets_from_each_place_what_the_table_says() {
 
 #[tokio::test]
 async fn a_comment_that_is_text_and_a_policy_keep_the_script_out() {
-    let example = Example::start();
-    let Some(report) = example.journey("browser storage unattacked", "held").await else { return };
+    let Some((example, report)) = journey("browser storage unattacked", "held").await else { return };
     let shop = &example.origins["shop"];
     let safe = report.step("/");
     assert!(safe["comment"].as_str().unwrap().contains("onerror="), "it is shown as it was written: {safe}");
@@ -137,7 +141,7 @@ async fn a_comment_that_is_text_and_a_policy_keep_the_script_out() {
 
 #[tokio::test]
 async fn what_follows_from_each_place_is_as_the_page_says() {
-    let Some(report) = Example::start().journey("browser storage in the long run", "facts").await else { return };
+    let Some((_, report)) = journey("browser storage in the long run", "facts").await else { return };
     // What the page says, in the words of what was seen.
     let said = |fact: &str, yes: &str| {
         let said = &report.step("said")["facts"];
