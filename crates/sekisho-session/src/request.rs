@@ -157,6 +157,22 @@ impl RequestSession {
         !matches!((presented, remembered), (Presented::Nothing, Presented::Nothing))
     }
 
+    /// Begins anew with the same session, as another request of the same browser would: nothing is loaded and nothing is noted.
+    ///
+    /// For tasks that must end though the request is dropped: what they change is written by their own [`flush`](Self::flush), and
+    /// what the handler has noted stays its own. A session that gets a new id meanwhile can be read for the grace, and not changed
+    /// any more. A new cookie cannot be set this way.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let token = match (self.loaded(), &self.0.presented) {
+            (Some(loaded), _) => Some(loaded.token.clone()),
+            (None, Presented::Token(token)) => Some(token.clone()),
+            (None, _) => None,
+        };
+        let presented = token.map_or(Presented::Nothing, Presented::Token);
+        Self::new(self.0.sessions.clone(), presented, Presented::Nothing)
+    }
+
     /// Asks the store, if it was not asked before. `passed` is the principal that a checkpoint found in this request: if it
     /// came of this session, that was already loaded.
     ///

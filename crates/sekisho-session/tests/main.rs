@@ -4,6 +4,7 @@
 mod broken_stores;
 mod checkpoint;
 mod client_side;
+mod detached;
 mod failed_handlers;
 mod given_up;
 mod interleavings;
