@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_core::Failure;
+use tokio::sync::broadcast;
 
 use crate::token::SessionHash;
 
@@ -84,6 +85,55 @@ impl Invalidation {
         }
     }
 }
+
+/// Carries invalidations within this process, to all stores that were given this one: for tests, and for processes that share a store
+/// and no channel, each of which then learns of the others' changes by age alone.
+#[derive(Debug)]
+pub struct LocalInvalidations(broadcast::Sender<Invalidation>);
+
+impl LocalInvalidations {
+    /// Makes one without subscriptions.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(broadcast::Sender::new(MOST_WAITING))
+    }
+}
+
+impl Default for LocalInvalidations {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Invalidations for LocalInvalidations {
+    async fn publish(&self, invalidation: Invalidation) -> Result<(), Failure> {
+        // An error means that nobody listens.
+        let _heard = self.0.send(invalidation);
+        Ok(())
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn InvalidationSubscription>, Failure> {
+        Ok(Box::new(LocalSubscription(self.0.subscribe())))
+    }
+
+    fn patience(&self) -> Duration {
+        // Nothing can come in between, so silence says that nothing has changed.
+        Duration::MAX
+    }
+}
+
+struct LocalSubscription(broadcast::Receiver<Invalidation>);
+
+#[async_trait]
+impl InvalidationSubscription for LocalSubscription {
+    async fn next(&mut self) -> Result<Vec<Invalidation>, Failure> {
+        let lost = |_| Failure::unavailable("a subscription to changes of sessions was too slow");
+        self.0.recv().await.map(|invalidation| vec![invalidation]).map_err(lost)
+    }
+}
+
+const MOST_WAITING: usize = 1024;
 
 #[cfg(test)]
 mod tests {

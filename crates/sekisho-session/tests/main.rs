@@ -3,7 +3,10 @@
 
 mod broken_stores;
 mod checkpoint;
+mod client_side;
 mod detached;
+mod failed_handlers;
+mod given_up;
 mod interleavings;
 mod lifecycle;
 mod quiet;
@@ -11,4 +14,5 @@ mod races;
 mod remembered;
 mod return_to;
 mod stores;
+mod two_level;
 mod world;
