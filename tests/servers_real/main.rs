@@ -4,6 +4,7 @@
 //! line that it is skipped; with `CI=true` it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod browser_storage;
 mod certificates;
 mod cognito;
 mod control;

@@ -5,6 +5,7 @@ use sekisho_core::{ConfigError, Reject};
 use sekisho_http::{RequestHead, named_cookie};
 
 mod client_side;
+pub(crate) mod pieces;
 
 pub use client_side::{ClientSideCookie, ClientSideCookieBuilder};
 
