@@ -6,6 +6,7 @@ mod checkpoint;
 mod interleavings;
 mod lifecycle;
 mod races;
+mod reload;
 mod remembered;
 mod return_to;
 mod stores;
