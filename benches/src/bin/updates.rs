@@ -53,6 +53,7 @@ async fn compare(rounds: usize) -> Vec<Value> {
                 (acknowledged, kept) = (acknowledged + in_round, kept + count);
             }
             let all = rounds * REQUESTS;
+            assert!(acknowledged > 0, "{name}: no request came through, so nothing was measured");
             let (refused, lost) = (all - acknowledged, acknowledged.saturating_sub(kept));
             let (wait, ms) = (wait.as_millis(), start.elapsed().as_millis() / rounds as u128);
             println!("| {name} | {wait} ms | {acknowledged} | {refused} | {lost} | {ms} |");
@@ -111,7 +112,7 @@ fn theirs(wait: Duration) -> Router {
 }
 
 fn request(method: &str, cookie: Option<&str>) -> Request<Body> {
-    let request = Request::builder().method(method).uri("/");
+    let request = Request::builder().method(method).uri("/").header("sec-fetch-site", "same-origin");
     let request = cookie.into_iter().fold(request, |request, cookie| request.header("cookie", cookie));
     request.body(Body::empty()).unwrap()
 }

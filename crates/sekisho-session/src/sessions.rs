@@ -14,7 +14,7 @@ use crate::overview::{SessionId, SessionOverview};
 use crate::remembered::RememberedLogins;
 use crate::request::{Presented, RequestSession};
 use crate::store::{SessionStore, StoredSession};
-use crate::token::{SessionTag, SessionToken};
+use crate::token::{SessionHash, SessionTag, SessionToken};
 
 /// Is a service's sessions: where they are kept, under which cookie, for how long. A clone costs a counter.
 ///
@@ -52,6 +52,8 @@ struct Inner {
     limit: Option<usize>,
     remembered: Option<RememberedLogins>,
     clock: Arc<dyn Clock>,
+    /// One for some sessions together.
+    turns: [tokio::sync::Mutex<()>; TURNS],
 }
 
 impl Sessions {
@@ -285,6 +287,14 @@ impl Sessions {
         }
     }
 
+    /// Waits until no other request of this process that was refused by a conflict writes to this session: many that write at once
+    /// then go one after the other, and do not refuse each other again and again. Nothing depends on it but how soon they are done; so
+    /// `None`, when it takes too long, is no failure.
+    pub(crate) async fn turn(&self, id: &SessionHash) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let place = id.as_bytes().first().copied().map(usize::from).unwrap_or_default() % TURNS;
+        tokio::time::timeout(LONGEST_TURN, self.0.turns.get(place)?.lock()).await.ok()
+    }
+
     fn is_touch_due(&self, loaded: &Loaded, now: UnixSeconds) -> bool {
         !loaded.content.superseded && self.idle_until(now).since(loaded.idle_until) >= self.0.touch_interval
     }
@@ -327,6 +337,9 @@ impl Sessions {
     }
 }
 
+const TURNS: usize = 64;
+const LONGEST_TURN: Duration = Duration::from_secs(1);
+
 /// A session can get a new id once in a pass, at the price of a request each time.
 const MOST_PASSES: usize = 100;
 
@@ -336,8 +349,19 @@ const UNREADABLE_CARD: Failure = Failure::unavailable("a session in the list can
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { store, keys, cookie, idle, absolute, touch_interval: _, grace, limit, remembered, clock: _ } =
-            &*self.0;
+        let Inner {
+            store,
+            keys,
+            cookie,
+            idle,
+            absolute,
+            touch_interval: _,
+            grace,
+            limit,
+            remembered,
+            clock: _,
+            turns: _,
+        } = &*self.0;
         f.debug_struct("Sessions")
             .field("store", store)
             .field("keys", keys)
@@ -436,7 +460,9 @@ impl SessionsBuilder {
             return refuse("remembered logins need a cookie of their own");
         }
         let touch_interval = (idle / 10).min(Duration::from_secs(60));
-        let inner = Inner { store, keys, cookie, idle, absolute, touch_interval, grace, limit, remembered, clock };
+        let turns = std::array::from_fn(|_| tokio::sync::Mutex::default());
+        let inner =
+            Inner { store, keys, cookie, idle, absolute, touch_interval, grace, limit, remembered, clock, turns };
         Ok(Sessions(Arc::new(inner)))
     }
 }
