@@ -15,7 +15,7 @@ use crate::overview::{SessionId, SessionOverview};
 use crate::remembered::RememberedLogins;
 use crate::request::{Presented, RequestSession};
 use crate::store::{SessionStore, StoredSession};
-use crate::token::{SessionTag, SessionToken};
+use crate::token::{SessionHash, SessionTag, SessionToken};
 
 /// Is a service's sessions: where they are kept, under which cookie, for how long. A clone costs a counter.
 ///
@@ -53,6 +53,8 @@ struct Inner {
     /// Where the records are, if there is no store.
     client_side: Option<ClientSide>,
     clock: Arc<dyn Clock>,
+    /// One for some sessions together.
+    turns: [tokio::sync::Mutex<()>; TURNS],
 }
 
 /// Says how long a session lives.
@@ -139,7 +141,8 @@ impl Sessions {
     ) -> Self {
         let (store, grace) = (Arc::new(NoStore), Duration::ZERO);
         let (limit, remembered, client_side) = (None, None, Some(client_side));
-        Self(Arc::new(Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock }))
+        let turns = turns();
+        Self(Arc::new(Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock, turns }))
     }
 
     /// Begins a request: takes its cookie and asks the store nothing.
@@ -364,6 +367,14 @@ impl Sessions {
         }
     }
 
+    /// Waits until no other request of this process that was refused by a conflict writes to this session: many that write at once
+    /// then go one after the other, and do not refuse each other again and again. Nothing depends on it but how soon they are done; so
+    /// `None`, when it takes too long, is no failure.
+    pub(crate) async fn turn(&self, id: &SessionHash) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let place = id.as_bytes().first().copied().map(usize::from).unwrap_or_default() % TURNS;
+        tokio::time::timeout(LONGEST_TURN, self.0.turns.get(place)?.lock()).await.ok()
+    }
+
     pub(crate) fn is_touch_due(&self, loaded: &Loaded, now: UnixSeconds) -> bool {
         !loaded.content.superseded && self.idle_until(now).since(loaded.idle_until) >= self.0.timeouts.touch_interval()
     }
@@ -411,6 +422,13 @@ impl Sessions {
     }
 }
 
+const TURNS: usize = 64;
+
+fn turns() -> [tokio::sync::Mutex<()>; TURNS] {
+    std::array::from_fn(|_| tokio::sync::Mutex::default())
+}
+const LONGEST_TURN: Duration = Duration::from_secs(1);
+
 /// A session can get a new id once in a pass, at the price of a request each time.
 const MOST_PASSES: usize = 100;
 
@@ -420,7 +438,8 @@ const UNREADABLE_CARD: Failure = Failure::unavailable("a session in the list can
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side: _, clock: _ } = &*self.0;
+        let Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side: _, clock: _, turns: _ } =
+            &*self.0;
         f.debug_struct("Sessions")
             .field("store", store)
             .field("keys", keys)
@@ -515,7 +534,9 @@ impl SessionsBuilder {
             return refuse("remembered logins need a cookie of their own");
         }
         let client_side = None;
-        Ok(Sessions(Arc::new(Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock })))
+        let turns = turns();
+        let inner = Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock, turns };
+        Ok(Sessions(Arc::new(inner)))
     }
 }
 

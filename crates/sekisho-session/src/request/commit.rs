@@ -40,7 +40,7 @@ pub(super) async fn commit(
 /// Writes changes to a session that stays under its id.
 async fn save(request: &RequestSession, prior: Arc<Loaded>, changes: &[Change]) -> Result<(), Failure> {
     let sessions = &request.0.sessions;
-    let mut prior = prior;
+    let (mut prior, mut turn) = (prior, None);
     for attempt in 0..ATTEMPTS {
         let mut content = prior.content.clone();
         apply(changes, &mut content)?;
@@ -66,6 +66,9 @@ async fn save(request: &RequestSession, prior: Arc<Loaded>, changes: &[Change]) 
                 return Ok(());
             }
             Saved::Conflict => {
+                if turn.is_none() {
+                    turn = sessions.turn(&prior.id).await;
+                }
                 back_off(attempt).await?;
                 match sessions.load_latest(&prior.token).await? {
                     Some(again) => prior = Arc::new(again),
@@ -335,7 +338,7 @@ async fn relocate(
     let mut first = content;
     apply(changes, &mut first)?;
     let mut new = insert(sessions, first, device).await?;
-    let mut old = Arc::clone(prior);
+    let (mut old, mut turn) = (Arc::clone(prior), None);
     for attempt in 0..ATTEMPTS {
         let now = sessions.now();
         let update = old.retire(sessions.keys(), now, sessions.grace())?;
@@ -349,6 +352,9 @@ async fn relocate(
             }
         }
         // Somebody wrote to the old one meanwhile: that must not be lost, so it is taken over before the next attempt.
+        if turn.is_none() {
+            turn = sessions.turn(&old.id).await;
+        }
         back_off(attempt).await?;
         match sessions.load_latest(&old.token).await? {
             None => return over(sessions, new, orphan).await,
