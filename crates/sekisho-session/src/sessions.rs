@@ -94,7 +94,7 @@ impl Sessions {
             cookie: None,
             timeouts: Timeouts::default(),
             grace: Duration::from_secs(10),
-            limit: None,
+            limit: Some(DEFAULT_LIMIT),
             remembered: None,
             clock: Arc::new(SystemClock),
         }
@@ -474,11 +474,17 @@ impl SessionsBuilder {
         Self { grace, ..self }
     }
 
-    /// Sets how many sessions a subject may have; a login beyond that ends the oldest. Default: no limit, and then one account can
-    /// fill a store by logging in again and again; with remembered logins for as long as those live. Of two logins in the same
-    /// moment each may end the other.
+    /// Sets how many sessions a subject may have; a login beyond that ends the oldest. Default 50: more than anybody uses, and few
+    /// enough that one account cannot fill a store by logging in again and again. Remembered logins count for as long as they live.
+    /// Of two logins in the same moment each may end the other.
     pub fn with_session_limit(self, sessions: usize) -> Self {
         Self { limit: Some(sessions), ..self }
+    }
+
+    /// Lets a subject have any number of sessions: for an account that many share, such as a kiosk's, or a store that bounds its own.
+    /// It saves a login one question to the store.
+    pub fn without_session_limit(self) -> Self {
+        Self { limit: None, ..self }
     }
 
     /// Lets logins be remembered beyond their session. Default: no.
@@ -521,4 +527,5 @@ impl SessionsBuilder {
 
 /// What browsers keep cookies for at the most.
 const MAX_ABSOLUTE: Duration = Duration::from_secs(400 * 24 * 3600);
+const DEFAULT_LIMIT: usize = 50;
 const MAX_GRACE: Duration = Duration::from_secs(300);
