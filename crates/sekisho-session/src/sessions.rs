@@ -96,7 +96,7 @@ impl Sessions {
             cookie: None,
             timeouts: Timeouts::default(),
             grace: Duration::from_secs(10),
-            limit: None,
+            limit: Some(DEFAULT_LIMIT),
             remembered: None,
             clock: Arc::new(SystemClock),
         }
@@ -148,7 +148,7 @@ impl Sessions {
     /// Begins a request: takes its cookie and asks the store nothing.
     pub fn begin(&self, head: &impl RequestHead) -> RequestSession {
         let remembered = match &self.0.remembered {
-            Some(remembered) => Presented::read(remembered.cookie().read(head)),
+            Some(remembered) => Presented::read_remembered(remembered.cookie().read(head)),
             None => Presented::Nothing,
         };
         let presented = match &self.0.client_side {
@@ -181,14 +181,14 @@ impl Sessions {
         for key in self.0.keys.iter() {
             for listed in self.0.store.list(&content::subject_tag(key, subject), now).await? {
                 let card = Card::open(&self.0.keys, &listed.id, &listed.card).ok_or(UNREADABLE_CARD)?;
-                // What was used up is of no interest, and the last seconds of what was not are of little.
-                if card.is_remembered && listed.expires_at <= now.saturating_add(content::RETIRED) {
-                    continue;
-                }
-                let last_used_at = if card.is_remembered {
+                let idle = match &self.0.remembered {
+                    Some(remembered) if card.is_remembered => remembered.lifetime(),
+                    _ => self.0.timeouts.idle,
+                };
+                let last_used_at = if card.is_remembered && self.0.remembered.is_none() {
                     UnixSeconds::new(card.created_at)
                 } else {
-                    listed.idle_until.saturating_sub(self.0.timeouts.idle)
+                    listed.idle_until.saturating_sub(idle)
                 };
                 let session = SessionOverview::new(card, last_used_at, listed.expires_at);
                 // For a moment after a rotation the store has two that are one, and a remembered login is one with its session.
@@ -243,7 +243,7 @@ impl Sessions {
 
     /// Finds the public ids of all that a subject has in the store.
     ///
-    /// INVARIANT: also of what was retired or used up, or a session that came of it while the store made its list would be missed:
+    /// INVARIANT: also of what was retired, or a session that came of it while the store made its list would be missed:
     /// see [`end_tagged`](Self::end_tagged).
     async fn handles(&self, subject: &SubjectId) -> Result<BTreeSet<Box<str>>, Failure> {
         let mut handles = BTreeSet::new();
@@ -493,11 +493,17 @@ impl SessionsBuilder {
         Self { grace, ..self }
     }
 
-    /// Sets how many sessions a subject may have; a login beyond that ends the oldest. Default: no limit, and then one account can
-    /// fill a store by logging in again and again; with remembered logins for as long as those live. Of two logins in the same
-    /// moment each may end the other.
+    /// Sets how many sessions a subject may have; a login beyond that ends the oldest. Default 50: more than anybody uses, and few
+    /// enough that one account cannot fill a store by logging in again and again. Remembered logins count for as long as they live.
+    /// Of two logins in the same moment each may end the other.
     pub fn with_session_limit(self, sessions: usize) -> Self {
         Self { limit: Some(sessions), ..self }
+    }
+
+    /// Lets a subject have any number of sessions: for an account that many share, such as a kiosk's, or a store that bounds its own.
+    /// It saves a login one question to the store.
+    pub fn without_session_limit(self) -> Self {
+        Self { limit: None, ..self }
     }
 
     /// Lets logins be remembered beyond their session. Default: no.
@@ -542,4 +548,5 @@ impl SessionsBuilder {
 
 /// What browsers keep cookies for at the most.
 const MAX_ABSOLUTE: Duration = Duration::from_secs(400 * 24 * 3600);
+const DEFAULT_LIMIT: usize = 50;
 const MAX_GRACE: Duration = Duration::from_secs(300);
