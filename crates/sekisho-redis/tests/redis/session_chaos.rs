@@ -162,7 +162,9 @@ impl Browser {
                 SessionUpdate { idle_until: self.end, expires_at: self.end, body: content(*id, found.version + 1) };
             match self.store.save(id, found.version, &update, now()).await {
                 Ok(Saved::Done) => (*version, *perhaps) = (found.version + 1, None),
-                Ok(other) => panic!("{other:?}, and nobody else saves it"),
+                // The save that failed has come late.
+                Ok(Saved::Conflict) => return true,
+                Ok(Saved::Gone) => panic!("it was there, and nobody ends it"),
                 // One of three versions from here on, which would prove little.
                 Err(_) => *state = State::Unknown,
             }
