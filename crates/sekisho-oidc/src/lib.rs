@@ -3,11 +3,20 @@
 
 mod endpoint;
 mod provider;
+mod service;
 mod tokens;
 
 pub use provider::{
     Callback, Endpoints, LoggedIn, LoginError, LoginRequest, LoginStart, LogoutNotice, PendingLogin, Prompt, Provider,
     ProviderBuilder, ProviderIssuer, ProviderStart, PushedRequests, UserInfo, UserInfoError,
 };
+pub use sekisho_jwt::DpopSigner;
 pub use sekisho_opaque::ClientCredentials;
+#[cfg(feature = "reqwest-middleware")]
+pub use service::ServiceTokenMiddleware;
+pub use service::{
+    AllowedOrigins, ServiceToken, ServiceTokens, ServiceTokensBuilder, ServiceTokensStart, TokenRequest,
+};
+#[cfg(feature = "tower")]
+pub use service::{ClonedBody, EmptyBody, RepeatBody, ServiceTokenLayer, ServiceTokenService};
 pub use tokens::{TokenError, TokenSet};

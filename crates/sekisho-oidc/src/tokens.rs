@@ -19,7 +19,7 @@ pub struct TokenSet {
 }
 
 /// Says why a token endpoint gave no tokens.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
     /// The grant is over: a code or refresh token that is used up, withdrawn or expired (`invalid_grant`). Log in again.
