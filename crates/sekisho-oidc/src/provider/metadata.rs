@@ -290,6 +290,3 @@ const STALE: Duration = Duration::from_secs(3600);
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_OTHERWISE: Duration = Duration::from_secs(30);
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
-
-#[cfg(test)]
-mod tests;

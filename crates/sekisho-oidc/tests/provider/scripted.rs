@@ -138,8 +138,8 @@ impl Scripted {
 
     /// Plays the browser and the user, who logs in: reads the address, and returns the query of the return.
     pub(crate) fn authorize(&self, url: &str) -> String {
+        assert_eq!(Self::path(self.issuer.url(), url), "/authorize");
         let url = Url::parse(url).expect("a URL");
-        assert_eq!(url.path(), Url::parse(self.issuer.url()).unwrap().path().to_owned() + "/authorize");
         let mut asked: HashMap<String, String> = pairs(url.query().unwrap_or_default());
         let mut script = self.script.lock().unwrap();
         if let Some(pushed) = asked.get("request_uri") {
@@ -182,7 +182,7 @@ impl Scripted {
         path.split('?').next().unwrap_or_default()
     }
 
-    fn answer_to(&self, request: &HttpRequest) -> HttpResponse {
+    pub(crate) fn answer_to(&self, request: &HttpRequest) -> HttpResponse {
         let mut script = self.script.lock().unwrap();
         script.asked.push(request.clone());
         let path = Self::path(self.issuer.url(), &request.url);
