@@ -38,6 +38,7 @@ async fn refuses_what_cannot_work_when_it_is_built() {
         build(|builder| {
             builder.with_endpoints(Endpoints::new("https://id.example/", "http://id.example/", "https://id.example/"))
         }),
+        op.builder().with_shared_secret(Algorithm::Hs256, SECRET).with_keys(op.issuer.static_keys()).build(),
         op.builder_with(ClientCredentials::bearer("token")).build(),
         op.builder_with(ClientCredentials::basic("", SECRET)).build(),
     ] {
