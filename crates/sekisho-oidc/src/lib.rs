@@ -4,6 +4,8 @@
 mod endpoint;
 mod provider;
 mod service;
+#[cfg(feature = "session")]
+mod session;
 mod tokens;
 
 pub use provider::{
@@ -19,4 +21,6 @@ pub use service::{
 };
 #[cfg(feature = "tower")]
 pub use service::{ClonedBody, EmptyBody, RepeatBody, ServiceTokenLayer, ServiceTokenService};
+#[cfg(feature = "session")]
+pub use session::{AccessError, AccessToken, Bff, BffBuilder, LogoutScope, RelyingParty, RelyingPartyBuilder, Reply};
 pub use tokens::{TokenError, TokenSet};

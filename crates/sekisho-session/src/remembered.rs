@@ -97,7 +97,7 @@ pub(crate) async fn find(sessions: &Sessions, token: &SessionToken) -> Result<Op
     if keys.named(token.key_name()).is_none() {
         return Ok(None);
     }
-    let Some(stored) = sessions.store().load(&id, now).await? else { return Ok(None) };
+    let Some(stored) = sessions.store().load_latest(&id, now).await? else { return Ok(None) };
     let Some(loaded) = Loaded::open(keys, Kind::Remembered, token.clone(), &stored, now)? else { return Ok(None) };
     if loaded.content.superseded {
         return Ok(None);
@@ -111,7 +111,7 @@ pub(crate) async fn find(sessions: &Sessions, token: &SessionToken) -> Result<Op
 /// Uses a token up. Returns whether it was good until now: of all that try, one is told so.
 pub(crate) async fn use_up(sessions: &Sessions, token: &SessionToken) -> Result<bool, Failure> {
     let (keys, now, id) = (sessions.keys(), sessions.now(), Kind::Remembered.hash(token));
-    let Some(stored) = sessions.store().load(&id, now).await? else { return Ok(false) };
+    let Some(stored) = sessions.store().load_latest(&id, now).await? else { return Ok(false) };
     let Some(loaded) = Loaded::open(keys, Kind::Remembered, token.clone(), &stored, now)? else { return Ok(false) };
     if loaded.content.superseded {
         return Ok(false);

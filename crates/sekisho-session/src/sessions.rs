@@ -7,13 +7,14 @@ use sekisho_core::{Clock, ConfigError, Failure, SubjectId, SystemClock, UnixSeco
 use sekisho_http::RequestHead;
 
 use crate::authenticator::SessionAuthenticator;
+use crate::client_side::{ClientSide, ClientSideSessionsBuilder, NoStore};
 use crate::content::{self, Card, Kind, Loaded};
 use crate::cookie::SessionCookie;
 use crate::keys::{SessionKey, SessionKeys};
 use crate::overview::{SessionId, SessionOverview};
 use crate::remembered::RememberedLogins;
 use crate::request::{Presented, RequestSession};
-use crate::store::SessionStore;
+use crate::store::{SessionStore, StoredSession};
 use crate::token::{SessionTag, SessionToken};
 
 /// Is a service's sessions: where they are kept, under which cookie, for how long. A clone costs a counter.
@@ -45,13 +46,43 @@ struct Inner {
     store: Arc<dyn SessionStore>,
     keys: SessionKeys,
     cookie: SessionCookie,
-    idle: Duration,
-    absolute: Duration,
-    touch_interval: Duration,
+    timeouts: Timeouts,
     grace: Duration,
     limit: Option<usize>,
     remembered: Option<RememberedLogins>,
+    /// Where the records are, if there is no store.
+    client_side: Option<ClientSide>,
     clock: Arc<dyn Clock>,
+}
+
+/// Says how long a session lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    pub(crate) idle: Duration,
+    pub(crate) absolute: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(30 * 60), absolute: Duration::from_secs(12 * 3600) }
+    }
+}
+
+impl Timeouts {
+    pub(crate) fn check(self) -> Result<(), ConfigError> {
+        let Self { idle, absolute } = self;
+        if idle.as_secs() == 0 || absolute < idle || absolute > MAX_ABSOLUTE {
+            return Err(ConfigError::new(
+                "a session must idle for a second at least, and live no shorter than that and no longer than 400 days",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Says how seldom the idle time is extended.
+    fn touch_interval(self) -> Duration {
+        (self.idle / 10).min(Duration::from_secs(60))
+    }
 }
 
 impl Sessions {
@@ -61,13 +92,54 @@ impl Sessions {
             store,
             keys,
             cookie: None,
-            idle: Duration::from_secs(30 * 60),
-            absolute: Duration::from_secs(12 * 3600),
+            timeouts: Timeouts::default(),
             grace: Duration::from_secs(10),
             limit: None,
             remembered: None,
             clock: Arc::new(SystemClock),
         }
+    }
+
+    /// Starts from the keys alone: there is no store, and each browser keeps its session itself, sealed, in cookies. For set-ups that
+    /// hold a few tokens and have no place for them; where there is one, a [`SessionStore`] is better in every way but that.
+    ///
+    /// Everything is written as with a store, and this is different:
+    /// - **Nothing is ended from here.** A logout takes the cookies away; a copy of them counts until it idles out, and whoever has one
+    ///   can keep it alive until its absolute end. So it is after a step back in rights, and after somebody else has logged in. What a
+    ///   provider or a list of your own withdraws is refused with
+    ///   [`with_revocation`](ClientSideSessionsBuilder::with_revocation).
+    /// - **Updates are lost.** Of two requests at once the answer that comes later wins, whole: also that of a request which was under
+    ///   way while somebody logged out, and brings the session back. An earlier state can be brought back by the browser's owner at
+    ///   any time: nothing in it may count what somebody must not do again.
+    /// - **Nothing is listed**, and nobody is ended by subject, `sid`, client or id: [`list`](Self::list) and all `end…` are
+    ///   [`Failure`]s, `Misconfigured`, and so is a login that is to be remembered. There is no limit of sessions.
+    /// - **It is small**: who is logged in, 2,800 bytes of JSON, and data of 8,500. Longer ones are a `Failure`, `Misconfigured`. The
+    ///   header `Cookie` grows to 15 KiB: more than some servers take, nginx 8 KiB and Apache 8,190 bytes by default.
+    /// - **Every request extends the idle time**, also one in which nobody looks at the session, but for
+    ///   [`load_quietly`](RequestSession::load_quietly).
+    /// - **Data that do not belong to the rest** are a 400, and the cookies are taken away with it.
+    ///
+    /// # Examples
+    /// ```
+    /// use sekisho_session::{SessionKey, SessionKeys, Sessions};
+    /// let sessions = Sessions::client_side(SessionKeys::new(SessionKey::generate()?)).build()?;
+    /// assert_eq!(sessions.cookie().name(), "__Host-session");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn client_side(keys: SessionKeys) -> ClientSideSessionsBuilder {
+        ClientSideSessionsBuilder::new(keys)
+    }
+
+    pub(crate) fn without_store(
+        client_side: ClientSide,
+        keys: SessionKeys,
+        cookie: SessionCookie,
+        timeouts: Timeouts,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (store, grace) = (Arc::new(NoStore), Duration::ZERO);
+        let (limit, remembered, client_side) = (None, None, Some(client_side));
+        Self(Arc::new(Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock }))
     }
 
     /// Begins a request: takes its cookie and asks the store nothing.
@@ -76,7 +148,11 @@ impl Sessions {
             Some(remembered) => Presented::read(remembered.cookie().read(head)),
             None => Presented::Nothing,
         };
-        RequestSession::new(self.clone(), Presented::read(self.0.cookie.read(head)), remembered)
+        let presented = match &self.0.client_side {
+            Some(client_side) => client_side.read(head),
+            None => Presented::read(self.0.cookie.read(head)),
+        };
+        RequestSession::new(self.clone(), presented, remembered)
     }
 
     /// Authenticates by the session's cookie in a [`sekisho_http::Checkpoint`], which must be told
@@ -109,7 +185,7 @@ impl Sessions {
                 let last_used_at = if card.is_remembered {
                     UnixSeconds::new(card.created_at)
                 } else {
-                    listed.idle_until.saturating_sub(self.0.idle)
+                    listed.idle_until.saturating_sub(self.0.timeouts.idle)
                 };
                 let session = SessionOverview::new(card, last_used_at, listed.expires_at);
                 // For a moment after a rotation the store has two that are one, and a remembered login is one with its session.
@@ -227,11 +303,7 @@ impl Sessions {
         }
         let now = self.now();
         let found = self.0.store.load_now(&Kind::Session.hash(token), now)?;
-        let opened = found.and_then(|stored| match stored {
-            Some(stored) => Loaded::open(&self.0.keys, Kind::Session, token.clone(), &stored, now),
-            None => Ok(None),
-        });
-        match opened {
+        match found.and_then(|stored| self.open(token, stored, now)) {
             Ok(Some(loaded)) if self.is_touch_due(&loaded, now) => None,
             opened => Some(opened.map(|loaded| loaded.map(Arc::new))),
         }
@@ -240,18 +312,21 @@ impl Sessions {
     /// Loads a session and extends its idle time if that is due; `None` when there is none any more.
     pub(crate) async fn load(&self, token: &SessionToken) -> Result<Option<Arc<Loaded>>, Failure> {
         let Some(loaded) = self.load_untouched(token).await? else { return Ok(None) };
+        Ok(self.extend(&loaded).await.then(|| Arc::new(loaded)))
+    }
+
+    /// Extends the idle time of a session if that is due. Returns whether it is alive still.
+    pub(crate) async fn extend(&self, loaded: &Loaded) -> bool {
         let now = self.now();
-        if self.is_touch_due(&loaded, now) {
-            match self.0.store.touch(&loaded.id, self.idle_until(now), now).await {
-                Ok(true) => {}
-                Ok(false) => return Ok(None),
-                // It is alive, and may die early: less harm than refusing it now.
-                Err(failure) => {
-                    tracing::warn!(target: "sekisho", %failure, "the idle time of a session was not extended");
-                }
-            }
+        // In the browser that is done with the answer.
+        if !self.is_touch_due(loaded, now) || self.0.client_side.is_some() {
+            return true;
         }
-        Ok(Some(Arc::new(loaded)))
+        // If that fails it is alive, and may die early: less harm than refusing it now.
+        self.0.store.touch(&loaded.id, self.idle_until(now), now).await.unwrap_or_else(|failure| {
+            tracing::warn!(target: "sekisho", %failure, "the idle time of a session was not extended");
+            true
+        })
     }
 
     pub(crate) async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
@@ -264,14 +339,33 @@ impl Sessions {
             Some(found) => found?,
             None => self.0.store.load(&id, now).await?,
         };
+        self.open(token, found, now)
+    }
+
+    /// Loads a session by the word of the store itself, and does not touch it.
+    pub(crate) async fn load_latest(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
+        if self.0.keys.named(token.key_name()).is_none() {
+            return Ok(None);
+        }
+        let now = self.now();
+        let found = self.0.store.load_latest(&Kind::Session.hash(token), now).await?;
+        self.open(token, found, now)
+    }
+
+    fn open(
+        &self,
+        token: &SessionToken,
+        found: Option<StoredSession>,
+        now: UnixSeconds,
+    ) -> Result<Option<Loaded>, Failure> {
         match found {
             Some(stored) => Loaded::open(&self.0.keys, Kind::Session, token.clone(), &stored, now),
             None => Ok(None),
         }
     }
 
-    fn is_touch_due(&self, loaded: &Loaded, now: UnixSeconds) -> bool {
-        !loaded.content.superseded && self.idle_until(now).since(loaded.idle_until) >= self.0.touch_interval
+    pub(crate) fn is_touch_due(&self, loaded: &Loaded, now: UnixSeconds) -> bool {
+        !loaded.content.superseded && self.idle_until(now).since(loaded.idle_until) >= self.0.timeouts.touch_interval()
     }
 
     /// Tells whether the other is a clone of this one.
@@ -284,11 +378,11 @@ impl Sessions {
     }
 
     pub(crate) fn idle_until(&self, now: UnixSeconds) -> UnixSeconds {
-        now.saturating_add(self.0.idle)
+        now.saturating_add(self.0.timeouts.idle)
     }
 
     pub(crate) fn ends_at(&self, now: UnixSeconds) -> UnixSeconds {
-        now.saturating_add(self.0.absolute)
+        now.saturating_add(self.0.timeouts.absolute)
     }
 
     pub(crate) fn grace(&self) -> Duration {
@@ -301,6 +395,11 @@ impl Sessions {
 
     pub(crate) fn remembered(&self) -> Option<&RememberedLogins> {
         self.0.remembered.as_ref()
+    }
+
+    /// Returns how cookies hold sessions, if there is no store.
+    pub(crate) fn in_browser(&self) -> Option<&ClientSide> {
+        self.0.client_side.as_ref()
     }
 
     pub(crate) fn keys(&self) -> &SessionKeys {
@@ -321,14 +420,12 @@ const UNREADABLE_CARD: Failure = Failure::unavailable("a session in the list can
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { store, keys, cookie, idle, absolute, touch_interval: _, grace, limit, remembered, clock: _ } =
-            &*self.0;
+        let Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side: _, clock: _ } = &*self.0;
         f.debug_struct("Sessions")
             .field("store", store)
             .field("keys", keys)
             .field("cookie", &cookie.name())
-            .field("idle", idle)
-            .field("absolute", absolute)
+            .field("timeouts", timeouts)
             .field("grace", grace)
             .field("limit", limit)
             .field("remembered", remembered)
@@ -343,8 +440,7 @@ pub struct SessionsBuilder {
     store: Arc<dyn SessionStore>,
     keys: SessionKeys,
     cookie: Option<SessionCookie>,
-    idle: Duration,
-    absolute: Duration,
+    timeouts: Timeouts,
     grace: Duration,
     limit: Option<usize>,
     remembered: Option<RememberedLogins>,
@@ -360,13 +456,15 @@ impl SessionsBuilder {
     /// Sets how long a session lives without a request that looks at it. Default 30 minutes.
     ///
     /// It is extended at most once a minute (or in a tenth of this time, if that is less), so it can end by that much early.
-    pub fn with_idle_timeout(self, idle: Duration) -> Self {
-        Self { idle, ..self }
+    pub fn with_idle_timeout(mut self, idle: Duration) -> Self {
+        self.timeouts.idle = idle;
+        self
     }
 
     /// Sets how long a session lives in any case, from the login on. Default 12 hours, at most 400 days.
-    pub fn with_absolute_timeout(self, absolute: Duration) -> Self {
-        Self { absolute, ..self }
+    pub fn with_absolute_timeout(mut self, absolute: Duration) -> Self {
+        self.timeouts.absolute = absolute;
+        self
     }
 
     /// Sets for how long an id that was replaced can still be read with, for requests under way. Default 10 s, at most 5 min.
@@ -399,14 +497,10 @@ impl SessionsBuilder {
     /// A key that stands in the ring twice; timeouts below a second, or an absolute one below the idle one or above 400 days;
     /// a grace above 5 minutes; a limit of no session; remembered logins under the name of the session's cookie.
     pub fn build(self) -> Result<Sessions, ConfigError> {
-        let Self { store, keys, cookie, idle, absolute, grace, limit, remembered, clock } = self;
+        let Self { store, keys, cookie, timeouts, grace, limit, remembered, clock } = self;
         keys.check()?;
+        timeouts.check()?;
         let refuse = |why: &str| Err(ConfigError::new(why));
-        if idle.as_secs() == 0 || absolute < idle || absolute > MAX_ABSOLUTE {
-            return refuse(
-                "a session must idle for a second at least, and live no shorter than that and no longer than 400 days",
-            );
-        }
         if grace > MAX_GRACE {
             return refuse("an id that was replaced must not live for longer than 5 minutes");
         }
@@ -420,9 +514,8 @@ impl SessionsBuilder {
         if remembered.as_ref().is_some_and(|remembered| remembered.cookie().name() == cookie.name()) {
             return refuse("remembered logins need a cookie of their own");
         }
-        let touch_interval = (idle / 10).min(Duration::from_secs(60));
-        let inner = Inner { store, keys, cookie, idle, absolute, touch_interval, grace, limit, remembered, clock };
-        Ok(Sessions(Arc::new(inner)))
+        let client_side = None;
+        Ok(Sessions(Arc::new(Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock })))
     }
 }
 

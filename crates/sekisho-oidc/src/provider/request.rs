@@ -101,6 +101,12 @@ impl LoginRequest {
         self
     }
 
+    /// Tells whether the user must not be asked anything.
+    #[cfg(feature = "session")]
+    pub(crate) fn is_silent(&self) -> bool {
+        self.prompt == Some(Prompt::None)
+    }
+
     /// Lists what it adds to the authorization request.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ async fn save(request: &RequestSession, prior: Arc<Loaded>, changes: &[Change]) 
             }
             Saved::Conflict => {
                 back_off(attempt).await?;
-                match sessions.load_untouched(&prior.token).await? {
+                match sessions.load_latest(&prior.token).await? {
                     Some(again) => prior = Arc::new(again),
                     None => {
                         forget(request);
@@ -89,17 +89,8 @@ fn forget(request: &RequestSession) {
 
 async fn create(request: &RequestSession, changes: &[Change]) -> Result<(), Failure> {
     let sessions = &request.0.sessions;
-    let handle = request.state().new_handle.take();
-    let must_exist = handle.is_some();
-    let now = sessions.now();
-    let mut content = Content {
-        handle: handle.map_or_else(new_handle, Ok)?,
-        created_at: now.as_secs(),
-        ends_at: sessions.ends_at(now).as_secs(),
-        superseded: false,
-        identity: None,
-        data: Map::new(),
-    };
+    let must_exist = request.state().new_handle.is_some();
+    let mut content = begun(request)?;
     apply(changes, &mut content)?;
     if content.data.is_empty() && !must_exist {
         return Ok(());
@@ -107,6 +98,20 @@ async fn create(request: &RequestSession, changes: &[Change]) -> Result<(), Fail
     let loaded = insert(sessions, content, None).await?;
     hand_over(request, loaded);
     Ok(())
+}
+
+/// Makes the content of a session that begins now, anonymous and empty, under the public id that forms may know already.
+pub(super) fn begun(request: &RequestSession) -> Result<Content, Failure> {
+    let (sessions, handle) = (&request.0.sessions, request.state().new_handle.take());
+    let now = sessions.now();
+    Ok(Content {
+        handle: handle.map_or_else(new_handle, Ok)?,
+        created_at: now.as_secs(),
+        ends_at: sessions.ends_at(now).as_secs(),
+        superseded: false,
+        identity: None,
+        data: Map::new(),
+    })
 }
 
 /// Logs in under a new id. The old one is retired after the new one is there, so that nothing is lost in between.
@@ -119,7 +124,6 @@ async fn log_in(
     let sessions = &request.0.sessions;
     let Login { principal, device, keeps_data, remembering } = login;
     let now = sessions.now();
-    let ends_at = sessions.ends_at(now).as_secs();
     let before = match &prior {
         Some(prior) => prior.principal()?,
         None => None,
@@ -130,18 +134,15 @@ async fn log_in(
     {
         return Err(superseded());
     }
-    let handle = request.state().new_handle.take();
+    let begun = begun(request)?;
     let mut content = Content {
-        handle: handle.map_or_else(new_handle, Ok)?,
-        created_at: now.as_secs(),
-        ends_at,
-        superseded: false,
-        identity: Some(Identity::of(&principal, now, ends_at)?),
+        identity: Some(Identity::of(&principal, now, begun.ends_at)?),
         data: prior
             .as_ref()
             .filter(|_| keeps_data && is_same)
             .map(|prior| prior.content.data.clone())
             .unwrap_or_default(),
+        ..begun
     };
     let loaded = match &prior {
         Some(prior) if is_same && !prior.content.superseded => {
@@ -269,7 +270,7 @@ async fn remember(
     Ok(set)
 }
 
-fn elevated(prior: &Arc<Loaded>, principal: &Principal) -> Result<Content, Failure> {
+pub(super) fn elevated(prior: &Arc<Loaded>, principal: &Principal) -> Result<Content, Failure> {
     let before = prior.principal()?.ok_or(NOBODY)?;
     if before.id() != principal.id() {
         return Err(Failure::new(FailureKind::Misconfigured, "a session cannot be elevated to another subject"));
@@ -349,7 +350,7 @@ async fn relocate(
         }
         // Somebody wrote to the old one meanwhile: that must not be lost, so it is taken over before the next attempt.
         back_off(attempt).await?;
-        match sessions.load_untouched(&old.token).await? {
+        match sessions.load_latest(&old.token).await? {
             None => return over(sessions, new, orphan).await,
             Some(again) if again.content.superseded && orphan == Orphan::Stays => return Ok(Some(new)),
             Some(again) if again.content.superseded => {
@@ -445,7 +446,7 @@ async fn enforce_limit(sessions: &Sessions, principal: &Principal, own: &[&str])
     Ok(())
 }
 
-fn apply(changes: &[Change], content: &mut Content) -> Result<(), Failure> {
+pub(super) fn apply(changes: &[Change], content: &mut Content) -> Result<(), Failure> {
     changes.iter().try_for_each(|change| change(&mut content.data))
 }
 
@@ -462,9 +463,10 @@ async fn back_off(attempt: u32) -> Result<(), Failure> {
 /// About a second with the waits between.
 const ATTEMPTS: u32 = 64;
 
-const NOBODY: Failure = Failure::new(FailureKind::Misconfigured, "nobody is logged in whose session could be elevated");
+pub(super) const NOBODY: Failure =
+    Failure::new(FailureKind::Misconfigured, "nobody is logged in whose session could be elevated");
 
-const NOT_REMEMBERED: Failure =
+pub(super) const NOT_REMEMBERED: Failure =
     Failure::new(FailureKind::Misconfigured, "a login was to be remembered, and the sessions were not built for that");
 
 fn used_up() -> Failure {

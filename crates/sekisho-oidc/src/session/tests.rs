@@ -1,0 +1,8 @@
+//! The relying party with a provider that does what it is told, and browsers that are nothing but cookies.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod bff;
+mod login;
+mod logout;
+mod refresh;
+mod world;
