@@ -75,6 +75,9 @@ impl ProviderBuilder {
         let issuer: Arc<str> = issuer.into();
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
         let context = SourceContext { backend, clock, http_client: Some(Arc::clone(&http)) };
+        if shared_secret.is_some() && keys.is_some() {
+            return Err(ConfigError::new("the provider signs by a shared secret or by keys, not by both"));
+        }
         let signers = match shared_secret {
             Some((algorithm, secret)) => {
                 let key = VerifyingKey::hmac(backend, algorithm, secret.expose())
