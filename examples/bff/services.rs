@@ -9,7 +9,7 @@ use sekisho::axum::{ApiProxyExt as _, BffExt as _, CheckpointExt as _, Principal
 use sekisho::gateway::Upstream;
 use sekisho::oidc::{ApiProxy, ApiRoute, Bff, ClientCredentials, Provider, RelyingParty};
 use sekisho::session::{LoginRedirect, SessionKeys, SessionRules, Sessions};
-use sekisho::{Checkpoint, Jwt, Secret};
+use sekisho::{Algorithm, Checkpoint, Jwt, Secret};
 use serde_json::{Value, json};
 
 /// Makes what logs people in for the service at `url`.
@@ -23,6 +23,7 @@ pub(crate) fn party(
     let provider = Provider::discover(issuer, ClientCredentials::basic("shop", secret.clone()))
         .redirect_uri(format!("{url}/bff/callback"))
         .with_scopes(["orders:read"])
+        .with_algorithms([Algorithm::Es256])
         .build()?;
     let party = RelyingParty::builder(sessions, keys).with_provider("id", provider);
     Ok(party.with_post_logout_url(format!("{url}/bye")).build()?)
