@@ -15,7 +15,8 @@ use crate::token::{SessionHash, SessionTag};
 /// - A session is dead from the second [`idle_until`](StoredSession::idle_until) or [`expires_at`](StoredSession::expires_at)
 ///   on, whichever is first, and is then as if it was not there, cleared away or not.
 /// - A store that is full refuses to create. It throws nobody out for somebody else: a session is never lost in silence.
-/// - What was acknowledged is there for the next call of any process, as far as the engine promises that.
+/// - What was acknowledged is there for the next call of any process, as far as the engine promises that. Only `load` and
+///   `load_now` of a store that says so may be late with what another process did, by a bound that it states.
 /// - Dropping a future is safe: the call then has happened or not, never half.
 /// - Trouble is a [`Failure`], never "not there". No name, tag or content stands in it.
 #[async_trait]
@@ -38,6 +39,17 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Failure`] when the store broke.
     async fn load(&self, id: &SessionHash, now: UnixSeconds) -> Result<Option<StoredSession>, Failure>;
+
+    /// Returns the live session of this name by the word of the store itself, past any memory in front of it.
+    ///
+    /// Whoever saw a [`Saved::Conflict`], or has waited for another process, asks this. Default: [`load`](Self::load), which is
+    /// right where `load` never answers by what it remembers. A store that does, and one that wraps another, overrides it.
+    ///
+    /// # Errors
+    /// [`Failure`] when the store broke.
+    async fn load_latest(&self, id: &SessionHash, now: UnixSeconds) -> Result<Option<StoredSession>, Failure> {
+        self.load(id, now).await
+    }
 
     /// Replaces the content if the version is still `expected`, and makes it `expected + 1`: compare-and-set.
     ///
@@ -162,7 +174,7 @@ pub struct ListedSession {
 pub enum Saved {
     /// It is kept.
     Done,
-    /// Somebody else has saved since: load again, and decide anew.
+    /// Somebody else has saved since: [load the latest](SessionStore::load_latest), and decide anew.
     Conflict,
     /// The session is dead; nothing was kept.
     Gone,

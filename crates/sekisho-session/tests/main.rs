@@ -3,10 +3,17 @@
 
 mod broken_stores;
 mod checkpoint;
+mod client_side;
+mod detached;
+mod failed_handlers;
+mod given_up;
 mod interleavings;
 mod lifecycle;
+mod quiet;
 mod races;
+mod reload;
 mod remembered;
 mod return_to;
 mod stores;
+mod two_level;
 mod world;

@@ -9,6 +9,8 @@ mod forge;
 mod hostile;
 mod hostile_proof;
 mod http_suite;
+#[cfg(feature = "session")]
+mod invalidations_suite;
 mod issuer;
 mod key_source_suite;
 #[cfg(feature = "opaque")]
@@ -26,6 +28,8 @@ pub use fake::FakeAuthenticator;
 pub use hostile::{HonestToken, HostileContext, HostileGroup, HostileToken, honest_tokens, hostile_tokens};
 pub use hostile_proof::{HostileProof, hostile_proofs};
 pub use http_suite::HttpSuite;
+#[cfg(feature = "session")]
+pub use invalidations_suite::invalidations_suite;
 pub use issuer::Issuer;
 pub use key_source_suite::key_source_suite;
 #[cfg(feature = "opaque")]
@@ -34,5 +38,5 @@ pub use replay_guard_suite::replay_guard_suite;
 pub use revocation_feed_suite::revocation_feed_suite;
 pub use served::{Endpoint, Fault, ServedIssuer};
 #[cfg(feature = "session")]
-pub use session_store_suite::session_store_suite;
+pub use session_store_suite::{late_session_store_suite, session_store_suite};
 pub use token::TokenBuilder;

@@ -17,7 +17,16 @@ use crate::crypto;
 /// # Panics
 /// When the contract is broken; the message says where.
 pub async fn session_store_suite(stores: [Arc<dyn SessionStore>; 2], now: UnixSeconds) {
-    let suite = Suite { stores, now };
+    late_session_store_suite(stores, Duration::ZERO, now).await;
+}
+
+/// Does as [`session_store_suite`], with stores of which each may be late with what the other did: it waits for `lateness` before it
+/// looks. A bit more than the bound that the store states is right.
+///
+/// # Panics
+/// When the contract is broken; the message says where.
+pub async fn late_session_store_suite(stores: [Arc<dyn SessionStore>; 2], lateness: Duration, now: UnixSeconds) {
+    let suite = Suite { stores, lateness, now };
     suite.keeps_what_it_was_given().await;
     suite.keeps_odd_and_long_content().await;
     suite.is_dead_in_its_second().await;
@@ -35,6 +44,7 @@ pub async fn session_store_suite(stores: [Arc<dyn SessionStore>; 2], now: UnixSe
 
 struct Suite {
     stores: [Arc<dyn SessionStore>; 2],
+    lateness: Duration,
     now: UnixSeconds,
 }
 
@@ -99,6 +109,9 @@ impl Suite {
 
     /// Loads by both stores, both ways, which must agree.
     async fn load(&self, id: &SessionHash, now: UnixSeconds) -> Option<StoredSession> {
+        if !self.lateness.is_zero() {
+            tokio::time::sleep(self.lateness).await;
+        }
         let mut answers = Vec::new();
         for store in &self.stores {
             let found = match store.load(id, now).await {
