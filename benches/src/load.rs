@@ -28,22 +28,32 @@ pub struct Sample {
     pub p99_us: f64,
 }
 
-/// Asks for `/orders` with some tokens in turn.
+/// Asks for `/orders` with some tokens or cookies in turn.
 #[derive(Debug)]
 pub struct Load {
-    tokens: Arc<Vec<String>>,
+    header: &'static str,
+    values: Arc<Vec<String>>,
     script: Option<PathBuf>,
 }
 
 impl Load {
     /// `name`: of the script for `wrk` in target/bench, one for each load.
     pub fn new(name: &str, tokens: &[String]) -> Self {
+        Self::with_header(name, "Authorization", tokens.iter().map(|token| format!("Bearer {token}")).collect())
+    }
+
+    /// Sends these values of `Cookie`.
+    pub fn with_cookies(name: &str, cookies: Vec<String>) -> Self {
+        Self::with_header(name, "Cookie", cookies)
+    }
+
+    fn with_header(name: &str, header: &'static str, values: Vec<String>) -> Self {
         let is_installed = Command::new("wrk").arg("--version").output().is_ok();
-        let script = is_installed.then(|| write_script(name, tokens));
+        let script = is_installed.then(|| write_script(name, header, &values));
         if script.is_none() {
             println!("wrk is not installed (`apt-get install wrk`); a loop of our own asks instead\n");
         }
-        Self { tokens: Arc::new(tokens.to_vec()), script }
+        Self { header, values: Arc::new(values), script }
     }
 
     /// Asks one server for some seconds.
@@ -53,7 +63,7 @@ impl Load {
     pub fn run(&self, port: u16, seconds: u64) -> Sample {
         let (requests, elapsed, p50_us, p99_us) = match &self.script {
             Some(script) => with_wrk(script, port, seconds),
-            None => by_ourselves(&self.tokens, port, seconds),
+            None => by_ourselves(self.header, &self.values, port, seconds),
         };
         Sample { requests, rate: requests / elapsed, p50_us, p99_us }
     }
@@ -124,18 +134,18 @@ pub fn compare(asked: &[Asked<'_>], rounds: usize, seconds: u64) -> Vec<Value> {
     lines
 }
 
-/// Writes a script that sends the tokens in turn and prints one line: requests, microseconds, failures, p50, p99.
-fn write_script(name: &str, tokens: &[String]) -> PathBuf {
+/// Writes a script that sends the values in turn and prints one line: requests, microseconds, failures, p50, p99.
+fn write_script(name: &str, header: &str, values: &[String]) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     fs::create_dir_all(&folder).unwrap();
     let script = folder.join(format!("{name}.lua"));
-    let list: String = tokens.iter().map(|token| format!("  \"{token}\",\n")).collect();
+    let list: String = values.iter().map(|value| format!("  \"{value}\",\n")).collect();
     let text = format!(
-        "local tokens = {{\n{list}}}\n\
+        "local values = {{\n{list}}}\n\
          local requests, at = {{}}, 0\n\
          function init(args)\n\
-         \x20 for i, token in ipairs(tokens) do\n\
-         \x20   requests[i] = wrk.format('GET', '/orders', {{ Host = 'localhost', Authorization = 'Bearer ' .. token }})\n\
+         \x20 for i, value in ipairs(values) do\n\
+         \x20   requests[i] = wrk.format('GET', '/orders', {{ Host = 'localhost', {header} = value }})\n\
          \x20 end\n\
          end\n\
          function request()\n\
@@ -167,14 +177,14 @@ fn with_wrk(script: &Path, port: u16, seconds: u64) -> (f64, f64, f64, f64) {
     (requests, micros / 1e6, p50, p99)
 }
 
-fn by_ourselves(tokens: &Arc<Vec<String>>, port: u16, seconds: u64) -> (f64, f64, f64, f64) {
+fn by_ourselves(header: &'static str, values: &Arc<Vec<String>>, port: u16, seconds: u64) -> (f64, f64, f64, f64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let next = Arc::new(AtomicUsize::new(0));
     let start = Instant::now();
     let end = start + Duration::from_secs(seconds);
     let mut latencies: Vec<u64> = runtime.block_on(async {
         let connections: Vec<_> = (0..CONNECTIONS)
-            .map(|_| tokio::spawn(connection(Arc::clone(tokens), Arc::clone(&next), port, end)))
+            .map(|_| tokio::spawn(connection(header, Arc::clone(values), Arc::clone(&next), port, end)))
             .collect();
         let mut all = Vec::new();
         for connection in connections {
@@ -188,14 +198,20 @@ fn by_ourselves(tokens: &Arc<Vec<String>>, port: u16, seconds: u64) -> (f64, f64
 }
 
 /// Asks over one connection until the time is over; returns each answer's microseconds.
-async fn connection(tokens: Arc<Vec<String>>, next: Arc<AtomicUsize>, port: u16, end: Instant) -> Vec<u64> {
+async fn connection(
+    header: &str,
+    values: Arc<Vec<String>>,
+    next: Arc<AtomicUsize>,
+    port: u16,
+    end: Instant,
+) -> Vec<u64> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let mut latencies = Vec::new();
     let mut answer = Vec::with_capacity(1024);
     while Instant::now() < end {
-        let token = &tokens[next.fetch_add(1, Ordering::Relaxed) % tokens.len()];
-        let request = format!("GET /orders HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
+        let value = &values[next.fetch_add(1, Ordering::Relaxed) % values.len()];
+        let request = format!("GET /orders HTTP/1.1\r\nHost: localhost\r\n{header}: {value}\r\n\r\n");
         let begin = Instant::now();
         stream.write_all(request.as_bytes()).await.unwrap();
         answer.clear();

@@ -7,7 +7,7 @@ use axum::{Form, Router};
 use sekisho::axum::{CheckpointExt as _, Principal, RefusalResponse, Session, SessionLayer};
 use sekisho::dangerous::PrincipalBuilder;
 use sekisho::http::Answer;
-use sekisho::session::{Login, LoginRedirect, ReturnTo, SessionId, Sessions};
+use sekisho::session::{Login, LoginRedirect, ReturnTo, SessionId, SessionRules, Sessions};
 use sekisho::{Checkpoint, ConfigError};
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,8 @@ struct Came {
 /// Makes the service where people log in.
 pub(crate) fn shop(sessions: Sessions) -> Result<Router, ConfigError> {
     let checkpoint = checkpoint(&sessions)?;
-    let layer = SessionLayer::new(sessions.clone()).with_login_redirect(LoginRedirect::to("/login")?);
+    let layer =
+        SessionLayer::new(SessionRules::new(sessions.clone()).with_login_redirect(LoginRedirect::to("/login")?));
     Ok(Router::new()
         .route("/", get(home))
         .route("/sessions", get(list))

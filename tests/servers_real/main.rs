@@ -4,6 +4,7 @@
 //! line that it is skipped; with `CI=true` it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod browser_storage;
 mod certificates;
 mod cognito;
 mod control;
@@ -32,6 +33,7 @@ mod rules;
 mod scripts;
 mod service;
 mod setup;
+mod sql_sessions;
 mod sql_stores;
 mod stores;
 mod tokens;

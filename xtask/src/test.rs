@@ -121,6 +121,7 @@ fn after_the_servers(layout: &Layout) -> Vec<Step> {
         Step::passes("issuer", cargo(layout, "cargo run --example issuer -- --once")),
         Step::passes("gateway", cargo(layout, "cargo run --example gateway -- --once")),
         Step::passes("sessions", cargo(layout, "cargo run --example sessions -- --once")),
+        Step::passes("browser-storage", cargo(layout, "cargo run --example browser-storage -- --once")),
         Step::tests(
             "ring alone",
             cargo(layout, &format!("cargo test {keys} --no-default-features --features ring --lib --no-fail-fast")),

@@ -28,6 +28,16 @@ pub enum Claim {
     AuthenticationTime,
     /// `acr` or `amr`
     AuthenticationContext,
+    /// `nonce`
+    Nonce,
+    /// `at_hash`
+    AccessTokenHash,
+    /// `c_hash`
+    CodeHash,
+    /// `events`
+    Events,
+    /// `sid`
+    Session,
     /// A claim that this service's own configuration names.
     Custom,
 }
@@ -49,6 +59,11 @@ impl Claim {
             Self::Confirmation => "cnf",
             Self::AuthenticationTime => "auth_time",
             Self::AuthenticationContext => "acr",
+            Self::Nonce => "nonce",
+            Self::AccessTokenHash => "at_hash",
+            Self::CodeHash => "c_hash",
+            Self::Events => "events",
+            Self::Session => "sid",
             Self::Custom => "a configured claim",
         }
     }
@@ -178,6 +193,8 @@ pub enum Reject {
     ClaimsType,
     /// Withdrawn before its expiry.
     Revoked,
+    /// Good once, and it has been used.
+    Replayed,
     /// The issuer says that it is not active.
     Inactive,
     /// The cookie of a session that has ended, or in which nobody is logged in. Browsers send it unasked, so it is no
@@ -218,6 +235,7 @@ impl Reject {
             Self::ProofMismatch => "proof_mismatch",
             Self::ClaimsType => "claims_type",
             Self::Revoked => "revoked",
+            Self::Replayed => "replayed",
             Self::Inactive => "inactive",
             Self::SignedOut => "signed_out",
         }
@@ -261,6 +279,7 @@ impl fmt::Display for Reject {
             Self::ProofMismatch => "the proof is of another key or certificate than the token is bound to",
             Self::ClaimsType => "the claims do not have the shape that this service expects",
             Self::Revoked => "withdrawn before its expiry",
+            Self::Replayed => "good once, and used before",
             Self::Inactive => "not active any more",
             Self::SignedOut => "the session has ended, or nobody is logged in",
         })

@@ -148,6 +148,15 @@ impl Algorithm {
         }
     }
 
+    /// Returns the length of the hash that is signed, in bits; Ed25519 hashes with SHA-512 within.
+    pub(crate) const fn hash_bits(self) -> u32 {
+        match self {
+            Self::Rs256 | Self::Ps256 | Self::Es256 | Self::Es256K | Self::Hs256 => 256,
+            Self::Rs384 | Self::Ps384 | Self::Es384 | Self::Hs384 => 384,
+            Self::Rs512 | Self::Ps512 | Self::Es512 | Self::Hs512 | Self::Ed25519 => 512,
+        }
+    }
+
     /// Tells whether the key is shared rather than public.
     #[must_use]
     pub const fn is_symmetric(self) -> bool {

@@ -58,6 +58,17 @@ impl Backend {
         self.0.sha256(bytes)
     }
 
+    /// Computes the hash that `algorithm` signs: SHA-256, SHA-384 or SHA-512, and SHA-512 for Ed25519. For the hashes in ID tokens
+    /// ([OIDC Core §3.1.3.6](https://openid.net/specs/openid-connect-core-1_0.html#CodeIDToken)).
+    #[must_use]
+    pub fn digest_of(self, algorithm: Algorithm, bytes: &[u8]) -> Vec<u8> {
+        match algorithm.hash_bits() {
+            512 => self.0.sha512(bytes),
+            384 => self.0.sha384(bytes),
+            _ => self.0.sha256(bytes).to_vec(),
+        }
+    }
+
     /// Fills `bytes` with random ones that nobody can foresee, from the operating system's source by way of the backend.
     ///
     /// # Errors
@@ -111,6 +122,8 @@ pub(crate) trait Driver: Send + Sync {
     fn load_private(&self, algorithm: Algorithm, key: &PrivateMaterial<'_>) -> Result<Box<dyn Sign>, KeyError>;
     fn generate(&self, algorithm: Algorithm, rsa_bits: usize) -> Result<Box<dyn Sign>, KeyError>;
     fn sha256(&self, bytes: &[u8]) -> [u8; 32];
+    fn sha384(&self, bytes: &[u8]) -> Vec<u8>;
+    fn sha512(&self, bytes: &[u8]) -> Vec<u8>;
     fn fill_random(&self, bytes: &mut [u8]) -> Result<(), KeyError>;
 }
 
@@ -173,6 +186,27 @@ mod tests {
             // FIPS 180-4, "abc".
             let hex: String = backend.sha256(b"abc").iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "{backend:?}");
+        }
+    }
+
+    #[test]
+    fn every_backend_hashes_as_the_algorithm_does() {
+        // FIPS 180-4, "abc".
+        let sha384 = "cb00753f45a35e8b";
+        let sha512 = "ddaf35a193617aba";
+        let sha256 = "ba7816bf8f01cfea";
+        for backend in all() {
+            for algorithm in Algorithm::ALL {
+                let (beginning, length) = match algorithm.name() {
+                    "EdDSA" | "Ed25519" => (sha512, 64),
+                    name if name.ends_with("512") => (sha512, 64),
+                    name if name.ends_with("384") => (sha384, 48),
+                    _ => (sha256, 32),
+                };
+                let digest = backend.digest_of(algorithm, b"abc");
+                let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+                assert_eq!((hex.as_str(), digest.len()), (beginning, length), "{backend:?} {algorithm}");
+            }
         }
     }
 

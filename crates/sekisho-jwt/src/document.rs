@@ -43,6 +43,8 @@ pub struct DocumentVerifier {
     pub(crate) types: Vec<String>,
     pub(crate) takes_absent_type: bool,
     pub(crate) algorithms: AlgorithmSet,
+    /// Whether the keys are looked up anew when a signature does not hold.
+    pub(crate) looks_anew: bool,
     longest: usize,
 }
 
@@ -59,7 +61,7 @@ impl DocumentVerifier {
     /// Takes no `typ` at all until it is told which.
     pub(crate) fn untyped(keys: Arc<dyn KeySource>) -> Self {
         let (types, algorithms) = (Vec::new(), AlgorithmSet::asymmetric());
-        Self { keys, types, takes_absent_type: false, algorithms, longest: DEFAULT_LONGEST }
+        Self { keys, types, takes_absent_type: false, algorithms, looks_anew: true, longest: DEFAULT_LONGEST }
     }
 
     /// Sets how long a document may be, in bytes. Default 65,536.
@@ -104,7 +106,7 @@ impl DocumentVerifier {
             Ok(Checked::Holds(_)) => None,
             Ok(Checked::FetchNeeded) => Some(self.keys.fetch(query, now).await),
             // The name may be another key's by now.
-            Err(Refusal::Reject(Reject::Signature)) => Some(self.keys.fetch_anew(query, now).await),
+            Err(Refusal::Reject(Reject::Signature)) if self.looks_anew => Some(self.keys.fetch_anew(query, now).await),
             Err(refusal) => return Err(refusal),
         };
         if let Some(fetched) = fetched {

@@ -9,9 +9,11 @@ use crate::{Algorithm, Backend, MemoryReplayGuard};
 
 mod nonce;
 mod proof;
+mod signer;
 
 pub use nonce::NonceKeys;
 pub(crate) use proof::{ProofCheck, thumbprint};
+pub use signer::DpopSigner;
 
 /// Says how DPoP proofs are checked ([RFC 9449](https://www.rfc-editor.org/rfc/rfc9449)): that whoever sends a token also has
 /// the key that the token is bound to.

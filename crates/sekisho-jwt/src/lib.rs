@@ -33,7 +33,7 @@ pub use builder::{Jwt, JwtBuilder, JwtIssuer, JwtStart};
 pub use cache::CacheLimits;
 pub use candidate::Candidate;
 pub use document::DocumentVerifier;
-pub use dpop::{Dpop, NonceKeys};
+pub use dpop::{Dpop, DpopSigner, NonceKeys};
 #[cfg(feature = "jwe")]
 pub use jwe::{ContentEncryption, DecryptionKey, KeyManagement, encrypt};
 pub use profile::{CustomProfile, Profile};

@@ -2,7 +2,7 @@ use std::fmt;
 
 use sekisho_core::{ConfigError, Failure, FailureKind, Secret, UnixSeconds};
 use sekisho_jwt::{Backend, Signer};
-use url::form_urlencoded::{Serializer, byte_serialize};
+use url::form_urlencoded::byte_serialize;
 
 use crate::base64;
 
@@ -79,16 +79,23 @@ impl ClientCredentials {
         self
     }
 
-    /// Returns who we are to the provider.
-    pub(crate) fn client_id(&self) -> Option<&str> {
+    /// Returns who we are to the provider; `None` with a [`bearer`](Self::bearer) token.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
         self.client_id.as_deref()
     }
 
-    pub(crate) fn needs_client_certificate(&self) -> bool {
+    /// Tells whether the proof is the connection's certificate, so that a default HTTP client will not do.
+    #[must_use]
+    pub const fn needs_client_certificate(&self) -> bool {
         matches!(self.method, Method::Certificate)
     }
 
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// Checks that all of it can be sent; for the `build()` of whatever will send it.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: a client id or secret that is empty, longer than 1,024 bytes (a token: 16 KiB), or not text that can be sent.
+    pub fn check(&self) -> Result<(), ConfigError> {
         if let Some(id) = &self.client_id
             && (id.is_empty() || id.len() > LONGEST || id.chars().any(char::is_control))
         {
@@ -112,35 +119,34 @@ impl ClientCredentials {
         }
     }
 
-    /// Adds the proof to a request: to its form, or as the value of `Authorization`.
-    pub(crate) fn prove(
-        &self,
-        form: &mut Serializer<'_, String>,
-        audience: &str,
-        backend: Backend,
-        now: UnixSeconds,
-    ) -> Result<Option<String>, Failure> {
+    /// Proves who we are, for one request: an assertion has an id that is good once.
+    ///
+    /// - `audience`: the issuer, for whom an assertion is made unless [told otherwise](Self::with_assertion_audience).
+    /// - `now`: whole seconds since 1970-01-01T00:00:00Z.
+    ///
+    /// # Errors
+    /// [`Failure`] when an assertion cannot be signed or there is no randomness for its id.
+    pub fn prove(&self, audience: &str, backend: Backend, now: UnixSeconds) -> Result<ClientProof, Failure> {
         let id = self.client_id.as_deref().unwrap_or_default();
         let text = |secret: &Secret| secret.expose_str().unwrap_or_default().to_owned();
+        let (mut parameters, mut authorization) = (Vec::new(), None);
         match &self.method {
             Method::Basic(secret) => {
-                let pair = format!("{}:{}", encoded(id), encoded(&text(secret)));
-                return Ok(Some(format!("Basic {}", base64::encode_standard(pair.as_bytes()))));
+                let pair = Secret::from(format!("{}:{}", encoded(id), encoded(&text(secret))));
+                authorization = Some(format!("Basic {}", base64::encode_standard(pair.expose())).into());
             }
-            Method::Bearer(token) => return Ok(Some(format!("Bearer {}", text(token)))),
+            Method::Bearer(token) => authorization = Some(format!("Bearer {}", text(token)).into()),
             Method::Post(secret) => {
-                form.append_pair("client_id", id).append_pair("client_secret", &text(secret));
+                parameters.extend([("client_id", Secret::from(id)), ("client_secret", secret.clone())]);
             }
             Method::PrivateKeyJwt { signer, audience: other } => {
                 let assertion = assertion(signer, id, other.as_deref().unwrap_or(audience), backend, now)?;
-                form.append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
-                form.append_pair("client_assertion", &assertion);
+                let kind = Secret::from("urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
+                parameters.extend([("client_assertion_type", kind), ("client_assertion", assertion.into())]);
             }
-            Method::Certificate => {
-                form.append_pair("client_id", id);
-            }
+            Method::Certificate => parameters.push(("client_id", Secret::from(id))),
         }
-        Ok(None)
+        Ok(ClientProof { parameters, authorization })
     }
 
     const fn name(&self) -> &'static str {
@@ -151,6 +157,31 @@ impl ClientCredentials {
             Method::Bearer(_) => "bearer",
             Method::Certificate => "tls_client_auth",
         }
+    }
+}
+
+/// Is what proves us to a provider in one request. Secret; `Debug` shows none of it.
+pub struct ClientProof {
+    parameters: Vec<(&'static str, Secret)>,
+    authorization: Option<Secret>,
+}
+
+impl ClientProof {
+    /// Lists the parameters to add to the form, not yet encoded.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.parameters.iter().map(|(name, value)| (*name, value.expose_str().unwrap_or_default()))
+    }
+
+    /// Returns the value of the header `Authorization`.
+    #[must_use]
+    pub fn authorization(&self) -> Option<&str> {
+        self.authorization.as_ref()?.expose_str()
+    }
+}
+
+impl fmt::Debug for ClientProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientProof(..)")
     }
 }
 
@@ -200,14 +231,17 @@ const ASSERTION_LIFE: u64 = 60;
 
 #[cfg(test)]
 mod tests {
+    use url::form_urlencoded::Serializer;
+
     use super::*;
 
     const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
 
     fn prove(credentials: &ClientCredentials) -> (Option<String>, String) {
-        let mut form = Serializer::new(String::new());
-        let header = credentials.prove(&mut form, "https://id.example", backend(), NOW).expect("proves");
-        (header, form.finish())
+        let proof = credentials.prove("https://id.example", backend(), NOW).expect("proves");
+        assert_eq!(format!("{proof:?}"), "ClientProof(..)");
+        let form = Serializer::new(String::new()).extend_pairs(proof.parameters()).finish();
+        (proof.authorization().map(str::to_owned), form)
     }
 
     fn backend() -> Backend {

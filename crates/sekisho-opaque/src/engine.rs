@@ -170,12 +170,13 @@ impl Engine {
     fn request(&self, token: &str, now: UnixSeconds) -> Result<HttpRequest, Failure> {
         let mut form = Serializer::new(String::new());
         form.append_pair("token", token).append_pair("token_type_hint", "access_token");
-        let authorization = self.credentials.prove(&mut form, &self.issuer, self.backend, now)?;
+        let proof = self.credentials.prove(&self.issuer, self.backend, now)?;
+        form.extend_pairs(proof.parameters());
         let mut headers = vec![
             ("accept", self.form.accept().to_owned()),
             ("content-type", "application/x-www-form-urlencoded".to_owned()),
         ];
-        headers.extend(authorization.map(|value| ("authorization", value)));
+        headers.extend(proof.authorization().map(|value| ("authorization", value.to_owned())));
         Ok(HttpRequest { method: HttpMethod::Post, url: self.url.clone(), headers, body: form.finish().into_bytes() })
     }
 

@@ -17,7 +17,7 @@ mod reference;
 mod settings;
 
 pub use builder::{IntrospectionBuilder, IntrospectionIssuer, IntrospectionStart, Opaque, OpaqueStart};
-pub use credentials::ClientCredentials;
+pub use credentials::{ClientCredentials, ClientProof};
 pub use introspection::Introspection;
 pub use outbound::{OutboundBuilder, OutboundResponse, OutboundSwap, OutboundVerifier};
 pub use phantom::{InnerToken, PhantomBuilder, PhantomIssuer, PhantomStart, PhantomSwap, TokenSwap};

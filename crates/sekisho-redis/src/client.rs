@@ -10,7 +10,7 @@ use crate::RedisBuilder;
 use crate::cluster::Cluster;
 use crate::config::{Config, Places};
 use crate::error::{Fault, FaultKind};
-use crate::link::{Link, PushReceiver};
+use crate::link::{Answered, Link, PushReceiver, Wait};
 use crate::node::{Errand, Node, RedisOrFault, Whereabouts};
 use crate::script::Call;
 
@@ -90,7 +90,9 @@ impl Redis {
         for node in nodes {
             let mut errand = Errand::default();
             let limits = self.0.config.limits;
-            match timeout(limits.connect + limits.command, node.ask(&redis::cmd("PING"), false, &mut errand)).await {
+            match timeout(limits.connect + limits.command, node.ask(&redis::cmd("PING"), false, None, &mut errand))
+                .await
+            {
                 Ok(answer) => drop(answer.map_err(Fault::from)?),
                 Err(_) => {
                     errand.timed_out(limits);
@@ -125,11 +127,18 @@ impl Redis {
 
     /// Runs a script where its keys are.
     pub(crate) async fn run(&self, call: Call<'_>) -> Result<Value, Fault> {
-        self.bounded(async |errand: &mut Errand| match self.send(call.first_key(), &call.by_hash(), errand).await {
-            Err(RedisOrFault::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.send(call.first_key(), &call.by_text(), errand).await
+        self.run_and_wait(call, None).await.map(|answered| answered.value)
+    }
+
+    /// Runs a script where its keys are, and waits until replicas have what it changed, if that is wanted.
+    pub(crate) async fn run_and_wait(&self, call: Call<'_>, wait: Option<Wait>) -> Result<Answered, Fault> {
+        self.bounded(async |errand: &mut Errand| {
+            match self.send(call.first_key(), &call.by_hash(), wait, errand).await {
+                Err(RedisOrFault::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    self.send(call.first_key(), &call.by_text(), wait, errand).await
+                }
+                answer => answer,
             }
-            answer => answer,
         })
         .await
     }
@@ -152,14 +161,20 @@ impl Redis {
         }
     }
 
-    async fn send(&self, key: &[u8], command: &Cmd, errand: &mut Errand) -> Result<Value, RedisOrFault> {
+    async fn send(
+        &self,
+        key: &[u8],
+        command: &Cmd,
+        wait: Option<Wait>,
+        errand: &mut Errand,
+    ) -> Result<Answered, RedisOrFault> {
         match &self.0.topology {
-            Topology::Single(node) => node.ask(command, false, errand).await,
-            Topology::Cluster(cluster) => cluster.ask(key, command, errand).await,
+            Topology::Single(node) => node.ask(command, false, wait, errand).await,
+            Topology::Cluster(cluster) => cluster.ask(key, command, wait, errand).await,
         }
     }
 
-    async fn bounded(&self, ask: impl AsyncFnOnce(&mut Errand) -> Result<Value, RedisOrFault>) -> Result<Value, Fault> {
+    async fn bounded<T>(&self, ask: impl AsyncFnOnce(&mut Errand) -> Result<T, RedisOrFault>) -> Result<T, Fault> {
         let limits = self.0.config.limits;
         let _permit = self.0.permits.try_acquire().map_err(|_| Fault::new(FaultKind::Busy))?;
         let mut errand = Errand::default();

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Endpoint, Limits, Login};
 use crate::error::{Fault, FaultKind};
 use crate::kept::Kept;
+use crate::link::{Answered, Wait};
 use crate::node::{Errand, Node, RedisOrFault, Whereabouts};
 use crate::slots::{self, SlotMap};
 
@@ -35,13 +36,19 @@ impl Cluster {
     /// Asks the master of the key's slot, wherever that is by now.
     ///
     /// What may have been carried out is never sent again; a redirection says that it was not.
-    pub(crate) async fn ask(&self, key: &[u8], command: &Cmd, errand: &mut Errand) -> Result<Value, RedisOrFault> {
+    pub(crate) async fn ask(
+        &self,
+        key: &[u8],
+        command: &Cmd,
+        wait: Option<Wait>,
+        errand: &mut Errand,
+    ) -> Result<Answered, RedisOrFault> {
         let slot = slots::slot(key);
         let mut place = self.master(slot).await?;
         let mut is_importing = false;
         for _ in 0..=MOST_REDIRECTIONS {
             let node = self.0.node(&place);
-            let error = match node.ask(command, is_importing, errand).await {
+            let error = match node.ask(command, is_importing, wait, errand).await {
                 Ok(answer) => return Ok(answer),
                 Err(RedisOrFault::Fault(fault)) => {
                     self.look_again();
@@ -159,8 +166,8 @@ impl Inner {
         let mut errand = Errand::default();
         let mut question = redis::cmd("CLUSTER");
         question.arg("SLOTS");
-        match timeout(self.limits.connect + self.limits.command, node.ask(&question, false, &mut errand)).await {
-            Ok(answer) => SlotMap::parse(answer.map_err(Fault::from)?, place),
+        match timeout(self.limits.connect + self.limits.command, node.ask(&question, false, None, &mut errand)).await {
+            Ok(answer) => SlotMap::parse(answer.map_err(Fault::from)?.value, place),
             Err(_) => {
                 errand.timed_out(self.limits);
                 Err(Fault::new(FaultKind::Timeout))

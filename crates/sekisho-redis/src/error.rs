@@ -42,6 +42,8 @@ pub(crate) enum FaultKind {
     Elsewhere,
     /// It holds or answers what none of us wrote.
     Content,
+    /// Too few replicas said in time that they have it.
+    Unacknowledged,
     /// It answered with any other error.
     Server,
 }
@@ -117,6 +119,7 @@ impl From<Fault> for Failure {
                 (FailureKind::Unavailable, "redis cannot serve at the moment")
             }
             FaultKind::Content => (FailureKind::BadGateway, "redis holds what was not written by this service"),
+            FaultKind::Unacknowledged => (FailureKind::Unavailable, "too few replicas of redis have what was changed"),
             FaultKind::Server => (FailureKind::BadGateway, "redis answers with an error"),
         };
         let failure = Self::new(kind, context).with_source(fault);
@@ -140,6 +143,7 @@ impl fmt::Display for Fault {
             FaultKind::Moved => "a replica",
             FaultKind::Elsewhere => "another server has the key",
             FaultKind::Content => "unexpected content",
+            FaultKind::Unacknowledged => "not acknowledged by enough replicas",
             FaultKind::Server => "error reply",
         })?;
         self.detail.as_ref().map_or(Ok(()), |detail| write!(f, ": {detail}"))
@@ -174,6 +178,7 @@ mod tests {
             (FaultKind::Timeout, true),
             (FaultKind::Lost, true),
             (FaultKind::Full, true),
+            (FaultKind::Unacknowledged, true),
             (FaultKind::Login, false),
             (FaultKind::NotAllowed, false),
             (FaultKind::Content, false),

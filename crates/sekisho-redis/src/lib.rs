@@ -1,14 +1,18 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
-    not(all(feature = "issuer", feature = "opaque", feature = "revocation")),
+    not(all(feature = "issuer", feature = "opaque", feature = "revocation", feature = "session")),
     allow(dead_code, reason = "some of the client serves some of the features")
 )]
 
+#[cfg(feature = "session")]
+mod channel;
 mod client;
 mod cluster;
 mod config;
 mod error;
+#[cfg(feature = "session")]
+mod invalidations;
 #[cfg(feature = "issuer")]
 mod issuer;
 mod kept;
@@ -26,11 +30,15 @@ mod reply;
 #[cfg(feature = "revocation")]
 mod revocation;
 mod script;
+#[cfg(feature = "session")]
+mod session;
 mod slots;
 mod tls;
 
 pub use client::Redis;
 pub use config::RedisBuilder;
+#[cfg(feature = "session")]
+pub use invalidations::{RedisInvalidationSubscription, RedisInvalidations};
 #[cfg(feature = "issuer")]
 pub use issuer::RedisIssuerStore;
 #[cfg(feature = "issuer")]
@@ -42,3 +50,5 @@ pub use reference::RedisReferenceStore;
 pub use replay::RedisReplayGuard;
 #[cfg(feature = "revocation")]
 pub use revocation::RedisRevocationFeed;
+#[cfg(feature = "session")]
+pub use session::RedisSessionStore;

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, Value};
@@ -18,6 +19,19 @@ use crate::reply;
 pub(crate) struct Link {
     connection: MultiplexedConnection,
     driver: Arc<Driver>,
+}
+
+/// Says how many replicas must have what a command changed, and how long to wait for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    pub(crate) replicas: u8,
+    pub(crate) within: Duration,
+}
+
+/// Is an answer, and whether as many replicas as were wanted have what came of it. Nobody wanted any: they have.
+pub(crate) struct Answered {
+    pub(crate) value: Value,
+    pub(crate) is_acknowledged: bool,
 }
 
 /// Takes what Redis sends unasked. It must not wait.
@@ -92,6 +106,27 @@ impl Link {
         both.cmd("ASKING").add_command(command.clone());
         let mut answers = self.connection.clone().send_packed_commands(&both, 0, 2).await?;
         answers.pop().unwrap_or_default().extract_error()
+    }
+
+    /// Asks, and then waits for replicas, on one wire in one go: what comes between belongs to others.
+    pub(crate) async fn ask_and_wait(
+        &self,
+        command: &Cmd,
+        is_importing: bool,
+        wait: Wait,
+    ) -> Result<Answered, RedisError> {
+        let mut all = redis::pipe();
+        if is_importing {
+            all.cmd("ASKING");
+        }
+        let millis = u64::try_from(wait.within.as_millis()).unwrap_or(u64::MAX);
+        all.add_command(command.clone()).cmd("WAIT").arg(wait.replicas).arg(millis);
+        let mut answers = self.connection.clone().send_packed_commands(&all, 0, 2 + usize::from(is_importing)).await?;
+        let acknowledged = answers.pop().unwrap_or_default();
+        let value = answers.pop().unwrap_or_default().extract_error()?;
+        // Also an error of WAIT means no more than that nobody knows: the command itself was carried out.
+        let is_acknowledged = matches!(acknowledged, Value::Int(count) if count >= i64::from(wait.replicas));
+        Ok(Answered { value, is_acknowledged })
     }
 
     /// Makes sure that nothing is evicted there.

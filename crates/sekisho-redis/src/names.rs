@@ -19,7 +19,7 @@ pub(crate) fn digest_of(names: &[&[u8]]) -> [u8; 32] {
 }
 
 /// Draws random bytes.
-#[cfg(any(feature = "issuer", feature = "opaque"))]
+#[cfg(any(feature = "issuer", feature = "opaque", feature = "session"))]
 pub(crate) fn nonce<const N: usize>() -> Result<[u8; N], sekisho_core::Failure> {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| sekisho_core::Failure::unavailable("no random bytes can be had"))?;

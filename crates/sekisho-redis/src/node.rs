@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{Cmd, RedisError, Value};
@@ -9,13 +9,16 @@ use tokio::time::{Instant, timeout};
 use crate::config::{Endpoint, Limits, Login};
 use crate::error::{Fault, FaultKind};
 use crate::kept::Kept;
-use crate::link::{Link, PushReceiver};
+use crate::link::{Answered, Link, PushReceiver, Wait};
 use crate::reply;
 
 /// Is one server that keeps data, wherever it may be at the moment, and the connection to it.
 pub(crate) struct Node {
     whereabouts: Whereabouts,
     link: Kept<Link>,
+    /// For what waits for replicas: meanwhile Redis answers nothing else on the same wire.
+    waiting: [Kept<Link>; WAITING_LINKS],
+    turn: AtomicUsize,
     limits: Limits,
     /// Whether the log says that it is away.
     is_away: Arc<AtomicBool>,
@@ -34,16 +37,19 @@ pub(crate) enum Whereabouts {
 
 impl Node {
     pub(crate) fn new(whereabouts: Whereabouts, limits: Limits) -> Self {
-        Self { whereabouts, link: Kept::new(), limits, is_away: Arc::default() }
+        let waiting = std::array::from_fn(|_| Kept::new());
+        Self { whereabouts, link: Kept::new(), waiting, turn: AtomicUsize::new(0), limits, is_away: Arc::default() }
     }
 
-    /// Returns the connection, making one if need be.
-    pub(crate) async fn link(&self) -> Result<Link, Fault> {
-        if let Some(link) = self.link.now() {
+    /// Returns the connection for those who wait for replicas, or for the others, making one if need be.
+    async fn link(&self, waits: bool) -> Result<Link, Fault> {
+        let turn = self.turn.fetch_add(usize::from(waits), Ordering::Relaxed);
+        let kept_link = self.waiting.get(turn % WAITING_LINKS).filter(|_| waits).unwrap_or(&self.link);
+        if let Some(link) = kept_link.now() {
             if link.is_open() {
                 return Ok(link);
             }
-            self.link.discard(self.limits.longest_pause, |kept| kept.is(&link));
+            kept_link.discard(self.limits.longest_pause, |kept| kept.is(&link));
         }
         let (whereabouts, limits, is_away) = (self.whereabouts.clone(), self.limits, Arc::clone(&self.is_away));
         let open = || async move {
@@ -51,7 +57,7 @@ impl Node {
             whereabouts.report(opened.as_ref().err(), &is_away);
             opened
         };
-        self.link.get(self.limits.longest_pause, open).await
+        kept_link.get(self.limits.longest_pause, open).await
     }
 
     /// Makes a connection for one who wants it for itself.
@@ -59,16 +65,22 @@ impl Node {
         self.whereabouts.open(self.limits, Some(push)).await
     }
 
-    /// Asks, in the course of an errand.
+    /// Asks, in the course of an errand, and waits for replicas after it if that is wanted.
     pub(crate) async fn ask(
         self: &Arc<Self>,
         command: &Cmd,
         is_importing: bool,
+        wait: Option<Wait>,
         errand: &mut Errand,
-    ) -> Result<Value, RedisOrFault> {
-        let link = self.link().await?;
+    ) -> Result<Answered, RedisOrFault> {
+        let link = self.link(wait.is_some()).await?;
         errand.with = Some((Arc::clone(self), link.clone(), Instant::now()));
-        let answer = if is_importing { link.ask_importing(command).await } else { link.ask(command).await };
+        let whole = |value| Answered { value, is_acknowledged: true };
+        let answer = match wait {
+            Some(wait) => link.ask_and_wait(command, is_importing, wait).await,
+            None if is_importing => link.ask_importing(command).await.map(whole),
+            None => link.ask(command).await.map(whole),
+        };
         errand.with = None;
         answer.map_err(|error| {
             if Fault::from(error.clone()).ends_connection() {
@@ -80,7 +92,9 @@ impl Node {
 
     fn give_up(&self, link: &Link) {
         link.close();
-        self.link.discard(self.limits.longest_pause, |kept| kept.is(link));
+        for kept_link in std::iter::once(&self.link).chain(&self.waiting) {
+            kept_link.discard(self.limits.longest_pause, |kept| kept.is(link));
+        }
     }
 }
 
@@ -215,6 +229,9 @@ impl fmt::Display for Whereabouts {
         }
     }
 }
+
+/// How many can wait for replicas at one server without waiting for each other.
+const WAITING_LINKS: usize = 8;
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sekisho_core::{Authenticate, Credential, CredentialKind, Failure, Principal, Refusal, Reject, UnixSeconds};
 
+use crate::client_side::ClientSide;
 use crate::content::Loaded;
 use crate::sessions::Sessions;
 use crate::token::SessionToken;
@@ -26,6 +27,14 @@ impl SessionAuthenticator {
     }
 }
 
+impl SessionAuthenticator {
+    /// Opens the first cookie, which says who is logged in. The data are not there, so nothing is passed on to handlers.
+    fn in_browser(&self, client_side: &ClientSide, credential: Credential<'_>) -> Result<Principal, Refusal> {
+        let loaded = client_side.open_head(credential.expose(), self.0.now())?.ok_or(Reject::SignedOut)?;
+        Ok(loaded.principal()?.ok_or(Reject::SignedOut)?)
+    }
+}
+
 /// Is the session by which a principal passed a checkpoint, for the rest of the request.
 pub(crate) struct Passed {
     /// Who loaded it: what other sessions hold under the same name is another matter.
@@ -41,6 +50,9 @@ impl Authenticate for SessionAuthenticator {
     }
 
     fn authenticate_now(&self, credential: Credential<'_>, _: UnixSeconds) -> Option<Result<Principal, Refusal>> {
+        if let Some(client_side) = self.0.in_browser() {
+            return Some(self.in_browser(client_side, credential));
+        }
         match SessionToken::from_text(credential.expose()) {
             Some(token) => self.0.load_now(&token).map(|found| self.principal(found)),
             None => Some(Err(Reject::SignedOut.into())),
@@ -48,6 +60,9 @@ impl Authenticate for SessionAuthenticator {
     }
 
     async fn authenticate(&self, credential: Credential<'_>, _: UnixSeconds) -> Result<Principal, Refusal> {
+        if let Some(client_side) = self.0.in_browser() {
+            return self.in_browser(client_side, credential);
+        }
         let token = SessionToken::from_text(credential.expose()).ok_or(Reject::SignedOut)?;
         self.principal(self.0.load(&token).await)
     }

@@ -83,6 +83,14 @@ impl Identity {
         Ok(Self { claims, ..self.clone() })
     }
 
+    /// Says in `iat` when the session began, for those who withdraw what began before some moment.
+    pub(crate) fn issued_at(&self, began_at: u64) -> Result<Self, Failure> {
+        let mut claims: Map<String, Value> = serde_json::from_str(self.claims.get()).map_err(unwritable)?;
+        claims.insert("iat".to_owned(), began_at.into());
+        let claims = serde_json::value::to_raw_value(&claims).map_err(unwritable)?;
+        Ok(Self { claims, ..self.clone() })
+    }
+
     /// Makes the principal again. The record was authenticated, so its claims are as proved as they were.
     pub(crate) fn checked(&self) -> Result<CheckedClaims, Failure> {
         let Self { issuer, claims, roles, client, tenant } = self;
@@ -151,6 +159,12 @@ impl Loaded {
         let content: Content = serde_json::from_slice(&plain).map_err(|_| UNREADABLE)?;
         let end = (*idle_until).min(*expires_at).min(UnixSeconds::new(content.ends_at));
         Ok((now < end).then_some(Self { kind, token, id, version: *version, idle_until: *idle_until, content }))
+    }
+
+    /// Takes over what a browser keeps itself; no store knows it by any name.
+    pub(crate) fn in_browser(content: Content, idle_until: u64) -> Self {
+        let (kind, token, id) = (Kind::Session, SessionToken::of_no_store(), SessionHash::from_bytes([0; 32]));
+        Self { kind, token, id, version: 0, idle_until: UnixSeconds::new(idle_until), content }
     }
 
     /// Returns who is logged in.

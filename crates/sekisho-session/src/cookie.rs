@@ -5,6 +5,7 @@ use sekisho_core::{ConfigError, Reject};
 use sekisho_http::{RequestHead, named_cookie};
 
 mod client_side;
+pub(crate) mod pieces;
 
 pub use client_side::{ClientSideCookie, ClientSideCookieBuilder};
 
@@ -19,6 +20,7 @@ pub use client_side::{ClientSideCookie, ClientSideCookieBuilder};
 ///     cookie.removal().expose(),
 ///     "__Host-session=; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Secure; HttpOnly; SameSite=Strict"
 /// );
+/// assert!(cookie.is_strict() && !SessionCookie::builder().build()?.is_strict());
 /// assert!(SessionCookie::builder().with_domain("example.com").build().is_err(), "__Host- cookies have no domain");
 /// # Ok::<(), sekisho_core::ConfigError>(())
 /// ```
@@ -46,6 +48,12 @@ impl SessionCookie {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Tells whether it stays at home whenever another site leads here: also at the return from a login elsewhere.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        self.after_time.ends_with("SameSite=Strict")
     }
 
     /// Takes the value out of a request. Of two cookies with this name neither counts: whoever can plant one must not

@@ -141,6 +141,11 @@ impl CsrfRules {
         if self.requires_header && !has_header {
             return Err(Forgery::NoHeader);
         }
+        self.check_cause(head, has_cookie, has_header)
+    }
+
+    /// Checks who caused a request that may change something.
+    fn check_cause(&self, head: &impl RequestHead, has_cookie: bool, has_header: bool) -> Result<(), Forgery> {
         let (site, origin) = (one(head, "sec-fetch-site")?, one(head, "origin")?);
         if let Some(origin) = origin
             && self.trusted_origins.iter().any(|trusted| **trusted == *origin)
@@ -154,6 +159,18 @@ impl CsrfRules {
             (None, None) if !has_cookie || has_header => Ok(()),
             (None, None) => Err(Forgery::Unknown),
         }
+    }
+
+    /// Checks a call of an API that only scripts make: as [`check`](Self::check) does, but whatever the method is, and the custom
+    /// header is demanded in any case.
+    ///
+    /// # Errors
+    /// What would make it a forgery; HTTP 403.
+    pub fn check_call(&self, head: &impl RequestHead, has_cookie: bool) -> Result<(), Forgery> {
+        if head.header(&self.header).next().is_none() {
+            return Err(Forgery::NoHeader);
+        }
+        self.check_cause(head, has_cookie, true)
     }
 
     fn check_origin(&self, head: &impl RequestHead, origin: &str) -> Result<(), Forgery> {
@@ -354,6 +371,26 @@ mod tests {
         assert_eq!(check(&rules, "GET", &[]), Ok(()));
         let named = CsrfRules::new().with_required_header().with_header_name("X-Requested-With").unwrap();
         assert_eq!(check(&named, "POST", &[same, ("x-requested-with", b"fetch")]), Ok(()));
+    }
+
+    #[test]
+    fn a_script_s_call_shows_the_header_and_its_origin_whatever_the_method() {
+        let call = |method: &str, headers: &[(&str, &[u8])]| {
+            CsrfRules::new().check_call(&HeadParts { method, path: "/api", headers }, true)
+        };
+        let (header, same): ((&str, &[u8]), (&str, &[u8])) = (("x-csrf", b"1"), ("sec-fetch-site", b"same-origin"));
+        for method in ["GET", "HEAD", "POST", "DELETE"] {
+            assert_eq!(call(method, &[same]), Err(Forgery::NoHeader), "{method}");
+            assert_eq!(call(method, &[header, ("sec-fetch-site", b"cross-site")]), Err(Forgery::OtherSite), "{method}");
+            let other: [(&str, &[u8]); 3] = [header, ("origin", b"https://evil.example"), ("host", b"shop.example")];
+            assert_eq!(call(method, &other), Err(Forgery::OtherOrigin), "{method}");
+            assert_eq!(call(method, &[header, same]), Ok(()), "{method}");
+            assert_eq!(
+                call(method, &[header]),
+                Ok(()),
+                "{method}: an old browser, after a preflight that nobody answers"
+            );
+        }
     }
 
     #[test]

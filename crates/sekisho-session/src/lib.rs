@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod authenticator;
+mod client_side;
 mod content;
 mod cookie;
 mod crypto;
@@ -13,6 +14,7 @@ mod navigation;
 mod overview;
 mod remembered;
 mod request;
+mod rules;
 mod session;
 mod sessions;
 mod store;
@@ -21,6 +23,7 @@ mod token;
 mod two_level;
 
 pub use authenticator::SessionAuthenticator;
+pub use client_side::ClientSideSessionsBuilder;
 pub use cookie::{ClientSideCookie, ClientSideCookieBuilder, SameSite, SessionCookie, SessionCookieBuilder, SetCookie};
 pub use csrf::{CsrfRules, Forgery};
 pub use invalidation::{Invalidation, InvalidationSubscription, Invalidations, LocalInvalidations};
@@ -30,6 +33,7 @@ pub use navigation::{LoginRedirect, ReturnTo, is_navigation};
 pub use overview::{SessionId, SessionOverview};
 pub use remembered::RememberedLogins;
 pub use request::{Login, RequestSession};
+pub use rules::{FinishedRequest, LayeredRequest, SessionRules};
 pub use session::Session;
 pub use sessions::{Sessions, SessionsBuilder};
 pub use store::{ListedSession, NewSession, Saved, Sealed, SessionStore, SessionUpdate, StoredSession};

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sekisho_core::{Failure, FailureKind, Principal, Refusal, Reject};
@@ -8,17 +9,23 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::authenticator::Passed;
+use crate::client_side::Brought;
 use crate::content::{Kind, Loaded};
 use crate::cookie::SetCookie;
 use crate::crypto;
 use crate::csrf::{self, Forgery};
 use crate::overview::SessionId;
-use crate::remembered::Found;
+use crate::remembered::{Found, RememberedToken};
 use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::token::SessionToken;
 
+mod browser;
 mod commit;
+mod login;
+
+pub use login::Login;
+use login::Remembering;
 
 /// Is the session of one request: what its cookie leads to, and what is to become of it. A clone is the same one.
 ///
@@ -26,9 +33,18 @@ mod commit;
 /// [finished](Self::finish), once. A request that asks for nothing costs it nothing.
 ///
 /// What a handler wants is noted and done at the end, in the order login or logout, then data. Of several logins, logouts and
-/// rotations in one request the last one counts.
+/// changes of rights in one request the last one counts; but after a logout nobody is there whose rights could change.
+///
+/// Of a handler that fails, with an answer of 500 and more, nothing is done but a logout, and what it has
+/// [flushed](Self::flush) before: see [`finish_failed`](Self::finish_failed).
 #[derive(Clone)]
-pub struct RequestSession(Arc<Shared>);
+pub struct RequestSession(Arc<Shared>, Arc<Writing>);
+
+/// Is a write that somebody began and gave up waiting for, if there is one: whoever comes next goes on with it.
+///
+/// It stands beside what is shared, which the write itself holds on to.
+type Writing = tokio::sync::Mutex<Option<Commit>>;
+type Commit = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 struct Shared {
     sessions: Sessions,
@@ -45,6 +61,10 @@ pub(crate) enum Presented {
     /// Something that no session was ever named by.
     Foreign,
     Token(SessionToken),
+    /// The session itself.
+    InBrowser(Brought),
+    /// That of a remembered login, in its own cookie.
+    Remembered(RememberedToken),
     /// Two of them, or none that can be read.
     Unreadable(Reject),
 }
@@ -57,17 +77,50 @@ impl Presented {
             Err(reject) => Self::Unreadable(reject),
         }
     }
+
+    pub(crate) fn read_remembered(found: Result<Option<&str>, Reject>) -> Self {
+        match found {
+            Ok(None) => Self::Nothing,
+            Ok(Some(text)) => RememberedToken::from_text(text).map_or(Self::Foreign, Self::Remembered),
+            Err(reject) => Self::Unreadable(reject),
+        }
+    }
 }
 
 #[derive(Default)]
 struct State {
     loaded: Answer,
+    /// It was loaded by [`RequestSession::load_quietly`] alone: the idle time is as it was.
+    is_quiet: bool,
     turn: Option<Turn>,
+    /// Somebody wanted a logout, also if a login came after it.
+    logs_out: bool,
     changes: Vec<Change>,
     /// The public id of a session that does not exist yet.
     new_handle: Option<Box<str>>,
     cookie: Option<SetCookie>,
+    /// Those of a session that the browser keeps itself.
+    browser_cookies: Vec<SetCookie>,
     remembered_cookie: Option<SetCookie>,
+}
+
+impl State {
+    fn is_anything_noted(&self) -> bool {
+        self.turn.is_some() || !self.changes.is_empty()
+    }
+
+    fn take_noted(&mut self) -> (Option<Turn>, Vec<Change>) {
+        self.logs_out = false;
+        (self.turn.take(), std::mem::take(&mut self.changes))
+    }
+}
+
+/// Waits for the end of a write, if there is one.
+async fn go_on(writing: &mut Option<Commit>) -> Result<(), Failure> {
+    let Some(commit) = writing else { return Ok(()) };
+    let ended = commit.await;
+    *writing = None;
+    ended
 }
 
 #[derive(Clone, Default)]
@@ -78,6 +131,13 @@ enum Answer {
     Found(Arc<Loaded>),
     /// The store could not be asked, and the handler goes on without: nothing can be kept.
     Unknown,
+}
+
+/// Says what a load does to the idle time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Idle {
+    Extended,
+    Kept,
 }
 
 /// Is what becomes of the id.
@@ -92,66 +152,12 @@ enum Turn {
 
 type Change = Box<dyn Fn(&mut Map<String, Value>) -> Result<(), Failure> + Send + Sync>;
 
-/// Says who logs in, and with what.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Login {
-    principal: Principal,
-    device: Option<Box<str>>,
-    keeps_data: bool,
-    remembering: Remembering,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Remembering {
-    No,
-    Yes,
-    /// By a token that remembers until then, and belonged to the session of this public id.
-    Again {
-        until: u64,
-        handle: Box<str>,
-    },
-}
-
-impl Login {
-    /// Takes a principal that was proved in this very request: by an identity provider's answer, by a password.
-    pub fn new(principal: &Principal) -> Self {
-        Self { principal: principal.clone(), device: None, keeps_data: true, remembering: Remembering::No }
-    }
-
-    /// Says by what the user will know the session in a list, such as the `User-Agent`. At most 200 characters are kept, and
-    /// no control characters. Default: nothing.
-    pub fn with_device(mut self, device: &str) -> Self {
-        let clean: String = device.chars().filter(|c| !c.is_control()).take(MAX_DEVICE).collect();
-        self.device = (!clean.is_empty()).then(|| clean.into());
-        self
-    }
-
-    /// Drops what was kept before the login. Default: data of the anonymous session, or of the same subject's, stay; those of
-    /// another subject never do.
-    pub fn without_earlier_data(mut self) -> Self {
-        self.keeps_data = false;
-        self
-    }
-}
-
-impl Login {
-    /// Remembers the login in this browser beyond the session, by a token of its own. Only where
-    /// [`SessionsBuilder::with_remembered_logins`](crate::SessionsBuilder::with_remembered_logins) says how. Default: no.
-    pub fn with_remembering(mut self) -> Self {
-        self.remembering = Remembering::Yes;
-        self
-    }
-}
-
-const MAX_DEVICE: usize = 200;
-
 const UNKNOWN: Failure = Failure::unavailable("the session store did not answer earlier in this request");
 
 impl RequestSession {
     pub(crate) fn new(sessions: Sessions, presented: Presented, remembered: Presented) -> Self {
         let (loading, state) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { sessions, presented, remembered, loading, state }))
+        Self(Arc::new(Shared { sessions, presented, remembered, loading, state }), Arc::default())
     }
 
     /// Tells whether the request brought a cookie that may be a session's or a remembered login's; the store is not asked.
@@ -159,6 +165,22 @@ impl RequestSession {
     pub fn has_cookie(&self) -> bool {
         let Shared { presented, remembered, .. } = &*self.0;
         !matches!((presented, remembered), (Presented::Nothing, Presented::Nothing))
+    }
+
+    /// Begins anew with the same session, as another request of the same browser would: nothing is loaded and nothing is noted.
+    ///
+    /// For tasks that must end though the request is dropped: what they change is written by their own [`flush`](Self::flush), and
+    /// what the handler has noted stays its own. A session that gets a new id meanwhile can be read for the grace, and not changed
+    /// any more. A new cookie cannot be set this way.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        let token = match (self.loaded(), &self.0.presented) {
+            (Some(loaded), _) => Some(loaded.token.clone()),
+            (None, Presented::Token(token)) => Some(token.clone()),
+            (None, _) => None,
+        };
+        let presented = token.map_or(Presented::Nothing, Presented::Token);
+        Self::new(self.0.sessions.clone(), presented, Presented::Nothing)
     }
 
     /// Asks the store, if it was not asked before. `passed` is the principal that a checkpoint found in this request: if it
@@ -169,36 +191,62 @@ impl RequestSession {
     /// - [`Refusal::Failure`]: the store broke, or what it holds was changed; also when somebody else has chosen for this request
     ///   to [go on without](Self::session_or_anonymous).
     pub async fn load(&self, passed: Option<&Principal>) -> Result<(), Refusal> {
-        let token = match &self.0.presented {
-            Presented::Nothing | Presented::Foreign => None,
-            Presented::Token(token) => Some(token),
-            Presented::Unreadable(reject) => return Err((*reject).into()),
-        };
+        self.ask(passed, Idle::Extended).await
+    }
+
+    /// Does as [`load`](Self::load), but does not extend the idle time: for a page that a script asks again and again whether
+    /// somebody is still logged in, which must not keep the session alive. Then [`principal`](Self::principal) and
+    /// [`id`](Self::id) tell. Whoever else loads the session in the same request extends it, a handler's
+    /// [`session`](Self::session), a change, and a checkpoint that lets in by its cookie: such a page stands outside of that.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load).
+    pub async fn load_quietly(&self, passed: Option<&Principal>) -> Result<(), Refusal> {
+        self.ask(passed, Idle::Kept).await
+    }
+
+    async fn ask(&self, passed: Option<&Principal>, idle: Idle) -> Result<(), Refusal> {
         let _one_at_a_time = self.0.loading.lock().await;
-        match self.state().loaded {
-            Answer::NotAsked => {}
+        let sessions = &self.0.sessions;
+        let (loaded, is_quiet) = {
+            let state = self.state();
+            (state.loaded.clone(), state.is_quiet)
+        };
+        let found = match loaded {
             // Who did not choose to go on without it must not take the caller for nobody.
             Answer::Unknown => return Err(UNKNOWN.into()),
+            Answer::Found(loaded) if is_quiet && idle == Idle::Extended => Some((loaded, true)),
             Answer::Nothing | Answer::Found(_) => return Ok(()),
-        }
-        let found = match token {
-            None => None,
-            Some(token) => match self.already_loaded(passed, token) {
-                Some(loaded) => Some(loaded),
-                None => self.0.sessions.load(token).await?,
+            Answer::NotAsked => match &self.0.presented {
+                Presented::Nothing | Presented::Foreign | Presented::Remembered(_) => None,
+                Presented::Unreadable(reject) => return Err((*reject).into()),
+                Presented::InBrowser(brought) => browser::open(self, brought)?.map(|loaded| (Arc::new(loaded), true)),
+                Presented::Token(token) => match self.already_loaded(passed, token) {
+                    Some(loaded) => Some((loaded, false)),
+                    None => sessions.load_untouched(token).await?.map(|loaded| (Arc::new(loaded), true)),
+                },
             },
         };
-        self.state().loaded = found.map_or(Answer::Nothing, Answer::Found);
+        let (answer, is_quiet) = match found {
+            Some((loaded, true)) if idle == Idle::Extended && !sessions.extend(&loaded).await => (None, false),
+            Some((loaded, is_new)) => (Some(loaded), is_new && idle == Idle::Kept),
+            None => (None, false),
+        };
+        let mut state = self.state();
+        (state.loaded, state.is_quiet) = (answer.map_or(Answer::Nothing, Answer::Found), is_quiet);
         Ok(())
     }
 
-    /// Reads the session again, by the word of the store itself: for who has waited for another process, and must know what that one
+    /// Reads the session again, by the word of the store itself (where there is one): for who has waited for another process, and must know what that one
     /// wrote. What was noted in this request stays noted, and is applied to what is read here. A session that has ended meanwhile
     /// reads as none. [`Session`]s that were read before show what they showed: read anew.
     ///
     /// # Errors
     /// Those of [`load`](Self::load); what was loaded before stays then.
     pub async fn reload(&self) -> Result<(), Refusal> {
+        if self.0.sessions.in_browser().is_some() {
+            return self.load(None).await;
+        }
         let _one_at_a_time = self.0.loading.lock().await;
         let loaded = self.state().loaded.clone();
         let token = match (&loaded, &self.0.presented) {
@@ -208,7 +256,7 @@ impl RequestSession {
             (Answer::Found(loaded), _) => Some(&loaded.token),
             (_, Presented::Token(token)) => Some(token),
             (_, Presented::Unreadable(reject)) => return Err((*reject).into()),
-            (_, Presented::Nothing | Presented::Foreign) => None,
+            (_, _) => None,
         };
         let found = match token {
             Some(token) => self.0.sessions.load_latest(token).await?,
@@ -298,14 +346,16 @@ impl RequestSession {
     /// Logs somebody in, with a new id; the old one dies. Beyond the limit of sessions, the subject's oldest one ends.
     pub fn log_in(&self, login: Login) {
         let mut state = self.state();
-        // INVARIANT: a login never takes over a public id, so no form token of before counts after it.
+        // INVARIANT: a login never takes over a public id, so no form token of before counts after it; but for one that is
+        // remembered, which goes on.
         state.new_handle = None;
         state.turn = Some(Turn::LogIn(login));
     }
 
     /// Logs in by the token of a remembered login, if the request brought one that is good: for the login page, before it asks
     /// for anything. Returns who that is, once the request is finished: then the token is used up, and another one is set. Of
-    /// several requests that bring it at once one is finished, the others fail and can be sent again.
+    /// several requests that bring it at once one is finished, the others fail and can be sent again. A token that was used longer
+    /// ago ends all that came of its login: see [`RememberedLogins`](crate::RememberedLogins).
     ///
     /// The principal says that nobody was asked: its `auth_time` is that of the login which was remembered, `amr` is
     /// `["remembered"]`, and it has no `acr`; its roles and scope are those of then, also if the user has lost them since. Rules such as [`max_age`](sekisho_core::max_age) ask for more where it matters.
@@ -313,15 +363,20 @@ impl RequestSession {
     /// # Errors
     /// [`Failure`] when the store broke, or holds a record that was changed.
     pub async fn log_in_remembered(&self) -> Result<Option<Principal>, Failure> {
-        let Presented::Token(token) = &self.0.remembered else { return Ok(None) };
-        let Some(Found { principal, device, until, handle }) = crate::remembered::find(&self.0.sessions, token).await?
-        else {
-            return Ok(None);
+        let Shared { sessions, remembered: Presented::Remembered(token), .. } = &*self.0 else { return Ok(None) };
+        let found = match crate::remembered::find(sessions, token).await? {
+            Found::Login(found) => *found,
+            Found::Nothing => return Ok(None),
+            Found::Stolen => {
+                let removal = sessions.remembered().map(|remembered| remembered.cookie().removal());
+                self.state().remembered_cookie = removal;
+                return Ok(None);
+            }
         };
-        let login = Login::new(&principal);
-        let login = device.iter().fold(login, |login, device| login.with_device(device));
-        self.log_in(Login { remembering: Remembering::Again { until, handle }, ..login });
-        Ok(Some(principal))
+        let login = Login::new(&found.principal);
+        let login = found.device.iter().fold(login, |login, device| login.with_device(device));
+        self.log_in(Login { remembering: Remembering::Again { handle: found.handle }, ..login });
+        Ok(Some(found.principal))
     }
 
     /// Replaces the principal by one with more proof or other rights, of the same subject, with a new id: after step-up, and
@@ -331,12 +386,18 @@ impl RequestSession {
     /// authenticated when it was before, so that other rights alone satisfy no [`max_age`](sekisho_core::max_age). What it leaves
     /// out otherwise is gone: without `sid` the provider's logout no longer finds the session.
     pub fn elevate(&self, principal: &Principal) {
-        self.state().turn = Some(Turn::Elevate(principal.clone()));
+        let mut state = self.state();
+        if !matches!(state.turn, Some(Turn::LogOut)) {
+            state.turn = Some(Turn::Elevate(principal.clone()));
+        }
     }
 
-    /// Gives the session a new id.
+    /// Gives the session a new id. A login, a logout and a change of rights do so by themselves.
     pub fn rotate(&self) {
-        self.state().turn = Some(Turn::Rotate);
+        let mut state = self.state();
+        if matches!(state.turn, None | Some(Turn::Exist)) {
+            state.turn = Some(Turn::Rotate);
+        }
     }
 
     /// Ends the session, its data with it, and takes the cookie away.
@@ -344,7 +405,7 @@ impl RequestSession {
         let mut state = self.state();
         state.changes.clear();
         state.new_handle = None;
-        state.turn = Some(Turn::LogOut);
+        (state.turn, state.logs_out) = (Some(Turn::LogOut), true);
     }
 
     /// Makes a token for a form of this session; where there is no session yet, one comes of it, and room is taken in the
@@ -377,35 +438,73 @@ impl RequestSession {
     /// (the browser has the new one, and may try again); data or a principal that cannot be written.
     pub async fn finish(&self) -> Result<Vec<SetCookie>, Failure> {
         self.flush().await?;
+        browser::extend(self).await;
         let mut state = self.state();
-        Ok([state.cookie.take(), state.remembered_cookie.take()].into_iter().flatten().collect())
+        let mut set = std::mem::take(&mut state.browser_cookies);
+        set.extend([state.cookie.take(), state.remembered_cookie.take()].into_iter().flatten());
+        Ok(set)
+    }
+
+    /// Does as [`finish`](Self::finish) for a handler that failed: when its answer has a status of 500 and more, or there is
+    /// none. Of what it noted only a logout is done, and nothing of what came after that. Nobody is logged in by a page that
+    /// says that it did not work, and nobody who wanted to leave stays.
+    ///
+    /// What the handler has [flushed](Self::flush) is kept, and its cookies go out.
+    ///
+    /// # Errors
+    /// Those of [`finish`](Self::finish).
+    pub async fn finish_failed(&self) -> Result<Vec<SetCookie>, Failure> {
+        {
+            let mut state = self.state();
+            let turn = state.logs_out.then_some(Turn::LogOut);
+            if turn.is_none() && state.is_anything_noted() {
+                tracing::info!(target: "sekisho", "what was to become of a session is dropped, for the request failed");
+            }
+            (state.turn, state.new_handle) = (turn, None);
+            state.changes.clear();
+        }
+        self.finish().await
     }
 
     /// Writes now what was noted until now, for handlers that must know that it is kept. What fails is not tried again.
     ///
+    /// Dropping the future, as a timeout does, loses nothing: what was not begun is noted still, and what was begun is gone on with
+    /// by the next call of this or of [`finish`](Self::finish), which tells how it ended; it is not done twice.
+    ///
     /// # Errors
     /// Those of [`finish`](Self::finish).
     pub async fn flush(&self) -> Result<(), Failure> {
-        let (turn, changes) = {
-            let mut state = self.state();
-            (state.turn.take(), std::mem::take(&mut state.changes))
-        };
-        if turn.is_none() && changes.is_empty() {
+        let mut writing = self.1.lock().await;
+        let before = go_on(&mut writing).await;
+        // A logout must not wait for somebody to ask again.
+        let now = self.write(&mut writing).await;
+        before.and(now)
+    }
+
+    async fn write(&self, writing: &mut Option<Commit>) -> Result<(), Failure> {
+        if !self.state().is_anything_noted() {
             return Ok(());
         }
         // A handler may have noted a login or logout without a look at the session.
         let loaded = match self.load(None).await {
-            Ok(()) => self.state().loaded.clone(),
+            Ok(()) => Ok(self.state().loaded.clone()),
             // A logout goes on: an unreadable cookie is taken away all the same.
-            Err(Refusal::Reject(_)) => Answer::Nothing,
-            Err(Refusal::Failure(failure)) => return Err(failure),
+            Err(Refusal::Reject(_)) => Ok(Answer::Nothing),
+            Err(Refusal::Failure(failure)) => Err(failure),
         };
-        let prior = match loaded {
+        // INVARIANT: from here on to where the write is put down nothing waits, or a timeout could lose what was noted.
+        let (turn, changes) = self.state().take_noted();
+        let prior = match loaded? {
             Answer::Found(loaded) => Some(loaded),
             Answer::Nothing | Answer::NotAsked => None,
             Answer::Unknown => return Err(UNKNOWN),
         };
-        commit::commit(self, prior, turn, &changes).await
+        if let Some(client_side) = self.0.sessions.in_browser() {
+            return browser::commit(self, client_side, prior, turn, &changes);
+        }
+        let request = Self(Arc::clone(&self.0), Arc::default());
+        *writing = Some(Box::pin(async move { commit::commit(&request, prior, turn, &changes).await }));
+        go_on(writing).await
     }
 
     /// Notes a change of the data. It is applied again to what another request has written meanwhile.
@@ -427,6 +526,9 @@ impl RequestSession {
     /// Returns the public id of the session that is there after this request, if need be of one that is still to come.
     fn handle(&self) -> Result<Box<str>, Failure> {
         let mut state = self.state();
+        if let Some(Turn::LogIn(Login { remembering: Remembering::Again { handle }, .. })) = &state.turn {
+            return Ok(handle.clone());
+        }
         let changes_hands = matches!(state.turn, Some(Turn::LogIn(_) | Turn::LogOut));
         if let (Answer::Found(loaded), false) = (&state.loaded, changes_hands) {
             return Ok(loaded.content.handle.clone());

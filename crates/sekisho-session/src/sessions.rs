@@ -7,6 +7,7 @@ use sekisho_core::{Clock, ConfigError, Failure, SubjectId, SystemClock, UnixSeco
 use sekisho_http::RequestHead;
 
 use crate::authenticator::SessionAuthenticator;
+use crate::client_side::{ClientSide, ClientSideSessionsBuilder, NoStore};
 use crate::content::{self, Card, Kind, Loaded};
 use crate::cookie::SessionCookie;
 use crate::keys::{SessionKey, SessionKeys};
@@ -45,15 +46,45 @@ struct Inner {
     store: Arc<dyn SessionStore>,
     keys: SessionKeys,
     cookie: SessionCookie,
-    idle: Duration,
-    absolute: Duration,
-    touch_interval: Duration,
+    timeouts: Timeouts,
     grace: Duration,
     limit: Option<usize>,
     remembered: Option<RememberedLogins>,
+    /// Where the records are, if there is no store.
+    client_side: Option<ClientSide>,
     clock: Arc<dyn Clock>,
     /// One for some sessions together.
     turns: [tokio::sync::Mutex<()>; TURNS],
+}
+
+/// Says how long a session lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    pub(crate) idle: Duration,
+    pub(crate) absolute: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(30 * 60), absolute: Duration::from_secs(12 * 3600) }
+    }
+}
+
+impl Timeouts {
+    pub(crate) fn check(self) -> Result<(), ConfigError> {
+        let Self { idle, absolute } = self;
+        if idle.as_secs() == 0 || absolute < idle || absolute > MAX_ABSOLUTE {
+            return Err(ConfigError::new(
+                "a session must idle for a second at least, and live no shorter than that and no longer than 400 days",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Says how seldom the idle time is extended.
+    fn touch_interval(self) -> Duration {
+        (self.idle / 10).min(Duration::from_secs(60))
+    }
 }
 
 impl Sessions {
@@ -63,22 +94,68 @@ impl Sessions {
             store,
             keys,
             cookie: None,
-            idle: Duration::from_secs(30 * 60),
-            absolute: Duration::from_secs(12 * 3600),
+            timeouts: Timeouts::default(),
             grace: Duration::from_secs(10),
-            limit: None,
+            limit: Some(DEFAULT_LIMIT),
             remembered: None,
             clock: Arc::new(SystemClock),
         }
     }
 
+    /// Starts from the keys alone: there is no store, and each browser keeps its session itself, sealed, in cookies. For set-ups that
+    /// hold a few tokens and have no place for them; where there is one, a [`SessionStore`] is better in every way but that.
+    ///
+    /// Everything is written as with a store, and this is different:
+    /// - **Nothing is ended from here.** A logout takes the cookies away; a copy of them counts until it idles out, and whoever has one
+    ///   can keep it alive until its absolute end. So it is after a step back in rights, and after somebody else has logged in. What a
+    ///   provider or a list of your own withdraws is refused with
+    ///   [`with_revocation`](ClientSideSessionsBuilder::with_revocation).
+    /// - **Updates are lost.** Of two requests at once the answer that comes later wins, whole: also that of a request which was under
+    ///   way while somebody logged out, and brings the session back. An earlier state can be brought back by the browser's owner at
+    ///   any time: nothing in it may count what somebody must not do again.
+    /// - **Nothing is listed**, and nobody is ended by subject, `sid`, client or id: [`list`](Self::list) and all `end…` are
+    ///   [`Failure`]s, `Misconfigured`, and so is a login that is to be remembered. There is no limit of sessions.
+    /// - **It is small**: who is logged in, 2,800 bytes of JSON, and data of 8,500. Longer ones are a `Failure`, `Misconfigured`. The
+    ///   header `Cookie` grows to 15 KiB: more than some servers take, nginx 8 KiB and Apache 8,190 bytes by default.
+    /// - **Every request extends the idle time**, also one in which nobody looks at the session, but for
+    ///   [`load_quietly`](RequestSession::load_quietly).
+    /// - **Data that do not belong to the rest** are a 400, and the cookies are taken away with it.
+    ///
+    /// # Examples
+    /// ```
+    /// use sekisho_session::{SessionKey, SessionKeys, Sessions};
+    /// let sessions = Sessions::client_side(SessionKeys::new(SessionKey::generate()?)).build()?;
+    /// assert_eq!(sessions.cookie().name(), "__Host-session");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn client_side(keys: SessionKeys) -> ClientSideSessionsBuilder {
+        ClientSideSessionsBuilder::new(keys)
+    }
+
+    pub(crate) fn without_store(
+        client_side: ClientSide,
+        keys: SessionKeys,
+        cookie: SessionCookie,
+        timeouts: Timeouts,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (store, grace) = (Arc::new(NoStore), Duration::ZERO);
+        let (limit, remembered, client_side) = (None, None, Some(client_side));
+        let turns = turns();
+        Self(Arc::new(Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock, turns }))
+    }
+
     /// Begins a request: takes its cookie and asks the store nothing.
     pub fn begin(&self, head: &impl RequestHead) -> RequestSession {
         let remembered = match &self.0.remembered {
-            Some(remembered) => Presented::read(remembered.cookie().read(head)),
+            Some(remembered) => Presented::read_remembered(remembered.cookie().read(head)),
             None => Presented::Nothing,
         };
-        RequestSession::new(self.clone(), Presented::read(self.0.cookie.read(head)), remembered)
+        let presented = match &self.0.client_side {
+            Some(client_side) => client_side.read(head),
+            None => Presented::read(self.0.cookie.read(head)),
+        };
+        RequestSession::new(self.clone(), presented, remembered)
     }
 
     /// Authenticates by the session's cookie in a [`sekisho_http::Checkpoint`], which must be told
@@ -104,14 +181,14 @@ impl Sessions {
         for key in self.0.keys.iter() {
             for listed in self.0.store.list(&content::subject_tag(key, subject), now).await? {
                 let card = Card::open(&self.0.keys, &listed.id, &listed.card).ok_or(UNREADABLE_CARD)?;
-                // What was used up is of no interest, and the last seconds of what was not are of little.
-                if card.is_remembered && listed.expires_at <= now.saturating_add(content::RETIRED) {
-                    continue;
-                }
-                let last_used_at = if card.is_remembered {
+                let idle = match &self.0.remembered {
+                    Some(remembered) if card.is_remembered => remembered.lifetime(),
+                    _ => self.0.timeouts.idle,
+                };
+                let last_used_at = if card.is_remembered && self.0.remembered.is_none() {
                     UnixSeconds::new(card.created_at)
                 } else {
-                    listed.idle_until.saturating_sub(self.0.idle)
+                    listed.idle_until.saturating_sub(idle)
                 };
                 let session = SessionOverview::new(card, last_used_at, listed.expires_at);
                 // For a moment after a rotation the store has two that are one, and a remembered login is one with its session.
@@ -166,7 +243,7 @@ impl Sessions {
 
     /// Finds the public ids of all that a subject has in the store.
     ///
-    /// INVARIANT: also of what was retired or used up, or a session that came of it while the store made its list would be missed:
+    /// INVARIANT: also of what was retired, or a session that came of it while the store made its list would be missed:
     /// see [`end_tagged`](Self::end_tagged).
     async fn handles(&self, subject: &SubjectId) -> Result<BTreeSet<Box<str>>, Failure> {
         let mut handles = BTreeSet::new();
@@ -238,21 +315,24 @@ impl Sessions {
     /// Loads a session and extends its idle time if that is due; `None` when there is none any more.
     pub(crate) async fn load(&self, token: &SessionToken) -> Result<Option<Arc<Loaded>>, Failure> {
         let Some(loaded) = self.load_untouched(token).await? else { return Ok(None) };
-        let now = self.now();
-        if self.is_touch_due(&loaded, now) {
-            match self.0.store.touch(&loaded.id, self.idle_until(now), now).await {
-                Ok(true) => {}
-                Ok(false) => return Ok(None),
-                // It is alive, and may die early: less harm than refusing it now.
-                Err(failure) => {
-                    tracing::warn!(target: "sekisho", %failure, "the idle time of a session was not extended");
-                }
-            }
-        }
-        Ok(Some(Arc::new(loaded)))
+        Ok(self.extend(&loaded).await.then(|| Arc::new(loaded)))
     }
 
-    async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
+    /// Extends the idle time of a session if that is due. Returns whether it is alive still.
+    pub(crate) async fn extend(&self, loaded: &Loaded) -> bool {
+        let now = self.now();
+        // In the browser that is done with the answer.
+        if !self.is_touch_due(loaded, now) || self.0.client_side.is_some() {
+            return true;
+        }
+        // If that fails it is alive, and may die early: less harm than refusing it now.
+        self.0.store.touch(&loaded.id, self.idle_until(now), now).await.unwrap_or_else(|failure| {
+            tracing::warn!(target: "sekisho", %failure, "the idle time of a session was not extended");
+            true
+        })
+    }
+
+    pub(crate) async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
         // A key that was dropped has taken its sessions along.
         if self.0.keys.named(token.key_name()).is_none() {
             return Ok(None);
@@ -295,8 +375,8 @@ impl Sessions {
         tokio::time::timeout(LONGEST_TURN, self.0.turns.get(place)?.lock()).await.ok()
     }
 
-    fn is_touch_due(&self, loaded: &Loaded, now: UnixSeconds) -> bool {
-        !loaded.content.superseded && self.idle_until(now).since(loaded.idle_until) >= self.0.touch_interval
+    pub(crate) fn is_touch_due(&self, loaded: &Loaded, now: UnixSeconds) -> bool {
+        !loaded.content.superseded && self.idle_until(now).since(loaded.idle_until) >= self.0.timeouts.touch_interval()
     }
 
     /// Tells whether the other is a clone of this one.
@@ -309,11 +389,11 @@ impl Sessions {
     }
 
     pub(crate) fn idle_until(&self, now: UnixSeconds) -> UnixSeconds {
-        now.saturating_add(self.0.idle)
+        now.saturating_add(self.0.timeouts.idle)
     }
 
     pub(crate) fn ends_at(&self, now: UnixSeconds) -> UnixSeconds {
-        now.saturating_add(self.0.absolute)
+        now.saturating_add(self.0.timeouts.absolute)
     }
 
     pub(crate) fn grace(&self) -> Duration {
@@ -328,6 +408,11 @@ impl Sessions {
         self.0.remembered.as_ref()
     }
 
+    /// Returns how cookies hold sessions, if there is no store.
+    pub(crate) fn in_browser(&self) -> Option<&ClientSide> {
+        self.0.client_side.as_ref()
+    }
+
     pub(crate) fn keys(&self) -> &SessionKeys {
         &self.0.keys
     }
@@ -338,6 +423,10 @@ impl Sessions {
 }
 
 const TURNS: usize = 64;
+
+fn turns() -> [tokio::sync::Mutex<()>; TURNS] {
+    std::array::from_fn(|_| tokio::sync::Mutex::default())
+}
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 
 /// A session can get a new id once in a pass, at the price of a request each time.
@@ -349,25 +438,13 @@ const UNREADABLE_CARD: Failure = Failure::unavailable("a session in the list can
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner {
-            store,
-            keys,
-            cookie,
-            idle,
-            absolute,
-            touch_interval: _,
-            grace,
-            limit,
-            remembered,
-            clock: _,
-            turns: _,
-        } = &*self.0;
+        let Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side: _, clock: _, turns: _ } =
+            &*self.0;
         f.debug_struct("Sessions")
             .field("store", store)
             .field("keys", keys)
             .field("cookie", &cookie.name())
-            .field("idle", idle)
-            .field("absolute", absolute)
+            .field("timeouts", timeouts)
             .field("grace", grace)
             .field("limit", limit)
             .field("remembered", remembered)
@@ -382,8 +459,7 @@ pub struct SessionsBuilder {
     store: Arc<dyn SessionStore>,
     keys: SessionKeys,
     cookie: Option<SessionCookie>,
-    idle: Duration,
-    absolute: Duration,
+    timeouts: Timeouts,
     grace: Duration,
     limit: Option<usize>,
     remembered: Option<RememberedLogins>,
@@ -399,13 +475,15 @@ impl SessionsBuilder {
     /// Sets how long a session lives without a request that looks at it. Default 30 minutes.
     ///
     /// It is extended at most once a minute (or in a tenth of this time, if that is less), so it can end by that much early.
-    pub fn with_idle_timeout(self, idle: Duration) -> Self {
-        Self { idle, ..self }
+    pub fn with_idle_timeout(mut self, idle: Duration) -> Self {
+        self.timeouts.idle = idle;
+        self
     }
 
     /// Sets how long a session lives in any case, from the login on. Default 12 hours, at most 400 days.
-    pub fn with_absolute_timeout(self, absolute: Duration) -> Self {
-        Self { absolute, ..self }
+    pub fn with_absolute_timeout(mut self, absolute: Duration) -> Self {
+        self.timeouts.absolute = absolute;
+        self
     }
 
     /// Sets for how long an id that was replaced can still be read with, for requests under way. Default 10 s, at most 5 min.
@@ -415,11 +493,17 @@ impl SessionsBuilder {
         Self { grace, ..self }
     }
 
-    /// Sets how many sessions a subject may have; a login beyond that ends the oldest. Default: no limit, and then one account can
-    /// fill a store by logging in again and again; with remembered logins for as long as those live. Of two logins in the same
-    /// moment each may end the other.
+    /// Sets how many sessions a subject may have; a login beyond that ends the oldest. Default 50: more than anybody uses, and few
+    /// enough that one account cannot fill a store by logging in again and again. Remembered logins count for as long as they live.
+    /// Of two logins in the same moment each may end the other.
     pub fn with_session_limit(self, sessions: usize) -> Self {
         Self { limit: Some(sessions), ..self }
+    }
+
+    /// Lets a subject have any number of sessions: for an account that many share, such as a kiosk's, or a store that bounds its own.
+    /// It saves a login one question to the store.
+    pub fn without_session_limit(self) -> Self {
+        Self { limit: None, ..self }
     }
 
     /// Lets logins be remembered beyond their session. Default: no.
@@ -438,14 +522,10 @@ impl SessionsBuilder {
     /// A key that stands in the ring twice; timeouts below a second, or an absolute one below the idle one or above 400 days;
     /// a grace above 5 minutes; a limit of no session; remembered logins under the name of the session's cookie.
     pub fn build(self) -> Result<Sessions, ConfigError> {
-        let Self { store, keys, cookie, idle, absolute, grace, limit, remembered, clock } = self;
+        let Self { store, keys, cookie, timeouts, grace, limit, remembered, clock } = self;
         keys.check()?;
+        timeouts.check()?;
         let refuse = |why: &str| Err(ConfigError::new(why));
-        if idle.as_secs() == 0 || absolute < idle || absolute > MAX_ABSOLUTE {
-            return refuse(
-                "a session must idle for a second at least, and live no shorter than that and no longer than 400 days",
-            );
-        }
         if grace > MAX_GRACE {
             return refuse("an id that was replaced must not live for longer than 5 minutes");
         }
@@ -459,14 +539,14 @@ impl SessionsBuilder {
         if remembered.as_ref().is_some_and(|remembered| remembered.cookie().name() == cookie.name()) {
             return refuse("remembered logins need a cookie of their own");
         }
-        let touch_interval = (idle / 10).min(Duration::from_secs(60));
-        let turns = std::array::from_fn(|_| tokio::sync::Mutex::default());
-        let inner =
-            Inner { store, keys, cookie, idle, absolute, touch_interval, grace, limit, remembered, clock, turns };
+        let client_side = None;
+        let turns = turns();
+        let inner = Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock, turns };
         Ok(Sessions(Arc::new(inner)))
     }
 }
 
 /// What browsers keep cookies for at the most.
 const MAX_ABSOLUTE: Duration = Duration::from_secs(400 * 24 * 3600);
+const DEFAULT_LIMIT: usize = 50;
 const MAX_GRACE: Duration = Duration::from_secs(300);

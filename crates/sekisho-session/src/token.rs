@@ -24,6 +24,11 @@ impl SessionToken {
         Ok(Self(bytes))
     }
 
+    /// Stands where no store has a name for the session; it is of no key, so nothing is sealed under it.
+    pub(crate) fn of_no_store() -> Self {
+        Self(Zeroizing::new([0; LENGTH]))
+    }
+
     /// Reads a cookie; `None` when it is anything else than what [`to_text`](Self::to_text) writes.
     pub(crate) fn from_text(text: &str) -> Option<Self> {
         // base64 of 36 bytes has no unused bits: there is one way to write a token.

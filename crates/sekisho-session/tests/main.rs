@@ -3,8 +3,13 @@
 
 mod broken_stores;
 mod checkpoint;
+mod client_side;
+mod detached;
+mod failed_handlers;
+mod given_up;
 mod interleavings;
 mod lifecycle;
+mod quiet;
 mod races;
 mod reload;
 mod remembered;

@@ -125,6 +125,8 @@ pub(crate) struct Watched {
     pub(crate) is_corrupt: AtomicBool,
     pub(crate) fails_to_write: AtomicBool,
     pub(crate) fails_to_save: AtomicBool,
+    /// It does what it is told and does not answer.
+    pub(crate) is_silent: AtomicBool,
     /// All names that were created.
     pub(crate) names: Mutex<Vec<SessionHash>>,
 }
@@ -142,6 +144,13 @@ impl Watched {
             return Err(Failure::unavailable("the store takes no writes"));
         }
         Ok(())
+    }
+
+    async fn answer<T>(&self, answer: T) -> T {
+        while self.is_silent.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        answer
     }
 
     /// Gives each session the content of the one created before it.
@@ -170,7 +179,8 @@ impl SessionStore for Watched {
     async fn create(&self, id: SessionHash, new: &NewSession, now: UnixSeconds) -> Result<bool, Failure> {
         self.write()?;
         self.names.lock().unwrap().push(id);
-        self.inner.create(id, new, now).await
+        let created = self.inner.create(id, new, now).await;
+        self.answer(created).await
     }
 
     async fn load(&self, id: &SessionHash, now: UnixSeconds) -> Result<Option<StoredSession>, Failure> {
@@ -195,7 +205,8 @@ impl SessionStore for Watched {
             return Err(Failure::unavailable("the store saves nothing"));
         }
         tokio::task::yield_now().await;
-        self.inner.save(id, expected, update, now).await
+        let saved = self.inner.save(id, expected, update, now).await;
+        self.answer(saved).await
     }
 
     async fn touch(&self, id: &SessionHash, idle_until: UnixSeconds, now: UnixSeconds) -> Result<bool, Failure> {
@@ -205,7 +216,8 @@ impl SessionStore for Watched {
 
     async fn delete(&self, id: &SessionHash, now: UnixSeconds) -> Result<bool, Failure> {
         self.write()?;
-        self.inner.delete(id, now).await
+        let deleted = self.inner.delete(id, now).await;
+        self.answer(deleted).await
     }
 
     async fn list(&self, tag: &SessionTag, now: UnixSeconds) -> Result<Vec<ListedSession>, Failure> {

@@ -58,7 +58,7 @@ pub(crate) fn seconds(instant: UnixSeconds) -> i64 {
 }
 
 /// Reads a time; the latest stands for "never".
-#[cfg(feature = "issuer")]
+#[cfg(any(feature = "issuer", feature = "session"))]
 pub(crate) fn time(value: i64) -> Result<UnixSeconds, Broken> {
     match u64::try_from(value) {
         Ok(_) if value == i64::MAX => Ok(UnixSeconds::MAX),

@@ -15,6 +15,8 @@ mod replay;
 #[cfg(feature = "revocation")]
 mod revocation;
 mod schema;
+#[cfg(feature = "session")]
+mod session;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod sweep;

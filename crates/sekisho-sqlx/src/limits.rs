@@ -24,6 +24,10 @@ pub struct StoreLimits {
     /// Live one-time uses of one holder, about. Default 50,000. They are counted at each use: a holder who is near the bound
     /// costs the database a few milliseconds each time.
     pub uses_per_holder: u32,
+    /// Live sessions in all, about; the remembered names of ended ones are not among them. Default 1,000,000. They are counted
+    /// once a minute by each process that creates some, which costs the database some 0.1 s for a million, or 1 s where PostgreSQL
+    /// has not vacuumed for long.
+    pub sessions: u32,
 }
 
 impl Default for StoreLimits {
@@ -35,6 +39,7 @@ impl Default for StoreLimits {
             references_per_subject: 1_000,
             uses: 500_000,
             uses_per_holder: 50_000,
+            sessions: 1_000_000,
         }
     }
 }
@@ -42,7 +47,7 @@ impl Default for StoreLimits {
 impl StoreLimits {
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let waits = [self.acquire_timeout, self.call_timeout];
-        let counts = [self.connections, self.references_per_subject, self.uses, self.uses_per_holder];
+        let counts = [self.connections, self.references_per_subject, self.uses, self.uses_per_holder, self.sessions];
         let fit = waits.iter().all(|wait| (Duration::from_millis(1)..=LONGEST).contains(wait))
             && counts.iter().all(|count| *count > 0)
             && self.uses_per_holder <= self.uses;
@@ -62,11 +67,15 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub(crate) struct Settings {
     pub(crate) limits: StoreLimits,
     /// What is known of the number of one-time uses.
-    pub(crate) uses: Arc<Uses>,
+    pub(crate) uses: Arc<Tally>,
+    /// What is known of the number of sessions.
+    #[cfg_attr(not(feature = "session"), expect(dead_code, reason = "there are none"))]
+    pub(crate) sessions: Arc<Tally>,
 }
 
+/// Is a number of rows, as it was counted last.
 #[derive(Debug, Default)]
-pub(crate) struct Uses {
+pub(crate) struct Tally {
     /// When they were counted last.
     pub(crate) counted_at: AtomicU64,
     /// How many there were, and what came from here since.
@@ -75,7 +84,7 @@ pub(crate) struct Uses {
 
 impl Settings {
     pub(crate) fn new(limits: StoreLimits) -> Self {
-        Self { limits, uses: Arc::default() }
+        Self { limits, uses: Arc::default(), sessions: Arc::default() }
     }
 
     /// Gives a call up when its time is over. What it had begun is rolled back, or done.
@@ -113,6 +122,7 @@ mod tests {
             StoreLimits { references_per_subject: 0, ..good },
             StoreLimits { uses: 0, uses_per_holder: 0, ..good },
             StoreLimits { uses: 1, uses_per_holder: 2, ..good },
+            StoreLimits { sessions: 0, ..good },
         ] {
             assert!(bad.check().is_err(), "{bad:?}");
         }

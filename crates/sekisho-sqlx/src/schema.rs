@@ -15,6 +15,8 @@ macro_rules! parts {
             Part { name: "opaque", steps: &[include_str!(concat!("schema/", $folder, "/opaque_1.sql"))] },
             #[cfg(feature = "revocation")]
             Part { name: "revocation", steps: &[include_str!(concat!("schema/", $folder, "/revocation_1.sql"))] },
+            #[cfg(feature = "session")]
+            Part { name: "session", steps: &[include_str!(concat!("schema/", $folder, "/session_1.sql"))] },
             Part { name: "replay", steps: &[include_str!(concat!("schema/", $folder, "/replay_1.sql"))] },
         ]
     };

@@ -64,6 +64,8 @@ impl SqliteStore {
     }
 
     async fn start(options: SqliteConnectOptions, limits: StoreLimits) -> Result<Self, Failure> {
+        // The tags of a session go with it.
+        let options = options.foreign_keys(true);
         let options = options.busy_timeout(limits.call_timeout).disable_statement_logging();
         let pool = SqlitePoolOptions::new()
             // Writers of one file go one after the other anyway; on several connections they would sleep and retry, here they

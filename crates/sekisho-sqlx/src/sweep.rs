@@ -45,37 +45,14 @@ macro_rules! implement {
             /// Removes rows that ended more than five minutes ago, so the clocks of the processes that share the database may
             /// differ by that. Returns how many.
             ///
-            /// In each table at most 100,000 rows are removed by one call, 1,000 at a time; whatever else waits for the
-            /// database gets its turn in between. Nothing depends on it but the room: what has ended is never found.
+            /// In each table at most 100,000 rows are removed by one call (of sessions as many that were idle for too long, and as
+            /// many past their end), 1,000 at a time; whatever else waits for the database gets its turn in between. Nothing depends on it but the room: what has ended is never found.
             ///
             /// Call it every few minutes in one of the processes; in several at a time does no harm.
             ///
             /// # Errors
             /// [`Failure`] when the database fails; what was removed until then is gone.
             pub async fn sweep(&self, now: UnixSeconds) -> Result<u64, Failure> {
-                const STATEMENTS: &[&str] = &[
-                    #[cfg(feature = "issuer")]
-                    remove!($skip_locked, "sekisho_issuer_code", "code", "remembered_until"),
-                    #[cfg(feature = "issuer")]
-                    remove!($skip_locked, "sekisho_issuer_refresh", "family", "idle_until"),
-                    #[cfg(feature = "issuer")]
-                    remove!($skip_locked, "sekisho_issuer_reference", "token", "expires_at"),
-                    #[cfg(feature = "issuer")]
-                    remove!($skip_locked, "sekisho_issuer_grant", "id", "expires_at"),
-                    #[cfg(feature = "issuer")]
-                    remove!($skip_locked, "sekisho_issuer_withdrawn", "subject", "ends_at"),
-                    #[cfg(feature = "issuer")]
-                    remove!($skip_locked, "sekisho_issuer_session", "session", "idle_until"),
-                    #[cfg(feature = "issuer")]
-                    remove!($skip_locked, "sekisho_issuer_device", "device", "remembered_until"),
-                    #[cfg(feature = "issuer")]
-                    remove!($skip_locked, "sekisho_issuer_count", "counted", "ends_at"),
-                    #[cfg(feature = "opaque")]
-                    remove!($skip_locked, "sekisho_opaque_reference", "digest", "expires_at"),
-                    #[cfg(feature = "revocation")]
-                    remove!($skip_locked, "sekisho_revocation", "place", "ends_at"),
-                    remove!($skip_locked, "sekisho_replay", "holder, use_id", "ends_at"),
-                ];
                 let ended = seconds(now.saturating_sub(GRACE));
                 self.settings
                     .within(async {
@@ -90,8 +67,21 @@ macro_rules! implement {
                         Ok(())
                     })
                     .await?;
+                let removed = self.remove(Self::SWEPT, ended).await?;
+                #[cfg(feature = "session")]
+                let removed = removed + self.remove(Self::SWEPT_SESSIONS, ended).await?;
+                Ok(removed)
+            }
+
+            /// As [`sweep`](Self::sweep), of sessions alone.
+            #[cfg(feature = "session")]
+            pub(crate) async fn sweep_sessions(&self, now: UnixSeconds) -> Result<u64, Failure> {
+                self.remove(Self::SWEPT_SESSIONS, seconds(now.saturating_sub(GRACE))).await
+            }
+
+            async fn remove(&self, statements: &[&'static str], ended: i64) -> Result<u64, Failure> {
                 let mut removed = 0;
-                for statement in STATEMENTS {
+                for statement in statements {
                     for _ in 0..MOST_BATCHES {
                         let batch = self
                             .settings
@@ -109,6 +99,36 @@ macro_rules! implement {
                 }
                 Ok(removed)
             }
+
+            const SWEPT: &[&str] = &[
+                #[cfg(feature = "issuer")]
+                remove!($skip_locked, "sekisho_issuer_code", "code", "remembered_until"),
+                #[cfg(feature = "issuer")]
+                remove!($skip_locked, "sekisho_issuer_refresh", "family", "idle_until"),
+                #[cfg(feature = "issuer")]
+                remove!($skip_locked, "sekisho_issuer_reference", "token", "expires_at"),
+                #[cfg(feature = "issuer")]
+                remove!($skip_locked, "sekisho_issuer_grant", "id", "expires_at"),
+                #[cfg(feature = "issuer")]
+                remove!($skip_locked, "sekisho_issuer_withdrawn", "subject", "ends_at"),
+                #[cfg(feature = "issuer")]
+                remove!($skip_locked, "sekisho_issuer_session", "session", "idle_until"),
+                #[cfg(feature = "issuer")]
+                remove!($skip_locked, "sekisho_issuer_device", "device", "remembered_until"),
+                #[cfg(feature = "issuer")]
+                remove!($skip_locked, "sekisho_issuer_count", "counted", "ends_at"),
+                #[cfg(feature = "opaque")]
+                remove!($skip_locked, "sekisho_opaque_reference", "digest", "expires_at"),
+                #[cfg(feature = "revocation")]
+                remove!($skip_locked, "sekisho_revocation", "place", "ends_at"),
+                remove!($skip_locked, "sekisho_replay", "holder, use_id", "ends_at"),
+            ];
+
+            #[cfg(feature = "session")]
+            const SWEPT_SESSIONS: &[&str] = &[
+                remove!($skip_locked, "sekisho_session", "id", "body IS NOT NULL AND idle_until"),
+                remove!($skip_locked, "sekisho_session", "id", "expires_at"),
+            ];
         }
     };
 }

@@ -8,5 +8,7 @@ mod hostile;
 mod migrations;
 mod races;
 mod records;
+mod session_races;
+mod sessions;
 mod silence;
 mod world;

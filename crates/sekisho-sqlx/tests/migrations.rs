@@ -4,16 +4,18 @@ use std::process::Stdio;
 
 use sekisho_core::FailureKind;
 use sekisho_issuer::GrantStore as _;
+use sekisho_session::SessionStore as _;
 use sekisho_sqlx::{PostgresStore, SqliteStore, StoreLimits};
 
 use crate::records::grant;
+use crate::sessions::{id, kept};
 use crate::world::{Database, Folder, NOW, at};
 
 /// Tells a process that this test has started what it is to open.
-const CHILD: &str = "SEKISHO_SQLX_OPENS";
+pub(crate) const CHILD: &str = "SEKISHO_SQLX_OPENS";
 
 /// Runs this test in four more processes, which all open the same database.
-async fn in_four_processes(test: &str, place: &str) {
+pub(crate) async fn in_four_processes(test: &str, place: &str) {
     let start = || {
         tokio::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test])
@@ -41,7 +43,7 @@ async fn processes_that_open_a_new_file_at_once_make_its_tables_once() {
     let folder = Folder::new();
     let test = "migrations::processes_that_open_a_new_file_at_once_make_its_tables_once";
     in_four_processes(test, folder.file().to_str().unwrap()).await;
-    assert_eq!(folder.run("DELETE FROM sekisho_schema").await, 4, "one step of each part");
+    assert_eq!(folder.run("DELETE FROM sekisho_schema").await, 5, "one step of each part");
 }
 
 #[tokio::test]
@@ -53,7 +55,7 @@ async fn processes_that_open_a_new_postgresql_at_once_make_its_tables_once() {
     let Some(database) = Database::new("processes that open PostgreSQL at once").await else { return };
     let test = "migrations::processes_that_open_a_new_postgresql_at_once_make_its_tables_once";
     in_four_processes(test, &database.url()).await;
-    assert_eq!(database.run("DELETE FROM sekisho_schema").await, 4, "one step of each part");
+    assert_eq!(database.run("DELETE FROM sekisho_schema").await, 5, "one step of each part");
     database.end().await;
 }
 
@@ -120,7 +122,8 @@ async fn a_user_who_may_make_no_tables_can_use_those_that_are_there() {
     let (_, place) = url.split_once('@').unwrap();
     let store = PostgresStore::connect(&format!("postgres://sekisho_sqlx_modest:modest@{place}")).await.unwrap();
     store.begin_grant(&grant(1, "u", at(9)), None, NOW).await.unwrap();
-    store.sweep(at(1000)).await.unwrap();
+    assert!(store.create(id(1), &kept(9, &[1]), NOW).await.unwrap());
+    assert_eq!(store.sweep(at(1000)).await.unwrap(), 2);
     store.close().await;
     database.run("DROP OWNED BY sekisho_sqlx_modest").await;
     database.run("DROP ROLE sekisho_sqlx_modest").await;

@@ -32,10 +32,10 @@ impl Folder {
         SqliteStore::open(self.file()).await.unwrap()
     }
 
-    /// Runs a statement past the store.
+    /// Runs a statement past the store, and past what it has the file check.
     pub(crate) async fn run(&self, statement: &'static str) -> u64 {
-        let url = format!("sqlite://{}", self.file().display());
-        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.file()).foreign_keys(false);
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
         let done = sqlx::query(statement).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         done.rows_affected()

@@ -24,6 +24,8 @@ pub use sekisho_jwt::{
     self as jwt, Algorithm, Backend, CacheLimits, Claims, CustomProfile, Dpop, Jwt, JwtBuilder, Profile, Signer, Trace,
     Verified, Verifier, jwks,
 };
+#[cfg(feature = "oidc")]
+pub use sekisho_oidc as oidc;
 #[cfg(feature = "opaque")]
 pub use sekisho_opaque::{
     self as opaque, ClientCredentials, Introspection, Opaque, OutboundSwap, PhantomSwap, Reference, TokenSwap,

@@ -13,6 +13,9 @@ const LAUNCH = { executablePath: input.chromium, headless: true, args: ARGUMENTS
 /** Starts a browser with a new profile. */
 export const open = () => chromium.launch(LAUNCH);
 
+/** Starts a browser that keeps its profile in `folder`, and returns what [newPage] would open pages in. */
+export const openProfile = (folder) => chromium.launchPersistentContext(folder, LAUNCH);
+
 /** Starts a browser whose process is known. */
 export const launchServer = () => chromium.launchServer(LAUNCH);
 

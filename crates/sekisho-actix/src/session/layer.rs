@@ -1,10 +1,9 @@
 use std::future::{Ready, ready};
-use std::sync::Arc;
 
 use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
-use sekisho_session::{CsrfRules, LoginRedirect, Sessions};
+use sekisho_session::SessionRules;
 
 use crate::session::SessionService;
 
@@ -12,8 +11,9 @@ use crate::session::SessionService;
 ///
 /// It is added after the checkpoint's middleware, so that it stands outside of it and of every handler that extracts a
 /// [`Session`](crate::Session). Of a request it checks that no other site caused it; it asks the store nothing by itself. Of an
-/// answer it adds the cookies, and replaces it by 503 when the session could not be written. A request that is dropped before its
-/// answer, or that a middleware further inside ends with an error, writes nothing.
+/// answer it adds the cookies, and replaces it by 503 when the session could not be written. Where the handler answers with 500 and
+/// more, or a middleware further inside ends the request with an error, only a logout is done. A request that is dropped before its
+/// answer writes nothing, unless it was writing just then.
 ///
 /// # Examples
 /// ```
@@ -30,44 +30,13 @@ use crate::session::SessionService;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct SessionMiddleware(Arc<Rules>);
-
-#[derive(Clone, Debug)]
-pub(crate) struct Rules {
-    pub(crate) sessions: Sessions,
-    pub(crate) csrf: Option<CsrfRules>,
-    pub(crate) login: Option<LoginRedirect>,
-}
+pub struct SessionMiddleware(SessionRules);
 
 impl SessionMiddleware {
-    /// Takes [`CsrfRules::new`], and leaves every 401 as it is.
+    /// Takes the rules, or [`Sessions`](sekisho_session::Sessions) alone for the [default ones](SessionRules::new).
     #[must_use]
-    pub fn new(sessions: Sessions) -> Self {
-        Self(Arc::new(Rules { sessions, csrf: Some(CsrfRules::new()), login: None }))
-    }
-
-    /// Says which requests could have been caused by another site. Default: [`CsrfRules::new`].
-    #[must_use]
-    pub fn with_csrf(self, csrf: CsrfRules) -> Self {
-        self.with(|rules| rules.csrf = Some(csrf))
-    }
-
-    /// Checks no request for having been caused by another site: for services that do it otherwise, for every route.
-    #[must_use]
-    pub fn dangerous_without_csrf(self) -> Self {
-        self.with(|rules| rules.csrf = None)
-    }
-
-    /// Sends navigations that are answered with 401 to the login. Default: a 401 stays one.
-    #[must_use]
-    pub fn with_login_redirect(self, login: LoginRedirect) -> Self {
-        self.with(|rules| rules.login = Some(login))
-    }
-
-    fn with(self, set: impl FnOnce(&mut Rules)) -> Self {
-        let mut rules = Arc::unwrap_or_clone(self.0);
-        set(&mut rules);
-        Self(Arc::new(rules))
+    pub fn new(rules: impl Into<SessionRules>) -> Self {
+        Self(rules.into())
     }
 }
 
@@ -83,6 +52,6 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        ready(Ok(SessionService::new(inner, Arc::clone(&self.0))))
+        ready(Ok(SessionService::new(inner, self.0.clone())))
     }
 }

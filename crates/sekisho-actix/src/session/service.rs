@@ -1,27 +1,25 @@
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, forward_ready};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue, LOCATION, SET_COOKIE};
-use actix_web::{Error, HttpMessage as _, HttpResponse, ResponseError as _};
+use actix_web::{Error, HttpMessage as _, ResponseError as _};
 use sekisho_http::Answer;
-use sekisho_session::RequestSession;
+use sekisho_session::{FinishedRequest, LayeredRequest, SessionRules};
 
 use crate::RefusalError;
 use crate::service::Head;
-use crate::session::layer::Rules;
 
 /// Gives each request its session; made by [`SessionMiddleware`](crate::SessionMiddleware).
 pub struct SessionService<S> {
     inner: S,
-    rules: Arc<Rules>,
+    rules: SessionRules,
 }
 
 impl<S> SessionService<S> {
-    pub(crate) const fn new(inner: S, rules: Arc<Rules>) -> Self {
+    pub(crate) const fn new(inner: S, rules: SessionRules) -> Self {
         Self { inner, rules }
     }
 }
@@ -39,19 +37,23 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let Rules { sessions, csrf, login } = &*self.rules;
-        let head = Head(&request);
-        let session = sessions.begin(&head);
-        if let Some(Err(forgery)) = csrf.as_ref().map(|csrf| csrf.check(&head, session.has_cookie())) {
-            let refused = RefusalError::from(forgery.answer()).error_response();
-            return Box::pin(async move { Ok(request.into_response(refused).map_into_right_body()) });
-        }
-        let login = login.as_ref().and_then(|login| login.location(&head, request.uri().query()));
-        request.extensions_mut().insert(session.clone());
+        let layered = match self.rules.begin(&Head(&request), request.uri().query()) {
+            Ok(layered) => layered,
+            Err(refused) => {
+                let refused = RefusalError::from(refused).error_response();
+                return Box::pin(async move { Ok(request.into_response(refused).map_into_right_body()) });
+            }
+        };
+        request.extensions_mut().insert(layered.session().clone());
         let response = self.inner.call(request);
         Box::pin(async move {
-            let response = response.await?;
-            Ok(finish(&session, login, response).await)
+            match response.await {
+                Ok(response) => Ok(finish(layered, response).await),
+                Err(error) => match layered.abandon().await {
+                    Ok(()) => Err(error),
+                    Err(failure) => Err(RefusalError::from(Answer::of_failure(&failure)).into()),
+                },
+            }
         })
     }
 }
@@ -63,37 +65,35 @@ impl<S> fmt::Debug for SessionService<S> {
 }
 
 async fn finish<B: MessageBody>(
-    session: &RequestSession,
-    login: Option<String>,
+    layered: LayeredRequest,
     response: ServiceResponse<B>,
 ) -> ServiceResponse<EitherBody<B, BoxBody>> {
-    let cookies = match session.finish().await {
-        Ok(cookies) => cookies,
-        // Whatever the handler said was done is not.
-        Err(failure) => {
-            let broken = RefusalError::from(Answer::of_failure(&failure)).error_response();
+    let finished = match layered.finish(response.status().as_u16()).await {
+        Ok(finished) => finished,
+        Err(broken) => {
+            let broken = RefusalError::from(broken).error_response();
             return response.into_response(broken).map_into_right_body();
         }
     };
-    let mut response = match login.and_then(|login| HeaderValue::try_from(login).ok()) {
-        Some(login) if response.status() == StatusCode::UNAUTHORIZED => {
-            response.into_response(redirect(login)).map_into_right_body()
-        }
-        _ => response.map_into_left_body(),
+    let mut response = match finished.location().and_then(|location| HeaderValue::from_str(location).ok()) {
+        Some(location) => redirect(response, location),
+        None => response.map_into_left_body(),
     };
-    for cookie in cookies {
+    for cookie in finished.cookies() {
         if let Ok(value) = HeaderValue::from_str(cookie.expose()) {
             response.headers_mut().append(SET_COOKIE, value);
-            // A cache that kept it would hand one caller's session to the next.
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
     }
     response
 }
 
-fn redirect(location: HeaderValue) -> HttpResponse {
-    let mut response = HttpResponse::SeeOther();
-    response.insert_header((LOCATION, location));
-    response.insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
-    response.finish()
+fn redirect<B>(response: ServiceResponse<B>, location: HeaderValue) -> ServiceResponse<EitherBody<B, BoxBody>> {
+    response.map_body(|head, _| {
+        head.status = StatusCode::SEE_OTHER;
+        head.headers.retain(|name, _| FinishedRequest::keeps(name.as_str()));
+        head.headers.insert(LOCATION, location);
+        head.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        EitherBody::right(BoxBody::new(()))
+    })
 }

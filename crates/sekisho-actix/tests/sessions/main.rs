@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use actix_web::body::MessageBody;
-use actix_web::dev::ServiceResponse;
+use actix_web::dev::{Service as _, ServiceRequest, ServiceResponse};
+use actix_web::error::ErrorInternalServerError;
 use actix_web::http::StatusCode;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
-use actix_web::{App, web};
+use actix_web::{App, Error, HttpResponse, web};
 use async_trait::async_trait;
 use sekisho_actix::{CheckpointExt as _, Principal, RefusalError, Session, SessionMiddleware, SessionOrAnonymous};
 use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_core::{Failure, UnixSeconds, role};
 use sekisho_http::Checkpoint;
 use sekisho_session::{
-    ListedSession, Login, LoginRedirect, MemorySessionStore, NewSession, Saved, SessionHash, SessionKey, SessionKeys,
-    SessionStore, SessionTag, SessionUpdate, Sessions, StoredSession,
+    ListedSession, Login, LoginRedirect, MemorySessionStore, NewSession, RequestSession, Saved, SessionHash,
+    SessionKey, SessionKeys, SessionRules, SessionStore, SessionTag, SessionUpdate, Sessions, StoredSession,
 };
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +100,12 @@ async fn log_out(session: Session<()>) -> &'static str {
     "bye"
 }
 
+/// Is a logout without a look at the session.
+async fn leave(session: web::ReqData<RequestSession>) -> &'static str {
+    session.log_out();
+    "bye"
+}
+
 async fn add(mut session: Session<Cart>) -> String {
     session.update(|cart| cart.items += 1);
     session.data().items.to_string()
@@ -114,6 +122,39 @@ async fn news(session: SessionOrAnonymous<Cart>) -> &'static str {
 async fn pay(session: Session<()>, token: String) -> Result<&'static str, RefusalError> {
     session.check_form_token(&token)?;
     Ok("paid")
+}
+
+/// Is a handler that notes something and then fails.
+async fn failing(session: Session<()>, logs_in: bool) -> HttpResponse {
+    let alice = PrincipalBuilder::new("https://shop.example", "alice").build().unwrap();
+    if logs_in {
+        session.log_in(Login::new(&alice))
+    } else {
+        session.log_out()
+    }
+    HttpResponse::InternalServerError().finish()
+}
+
+/// Is a handler that refuses by itself, with headers of its own.
+async fn sign(session: Session<()>) -> HttpResponse {
+    let _ = session.form_token().unwrap();
+    let mut response = HttpResponse::Unauthorized();
+    for (name, value) in [
+        ("set-cookie", "seen=1"),
+        ("vary", "accept-language"),
+        ("etag", "\"1\""),
+        ("www-authenticate", "Bearer"),
+        ("cache-control", "public"),
+    ] {
+        response.append_header((name, value));
+    }
+    response.body("a page")
+}
+
+/// Is a middleware that runs the handler and ends the request with an error all the same.
+async fn no_answer(request: ServiceRequest, next: Next<impl MessageBody>) -> Result<ServiceResponse, Error> {
+    next.call(request).await?;
+    Err(ErrorInternalServerError("broken"))
 }
 
 fn sessions() -> (Arc<Store>, Sessions) {
@@ -138,7 +179,8 @@ macro_rules! shop {
                 web::resource("/admin").route(web::get().to(|| async { "secret" })).wrap(checkpoint.require(role("x"))),
             )
             .wrap(checkpoint.middleware());
-        let middleware = SessionMiddleware::new(sessions).with_login_redirect(LoginRedirect::to("/login").unwrap());
+        let login = LoginRedirect::to("/login").unwrap();
+        let middleware = SessionMiddleware::new(SessionRules::new(sessions).with_login_redirect(login));
         init_service(
             App::new()
                 .service(guarded)
@@ -149,6 +191,10 @@ macro_rules! shop {
                 .route("/news", web::get().to(news))
                 .route("/form", web::get().to(|session: Session<()>| async move { session.form_token().unwrap() }))
                 .route("/pay", web::post().to(pay))
+                .route("/broken-login", web::post().to(|session: Session<()>| failing(session, true)))
+                .route("/broken-logout", web::post().to(|session: Session<()>| failing(session, false)))
+                .service(web::resource("/no-answer").wrap(from_fn(no_answer)).route(web::post().to(leave)))
+                .route("/sign", web::get().to(sign))
                 .wrap(middleware),
         )
         .await
@@ -218,6 +264,55 @@ async fn navigations_go_to_the_login_and_scripts_get_401() {
     );
     let script = send("cors").await;
     assert_eq!((script.status(), header(&script, "location")), (StatusCode::UNAUTHORIZED, None));
+}
+
+#[actix_web::test]
+async fn the_way_to_the_login_keeps_the_handlers_cookies_and_nothing_of_its_page() {
+    let shop = shop!(sessions().1);
+    let page = get("/sign", "").insert_header(("sec-fetch-mode", "navigate"));
+    let page = call_service(&shop, page.to_request()).await;
+    assert_eq!(page.status(), StatusCode::SEE_OTHER);
+    assert_eq!(header(&page, "location").as_deref(), Some("/login?return_to=%2Fsign"));
+    let set: Vec<_> = page.headers().get_all("set-cookie").map(|set| set.to_str().unwrap()).collect();
+    assert_eq!((set.len(), set.first()), (2, Some(&"seen=1")));
+    assert!(set.get(1).unwrap().starts_with("__Host-session="), "and the session's own is there");
+    assert_eq!(header(&page, "vary").as_deref(), Some("accept-language"));
+    assert_eq!(header(&page, "cache-control").as_deref(), Some("no-store"));
+    for gone in ["etag", "www-authenticate", "content-type"] {
+        assert_eq!(header(&page, gone), None, "{gone}");
+    }
+    assert_eq!(text(page).await, "");
+    let script = call_service(&shop, get("/sign", "").to_request()).await;
+    assert_eq!((script.status(), header(&script, "etag").as_deref()), (StatusCode::UNAUTHORIZED, Some("\"1\"")));
+}
+
+#[actix_web::test]
+async fn of_a_handler_that_fails_a_logout_is_done_and_no_login() {
+    let (store, sessions) = sessions();
+    let shop = shop!(sessions);
+    let response = call_service(&shop, post("/broken-login", "", "").to_request()).await;
+    assert_eq!((response.status(), cookie(&response)), (StatusCode::INTERNAL_SERVER_ERROR, String::new()));
+    assert!(store.inner.is_empty());
+    let alice = cookie(&call_service(&shop, post("/login", "", "alice").to_request()).await);
+    let response = call_service(&shop, post("/broken-logout", &alice, "").to_request()).await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(header(&response, "set-cookie").unwrap().contains("; Max-Age=0; "));
+    let after = call_service(&shop, get("/shop/mine", &alice).to_request()).await;
+    assert_eq!(after.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[actix_web::test]
+async fn a_logout_is_done_also_where_a_middleware_inside_ends_with_an_error() {
+    let (store, sessions) = sessions();
+    let shop = shop!(sessions);
+    let alice = cookie(&call_service(&shop, post("/login", "", "alice").to_request()).await);
+    let error = shop.call(post("/no-answer", &alice, "").to_request()).await.err().unwrap();
+    assert_eq!(error.as_response_error().status_code(), StatusCode::INTERNAL_SERVER_ERROR);
+    let after = call_service(&shop, get("/shop/mine", &alice).to_request()).await;
+    assert_eq!(after.status(), StatusCode::UNAUTHORIZED);
+    store.is_down.store(true, Ordering::SeqCst);
+    let error = shop.call(post("/no-answer", &alice, "").to_request()).await.err().unwrap();
+    assert_eq!(error.as_response_error().status_code(), StatusCode::SERVICE_UNAVAILABLE, "it could not be written");
 }
 
 #[actix_web::test]

@@ -1,6 +1,5 @@
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -9,20 +8,18 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, HeaderValue, LOCATION, SET_COOKIE};
 use http::{Extensions, HeaderMap, Method, Request, StatusCode, Uri};
 use sekisho_http::{Answer, RequestHead};
-use sekisho_session::RequestSession;
+use sekisho_session::{FinishedRequest, LayeredRequest, SessionRules};
 use tower_service::Service;
-
-use crate::session::layer::Rules;
 
 /// Gives each request its session; made by [`SessionLayer`](crate::SessionLayer).
 #[derive(Clone)]
 pub struct SessionService<S> {
     inner: S,
-    rules: Arc<Rules>,
+    rules: SessionRules,
 }
 
 impl<S> SessionService<S> {
-    pub(crate) const fn new(inner: S, rules: Arc<Rules>) -> Self {
+    pub(crate) const fn new(inner: S, rules: SessionRules) -> Self {
         Self { inner, rules }
     }
 }
@@ -31,6 +28,7 @@ impl<S, B> Service<Request<B>> for SessionService<S>
 where
     S: Service<Request<B>, Response = Response>,
     S::Future: Send + 'static,
+    S::Error: Send,
 {
     type Response = Response;
     type Error = S::Error;
@@ -41,19 +39,24 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Rules { sessions, csrf, login } = &*self.rules;
         let head = Head::of(request.method(), request.uri(), request.headers(), request.extensions());
-        let session = sessions.begin(&head);
-        if let Some(Err(forgery)) = csrf.as_ref().map(|csrf| csrf.check(&head, session.has_cookie())) {
-            let refused = sekisho_tower::response(&forgery.answer(), Body::from);
-            return Box::pin(async move { Ok(refused) });
-        }
-        let login = login.as_ref().and_then(|login| login.location(&head, head.uri.query()));
-        request.extensions_mut().insert(session.clone());
+        let layered = match self.rules.begin(&head, head.uri.query()) {
+            Ok(layered) => layered,
+            Err(refused) => return Box::pin(async move { Ok(sekisho_tower::response(&refused, Body::from)) }),
+        };
+        request.extensions_mut().insert(layered.session().clone());
         let response = self.inner.call(request);
         Box::pin(async move {
-            let response = response.await?;
-            Ok(finish(&session, login, response).await)
+            match response.await {
+                Ok(response) => Ok(finish(layered, response).await),
+                Err(error) => {
+                    if let Err(failure) = layered.abandon().await {
+                        // For the log: what goes out is the error.
+                        let _ = Answer::of_failure(&failure);
+                    }
+                    Err(error)
+                }
+            }
         })
     }
 }
@@ -64,44 +67,46 @@ impl<S: fmt::Debug> fmt::Debug for SessionService<S> {
     }
 }
 
-async fn finish(session: &RequestSession, login: Option<String>, response: Response) -> Response {
-    let cookies = match session.finish().await {
-        Ok(cookies) => cookies,
-        // Whatever the handler said was done is not.
-        Err(failure) => return sekisho_tower::response(&Answer::of_failure(&failure), Body::from),
+async fn finish(layered: LayeredRequest, response: Response) -> Response {
+    let finished = match layered.finish(response.status().as_u16()).await {
+        Ok(finished) => finished,
+        Err(broken) => return sekisho_tower::response(&broken, Body::from),
     };
-    let mut response = match login.and_then(|login| HeaderValue::try_from(login).ok()) {
-        Some(login) if response.status() == StatusCode::UNAUTHORIZED => redirect(login),
-        _ => response,
+    let mut response = match finished.location().and_then(|location| HeaderValue::from_str(location).ok()) {
+        Some(location) => redirect(response, location),
+        None => response,
     };
-    for cookie in cookies {
+    for cookie in finished.cookies() {
         if let Ok(mut value) = HeaderValue::from_str(cookie.expose()) {
             value.set_sensitive(true);
             response.headers_mut().append(SET_COOKIE, value);
-            // A cache that kept it would hand one caller's session to the next.
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
     }
     response
 }
 
-fn redirect(location: HeaderValue) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SEE_OTHER;
-    response.headers_mut().insert(LOCATION, location);
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+fn redirect(response: Response, location: HeaderValue) -> Response {
+    let (mut parts, _) = response.into_parts();
+    parts.status = StatusCode::SEE_OTHER;
+    let dropped: Vec<_> = parts.headers.keys().filter(|name| !FinishedRequest::keeps(name.as_str())).cloned().collect();
+    for name in dropped {
+        parts.headers.remove(name);
+    }
+    parts.headers.insert(LOCATION, location);
+    parts.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Response::from_parts(parts, Body::empty())
 }
 
 /// Reads a request of axum, its path as the client sent it.
-struct Head<'r> {
+pub(crate) struct Head<'r> {
     method: &'r Method,
     uri: &'r Uri,
     headers: &'r HeaderMap,
 }
 
 impl<'r> Head<'r> {
-    fn of(method: &'r Method, uri: &'r Uri, headers: &'r HeaderMap, extensions: &'r Extensions) -> Self {
+    pub(crate) fn of(method: &'r Method, uri: &'r Uri, headers: &'r HeaderMap, extensions: &'r Extensions) -> Self {
         let uri = extensions.get::<OriginalUri>().map_or(uri, |OriginalUri(whole)| whole);
         Self { method, uri, headers }
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use axum::body::Body;
+use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::{get, post};
 use axum::{Form, Router};
 use http::{Request, Response, StatusCode};
@@ -18,7 +19,7 @@ use sekisho_core::{Failure, UnixSeconds, role};
 use sekisho_http::Checkpoint;
 use sekisho_session::{
     CsrfRules, ListedSession, Login, LoginRedirect, MemorySessionStore, NewSession, Saved, SessionHash, SessionKey,
-    SessionKeys, SessionStore, SessionTag, SessionUpdate, Sessions, StoredSession,
+    SessionKeys, SessionRules, SessionStore, SessionTag, SessionUpdate, Sessions, StoredSession,
 };
 use serde::{Deserialize, Serialize};
 use tower::ServiceExt as _;
@@ -116,6 +117,30 @@ async fn pay(session: Session<()>, Form(posted): Form<Posted>) -> Result<&'stati
     Ok("paid")
 }
 
+/// Is a handler that notes something and then fails.
+fn failing(session: &Session<()>, logs_in: bool) -> StatusCode {
+    let alice = PrincipalBuilder::new("https://shop.example", "alice").build().unwrap();
+    if logs_in {
+        session.log_in(Login::new(&alice))
+    } else {
+        session.log_out()
+    }
+    StatusCode::INTERNAL_SERVER_ERROR
+}
+
+/// Is a handler that refuses by itself, with headers of its own.
+async fn sign(session: Session<()>) -> impl IntoResponse {
+    let _ = session.form_token().unwrap();
+    let headers = [
+        ("set-cookie", "seen=1"),
+        ("vary", "accept-language"),
+        ("etag", "\"1\""),
+        ("www-authenticate", "Bearer"),
+        ("cache-control", "public"),
+    ];
+    (StatusCode::UNAUTHORIZED, AppendHeaders(headers), "a page")
+}
+
 struct Shop {
     store: Arc<Store>,
     app: Router,
@@ -123,10 +148,10 @@ struct Shop {
 
 impl Shop {
     fn new() -> Self {
-        Self::with(|layer| layer)
+        Self::with(|rules| rules)
     }
 
-    fn with(set: impl FnOnce(SessionLayer) -> SessionLayer) -> Self {
+    fn with(set: impl FnOnce(SessionRules) -> SessionRules) -> Self {
         let store = Arc::new(Store::default());
         let keys = SessionKeys::new(SessionKey::generate().unwrap());
         let sessions = Sessions::builder(Arc::clone(&store) as _, keys).build().unwrap();
@@ -135,6 +160,7 @@ impl Shop {
             .accept(sessions.authenticator())
             .build()
             .unwrap();
+        let login = LoginRedirect::to("/login").unwrap();
         let guarded = Router::new()
             .route("/me", get(|caller: Principal| async move { caller.subject().to_owned() }))
             .route(
@@ -159,7 +185,10 @@ impl Shop {
             .route("/form", get(|session: Session<()>| async move { session.form_token().unwrap() }))
             .route("/pay", post(pay))
             .nest("/shop", guarded)
-            .layer(set(SessionLayer::new(sessions).with_login_redirect(LoginRedirect::to("/login").unwrap())));
+            .route("/broken-login", post(async |session: Session<()>| failing(&session, true)))
+            .route("/broken-logout", post(async |session: Session<()>| failing(&session, false)))
+            .route("/sign", get(sign))
+            .layer(SessionLayer::new(set(SessionRules::new(sessions).with_login_redirect(login))));
         Self { store, app }
     }
 
@@ -262,6 +291,83 @@ async fn navigations_without_a_session_go_to_the_login_and_scripts_get_401() {
 }
 
 #[tokio::test]
+async fn the_way_to_the_login_keeps_the_handlers_cookies_and_nothing_of_its_page() {
+    let shop = Shop::new();
+    let page = shop.send(request("GET", "/sign", None, &[("sec-fetch-mode", "navigate")], "")).await;
+    assert_eq!(page.status(), StatusCode::SEE_OTHER);
+    assert_eq!(header(&page, "location"), Some("/login?return_to=%2Fsign"));
+    let set: Vec<_> = page.headers().get_all("set-cookie").iter().map(|set| set.to_str().unwrap()).collect();
+    assert_eq!((set.len(), set[0]), (2, "seen=1"));
+    assert!(set[1].starts_with("__Host-session="), "and the session's own is there");
+    assert_eq!(header(&page, "vary"), Some("accept-language"));
+    assert_eq!(header(&page, "cache-control"), Some("no-store"));
+    for gone in ["etag", "www-authenticate", "content-type"] {
+        assert_eq!(header(&page, gone), None, "{gone}");
+    }
+    assert_eq!(text(page).await, "");
+    let script = shop.get("/sign", None).await;
+    assert_eq!((script.status(), header(&script, "etag")), (StatusCode::UNAUTHORIZED, Some("\"1\"")));
+}
+
+#[tokio::test]
+async fn of_a_handler_that_fails_a_logout_is_done_and_no_login() {
+    let shop = Shop::new();
+    let response = shop.post("/broken-login", None, "").await;
+    assert_eq!((response.status(), cookie(&response)), (StatusCode::INTERNAL_SERVER_ERROR, None));
+    assert!(shop.store.inner.is_empty());
+    let alice = shop.logged_in("user=alice").await;
+    let response = shop.post("/broken-logout", Some(&alice), "").await;
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(header(&response, "set-cookie").unwrap().contains("; Max-Age=0; "));
+    assert_eq!(shop.get("/shop/me", Some(&alice)).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+/// Is a service that runs the handler and then fails without an answer.
+#[derive(Clone)]
+struct Broken(Router);
+
+impl tower::Service<Request<Body>> for Broken {
+    type Response = Response<Body>;
+    type Error = &'static str;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, &'static str>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), &'static str>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let inner = self.0.clone();
+        Box::pin(async move {
+            inner.oneshot(request).await.unwrap();
+            Err("broken")
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_logout_is_done_also_where_a_service_inside_ends_with_an_error() {
+    let keys = SessionKeys::new(SessionKey::generate().unwrap());
+    let sessions = Sessions::builder(Arc::new(MemorySessionStore::new()), keys).build().unwrap();
+    let routes = || {
+        Router::new()
+            .route("/login", post(log_in))
+            .route("/logout", post(async |session: Session<()>| session.log_out()))
+            .route("/who", get(async |session: Session<()>| session.id().is_some().to_string()))
+    };
+    let layer = SessionLayer::new(SessionRules::new(sessions).dangerous_without_csrf());
+    let app = routes().layer(layer.clone());
+    let broken = tower::Layer::layer(&layer, Broken(routes()));
+    let send = |path, cookie: Option<&str>| request("POST", path, cookie, &[], "user=alice");
+    let alice = cookie(&app.clone().oneshot(send("/login", None)).await.unwrap()).unwrap();
+    let who = async || text(app.clone().oneshot(request("GET", "/who", Some(&alice), &[], "")).await.unwrap()).await;
+    assert_eq!(who().await, "true");
+    assert_eq!(broken.clone().oneshot(send("/login", Some(&alice))).await.unwrap_err(), "broken");
+    assert_eq!(who().await, "true", "no login replaced it");
+    assert_eq!(broken.oneshot(send("/logout", Some(&alice))).await.unwrap_err(), "broken");
+    assert_eq!(who().await, "false");
+}
+
+#[tokio::test]
 async fn requests_of_other_sites_do_not_reach_the_handler() {
     let shop = Shop::new();
     let alice = shop.logged_in("user=alice").await;
@@ -288,11 +394,11 @@ async fn requests_of_other_sites_do_not_reach_the_handler() {
 
 #[tokio::test]
 async fn an_api_can_demand_the_custom_header() {
-    let shop = Shop::with(|layer| layer.with_csrf(CsrfRules::new().with_required_header()));
+    let shop = Shop::with(|rules| rules.with_csrf(CsrfRules::new().with_required_header()));
     assert_eq!(shop.post("/cart", None, "").await.status(), StatusCode::FORBIDDEN);
     let headers = [("sec-fetch-site", "same-origin"), ("x-csrf", "1")];
     assert_eq!(shop.send(request("POST", "/cart", None, &headers, "")).await.status(), StatusCode::OK);
-    let without = Shop::with(SessionLayer::dangerous_without_csrf);
+    let without = Shop::with(SessionRules::dangerous_without_csrf);
     let cross = [("sec-fetch-site", "cross-site")];
     assert_eq!(without.send(request("POST", "/cart", None, &cross, "")).await.status(), StatusCode::OK);
 }
@@ -338,6 +444,50 @@ async fn a_cookie_that_stands_twice_is_400_wherever_it_is_asked_for() {
     assert_eq!(shop.get("/cart", Some(&twice)).await.status(), StatusCode::BAD_REQUEST);
     assert_eq!(shop.get("/shop/me", Some(&twice)).await.status(), StatusCode::BAD_REQUEST);
     assert_eq!(shop.get("/", Some(&twice)).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_session_in_the_browser_is_one_for_layer_checkpoint_and_handler() {
+    let keys = SessionKeys::new(SessionKey::generate().unwrap());
+    let sessions = Sessions::client_side(keys).build().unwrap();
+    let checkpoint =
+        Checkpoint::builder().with_cookie(sessions.cookie().name()).accept(sessions.authenticator()).build().unwrap();
+    let mine =
+        async |caller: Principal, session: Session<Cart>| format!("{} {}", caller.subject(), session.data().items);
+    let app: Router = Router::new()
+        .route("/mine", get(mine))
+        .layer(checkpoint.layer())
+        .route("/login", post(log_in))
+        .route("/logout", post(async |session: Session<()>| session.log_out()))
+        .route("/cart", post(add))
+        .layer(SessionLayer::new(sessions));
+    let mut jar = std::collections::BTreeMap::new();
+    for (method, path, status) in [
+        ("GET", "/mine", StatusCode::UNAUTHORIZED),
+        ("POST", "/login", StatusCode::OK),
+        ("POST", "/cart", StatusCode::OK),
+        ("GET", "/mine", StatusCode::OK),
+        ("POST", "/logout", StatusCode::OK),
+        ("GET", "/mine", StatusCode::UNAUTHORIZED),
+    ] {
+        let cookies = jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+        let cookies = (!cookies.is_empty()).then_some(&*cookies);
+        let request = request(method, path, cookies, &[("sec-fetch-site", "same-origin")], "user=alice");
+        let response = app.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        for set in response.headers().get_all("set-cookie") {
+            let set = set.to_str().unwrap();
+            let (name, value) = set.split(';').next().unwrap().split_once('=').unwrap();
+            jar.remove(name);
+            if !set.contains("Max-Age=0") {
+                jar.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        if path == "/mine" && status == StatusCode::OK {
+            assert_eq!((text(response).await.as_str(), jar.len()), ("alice 1", 2));
+        }
+    }
+    assert!(jar.is_empty());
 }
 
 #[tokio::test]

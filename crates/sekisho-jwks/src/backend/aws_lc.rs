@@ -122,6 +122,14 @@ impl Driver for AwsLc {
     fn sha256(&self, bytes: &[u8]) -> [u8; 32] {
         digest::digest(&digest::SHA256, bytes).as_ref().try_into().unwrap_or_default()
     }
+
+    fn sha384(&self, bytes: &[u8]) -> Vec<u8> {
+        digest::digest(&digest::SHA384, bytes).as_ref().to_vec()
+    }
+
+    fn sha512(&self, bytes: &[u8]) -> Vec<u8> {
+        digest::digest(&digest::SHA512, bytes).as_ref().to_vec()
+    }
 }
 
 /// Keeps one parsed key for each algorithm that was used; most keys are used for one.

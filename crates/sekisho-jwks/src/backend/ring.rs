@@ -112,6 +112,14 @@ impl Driver for Ring {
     fn sha256(&self, bytes: &[u8]) -> [u8; 32] {
         digest::digest(&digest::SHA256, bytes).as_ref().try_into().unwrap_or_default()
     }
+
+    fn sha384(&self, bytes: &[u8]) -> Vec<u8> {
+        digest::digest(&digest::SHA384, bytes).as_ref().to_vec()
+    }
+
+    fn sha512(&self, bytes: &[u8]) -> Vec<u8> {
+        digest::digest(&digest::SHA512, bytes).as_ref().to_vec()
+    }
 }
 
 impl Ring {

@@ -11,11 +11,17 @@
     reason = "tests, which say how long things took"
 )]
 
+mod cluster;
 mod control;
+mod invalidations;
 mod issuer;
+mod monitor;
 mod outages;
 mod races;
 mod refusals;
+mod session_chaos;
+mod session_traces;
+mod sessions;
 mod setup;
 mod suites;
 mod tls;

@@ -162,7 +162,7 @@ async fn a_failover_of_the_sentinels_is_followed() {
 }
 
 /// Tells whether a server is a replica, and in step. One that changes its role hangs up on everybody.
-fn follows(url: &str) -> bool {
+pub(crate) fn follows(url: &str) -> bool {
     let Some(mut direct) = Direct::reach(url) else { return false };
     let info: Result<String, _> = direct.ask(&[b"INFO", b"replication"]);
     info.is_ok_and(|info| info.contains("role:slave") && info.contains("master_link_status:up"))
@@ -267,7 +267,7 @@ async fn a_failover_in_a_cluster_is_followed() {
 }
 
 /// Asks until it is served: on a machine that is busy, members of a cluster lose sight of each other for a moment.
-async fn soon<T>(mut ask: impl AsyncFnMut() -> Result<T, Failure>) -> T {
+pub(crate) async fn soon<T>(mut ask: impl AsyncFnMut() -> Result<T, Failure>) -> T {
     let begin = Instant::now();
     loop {
         match ask().await {
@@ -443,13 +443,13 @@ async fn what_is_revoked_while_its_slot_moves_does_not_live_again() {
 }
 
 /// Passes bytes on between a client and Redis until it is told to swallow them: what a broken cable looks like from here.
-struct Cable {
-    url: String,
-    is_cut: watch::Sender<bool>,
+pub(crate) struct Cable {
+    pub(crate) url: String,
+    pub(crate) is_cut: watch::Sender<bool>,
 }
 
 impl Cable {
-    async fn to(url: &str) -> Self {
+    pub(crate) async fn to(url: &str) -> Self {
         let (_, address) = password_and_address(url);
         let (address, listener) = (address.to_owned(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let url = url.replace(&address, &listener.local_addr().unwrap().to_string());

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_issuer::testing::{key_store_suite, store_suite};
-use sekisho_redis::{RedisIssuerStore, RedisKeyStore, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
-use sekisho_testkit::{reference_store_suite, replay_guard_suite, revocation_feed_suite};
+use sekisho_redis::{
+    RedisBuilder, RedisIssuerStore, RedisKeyStore, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed,
+    RedisSessionStore,
+};
+use sekisho_session::SessionStore;
+use sekisho_testkit::{reference_store_suite, replay_guard_suite, revocation_feed_suite, session_store_suite};
 
-use crate::setup::{Shape, now, shared};
+use crate::setup::{Shape, now, prefix, shared};
 
 async fn used_proofs(shape: Shape) {
     let Some(builder) = shape.builder("the suite for used proofs") else { return };
@@ -44,6 +48,40 @@ async fn issuer_keys(shape: Shape) {
     key_store_suite(&RedisKeyStore::new(builder.build().unwrap())).await;
 }
 
+/// By two clients: the second sees what the first did, and the other way round.
+async fn sessions(shape: Shape) {
+    let test = "the suite for stores of sessions";
+    let (Some(one), Some(other)) = (shape.builder(test), shape.builder(test)) else { return };
+    let _turn = shared().await;
+    let prefix = prefix();
+    let store = |builder: RedisBuilder| RedisSessionStore::new(builder.with_prefix(&prefix).build().unwrap());
+    let stores: [Arc<dyn SessionStore>; 2] = [Arc::new(store(one)), Arc::new(store(other))];
+    session_store_suite(stores, now()).await;
+}
+
+/// The same where replicas have to acknowledge.
+async fn acknowledged_sessions(shape: Shape) {
+    let test = "the suite for stores of sessions, with replicas";
+    let (Some(one), Some(other)) = (shape.builder(test), shape.builder(test)) else { return };
+    let _turn = shared().await;
+    let prefix = prefix();
+    let store = |builder: RedisBuilder| {
+        let store = RedisSessionStore::new(builder.with_prefix(&prefix).build().unwrap());
+        Arc::new(store.with_replicas_acknowledging(1, Duration::from_secs(5)).unwrap())
+    };
+    session_store_suite([store(one), store(other)], now()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sessions_keep_the_contract_behind_sentinels_when_replicas_acknowledge() {
+    acknowledged_sessions(Shape::Sentinel).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sessions_keep_the_contract_in_a_cluster_when_replicas_acknowledge() {
+    acknowledged_sessions(Shape::Cluster).await;
+}
+
 macro_rules! in_each_shape {
     ($($module:ident: $test:ident;)*) => {
         $(mod $module {
@@ -73,4 +111,5 @@ in_each_shape! {
     reference: reference_tokens;
     issuer: issuer_records;
     keys: issuer_keys;
+    session: sessions;
 }

@@ -5,6 +5,7 @@ use sekisho_core::{ConfigError, Failure, FailureKind, Reject, UnixSeconds};
 use sekisho_http::RequestHead;
 use zeroize::Zeroizing;
 
+use crate::cookie::pieces::Pieces;
 use crate::cookie::{SameSite, SessionCookie, SessionCookieBuilder, SetCookie};
 use crate::keys::SessionKeys;
 
@@ -32,7 +33,9 @@ use crate::keys::SessionKeys;
 /// ```
 #[derive(Clone, Debug)]
 pub struct ClientSideCookie {
-    cookies: Vec<SessionCookie>,
+    /// Binds the value to it, so that two such cookies are not taken for each other.
+    name: Box<str>,
+    pieces: Pieces,
     keys: SessionKeys,
     lifetime: Duration,
 }
@@ -56,27 +59,12 @@ impl ClientSideCookie {
     /// [`Failure`], `Misconfigured`: longer than [`MAX_VALUE`](Self::MAX_VALUE), or nothing could be encrypted.
     pub fn set(&self, value: &[u8], now: UnixSeconds, head: &impl RequestHead) -> Result<Vec<SetCookie>, Failure> {
         if value.len() > Self::MAX_VALUE {
-            return Err(Failure::new(FailureKind::Misconfigured, "the value is too long to be kept in cookies"));
+            return Err(TOO_LONG);
         }
         let ends_at = now.saturating_add(self.lifetime).as_secs().to_be_bytes();
         let plain = Zeroizing::new([&ends_at[..], value].concat());
-        let text = URL_SAFE_NO_PAD.encode_to_string(self.keys.seal(PURPOSE, self.context(), &plain)?);
-        let mut rest = text.as_str();
-        let mut set = Vec::new();
-        for cookie in &self.cookies {
-            if rest.is_empty() {
-                if is_there(cookie, head) {
-                    set.push(cookie.removal());
-                }
-                continue;
-            }
-            let (piece, more) = rest.split_at(rest.len().min(PIECE));
-            rest = more;
-            // The last piece says so, or a piece that was left over would be read with it.
-            let mark = if rest.is_empty() { '.' } else { '+' };
-            set.push(cookie.set(&format!("{mark}{piece}"), Some(self.lifetime)));
-        }
-        Ok(set)
+        let text = URL_SAFE_NO_PAD.encode_to_string(self.keys.seal(PURPOSE, self.name.as_bytes(), &plain)?);
+        self.pieces.set(&text, Some(self.lifetime), self.pieces.there(head)).ok_or(TOO_LONG)
     }
 
     /// Reads the value; `None` when there is none, or it is not one of ours, or its time is over.
@@ -84,22 +72,12 @@ impl ClientSideCookie {
     /// # Errors
     /// What [`SessionCookie::read`] refuses.
     pub fn read(&self, head: &impl RequestHead, now: UnixSeconds) -> Result<Option<Zeroizing<Vec<u8>>>, Reject> {
-        let mut text = Zeroizing::new(String::new());
-        for cookie in &self.cookies {
-            let Some(piece) = cookie.read(head)? else { return Ok(None) };
-            if let Some(piece) = piece.strip_prefix('.') {
-                text.push_str(piece);
-                return Ok(self.open(&text, now));
-            }
-            let Some(piece) = piece.strip_prefix('+') else { return Ok(None) };
-            text.push_str(piece);
-        }
-        Ok(None)
+        Ok(self.pieces.read(head)?.and_then(|text| self.open(&text, now)))
     }
 
     fn open(&self, text: &str, now: UnixSeconds) -> Option<Zeroizing<Vec<u8>>> {
         let sealed = URL_SAFE_NO_PAD.decode_to_vec(text).ok()?;
-        let plain = self.keys.open(PURPOSE, self.context(), &sealed)?;
+        let plain = self.keys.open(PURPOSE, self.name.as_bytes(), &sealed)?;
         let (ends_at, value) = plain.split_first_chunk::<8>()?;
         // Browsers forget in time by themselves; thieves do not.
         (now < UnixSeconds::new(u64::from_be_bytes(*ends_at))).then(|| Zeroizing::new(value.to_vec()))
@@ -107,18 +85,8 @@ impl ClientSideCookie {
 
     /// Writes the `Set-Cookie` values that take away all pieces that `head` shows.
     pub fn removal(&self, head: &impl RequestHead) -> Vec<SetCookie> {
-        self.cookies.iter().filter(|cookie| is_there(cookie, head)).map(SessionCookie::removal).collect()
+        self.pieces.removal(self.pieces.there(head))
     }
-
-    /// Binds the value to the name, so that two such cookies are not taken for each other.
-    fn context(&self) -> &[u8] {
-        self.cookies.first().map_or(&[][..], |cookie| cookie.name().as_bytes())
-    }
-}
-
-/// Tells whether a piece came along, also one that cannot be read.
-fn is_there(cookie: &SessionCookie, head: &impl RequestHead) -> bool {
-    !matches!(cookie.read(head), Ok(None))
 }
 
 /// Builds a [`ClientSideCookie`].
@@ -157,8 +125,8 @@ impl ClientSideCookieBuilder {
             return Err(ConfigError::new("a value in cookies must live for a second at least"));
         }
         let cookie = cookie.build()?;
-        let cookies = (0..PIECES).map(|number| cookie.with_suffix(&format!(".{number}"))).collect();
-        Ok(ClientSideCookie { cookies, keys, lifetime })
+        let (name, pieces) = (cookie.name().into(), Pieces::new(&cookie, PIECES));
+        Ok(ClientSideCookie { name, pieces, keys, lifetime })
     }
 }
 
@@ -166,7 +134,7 @@ const PURPOSE: &str = "client-side cookie";
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 /// All cookies of a request may have 16 KiB here, one cookie 4 KiB in browsers.
 const PIECES: usize = 4;
-const PIECE: usize = 3800;
+const TOO_LONG: Failure = Failure::new(FailureKind::Misconfigured, "the value is too long to be kept in cookies");
 
 #[cfg(test)]
 mod tests {

@@ -92,17 +92,8 @@ fn forget(request: &RequestSession) {
 
 async fn create(request: &RequestSession, changes: &[Change]) -> Result<(), Failure> {
     let sessions = &request.0.sessions;
-    let handle = request.state().new_handle.take();
-    let must_exist = handle.is_some();
-    let now = sessions.now();
-    let mut content = Content {
-        handle: handle.map_or_else(new_handle, Ok)?,
-        created_at: now.as_secs(),
-        ends_at: sessions.ends_at(now).as_secs(),
-        superseded: false,
-        identity: None,
-        data: Map::new(),
-    };
+    let must_exist = request.state().new_handle.is_some();
+    let mut content = begun(request)?;
     apply(changes, &mut content)?;
     if content.data.is_empty() && !must_exist {
         return Ok(());
@@ -110,6 +101,20 @@ async fn create(request: &RequestSession, changes: &[Change]) -> Result<(), Fail
     let loaded = insert(sessions, content, None).await?;
     hand_over(request, loaded);
     Ok(())
+}
+
+/// Makes the content of a session that begins now, anonymous and empty, under the public id that forms may know already.
+pub(super) fn begun(request: &RequestSession) -> Result<Content, Failure> {
+    let (sessions, handle) = (&request.0.sessions, request.state().new_handle.take());
+    let now = sessions.now();
+    Ok(Content {
+        handle: handle.map_or_else(new_handle, Ok)?,
+        created_at: now.as_secs(),
+        ends_at: sessions.ends_at(now).as_secs(),
+        superseded: false,
+        identity: None,
+        data: Map::new(),
+    })
 }
 
 /// Logs in under a new id. The old one is retired after the new one is there, so that nothing is lost in between.
@@ -122,7 +127,6 @@ async fn log_in(
     let sessions = &request.0.sessions;
     let Login { principal, device, keeps_data, remembering } = login;
     let now = sessions.now();
-    let ends_at = sessions.ends_at(now).as_secs();
     let before = match &prior {
         Some(prior) => prior.principal()?,
         None => None,
@@ -133,18 +137,18 @@ async fn log_in(
     {
         return Err(superseded());
     }
-    let handle = request.state().new_handle.take();
+    let mut begun = begun(request)?;
+    if let Remembering::Again { handle } = &remembering {
+        begun.handle.clone_from(handle);
+    }
     let mut content = Content {
-        handle: handle.map_or_else(new_handle, Ok)?,
-        created_at: now.as_secs(),
-        ends_at,
-        superseded: false,
-        identity: Some(Identity::of(&principal, now, ends_at)?),
+        identity: Some(Identity::of(&principal, now, begun.ends_at)?),
         data: prior
             .as_ref()
             .filter(|_| keeps_data && is_same)
             .map(|prior| prior.content.data.clone())
             .unwrap_or_default(),
+        ..begun
     };
     let loaded = match &prior {
         Some(prior) if is_same && !prior.content.superseded => {
@@ -175,7 +179,11 @@ async fn log_in(
         }
         Err(failure) => {
             // Nobody gets its cookie; if the store takes this too, nobody sees it in a list either.
-            let _ = end(sessions, &loaded).await;
+            let _ = match remembering {
+                // The login that is remembered has the same public id, and can be tried again.
+                Remembering::Again { .. } => sessions.store().delete(&loaded.id, sessions.now()).await.map(|_| ()),
+                Remembering::No | Remembering::Yes => end(sessions, &loaded).await,
+            };
             Err(failure)
         }
     }
@@ -195,15 +203,13 @@ async fn settle(
     let sessions = &request.0.sessions;
     let set = remember(request, loaded, remembering, device).await?;
     // Last, for a remembered login ends with its session. What was anonymous dies by itself.
-    let mut own = vec![&*loaded.content.handle];
-    match (&prior, remembering) {
-        // INVARIANT: what was used up stays in the store for a while: whoever ends sessions must meet it, or they could miss what
-        // came of it. The session that it belonged to was retired, and is over with the grace.
-        (Some(prior), Remembering::Again { handle, .. }) if *handle == prior.content.handle => own.push(handle),
-        (Some(prior), _) => end(sessions, prior).await?,
-        (None, _) => {}
+    match &prior {
+        // It was retired, and is over with the grace.
+        Some(prior) if prior.content.handle == loaded.content.handle => {}
+        Some(prior) => end(sessions, prior).await?,
+        None => {}
     }
-    enforce_limit(sessions, principal, &own).await?;
+    enforce_limit(sessions, principal, &loaded.content.handle).await?;
     Ok(set)
 }
 
@@ -231,8 +237,8 @@ async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: 
 /// Ends the remembered login that this browser brought: whoever logs in or out is done with it.
 async fn forget_remembered(request: &RequestSession) -> Result<(), Failure> {
     let sessions = &request.0.sessions;
-    if let Presented::Token(token) = &request.0.remembered {
-        sessions.store().delete(&Kind::Remembered.hash(token), sessions.now()).await?;
+    if let Presented::Remembered(token) = &request.0.remembered {
+        crate::remembered::forget(sessions, token).await?;
     }
     Ok(())
 }
@@ -251,28 +257,25 @@ async fn remember(
     let Some(remembered) = sessions.remembered() else {
         return if *remembering == Remembering::No { Ok(None) } else { Err(NOT_REMEMBERED) };
     };
-    let until = match remembering {
-        Remembering::No => None,
-        Remembering::Yes => Some(remembered.ends_at(sessions.now())),
-        Remembering::Again { until, .. } => Some(UnixSeconds::new(*until)),
-    };
-    let set = match until {
-        Some(until) => Some(crate::remembered::keep(sessions, remembered, &loaded.content, device, until).await?),
-        None if matches!(request.0.remembered, Presented::Nothing) => None,
-        None => Some(remembered.cookie().removal()),
-    };
-    match (&request.0.remembered, remembering) {
-        (Presented::Token(token), Remembering::Again { .. }) => {
-            if !crate::remembered::use_up(sessions, token).await? {
-                return Err(used_up());
-            }
+    match (remembering, &request.0.remembered) {
+        (Remembering::Again { .. }, Presented::Remembered(token)) => {
+            crate::remembered::use_up(sessions, remembered, token).await?.map(Some).ok_or_else(used_up)
         }
-        _ => forget_remembered(request).await?,
+        (Remembering::Again { .. }, _) => Err(used_up()),
+        (Remembering::Yes, _) => {
+            let set = crate::remembered::keep(sessions, remembered, &loaded.content, device).await?;
+            forget_remembered(request).await?;
+            Ok(Some(set))
+        }
+        (Remembering::No, Presented::Nothing) => Ok(None),
+        (Remembering::No, _) => {
+            forget_remembered(request).await?;
+            Ok(Some(remembered.cookie().removal()))
+        }
     }
-    Ok(set)
 }
 
-fn elevated(prior: &Arc<Loaded>, principal: &Principal) -> Result<Content, Failure> {
+pub(super) fn elevated(prior: &Arc<Loaded>, principal: &Principal) -> Result<Content, Failure> {
     let before = prior.principal()?.ok_or(NOBODY)?;
     if before.id() != principal.id() {
         return Err(Failure::new(FailureKind::Misconfigured, "a session cannot be elevated to another subject"));
@@ -440,10 +443,10 @@ async fn device_of(sessions: &Sessions, prior: &Loaded) -> Result<Option<Box<str
 }
 
 /// Ends the oldest sessions of a subject who has too many. Two logins at once both look after both are there.
-async fn enforce_limit(sessions: &Sessions, principal: &Principal, own: &[&str]) -> Result<(), Failure> {
+async fn enforce_limit(sessions: &Sessions, principal: &Principal, own: &str) -> Result<(), Failure> {
     let Some(limit) = sessions.limit() else { return Ok(()) };
     let listed = sessions.list(&principal.id()).await?;
-    let others = listed.iter().filter(|session| !own.iter().any(|own| session.id().as_str() == *own));
+    let others = listed.iter().filter(|session| session.id().as_str() != own);
     for session in others.skip(limit.saturating_sub(1)) {
         tracing::info!(target: "sekisho", session = %session.id(), "ended, for its subject has too many");
         sessions.end_tagged(|key| content::handle_tag(key, session.id().as_str())).await?;
@@ -451,7 +454,7 @@ async fn enforce_limit(sessions: &Sessions, principal: &Principal, own: &[&str])
     Ok(())
 }
 
-fn apply(changes: &[Change], content: &mut Content) -> Result<(), Failure> {
+pub(super) fn apply(changes: &[Change], content: &mut Content) -> Result<(), Failure> {
     changes.iter().try_for_each(|change| change(&mut content.data))
 }
 
@@ -468,9 +471,10 @@ async fn back_off(attempt: u32) -> Result<(), Failure> {
 /// About a second with the waits between.
 const ATTEMPTS: u32 = 64;
 
-const NOBODY: Failure = Failure::new(FailureKind::Misconfigured, "nobody is logged in whose session could be elevated");
+pub(super) const NOBODY: Failure =
+    Failure::new(FailureKind::Misconfigured, "nobody is logged in whose session could be elevated");
 
-const NOT_REMEMBERED: Failure =
+pub(super) const NOT_REMEMBERED: Failure =
     Failure::new(FailureKind::Misconfigured, "a login was to be remembered, and the sessions were not built for that");
 
 fn used_up() -> Failure {

@@ -1,0 +1,92 @@
+//! Ours, with the defaults.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix_web::web;
+use axum::Router;
+use axum::routing::get;
+use sekisho_axum::{CheckpointExt as _, Principal, Session, SessionLayer};
+use sekisho_core::dangerous::PrincipalBuilder;
+use sekisho_http::Checkpoint;
+use sekisho_session::{Login, MemorySessionStore, SessionKey, SessionKeys, SessionLimits, SessionStore, Sessions};
+use sekisho_sqlx::{PostgresStore, SqliteStore};
+
+use crate::serve::BODY;
+
+static USERS: AtomicUsize = AtomicUsize::new(0);
+
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Cart {
+    items: u32,
+}
+
+/// Opens the store of a case.
+pub(crate) async fn sessions(store: &str, place: &str) -> Sessions {
+    let keys = SessionKeys::new(SessionKey::generate().unwrap());
+    Sessions::builder(open(store, place).await, keys).build().unwrap()
+}
+
+async fn open(store: &str, place: &str) -> Arc<dyn SessionStore> {
+    match store {
+        // Room for those that log in as fast as they can.
+        "memory" => {
+            let mut limits = SessionLimits::default();
+            (limits.records, limits.bytes) = (4_000_000, 8 << 30);
+            Arc::new(MemorySessionStore::with_limits(limits))
+        }
+        "SQLite" => Arc::new(SqliteStore::open(place).await.unwrap()),
+        "PostgreSQL" => Arc::new(PostgresStore::connect(place).await.unwrap()),
+        other => panic!("no store {other}"),
+    }
+}
+
+/// Builds the router of one operation.
+pub(crate) fn router(sessions: Sessions, operation: &str) -> Router {
+    let checkpoint = Checkpoint::builder()
+        .with_cookie(sessions.cookie().name())
+        .accept(sessions.authenticator())
+        .build()
+        .unwrap();
+    let handler = match operation {
+        "untouched" => get(async || BODY),
+        "read" => get(async |session: Session<Cart>| {
+            assert_eq!(session.data().items, 1);
+            BODY
+        }),
+        "principal" => get(async |_: Principal| BODY).layer(checkpoint.layer()),
+        "change" => get(async |mut session: Session<Cart>| {
+            session.update(|cart| cart.items += 1);
+            BODY
+        }),
+        "log in" => get(log_in),
+        other => panic!("no operation {other}"),
+    };
+    Router::new().route("/login", get(log_in)).route("/orders", handler).layer(SessionLayer::new(sessions))
+}
+
+async fn log_in(mut session: Session<Cart>) -> &'static str {
+    session.log_in(login());
+    session.update(|cart| cart.items = 1);
+    BODY
+}
+
+fn login() -> Login {
+    let user = format!("user-{}", USERS.fetch_add(1, Ordering::Relaxed));
+    Login::new(&PrincipalBuilder::new("https://shop.example", user).build().unwrap())
+}
+
+/// Adds the routes of the actix adapter.
+pub(crate) fn configure(routes: &mut web::ServiceConfig) {
+    async fn log_in(session: sekisho_actix::Session<Cart>) -> &'static str {
+        let mut session = session.into_inner();
+        session.log_in(login());
+        session.update(|cart| cart.items = 1);
+        BODY
+    }
+    async fn read(session: sekisho_actix::Session<Cart>) -> &'static str {
+        assert_eq!(session.into_inner().data().items, 1);
+        BODY
+    }
+    routes.route("/login", web::get().to(log_in)).route("/orders", web::get().to(read));
+}
