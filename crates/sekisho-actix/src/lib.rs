@@ -5,6 +5,8 @@ mod error;
 mod extract;
 mod future;
 mod layer;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod service;
 #[cfg(feature = "session")]
 mod session;
@@ -13,6 +15,8 @@ pub use error::RefusalError;
 pub use extract::{Claims, MaybeClaims, MaybePrincipal, Principal};
 pub use future::ResponseFuture;
 pub use layer::{CheckpointExt, CheckpointMiddleware, MetadataResource, RequireMiddleware};
+#[cfg(feature = "oidc")]
+pub use oidc::{BffExt, BffResponse};
 pub use service::{CheckpointService, RequireService};
 #[cfg(feature = "session")]
 pub use session::{Session, SessionMiddleware, SessionOrAnonymous, SessionService};

@@ -4,11 +4,17 @@
 mod error;
 mod extract;
 mod layer;
+#[cfg(feature = "oidc")]
+mod oidc;
 #[cfg(feature = "session")]
 mod session;
 
 pub use error::RefusalResponse;
 pub use extract::{Claims, Principal};
 pub use layer::CheckpointExt;
+#[cfg(feature = "oidc-proxy")]
+pub use oidc::ApiProxyExt;
+#[cfg(feature = "oidc")]
+pub use oidc::{BffExt, BffResponse};
 #[cfg(feature = "session")]
 pub use session::{Session, SessionLayer, SessionOrAnonymous, SessionService};

@@ -4,4 +4,6 @@ mod service;
 
 pub use extract::{Session, SessionOrAnonymous};
 pub use layer::SessionLayer;
+#[cfg(feature = "oidc")]
+pub(crate) use service::Head;
 pub use service::SessionService;

@@ -23,4 +23,6 @@ pub use service::{
 pub use service::{ClonedBody, EmptyBody, RepeatBody, ServiceTokenLayer, ServiceTokenService};
 #[cfg(feature = "session")]
 pub use session::{AccessError, AccessToken, Bff, BffBuilder, LogoutScope, RelyingParty, RelyingPartyBuilder, Reply};
+#[cfg(feature = "proxy")]
+pub use session::{ApiProxy, ApiProxyBuilder, ApiRoute};
 pub use tokens::{TokenError, TokenSet};

@@ -10,6 +10,8 @@ mod logout;
 mod party;
 mod pending;
 mod protocol;
+#[cfg(feature = "proxy")]
+mod proxy;
 mod record;
 mod refresh;
 mod reply;
@@ -20,6 +22,8 @@ pub use access::{AccessError, AccessToken};
 pub use bff::{Bff, BffBuilder};
 pub use logout::LogoutScope;
 pub use party::{RelyingParty, RelyingPartyBuilder};
+#[cfg(feature = "proxy")]
+pub use proxy::{ApiProxy, ApiProxyBuilder, ApiRoute};
 pub use reply::Reply;
 
 /// Draws a name for a mark: 128 random bits as text.

@@ -99,14 +99,14 @@ fn redirect(response: Response, location: HeaderValue) -> Response {
 }
 
 /// Reads a request of axum, its path as the client sent it.
-struct Head<'r> {
+pub(crate) struct Head<'r> {
     method: &'r Method,
     uri: &'r Uri,
     headers: &'r HeaderMap,
 }
 
 impl<'r> Head<'r> {
-    fn of(method: &'r Method, uri: &'r Uri, headers: &'r HeaderMap, extensions: &'r Extensions) -> Self {
+    pub(crate) fn of(method: &'r Method, uri: &'r Uri, headers: &'r HeaderMap, extensions: &'r Extensions) -> Self {
         let uri = extensions.get::<OriginalUri>().map_or(uri, |OriginalUri(whole)| whole);
         Self { method, uri, headers }
     }
