@@ -96,7 +96,7 @@ async fn a_service_exchanges_the_callers_token_at_keycloak_for_the_next_service(
     let Some(keycloak) = Keycloak::reach("token exchange at Keycloak").await else { return };
     let (caller, bearer) = alice(&keycloak).await;
     let tokens = at_keycloak(&keycloak, AUDIENCE).build().unwrap();
-    let wanted = TokenRequest::on_behalf_of(&caller, &*bearer).with_audience("billing-api");
+    let wanted = TokenRequest::on_behalf_of(&caller, &*bearer).with_audience("billing-api").with_scope("orders:read");
     let token = tokens.token(&wanted, now()).await.unwrap();
     let claims = part(text(&token), 1);
     assert_eq!(claims["sub"], caller.subject(), "{claims}");
