@@ -262,7 +262,10 @@ impl RequestSession {
             Some(token) => self.0.sessions.load_latest(token).await?,
             None => None,
         };
-        self.state().loaded = found.map_or(Answer::Nothing, |found| Answer::Found(Arc::new(found)));
+        let mut state = self.state();
+        // Nobody has extended the idle time yet.
+        state.is_quiet |= matches!(loaded, Answer::NotAsked);
+        state.loaded = found.map_or(Answer::Nothing, |found| Answer::Found(Arc::new(found)));
         Ok(())
     }
 
