@@ -177,6 +177,7 @@ impl RequestSession {
         let token = match (self.loaded(), &self.0.presented) {
             (Some(loaded), _) => Some(loaded.token.clone()),
             (None, Presented::Token(token)) => Some(token.clone()),
+            (None, Presented::InBrowser(_)) => Some(SessionToken::of_no_store()),
             (None, _) => None,
         };
         let presented = token.map_or(Presented::Nothing, Presented::Token);
@@ -493,6 +494,8 @@ impl RequestSession {
             Ok(()) => Ok(self.state().loaded.clone()),
             // A logout goes on: an unreadable cookie is taken away all the same.
             Err(Refusal::Reject(_)) => Ok(Answer::Nothing),
+            // So does one that needs nothing but the browser, whatever cannot be told of the session.
+            Err(Refusal::Failure(_)) if self.logs_out_in_browser() => Ok(Answer::Nothing),
             Err(Refusal::Failure(failure)) => Err(failure),
         };
         // INVARIANT: from here on to where the write is put down nothing waits, or a timeout could lose what was noted.
@@ -508,6 +511,10 @@ impl RequestSession {
         let request = Self(Arc::clone(&self.0), Arc::default());
         *writing = Some(Box::pin(async move { commit::commit(&request, prior, turn, &changes).await }));
         go_on(writing).await
+    }
+
+    fn logs_out_in_browser(&self) -> bool {
+        self.0.sessions.in_browser().is_some() && matches!(self.state().turn, Some(Turn::LogOut))
     }
 
     /// Notes a change of the data. It is applied again to what another request has written meanwhile.
