@@ -215,9 +215,16 @@ async fn settle(
 
 async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: &[Change]) -> Result<(), Failure> {
     let sessions = &request.0.sessions;
-    if let Some(prior) = prior {
-        end(sessions, &prior).await?;
-        tracing::info!(target: "sekisho", session = &*prior.content.handle, "logged out");
+    match (prior, &request.0.presented) {
+        (Some(prior), _) => {
+            end(sessions, &prior).await?;
+            tracing::info!(target: "sekisho", session = &*prior.content.handle, "logged out");
+        }
+        // Whoever ended it may have been told that it is not certain, and asks again: a store that waits for replicas waits anew.
+        (None, Presented::Token(token)) if sessions.keys().named(token.key_name()).is_some() => {
+            sessions.store().delete(&Kind::Session.hash(token), sessions.now()).await?;
+        }
+        (None, _) => {}
     }
     {
         let mut state = request.state();
