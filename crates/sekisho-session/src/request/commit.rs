@@ -424,8 +424,7 @@ async fn insert(sessions: &Sessions, content: Content, device: Option<&str>) -> 
 /// Ends a session under all ids that it has.
 async fn end(sessions: &Sessions, prior: &Loaded) -> Result<(), Failure> {
     sessions.store().delete(&prior.id, sessions.now()).await?;
-    sessions.end_tagged(|key| content::handle_tag(key, &prior.content.handle)).await?;
-    Ok(())
+    sessions.end_handle(&prior.content.handle).await
 }
 
 /// Sets the cookie, and makes the new session the one of the rest of the request.
@@ -456,7 +455,7 @@ async fn enforce_limit(sessions: &Sessions, principal: &Principal, own: &str) ->
     let others = listed.iter().filter(|session| session.id().as_str() != own);
     for session in others.skip(limit.saturating_sub(1)) {
         tracing::info!(target: "sekisho", session = %session.id(), "ended, for its subject has too many");
-        sessions.end_tagged(|key| content::handle_tag(key, session.id().as_str())).await?;
+        sessions.end_handle(session.id().as_str()).await?;
     }
     Ok(())
 }
