@@ -126,6 +126,13 @@ impl NewSession {
     pub const MAX_CARD: usize = 4096;
     /// Bounds the content, in bytes.
     pub const MAX_BODY: usize = 256 * 1024;
+
+    /// Tells whether nobody is logged in, for stores that keep room for those who are. Every session has a tag for its own public id; a
+    /// subject, a client and the like come with a login.
+    #[must_use]
+    pub const fn is_anonymous(&self) -> bool {
+        self.tags.len() <= 1
+    }
 }
 
 /// Is what a store knows of a live session.
