@@ -35,7 +35,7 @@ use login::Remembering;
 /// What a handler wants is noted and done at the end, in the order login or logout, then data. Of several logins, logouts and
 /// changes of rights in one request the last one counts; but after a logout nobody is there whose rights could change.
 ///
-/// Of a handler that fails, with an answer of 500 and more, nothing is done but a logout, and what it has
+/// Of a handler that fails, with an answer of 500 and more or 408, nothing is done but a logout, and what it has
 /// [flushed](Self::flush) before: see [`finish_failed`](Self::finish_failed).
 #[derive(Clone)]
 pub struct RequestSession(Arc<Shared>, Arc<Writing>);
@@ -449,7 +449,7 @@ impl RequestSession {
         Ok(set)
     }
 
-    /// Does as [`finish`](Self::finish) for a handler that failed: when its answer has a status of 500 and more, or there is
+    /// Does as [`finish`](Self::finish) for a handler that failed: when its answer has a status of 500 and more, or 408, or there is
     /// none. Of what it noted only a logout is done, and nothing of what came after that. Nobody is logged in by a page that
     /// says that it did not work, and nobody who wanted to leave stays.
     ///
