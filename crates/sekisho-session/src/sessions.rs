@@ -299,6 +299,30 @@ impl Sessions {
         Err(TOO_FAST.with_retry_after(Duration::from_secs(1)))
     }
 
+    /// Ends a session under all ids that it has, and what is remembered of its login, as [`end_tagged`](Self::end_tagged) does; but id by
+    /// id, so that a [memory in front of the store](crate::TwoLevelSessionStore) forgets this session and no other. For what happens often.
+    pub(crate) async fn end_handle(&self, handle: &str) -> Result<(), Failure> {
+        let store = self.store();
+        for _ in 0..MOST_PASSES {
+            // Also who has just died: for a process whose clock is behind they may live.
+            let (mut found, since) = (Vec::new(), self.now().saturating_sub(SKEW));
+            for key in self.0.keys.iter() {
+                let listed = store.list(&content::handle_tag(key, handle), since).await?;
+                found.extend(listed.into_iter().map(|listed| listed.id));
+            }
+            match found.len() {
+                0 => return Ok(()),
+                1..=FEW => {
+                    for id in &found {
+                        store.delete(id, self.now()).await?;
+                    }
+                }
+                _ => return self.end_tagged(|key| content::handle_tag(key, handle)).await.map(|_| ()),
+            }
+        }
+        Err(TOO_FAST.with_retry_after(Duration::from_secs(1)))
+    }
+
     /// Answers [`load`](Self::load) without waiting, if that is possible.
     pub(crate) fn load_now(&self, token: &SessionToken) -> Option<Result<Option<Arc<Loaded>>, Failure>> {
         if self.0.keys.named(token.key_name()).is_none() {
@@ -431,6 +455,11 @@ const LONGEST_TURN: Duration = Duration::from_secs(1);
 
 /// A session can get a new id once in a pass, at the price of a request each time.
 const MOST_PASSES: usize = 100;
+
+const SKEW: Duration = Duration::from_secs(60);
+
+/// So many ids are ended one by one.
+const FEW: usize = 8;
 
 const TOO_FAST: Failure = Failure::unavailable("sessions come faster than they can be ended");
 

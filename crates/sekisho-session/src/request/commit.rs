@@ -215,9 +215,16 @@ async fn settle(
 
 async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: &[Change]) -> Result<(), Failure> {
     let sessions = &request.0.sessions;
-    if let Some(prior) = prior {
-        end(sessions, &prior).await?;
-        tracing::info!(target: "sekisho", session = &*prior.content.handle, "logged out");
+    match (prior, &request.0.presented) {
+        (Some(prior), _) => {
+            end(sessions, &prior).await?;
+            tracing::info!(target: "sekisho", session = &*prior.content.handle, "logged out");
+        }
+        // Whoever ended it may have been told that it is not certain, and asks again: a store that waits for replicas waits anew.
+        (None, Presented::Token(token)) if sessions.keys().named(token.key_name()).is_some() => {
+            sessions.store().delete(&Kind::Session.hash(token), sessions.now()).await?;
+        }
+        (None, _) => {}
     }
     {
         let mut state = request.state();
@@ -417,8 +424,7 @@ async fn insert(sessions: &Sessions, content: Content, device: Option<&str>) -> 
 /// Ends a session under all ids that it has.
 async fn end(sessions: &Sessions, prior: &Loaded) -> Result<(), Failure> {
     sessions.store().delete(&prior.id, sessions.now()).await?;
-    sessions.end_tagged(|key| content::handle_tag(key, &prior.content.handle)).await?;
-    Ok(())
+    sessions.end_handle(&prior.content.handle).await
 }
 
 /// Sets the cookie, and makes the new session the one of the rest of the request.
@@ -449,7 +455,7 @@ async fn enforce_limit(sessions: &Sessions, principal: &Principal, own: &str) ->
     let others = listed.iter().filter(|session| session.id().as_str() != own);
     for session in others.skip(limit.saturating_sub(1)) {
         tracing::info!(target: "sekisho", session = %session.id(), "ended, for its subject has too many");
-        sessions.end_tagged(|key| content::handle_tag(key, session.id().as_str())).await?;
+        sessions.end_handle(session.id().as_str()).await?;
     }
     Ok(())
 }
