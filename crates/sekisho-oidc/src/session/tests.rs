@@ -5,5 +5,7 @@
 mod bff;
 mod login;
 mod logout;
+#[cfg(feature = "proxy")]
+mod proxy;
 mod refresh;
 mod world;

@@ -14,7 +14,7 @@ use sekisho_redis::{
     RedisWithdrawingListener,
 };
 use sekisho_revocation::RevocationList;
-use sekisho_session::SessionStore as _;
+use sekisho_session::{Invalidation, Invalidations as _, SessionStore as _};
 
 use crate::control::{Direct, wait_until};
 use crate::setup::{Shape, now, prefix, shared, variable};
@@ -257,6 +257,6 @@ async fn everything_works(redis: &Redis) {
     assert!(!waiting.delete(&id, now()).await.unwrap(), "it may wait");
     let invalidations = RedisInvalidations::new(redis.clone());
     let mut listening = invalidations.subscribe().await.unwrap();
-    invalidations.publish(&id).await.unwrap();
-    assert!(listening.next().await.unwrap() == [id]);
+    invalidations.publish(Invalidation::Ended(id)).await.unwrap();
+    assert!(listening.next().await.unwrap() == [Invalidation::Ended(id)]);
 }

@@ -243,6 +243,7 @@ async fn no_acknowledged_session_is_lost_while_slots_move_and_a_master_dies() {
     let killed = Instant::now();
     let served =
         wait_until("another serves", Duration::from_secs(40), async || store.load(&probe, now()).await.is_ok()).await;
+    drop(deaf);
     outage.end();
     wait_until("changes are acknowledged", Duration::from_secs(60), async || {
         store.create(free, &nobody, now()).await.is_ok()
