@@ -224,7 +224,7 @@ impl RequestSession {
                 Presented::InBrowser(brought) => browser::open(self, brought)?.map(|loaded| (Arc::new(loaded), true)),
                 Presented::Token(token) => match self.already_loaded(passed, token) {
                     Some(loaded) => Some((loaded, false)),
-                    None => sessions.load_untouched(token).await?.map(|loaded| (Arc::new(loaded), true)),
+                    None => sessions.load_untouched(token).await?.map(|loaded| (loaded, true)),
                 },
             },
         };
@@ -266,7 +266,7 @@ impl RequestSession {
         let mut state = self.state();
         // Nobody has extended the idle time yet.
         state.is_quiet |= matches!(loaded, Answer::NotAsked);
-        state.loaded = found.map_or(Answer::Nothing, |found| Answer::Found(Arc::new(found)));
+        state.loaded = found.map_or(Answer::Nothing, Answer::Found);
         Ok(())
     }
 
@@ -285,7 +285,7 @@ impl RequestSession {
         T: Serialize + DeserializeOwned + Default,
     {
         self.load(passed).await?;
-        let data = crate::session::read(&self.data())?;
+        let data = self.data()?;
         Ok(Session::new(self.clone(), data))
     }
 
@@ -302,7 +302,7 @@ impl RequestSession {
             Err(Refusal::Failure(failure)) if failure.kind() == FailureKind::Unavailable => {
                 tracing::warn!(target: "sekisho", %failure, "a request goes on without its session");
                 self.state().loaded = Answer::Unknown;
-                Ok(Session::new(self.clone(), crate::session::read(&self.data())?))
+                Ok(Session::new(self.clone(), self.data()?))
             }
             answer => answer,
         }
@@ -522,8 +522,8 @@ impl RequestSession {
         self.state().changes.push(change);
     }
 
-    fn data(&self) -> Map<String, Value> {
-        self.loaded().map(|loaded| loaded.content.data.clone()).unwrap_or_default()
+    fn data<T: Serialize + DeserializeOwned + Default>(&self) -> Result<T, Failure> {
+        self.loaded().map_or_else(|| Ok(T::default()), |loaded| crate::session::read(&loaded.content.data))
     }
 
     fn loaded(&self) -> Option<Arc<Loaded>> {

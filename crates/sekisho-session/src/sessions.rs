@@ -11,10 +11,11 @@ use crate::client_side::{ClientSide, ClientSideSessionsBuilder, NoStore};
 use crate::content::{self, Card, Kind, Loaded};
 use crate::cookie::SessionCookie;
 use crate::keys::{SessionKey, SessionKeys};
+use crate::opened::Opened;
 use crate::overview::{SessionId, SessionOverview};
 use crate::remembered::RememberedLogins;
 use crate::request::{Presented, RequestSession};
-use crate::store::{SessionStore, StoredSession};
+use crate::store::{Sealed, SessionStore, StoredSession};
 use crate::token::{SessionHash, SessionTag, SessionToken};
 
 /// Is a service's sessions: where they are kept, under which cookie, for how long. A clone costs a counter.
@@ -50,6 +51,8 @@ struct Inner {
     grace: Duration,
     limit: Option<usize>,
     remembered: Option<RememberedLogins>,
+    /// What records said a moment ago, if that is remembered.
+    opened: Option<Opened>,
     /// Where the records are, if there is no store.
     client_side: Option<ClientSide>,
     clock: Arc<dyn Clock>,
@@ -98,6 +101,7 @@ impl Sessions {
             grace: Duration::from_secs(10),
             limit: Some(DEFAULT_LIMIT),
             remembered: None,
+            remembers_opened: true,
             clock: Arc::new(SystemClock),
         }
     }
@@ -141,8 +145,19 @@ impl Sessions {
     ) -> Self {
         let (store, grace) = (Arc::new(NoStore), Duration::ZERO);
         let (limit, remembered, client_side) = (None, None, Some(client_side));
-        let turns = turns();
-        Self(Arc::new(Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock, turns }))
+        Self(Arc::new(Inner {
+            store,
+            keys,
+            cookie,
+            timeouts,
+            grace,
+            limit,
+            remembered,
+            opened: None,
+            client_side,
+            clock,
+            turns: turns(),
+        }))
     }
 
     /// Begins a request: takes its cookie and asks the store nothing.
@@ -329,17 +344,18 @@ impl Sessions {
             return Some(Ok(None));
         }
         let now = self.now();
-        let found = self.0.store.load_now(&Kind::Session.hash(token), now)?;
-        match found.and_then(|stored| self.open(token, stored, now)) {
+        let id = Kind::Session.hash(token);
+        let found = self.0.store.load_now(&id, now)?;
+        match found.and_then(|stored| self.open(token, &id, stored, now)) {
             Ok(Some(loaded)) if self.is_touch_due(&loaded, now) => None,
-            opened => Some(opened.map(|loaded| loaded.map(Arc::new))),
+            opened => Some(opened),
         }
     }
 
     /// Loads a session and extends its idle time if that is due; `None` when there is none any more.
     pub(crate) async fn load(&self, token: &SessionToken) -> Result<Option<Arc<Loaded>>, Failure> {
         let Some(loaded) = self.load_untouched(token).await? else { return Ok(None) };
-        Ok(self.extend(&loaded).await.then(|| Arc::new(loaded)))
+        Ok(self.extend(&loaded).await.then_some(loaded))
     }
 
     /// Extends the idle time of a session if that is due. Returns whether it is alive still.
@@ -356,7 +372,7 @@ impl Sessions {
         })
     }
 
-    pub(crate) async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
+    pub(crate) async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Arc<Loaded>>, Failure> {
         // A key that was dropped has taken its sessions along.
         if self.0.keys.named(token.key_name()).is_none() {
             return Ok(None);
@@ -366,28 +382,42 @@ impl Sessions {
             Some(found) => found?,
             None => self.0.store.load(&id, now).await?,
         };
-        self.open(token, found, now)
+        self.open(token, &id, found, now)
     }
 
     /// Loads a session by the word of the store itself, and does not touch it.
-    pub(crate) async fn load_latest(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
+    pub(crate) async fn load_latest(&self, token: &SessionToken) -> Result<Option<Arc<Loaded>>, Failure> {
         if self.0.keys.named(token.key_name()).is_none() {
             return Ok(None);
         }
-        let now = self.now();
-        let found = self.0.store.load_latest(&Kind::Session.hash(token), now).await?;
-        self.open(token, found, now)
+        let (id, now) = (Kind::Session.hash(token), self.now());
+        let found = self.0.store.load_latest(&id, now).await?;
+        self.open(token, &id, found, now)
     }
 
     fn open(
         &self,
         token: &SessionToken,
+        id: &SessionHash,
         found: Option<StoredSession>,
         now: UnixSeconds,
-    ) -> Result<Option<Loaded>, Failure> {
-        match found {
-            Some(stored) => Loaded::open(&self.0.keys, Kind::Session, token.clone(), &stored, now),
-            None => Ok(None),
+    ) -> Result<Option<Arc<Loaded>>, Failure> {
+        let Some(stored) = found else { return Ok(None) };
+        if let Some(loaded) = self.0.opened.as_ref().and_then(|opened| opened.find(id, &stored, now)) {
+            return Ok(loaded.lives(&stored, now).then_some(loaded));
+        }
+        let Some(loaded) = Loaded::open(&self.0.keys, Kind::Session, token.clone(), &stored, now)? else {
+            return Ok(None);
+        };
+        let loaded = Arc::new(loaded);
+        self.remember(&stored.body, &loaded);
+        Ok(Some(loaded))
+    }
+
+    /// Remembers what a record says that was opened or written just now.
+    pub(crate) fn remember(&self, body: &Sealed, loaded: &Arc<Loaded>) {
+        if let Some(opened) = &self.0.opened {
+            opened.remember(loaded.id, body, loaded, self.now());
         }
     }
 
@@ -467,8 +497,19 @@ const UNREADABLE_CARD: Failure = Failure::unavailable("a session in the list can
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side: _, clock: _, turns: _ } =
-            &*self.0;
+        let Inner {
+            store,
+            keys,
+            cookie,
+            timeouts,
+            grace,
+            limit,
+            remembered,
+            opened: _,
+            client_side: _,
+            clock: _,
+            turns: _,
+        } = &*self.0;
         f.debug_struct("Sessions")
             .field("store", store)
             .field("keys", keys)
@@ -492,6 +533,7 @@ pub struct SessionsBuilder {
     grace: Duration,
     limit: Option<usize>,
     remembered: Option<RememberedLogins>,
+    remembers_opened: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -535,6 +577,13 @@ impl SessionsBuilder {
         Self { limit: None, ..self }
     }
 
+    /// Opens the record anew for each request. Default: what it said is remembered in this process, deciphered, for a minute after
+    /// the last request, so that a session in use costs little; the store is asked each time all the same. For who wants nothing of
+    /// a session in memory once its request is over.
+    pub fn without_opened_records(self) -> Self {
+        Self { remembers_opened: false, ..self }
+    }
+
     /// Lets logins be remembered beyond their session. Default: no.
     pub fn with_remembered_logins(self, remembered: RememberedLogins) -> Self {
         Self { remembered: Some(remembered), ..self }
@@ -551,7 +600,7 @@ impl SessionsBuilder {
     /// A key that stands in the ring twice; timeouts below a second, or an absolute one below the idle one or above 400 days;
     /// a grace above 5 minutes; a limit of no session; remembered logins under the name of the session's cookie.
     pub fn build(self) -> Result<Sessions, ConfigError> {
-        let Self { store, keys, cookie, timeouts, grace, limit, remembered, clock } = self;
+        let Self { store, keys, cookie, timeouts, grace, limit, remembered, remembers_opened, clock } = self;
         keys.check()?;
         timeouts.check()?;
         let refuse = |why: &str| Err(ConfigError::new(why));
@@ -570,7 +619,9 @@ impl SessionsBuilder {
         }
         let client_side = None;
         let turns = turns();
-        let inner = Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock, turns };
+        let opened = remembers_opened.then(Opened::new);
+        let inner =
+            Inner { store, keys, cookie, timeouts, grace, limit, remembered, opened, client_side, clock, turns };
         Ok(Sessions(Arc::new(inner)))
     }
 }

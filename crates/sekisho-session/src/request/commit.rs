@@ -57,8 +57,9 @@ async fn save(request: &RequestSession, prior: Arc<Loaded>, changes: &[Change]) 
             Saved::Done => {
                 let (token, id, version) = (prior.token.clone(), prior.id, prior.version.saturating_add(1));
                 let idle_until = prior.idle_until.max(update.idle_until);
-                request.state().loaded =
-                    Answer::Found(Arc::new(Loaded { kind: Kind::Session, token, id, version, idle_until, content }));
+                let loaded = Arc::new(Loaded::new(Kind::Session, token, id, version, idle_until, content));
+                sessions.remember(&update.body, &loaded);
+                request.state().loaded = Answer::Found(loaded);
                 return Ok(());
             }
             Saved::Gone => {
@@ -71,7 +72,7 @@ async fn save(request: &RequestSession, prior: Arc<Loaded>, changes: &[Change]) 
                 }
                 back_off(attempt).await?;
                 match sessions.load_latest(&prior.token).await? {
-                    Some(again) => prior = Arc::new(again),
+                    Some(again) => prior = again,
                     None => {
                         forget(request);
                         return Ok(());
@@ -372,7 +373,7 @@ async fn relocate(
                 sessions.store().delete(&new.id, now).await?;
                 return Err(superseded());
             }
-            Some(again) => old = Arc::new(again),
+            Some(again) => old = again,
         }
         if takes_data {
             let mut content = Content { data: old.content.data.clone(), ..new.content.clone() };
@@ -382,14 +383,8 @@ async fn relocate(
             match sessions.store().save(&new.id, new.version, &update, now).await? {
                 Saved::Done => {
                     let (token, id, version) = (new.token.clone(), new.id, new.version.saturating_add(1));
-                    new = Arc::new(Loaded {
-                        kind: Kind::Session,
-                        token,
-                        id,
-                        version,
-                        idle_until: new.idle_until,
-                        content,
-                    });
+                    let idle_until = new.idle_until;
+                    new = Arc::new(Loaded::new(Kind::Session, token, id, version, idle_until, content));
                 }
                 // Nobody knows it but us; so it was ended with all the others of its subject.
                 Saved::Gone | Saved::Conflict => return Ok(None),
@@ -418,7 +413,9 @@ async fn insert(sessions: &Sessions, content: Content, device: Option<&str>) -> 
         // 256 random bits do not come twice: the source of randomness is broken, and trying again would hide it.
         return Err(Failure::new(FailureKind::Misconfigured, "a new session id was taken already"));
     }
-    Ok(Arc::new(Loaded { kind: Kind::Session, token, id, version: 1, idle_until, content }))
+    let loaded = Arc::new(Loaded::new(Kind::Session, token, id, 1, idle_until, content));
+    sessions.remember(&new.body, &loaded);
+    Ok(loaded)
 }
 
 /// Ends a session under all ids that it has.
