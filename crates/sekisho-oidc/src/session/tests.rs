@@ -5,5 +5,6 @@
 mod bff;
 mod login;
 mod logout;
+mod model;
 mod refresh;
 mod world;
