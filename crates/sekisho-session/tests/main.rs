@@ -9,6 +9,7 @@ mod failed_handlers;
 mod given_up;
 mod interleavings;
 mod lifecycle;
+mod provider_logout;
 mod quiet;
 mod races;
 mod reload;

@@ -10,17 +10,19 @@
 
 mod explore;
 mod gate;
+mod lock;
 mod properties;
 mod provider;
 mod system;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use explore::{Explored, exhaust, walk};
 use gate::Broken;
 use system::{Request, Scenario, Sent};
 
 use super::world::LIFE;
+use crate::session::cycle::{self, Life, Mark, Rules};
 
 const MOST: usize = 20_000;
 
@@ -198,4 +200,42 @@ fn model_long_lives_at_random() {
         Ok(explored) => report("long lives at random", began, explored),
         Err(found) => panic!("{found}"),
     }
+}
+
+#[test]
+fn model_the_mark_lets_one_of_two_send_and_keep() {
+    for is_strict in [true, false] {
+        let began = Instant::now();
+        match lock::explore(&lock::REAL, is_strict) {
+            Ok(states) => println!("the mark, strict {is_strict}: {states} states, {:.1?}", began.elapsed()),
+            Err(found) => panic!("{found}"),
+        }
+    }
+}
+
+#[test]
+fn model_the_mark_fails_with_any_of_its_functions_broken() {
+    let twice = "no token used twice";
+    let claim = |life: &mut Life, me: &str, seen, now, rules: &Rules| {
+        life.mark = None;
+        cycle::claim(life, me, seen, now, rules)
+    };
+    breaks(twice, true, lock::Functions { claim, ..lock::REAL });
+    let fail = |life: &mut Life, me: &str, now, rules: &Rules| {
+        life.mark = Some(Mark { by: me.into(), until: 0 });
+        cycle::fail(life, me, now, &Rules { cool_off: Duration::ZERO, ..*rules })
+    };
+    breaks(twice, true, lock::Functions { fail, ..lock::REAL });
+    breaks(twice, true, lock::Functions { is_in_time: |_, _, _| true, ..lock::REAL });
+    let complete = |life: &mut Life, me: &str, now, expires_at, can_refresh| {
+        life.mark = Some(Mark { by: me.into(), until: 0 });
+        cycle::complete(life, me, now, expires_at, can_refresh)
+    };
+    breaks("no answer over another", false, lock::Functions { complete, ..lock::REAL });
+}
+
+#[track_caller]
+fn breaks(property: &str, is_strict: bool, functions: lock::Functions) {
+    let found = lock::explore(&functions, is_strict).expect_err(property);
+    assert!(found.starts_with(property), "{property}: {found}");
 }
