@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_core::{Principal, UnixSeconds};
-use sekisho_session::{ProviderLogout, SessionKey, SessionKeys, Sessions};
+use sekisho_session::{Login, ProviderLogout, SessionKey, SessionKeys, Sessions};
 
-use crate::world::{ISSUER, START, World, somebody};
+use crate::world::{Browser, ISSUER, START, World, somebody};
 
 fn alice(sid: &str) -> Principal {
     PrincipalBuilder::new(ISSUER, "alice").with_claim("sid", sid).build().unwrap()
@@ -93,14 +93,25 @@ async fn a_store_that_is_down_is_no_answer() {
 #[tokio::test]
 async fn what_is_there_ends_though_nothing_can_be_kept_and_the_provider_is_told_to_come_again() {
     let world = World::new();
-    let browser = world.logged_in("alice").await;
-    world.sessions.end_by_provider(&ProviderLogout::Subject(&somebody("bob").id()), START).await.unwrap();
-    world.store.fails_to_save.store(true, Ordering::SeqCst);
     let subject = somebody("alice").id();
-    let both = PrincipalBuilder::new(ISSUER, "bob").build().unwrap().id();
-    assert!(world.sessions.end_by_provider(&ProviderLogout::Subject(&both), START).await.is_err());
-    assert_eq!(world.sessions.end_by_provider(&ProviderLogout::Subject(&subject), START).await.unwrap(), 1);
+    let what = ProviderLogout::Subject(&subject);
+    world.sessions.end_by_provider(&what, START).await.unwrap();
+    let browser = world.logged_in("alice").await;
+    world.store.fails_to_save.store(true, Ordering::SeqCst);
+    assert!(world.sessions.end_by_provider(&what, START).await.is_err());
     assert_eq!(browser.who(&world.sessions).await, None);
+}
+
+#[tokio::test]
+async fn no_cookie_goes_out_of_a_login_that_was_to_be_taken_back_and_could_not() {
+    let world = World::new();
+    let request = Browser::default().request(&world.sessions);
+    request.log_in(Login::new(&somebody("alice")));
+    request.flush().await.unwrap();
+    request.log_out();
+    world.store.is_down.store(true, Ordering::SeqCst);
+    assert!(request.flush().await.is_err());
+    assert!(request.finish().await.unwrap().is_empty());
 }
 
 #[tokio::test]

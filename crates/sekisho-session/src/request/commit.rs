@@ -216,7 +216,11 @@ async fn settle(
 async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: &[Change]) -> Result<(), Failure> {
     let sessions = &request.0.sessions;
     if let Some(prior) = prior {
-        end(sessions, &prior).await?;
+        if let Err(failure) = end(sessions, &prior).await {
+            // INVARIANT: of a session that began in this very request, and may be alive still, no cookie goes out.
+            request.state().cookie = None;
+            return Err(failure);
+        }
         tracing::info!(target: "sekisho", session = &*prior.content.handle, "logged out");
     }
     {
