@@ -91,6 +91,7 @@ fn model_two_processes_refresh_and_a_call_fails_is_lost_or_comes_late() {
 fn model_a_refresh_meets_a_logout_a_new_id_and_a_step_up() {
     for other in [Request::LogOut, Request::Rotate, Request::LogIn("alice-1/b"), Request::Backchannel("alice-1")] {
         let scenario = Scenario { age: LIFE, moments: 1, ..two(Request::Token, other) };
+        let scenario = Scenario { crashes: usize::from(!matches!(other, Request::LogIn(_))), ..scenario };
         holds(&format!("a refresh and {other:?}"), &scenario);
     }
 }
@@ -100,7 +101,8 @@ fn model_a_write_meets_everything_else() {
     let others = [Request::Write(2), Request::Rotate, Request::LogIn("alice-1/b"), Request::LogOut, Request::Token];
     for other in others {
         let scenario = Scenario { age: LIFE, moments: 2, ..two(Request::Write(1), other) };
-        holds(&format!("a write and {other:?}"), &scenario);
+        holds(&format!("a write and {other:?}, a crash"), &Scenario { crashes: 1, ..scenario.clone() });
+        holds(&format!("a write and {other:?}, a fault"), &Scenario { faults: 1, ..scenario });
     }
 }
 
@@ -109,14 +111,18 @@ fn model_a_logout_at_the_provider_meets_a_login_a_step_up_and_a_new_id() {
     let end = Request::Backchannel("alice-1");
     let login = Scenario { browsers: &[], crashes: 1, ..two(Request::LogIn("alice-1/a"), end) };
     holds("a login and a logout at the provider, a crash", &login);
-    holds("a step-up and a logout at the provider", &two(Request::LogIn("alice-1/b"), end));
+    holds("a login and a logout at the provider, a fault", &Scenario { crashes: 0, faults: 1, ..login });
+    let step_up = Scenario { crashes: 1, ..two(Request::LogIn("alice-1/b"), end) };
+    holds("a step-up and a logout at the provider, a crash", &step_up);
     holds("a new id and a logout at the provider, a crash", &Scenario { crashes: 1, ..two(Request::Rotate, end) });
 }
 
 #[test]
 fn model_a_logout_meets_a_new_id_and_a_step_up() {
     holds("a logout and a new id, a crash", &Scenario { crashes: 1, ..two(Request::LogOut, Request::Rotate) });
-    holds("a logout and a step-up", &two(Request::LogOut, Request::LogIn("alice-1/b")));
+    let step_up = Scenario { crashes: 1, ..two(Request::LogOut, Request::LogIn("alice-1/b")) };
+    holds("a logout and a step-up, a crash", &step_up);
+    holds("a logout and a new id, a fault", &Scenario { faults: 1, ..two(Request::LogOut, Request::Rotate) });
 }
 
 #[test]
