@@ -10,6 +10,7 @@ mod given_up;
 mod interleavings;
 mod lifecycle;
 mod near_logout;
+mod provider_logout;
 mod quiet;
 mod races;
 mod reload;

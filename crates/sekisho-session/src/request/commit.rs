@@ -218,7 +218,11 @@ async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: 
     let sessions = &request.0.sessions;
     match (prior, &request.0.presented) {
         (Some(prior), _) => {
-            end(sessions, &prior).await?;
+            if let Err(failure) = end(sessions, &prior).await {
+                // INVARIANT: of a session that began in this very request, and may be alive still, no cookie goes out.
+                request.state().cookie = None;
+                return Err(failure);
+            }
             tracing::info!(target: "sekisho", session = &*prior.content.handle, "logged out");
         }
         // Whoever ended it may have been told that it is not certain, and asks again: a store that waits for replicas waits anew.
