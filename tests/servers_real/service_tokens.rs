@@ -96,7 +96,7 @@ async fn a_service_exchanges_the_callers_token_at_keycloak_for_the_next_service(
     let Some(keycloak) = Keycloak::reach("token exchange at Keycloak").await else { return };
     let (caller, bearer) = alice(&keycloak).await;
     let tokens = at_keycloak(&keycloak, AUDIENCE).build().unwrap();
-    let wanted = TokenRequest::on_behalf_of(&caller, &*bearer).with_audience("billing-api");
+    let wanted = TokenRequest::on_behalf_of(&caller, &*bearer).with_audience("billing-api").with_scope("orders:read");
     let token = tokens.token(&wanted, now()).await.unwrap();
     let claims = part(text(&token), 1);
     assert_eq!(claims["sub"], caller.subject(), "{claims}");
@@ -107,9 +107,9 @@ async fn a_service_exchanges_the_callers_token_at_keycloak_for_the_next_service(
     let at_billing =
         Jwt::issuer(keycloak.issuer()).audience("billing-api").with_profile(Profile::keycloak()).build().unwrap();
     let billing = Service::start(at_billing).await;
-    assert_eq!(billing.get("/bills", &bearer).await.status, 401, "the caller's own token is for orders");
+    assert_eq!(billing.get("/orders", &bearer).await.status, 401, "the caller's own token is for orders");
     let http = client(&tokens, &billing, None);
-    let answer = http.get(billing.at("/bills")).with_extension(wanted.clone()).send().await.unwrap();
+    let answer = http.get(billing.at("/orders")).with_extension(wanted.clone()).send().await.unwrap();
     assert_eq!(answer.status(), 200);
 
     tokens.purge_subject(&caller.id());
@@ -127,12 +127,15 @@ async fn keycloak_exchanges_nothing_that_it_should_not() {
         ("made for another service", exchange(&foreign)),
         ("altered", exchange(&setup::altered(&bearer, 1))),
         ("no token", exchange("word")),
-        ("an unknown audience", TokenRequest::on_behalf_of(&caller, &*bearer).with_audience("payroll-api")),
         ("an unknown scope", exchange(&bearer).with_scope("payroll")),
     ] {
         let error = tokens.token(&request, now()).await.unwrap_err();
         assert!(matches!(error, TokenError::Grant | TokenError::Refused(_)), "{why}: {error:?}");
     }
+    // Keycloak says `invalid_client` of an audience that it does not know.
+    let unknown = TokenRequest::on_behalf_of(&caller, &*bearer).with_audience("payroll-api");
+    let error = tokens.token(&unknown, now()).await.unwrap_err();
+    assert!(matches!(&error, TokenError::Failure(f) if f.kind() == FailureKind::Misconfigured), "{error:?}");
     let worker = at_keycloak(&keycloak, "worker").build().unwrap();
     let error = worker.token(&exchange(&bearer), now()).await.unwrap_err();
     assert!(matches!(error, TokenError::Refused(_)), "a client without leave to exchange: {error:?}");

@@ -224,6 +224,7 @@ async fn says_what_an_error_means_and_nothing_of_its_text() {
         (403, "access_denied", "refused: access_denied".to_owned()),
         (400, "invalid_dpop_proof", "refused: invalid_dpop_proof".to_owned()),
         (401, "invalid_client", failure(Misconfigured)),
+        (401, "unauthorized_client", failure(Misconfigured)),
         (400, "invalid_client", failure(Misconfigured)),
         (400, "temporarily_unavailable", failure(Unavailable)),
         (400, "use_dpop_nonce", failure(BadGateway)),

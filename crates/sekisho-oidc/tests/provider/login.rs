@@ -185,6 +185,8 @@ async fn login(
     op.login_with(&provider, &request).await
 }
 
+type Write = fn(TokenBuilder) -> TokenBuilder;
+
 fn idle() -> LoginRequest {
     LoginRequest::new()
 }
@@ -198,7 +200,7 @@ async fn a_login_that_is_weaker_or_older_than_asked_is_refused() {
     assert!(login(gold(), |token| token.claim("acr", "silver").sign()).await.is_ok());
     assert!(login(hour(), at(now - 3660)).await.is_ok());
     assert!(login(idle().with_max_age(Duration::ZERO), at(now)).await.is_ok());
-    let weak: [(LoginRequest, fn(TokenBuilder) -> TokenBuilder); 7] = [
+    let weak: [(LoginRequest, Write); 7] = [
         (gold(), |token| token.claim("acr", "bronze")),
         (gold(), |token| token.claim("acr", "GOLD")),
         (gold(), |token| token.claim("acr", json!(["gold"]))),
