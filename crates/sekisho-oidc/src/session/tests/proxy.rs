@@ -37,10 +37,19 @@ async fn serve(State(seen): State<Seen>, request: Request) -> Response {
     let is_first = headers.iter().any(|(_, value)| value == "Bearer access-hush-1");
     let target = request.uri().to_string();
     seen.0.lock().unwrap().push((format!("{} {target}", request.method()), headers));
+    if let Some(kept) = target.strip_prefix("/orders/kept?") {
+        let mut response = "an order".into_response();
+        for line in kept.split('&').filter(|line| !line.is_empty()) {
+            response.headers_mut().append("cache-control", line.replace('+', " ").replace("%22", "\"").parse().unwrap());
+        }
+        return response;
+    }
     if target.starts_with("/orders/never") || (target.starts_with("/orders/stale") && is_first) {
         return (StatusCode::UNAUTHORIZED, [("www-authenticate", "Bearer error=\"invalid_token\"")]).into_response();
     }
-    ([("set-cookie", "__Host-session=planted"), ("x-own", "1")], "an order").into_response()
+    let headers =
+        [("set-cookie", "__Host-session=planted"), ("clear-site-data", "\"cookies\", \"storage\""), ("x-own", "1")];
+    (headers, "an order").into_response()
 }
 
 async fn proxied(world: &World) -> (ApiProxy, Seen) {
@@ -98,7 +107,9 @@ async fn passes_a_call_on_with_the_token_and_without_anything_that_the_browser_p
     let response = call(&proxy, &browser, "GET", "/bff/api/orders/7?a=b%20c", &[HEADERS, &forged].concat(), "").await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["x-own"], "1");
-    assert!(!response.headers().contains_key("set-cookie"), "a service behind sets no cookie here");
+    for gone in ["set-cookie", "clear-site-data"] {
+        assert!(!response.headers().contains_key(gone), "a service behind sets no cookie here, and takes none: {gone}");
+    }
     assert_eq!(to_bytes(response.into_body(), 100).await.unwrap(), "an order");
     let [(line, headers)] = &seen.take()[..] else { panic!("one request") };
     assert_eq!(line, "GET /orders/7?a=b%20c");
@@ -169,8 +180,10 @@ async fn a_call_without_a_body_that_the_service_refuses_is_sent_once_more_with_a
     let world = World::new();
     let (proxy, seen) = proxied(&world).await;
     let browser = world.logged_in("alice").await;
+    world.wait(10);
     assert_eq!(get(&proxy, &browser, "/bff/api/orders/stale").await.status(), 200);
     assert_eq!(seen.tokens(), ["Bearer access-hush-1", "Bearer access-hush-2"]);
+    world.wait(10);
     let response = get(&proxy, &browser, "/bff/api/orders/never").await;
     assert_eq!(response.status(), 401);
     assert!(response.headers().contains_key("www-authenticate"), "the service's own word");
@@ -178,10 +191,48 @@ async fn a_call_without_a_body_that_the_service_refuses_is_sent_once_more_with_a
 }
 
 #[tokio::test]
+async fn a_service_that_refuses_everybody_makes_nobody_ask_the_provider_for_each_call() {
+    let world = World::new();
+    let (proxy, seen) = proxied(&world).await;
+    let browser = world.logged_in("alice").await;
+    for _ in 0..20 {
+        world.wait(1);
+        assert_eq!(get(&proxy, &browser, "/bff/api/orders/never").await.status(), 401);
+    }
+    assert!(world.provider.refreshes() <= 2, "{}", world.provider.refreshes());
+    assert!(seen.take().len() <= 22);
+}
+
+/// The browser's request has no `Authorization`, so what kept a cache in front from handing the answer to the next one is gone.
+#[tokio::test]
+async fn no_cache_in_front_may_keep_an_answer_for_others_unless_the_service_says_so() {
+    let world = World::new();
+    let (proxy, _) = proxied(&world).await;
+    let browser = world.logged_in("alice").await;
+    for (sent, expected) in [
+        ("", &["no-store"][..]),
+        ("max-age=60", &["max-age=60", "private"]),
+        ("max-age=60,+must-revalidate", &["max-age=60, must-revalidate", "private"]),
+        ("no-cache", &["no-cache", "private"]),
+        ("private=%22x-own%22,+max-age=9", &["private=\"x-own\", max-age=9", "private"]),
+        ("max-age=1&Private", &["max-age=1", "Private"]),
+        ("private,max-age=60", &["private,max-age=60"]),
+        ("No-Store", &["No-Store"]),
+        ("public,+max-age=60", &["public, max-age=60"]),
+        ("S-MaxAge=60", &["S-MaxAge=60"]),
+    ] {
+        let response = get(&proxy, &browser, &format!("/bff/api/orders/kept?{sent}")).await;
+        let kept: Vec<_> = response.headers().get_all("cache-control").iter().collect();
+        assert_eq!(kept, expected, "{sent}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_with_a_body_is_sent_once() {
     let world = World::new();
     let (proxy, seen) = proxied(&world).await;
     let browser = world.logged_in("alice").await;
+    world.wait(10);
     assert_eq!(call(&proxy, &browser, "POST", "/bff/api/orders/stale", HEADERS, "an order").await.status(), 401);
     assert_eq!((seen.take().len(), world.provider.refreshes()), (1, 0));
 }
