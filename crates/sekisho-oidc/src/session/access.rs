@@ -107,8 +107,11 @@ impl RelyingParty {
 
     /// Returns another access token than the one that a service did not take (401), refreshed for this if need be.
     ///
+    /// One that was obtained less than 10 s ago is not replaced, so a service that refuses everything cannot make us ask the provider
+    /// for each request.
+    ///
     /// # Errors
-    /// [`AccessError`]
+    /// [`AccessError`]; [`AccessError::Failure`] too for one that is too new.
     pub async fn access_token_after(
         &self,
         refused: &AccessToken,
@@ -123,6 +126,11 @@ impl RelyingParty {
             _ => return Err(AccessError::SignedOut),
         };
         let now = self.now();
+        if refused == Some(held.life.serial)
+            && let Some(left) = cycle::is_new_for(&held.life, now, self.rules())
+        {
+            return Err(TOO_NEW.with_retry_after(left).into());
+        }
         match cycle::need(&held.life, refused, now, self.rules()) {
             Need::Nothing => return Ok(AccessToken::of(&held)),
             Need::Over => return Err(AccessError::Over),
@@ -171,4 +179,5 @@ pub(crate) async fn held(session: &RequestSession) -> Result<Option<Held>, Failu
     }
 }
 
+const TOO_NEW: Failure = Failure::unavailable("a service refuses an access token that has just been obtained");
 const CROWDED: Failure = Failure::unavailable("too many access tokens are being refreshed");
