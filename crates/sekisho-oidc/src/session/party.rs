@@ -10,6 +10,7 @@ use crate::session::cycle::Rules;
 use crate::session::flights::Flights;
 use crate::session::pending::PendingLogins;
 use crate::session::protocol::Protocol;
+use crate::session::record::Held;
 
 /// Logs people in at providers of OpenID Connect, keeps their tokens in the session, on the server, and ends both.
 ///
@@ -82,6 +83,12 @@ impl RelyingParty {
     /// Finds a provider by its name.
     pub(crate) fn provider(&self, name: &str) -> Option<&Arc<dyn Protocol>> {
         self.0.providers.iter().find(|(own, _)| **own == *name).map(|(_, provider)| provider)
+    }
+
+    /// Finds the provider that a session's tokens are of. By its issuer too: a name can have come to mean another one since, who must not
+    /// be sent them.
+    pub(crate) fn provider_of(&self, held: &Held, issuer: &str) -> Option<&Arc<dyn Protocol>> {
+        self.provider(&held.provider).filter(|provider| provider.issuer() == issuer)
     }
 
     /// Finds a provider by its name, or the first one where none is named.

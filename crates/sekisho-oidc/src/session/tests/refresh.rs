@@ -211,6 +211,12 @@ async fn a_token_that_a_service_refused_is_replaced_once_for_all_who_held_it() {
     let browser = world.logged_in("alice").await;
     let (bff, other) = (world.bff.clone(), world.another_process());
     let refused = bff.party().access_token(&browser.session(&bff)).await.unwrap();
+    world.wait(9);
+    let early = bff.party().access_token_after(&refused, &browser.session(&bff)).await;
+    let early = failure_of(early.map(|token| text(token.secret())));
+    assert_eq!((early.kind(), early.retry_after()), (FailureKind::Unavailable, Some(Duration::from_secs(1))));
+    assert_eq!(world.provider.refreshes(), 0, "what has just come is not replaced");
+    world.wait(1);
     for bff in [&bff, &other, &bff] {
         let next = bff.party().access_token_after(&refused, &browser.session(bff)).await.unwrap();
         assert_eq!(text(next.secret()), "access-hush-2");
@@ -345,4 +351,19 @@ async fn what_a_handler_has_noted_is_written_by_its_request_and_not_by_the_refre
     session.finish().await.unwrap();
     assert_eq!(read().await, 1);
     assert_eq!(refresh_token(&browser, &world.bff).await, "refresh-hush-2");
+}
+
+#[tokio::test]
+async fn a_provider_s_name_that_came_to_mean_another_one_gets_no_token_of_the_one_before() {
+    let world = World::new();
+    let browser = world.logged_in("alice").await;
+    let swapped = world.with_the_providers_names_swapped();
+    world.wait(LIFE);
+    let failure = failure_of(browser.token(&swapped).await);
+    assert_eq!(failure.kind(), FailureKind::Misconfigured);
+    let reply = browser.clone().send(&swapped, "POST", "/bff/logout", super::world::FORM, "").await;
+    assert_eq!(super::world::location(&reply), "https://shop.example/bye");
+    assert_eq!((world.other.refreshes(), world.provider.refreshes()), (0, 0));
+    assert!(world.other.revoked.lock().unwrap().is_empty());
+    assert_eq!(browser.who(&world.bff).await, None);
 }
