@@ -40,7 +40,9 @@ async fn serve(State(seen): State<Seen>, request: Request) -> Response {
     if let Some(kept) = target.strip_prefix("/orders/kept?") {
         let mut response = "an order".into_response();
         for line in kept.split('&').filter(|line| !line.is_empty()) {
-            response.headers_mut().append("cache-control", line.replace('+', " ").replace("%22", "\"").parse().unwrap());
+            response
+                .headers_mut()
+                .append("cache-control", line.replace('+', " ").replace("%22", "\"").parse().unwrap());
         }
         return response;
     }
