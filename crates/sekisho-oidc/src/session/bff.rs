@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::provider::{LoginRequest, Prompt};
 use crate::session::form::{Form, Repeated};
 use crate::session::login::{broken, refuse};
-use crate::session::logout::LogoutScope;
+use crate::session::logout::{Hint, LogoutScope};
 use crate::session::party::RelyingParty;
 use crate::session::reply::Reply;
 
@@ -28,7 +28,8 @@ use crate::session::reply::Reply;
 ///
 /// `/bff/user` and whatever else scripts call need the header `X-CSRF`, with any value, whatever the method; the logout is
 /// checked by [`CsrfRules`], so a plain form can send it. No call is answered with a redirect: a script that calls the logout gets
-/// `{"location": …}` to go to.
+/// `{"location": …}` to go to. That address has no `id_token_hint`, for the ID token is none of a script's business, so the provider may
+/// ask the user whether she wants to log out; after a form's logout it need not.
 ///
 /// It needs no layer of sessions around it: it begins and finishes each request's session by itself. A clone costs a counter.
 ///
@@ -179,7 +180,8 @@ impl Bff {
             _ => return refuse(head, 400, "Bad Request", "The logout cannot be done like this."),
         };
         let is_call = csrf.check_call(head, session.has_cookie()) != Err(Forgery::NoHeader);
-        let reply = match party.logout(&session, scope).await {
+        let hint = if is_call { Hint::Nothing } else { Hint::IdToken };
+        let reply = match party.log_out(&session, scope, hint).await {
             Ok(location) if is_call => Reply::json(200, &json!({ "location": location })),
             Ok(location) => Reply::redirect(location),
             Err(failure) => return broken(head, &failure),

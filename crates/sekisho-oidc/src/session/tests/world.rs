@@ -15,7 +15,7 @@ use sekisho_session::{
 };
 use sekisho_testkit::FixedClock;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use zeroize::Zeroizing;
 
 use crate::provider::{LoggedIn, LoginError, LoginRequest};
@@ -57,6 +57,11 @@ impl World {
     /// Is another process over the same store.
     pub(crate) fn another_process(&self) -> Bff {
         process(&self.clock, &self.store, &self.key, &self.cookie, &self.provider, &self.other)
+    }
+
+    /// Is the service after somebody has mixed up what it calls its providers.
+    pub(crate) fn with_the_providers_names_swapped(&self) -> Bff {
+        process(&self.clock, &self.store, &self.key, &self.cookie, &self.other, &self.provider)
     }
 
     pub(crate) fn wait(&self, seconds: u64) {
@@ -218,6 +223,7 @@ pub(crate) struct Script {
     pub(crate) is_gated: AtomicBool,
     pub(crate) is_down: AtomicBool,
     pub(crate) gives_refresh: AtomicBool,
+    pub(crate) returns_to: Mutex<String>,
 }
 
 impl fmt::Debug for Script {
@@ -248,6 +254,7 @@ impl Script {
             is_gated: AtomicBool::new(false),
             is_down: AtomicBool::new(false),
             gives_refresh: AtomicBool::new(true),
+            returns_to: Mutex::new("/bff/callback".to_owned()),
         }
     }
 
@@ -285,6 +292,10 @@ pub(crate) fn logout_token(issuer: &str, sid: Option<&str>, subject: Option<&str
 impl Protocol for Script {
     fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    fn redirect_uri(&self) -> String {
+        format!("https://shop.example{}", self.returns_to.lock().unwrap())
     }
 
     async fn start(&self, request: &LoginRequest, _: UnixSeconds) -> Result<Started, Failure> {
@@ -383,9 +394,23 @@ pub(crate) struct Shaky {
     pub(crate) is_down: AtomicBool,
     /// This many writes fail.
     pub(crate) failing_saves: AtomicUsize,
+    /// Deletes wait until they are let go on.
+    pub(crate) holds_deletes: AtomicBool,
+    released: Notify,
 }
 
 impl Shaky {
+    pub(crate) fn release(&self) {
+        self.holds_deletes.store(false, Ordering::SeqCst);
+        self.released.notify_waiters();
+    }
+
+    async fn hold(&self) {
+        if self.holds_deletes.load(Ordering::SeqCst) {
+            self.released.notified().await;
+        }
+    }
+
     fn check(&self) -> Result<(), Failure> {
         if self.is_down.load(Ordering::SeqCst) { Err(Failure::unavailable("the store is down")) } else { Ok(()) }
     }
@@ -427,6 +452,7 @@ impl SessionStore for Shaky {
 
     async fn delete(&self, id: &SessionHash, now: UnixSeconds) -> Result<bool, Failure> {
         self.check()?;
+        self.hold().await;
         self.inner.delete(id, now).await
     }
 
@@ -437,6 +463,7 @@ impl SessionStore for Shaky {
 
     async fn delete_tagged(&self, tag: &SessionTag, now: UnixSeconds) -> Result<u64, Failure> {
         self.check()?;
+        self.hold().await;
         self.inner.delete_tagged(tag, now).await
     }
 
