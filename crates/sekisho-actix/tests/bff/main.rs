@@ -59,6 +59,8 @@ async fn a_script_gets_401_and_forged_requests_403() {
         (TestRequest::post().uri("/bff/logout").insert_header(("sec-fetch-site", "cross-site")), 403),
         (TestRequest::get().uri("/bff/logout"), 405),
         (TestRequest::get().uri("/bff/callback?code=a&state=b"), 400),
+        (TestRequest::get().uri("/bff/callback/id?code=a&state=b"), 400),
+        (TestRequest::get().uri("/bff/callback/nobody?code=a&state=b"), 404),
         (TestRequest::get().uri("/bff/login?return_to=//evil.example"), 400),
         (TestRequest::post().uri("/bff/backchannel"), 400),
         (TestRequest::post().uri("/bff/backchannel").set_payload("x".repeat(Bff::MAX_BODY + 1)), 413),

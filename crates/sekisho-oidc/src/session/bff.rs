@@ -20,7 +20,7 @@ use crate::session::reply::Reply;
 /// | address | method | does |
 /// |---|---|---|
 /// | `/bff/login` | `GET` | begins a login; `return_to`, `provider`, `prompt` (`none`, `login`, `consent`, `select_account`), `acr_values`, `max_age` |
-/// | `/bff/callback` | `GET` | the redirect URI to register |
+/// | `/bff/callback` | `GET` | the redirect URI to register; `/bff/callback/NAME` for the provider of this name, where there are several |
 /// | `/bff/initiate` | `GET`, `POST` | begins a login that a third party asked for: `iss`, `target_link_uri`, `login_hint` |
 /// | `/bff/user` | `GET` | tells who is logged in, as JSON; with `poll=1` without keeping the session alive; 401 for nobody |
 /// | `/bff/logout` | `POST` | ends the session here and at the provider; `scope=everywhere` in the form for all of the user's |
@@ -101,7 +101,11 @@ impl Bff {
         if body.len() > Self::MAX_BODY {
             return refuse(head, 413, "Content Too Large", "The request is too long.");
         }
-        match (name.unwrap_or_default(), head.method()) {
+        let name = match name.unwrap_or_default().split_once('/') {
+            Some(("callback", provider)) if party.provider(provider).is_some() => "callback",
+            _ => name.unwrap_or_default(),
+        };
+        match (name, head.method()) {
             ("login", "GET") => self.login(head, query).await,
             ("callback", "GET") => {
                 let session = party.sessions().begin(head);

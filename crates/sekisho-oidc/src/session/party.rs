@@ -166,7 +166,8 @@ pub struct RelyingPartyBuilder {
 
 impl RelyingPartyBuilder {
     /// Adds a provider under a name of ours: 1 to 32 lower-case letters, digits and `-`. The first one is taken where a login names
-    /// none. At least one is needed, 32 at the most.
+    /// none. At least one is needed, 32 at the most. With several of them each has a redirect URI of its own, such as
+    /// `…/bff/callback/NAME`, unless all of them send `iss` with their returns: see [`callback`](RelyingParty::callback).
     pub fn with_provider(self, name: impl Into<Box<str>>, provider: Provider) -> Self {
         self.with_protocol(name, Arc::new(provider))
     }

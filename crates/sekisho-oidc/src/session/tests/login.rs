@@ -59,6 +59,27 @@ async fn a_return_that_this_browser_did_not_begin_is_refused_and_sets_nothing() 
 }
 
 #[tokio::test]
+async fn a_return_comes_to_the_address_that_its_own_provider_was_told() {
+    let world = World::new();
+    *world.other.returns_to.lock().unwrap() = "/bff/callback/other".to_owned();
+    let mut browser = Browser::default();
+    let (main, other) = (browser.begin(&world.bff, "").await, browser.begin(&world.bff, "provider=other").await);
+    for (state, place) in [(&main, "callback/other"), (&other, "callback"), (&other, "callback/main")] {
+        let mut copy = browser.clone();
+        let reply = copy.open(&world.bff, &format!("/bff/{place}?code=alice&state={state}")).await;
+        assert_eq!((reply.status(), copy.who(&world.bff).await), (400, None), "{place}");
+    }
+    for (state, place) in [(&main, "callback"), (&other, "callback/other")] {
+        let mut copy = browser.clone();
+        let reply = copy.open(&world.bff, &format!("/bff/{place}?code=alice&state={state}")).await;
+        assert_eq!((reply.status(), copy.who(&world.bff).await.as_deref()), (303, Some("alice")), "{place}");
+    }
+    for nowhere in ["callback/", "callback/nobody", "callback/other/x"] {
+        assert_eq!(browser.open(&world.bff, &format!("/bff/{nowhere}?code=alice&state={other}")).await.status(), 404);
+    }
+}
+
+#[tokio::test]
 async fn a_return_is_good_once_and_for_ten_minutes() {
     let world = World::new();
     let mut browser = Browser::default();
