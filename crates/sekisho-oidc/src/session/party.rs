@@ -178,7 +178,8 @@ impl RelyingPartyBuilder {
     }
 
     /// Sets what the names of the cookies begin with that hold pending logins. Default `__Host-login-`; services that share a host
-    /// name, such as `localhost`, and not their keys need names of their own.
+    /// name, such as `localhost`, and not their keys need names of their own. `__Host-` must stay: otherwise another host of the site could
+    /// put a login of its own making into a browser.
     pub fn with_login_cookie(self, prefix: impl Into<String>) -> Self {
         Self { login_cookie: prefix.into(), ..self }
     }
@@ -219,12 +220,15 @@ impl RelyingPartyBuilder {
     /// Builds it.
     ///
     /// # Errors
-    /// No provider, more than 32, a name that is none or stands twice, an issuer that stands twice; what cannot be a cookie's name; a
-    /// home that is no place of ours; an origin or URL that is neither `https` nor on the loopback; a time out of bounds.
+    /// Sessions without a store: what is in cookies alone can be neither refreshed beside requests nor ended by the provider. No provider,
+    /// more than 32, a name that is none or stands twice, an issuer that stands twice; what cannot be a `__Host-` cookie's name; a home that is no place of ours; an origin or URL that is neither `https` nor on the loopback; a time out of bounds.
     pub fn build(self) -> Result<RelyingParty, ConfigError> {
         let Self { sessions, keys, providers, login_cookie, home, origin, post_logout, ahead, refresh_timeout, clock } =
             self;
         let refuse = |why: String| Err(ConfigError::new(why));
+        if sessions.is_client_side() {
+            return refuse("logins at a provider need sessions that are in a store".to_owned());
+        }
         if providers.is_empty() || providers.len() > MOST_PROVIDERS {
             return refuse("a relying party needs a provider, and takes 32 at the most".to_owned());
         }

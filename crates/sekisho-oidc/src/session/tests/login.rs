@@ -1,8 +1,9 @@
 use std::sync::atomic::Ordering;
 
-use sekisho_session::{SameSite, SessionCookie};
+use sekisho_session::{MemorySessionStore, SameSite, SessionCookie, SessionKey, SessionKeys, Sessions};
 
 use super::world::{Browser, CALL, NAVIGATE, World, location};
+use crate::RelyingParty;
 
 fn body(reply: &crate::Reply) -> String {
     String::from_utf8(reply.body().to_vec()).unwrap()
@@ -364,4 +365,23 @@ async fn no_cookie_answer_or_debug_shows_a_token() {
     assert!(!all.contains("hush"), "{all}");
     let session = format!("{:?}", browser.session(&world.bff));
     assert!(!session.contains("hush"));
+}
+
+#[test]
+fn refuses_sessions_and_cookies_that_cannot_keep_what_a_login_needs() {
+    let keys = || SessionKeys::new(SessionKey::generate().unwrap());
+    let stored = || Sessions::builder(std::sync::Arc::new(MemorySessionStore::new()), keys()).build().unwrap();
+    let party = |sessions| RelyingParty::builder(sessions, keys()).with_protocol("main", World::new().provider as _);
+    assert!(party(stored()).build().is_ok());
+    assert!(
+        party(Sessions::client_side(keys()).build().unwrap()).build().is_err(),
+        "nothing is refreshed or ended there"
+    );
+    for prefix in ["login-", "__Secure-login-", "__host-login-", "", "__Host-lo gin-"] {
+        assert!(
+            party(stored()).with_login_cookie(prefix).build().is_err(),
+            "{prefix}: another host of the site can set it"
+        );
+    }
+    assert!(party(stored()).with_login_cookie("__Host-shop-login-").build().is_ok());
 }
