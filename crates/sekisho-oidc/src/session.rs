@@ -15,6 +15,7 @@ mod proxy;
 mod record;
 mod refresh;
 mod reply;
+mod sync;
 #[cfg(test)]
 mod tests;
 

@@ -17,6 +17,10 @@ use crate::request::{Presented, RequestSession};
 use crate::store::{SessionStore, StoredSession};
 use crate::token::{SessionHash, SessionTag, SessionToken};
 
+mod provider_logout;
+
+pub use provider_logout::ProviderLogout;
+
 /// Is a service's sessions: where they are kept, under which cookie, for how long. A clone costs a counter.
 ///
 /// # Examples
@@ -262,7 +266,8 @@ impl Sessions {
         Ok(handles)
     }
 
-    /// Ends all sessions that came of one session at a provider (`sid`), for back-channel logout.
+    /// Ends all sessions that came of one session at a provider (`sid`). For back-channel logout
+    /// [`end_by_provider`](Self::end_by_provider) does more: it reaches a login that is being finished too.
     ///
     /// # Errors
     /// [`Failure`] when the store broke: some may be alive still.

@@ -140,6 +140,13 @@ pub(crate) fn claim(life: &mut Life, me: &str, seen: u64, now: UnixSeconds, rule
     Claim::Won
 }
 
+/// Tells whether the mark in the record outlives what is about to be sent, which takes so long at the most, by 10 s for writing
+/// down what comes of it.
+pub(crate) fn is_in_time(life: &Life, now: UnixSeconds, takes: Duration) -> bool {
+    let until = life.mark.as_ref().map_or(0, |mark| mark.until);
+    now.saturating_add(takes + TO_WRITE).as_secs() <= until
+}
+
 /// Tells whether the mark is ours, whether or not its time is over: then nobody else has taken it.
 pub(crate) fn is_marked(life: &Life, me: &str) -> bool {
     life.mark.as_ref().is_some_and(|mark| *mark.by == *me)
@@ -173,6 +180,7 @@ pub(crate) fn fail(life: &mut Life, me: &str, now: UnixSeconds, rules: &Rules) -
 
 /// A token that ends while it is on its way is none.
 const IN_TRANSIT: Duration = Duration::from_secs(5);
+const TO_WRITE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -257,6 +265,17 @@ mod tests {
         assert_eq!(claim(&mut life, "b", 0, after(9), &RULES), Claim::CoolingOff(after(10)));
         assert_eq!(claim(&mut life, "b", 0, after(10), &RULES), Claim::Won);
         assert_eq!(life.retry_at, None);
+    }
+
+    #[test]
+    fn a_mark_that_was_written_late_is_taken_anew_before_anything_is_sent() {
+        let (mut life, takes) = (life(300), Duration::from_secs(10));
+        assert!(!is_in_time(&life, NOW, takes), "there is none");
+        assert_eq!(claim(&mut life, "a", 0, NOW, &RULES), Claim::Won);
+        assert!(is_in_time(&life, after(10), takes));
+        assert!(!is_in_time(&life, after(11), takes));
+        assert_eq!(claim(&mut life, "a", 0, after(11), &RULES), Claim::Won);
+        assert!(is_in_time(&life, after(11), takes));
     }
 
     #[test]

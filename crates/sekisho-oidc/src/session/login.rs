@@ -1,4 +1,4 @@
-use sekisho_core::{Failure, FailureKind};
+use sekisho_core::{Failure, FailureKind, UnixSeconds};
 use sekisho_http::{Answer, RequestHead};
 use sekisho_session::{Login, RequestSession, ReturnTo};
 
@@ -96,8 +96,9 @@ impl RelyingParty {
             tracing::warn!(target: "sekisho", provider = &*note.provider, "a return came to another provider's address");
             return foreign(head);
         }
-        match provider.finish(login, query, self.now()).await {
-            Ok(logged_in) => match self.establish(head, session, note, logged_in).await {
+        let began = self.now();
+        match provider.finish(login, query, began).await {
+            Ok(logged_in) => match self.establish(head, session, note, logged_in, began).await {
                 Ok(()) => self.go_on(&return_to),
                 Err(reply) => reply,
             },
@@ -113,6 +114,7 @@ impl RelyingParty {
         session: &RequestSession,
         note: &Note,
         logged_in: LoggedIn,
+        began: UnixSeconds,
     ) -> Result<(), Reply> {
         let LoggedIn { principal, tokens } = logged_in;
         let held = Held::of(&note.provider, &tokens, self.now()).map_err(|failure| broken(head, &failure))?;
@@ -122,7 +124,21 @@ impl RelyingParty {
         let login = Login::new(&principal);
         session.log_in(device.iter().fold(login, |login, device| login.with_device(device)));
         member.update(move |member| member.held = Some(held.clone()));
-        session.flush().await.map_err(|failure| broken(head, &failure))
+        session.flush().await.map_err(|failure| broken(head, &failure))?;
+        // INVARIANT: looked at once the session is there. A logout at the provider that came before it found nobody to end.
+        let issued_at =
+            principal.claims().get("iat").and_then(|iat| iat.as_numeric_date()).map_or(began, UnixSeconds::new);
+        let reply = match self.sessions().was_ended_by_provider(&principal, issued_at).await {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                tracing::info!(target: "sekisho", "the provider has ended a login before it was finished");
+                foreign(head)
+            }
+            Err(failure) => broken(head, &failure),
+        };
+        session.log_out();
+        session.flush().await.map_err(|failure| broken(head, &failure))?;
+        Err(reply)
     }
 
     fn go_on(&self, place: &ReturnTo) -> Reply {

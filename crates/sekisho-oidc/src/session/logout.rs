@@ -1,7 +1,7 @@
 use base64_simd::URL_SAFE_NO_PAD;
 use sekisho_core::json::JsonObject;
 use sekisho_core::{Failure, Refusal, SubjectId};
-use sekisho_session::RequestSession;
+use sekisho_session::{ProviderLogout, RequestSession};
 use serde_json::json;
 
 use crate::session::access::held;
@@ -102,7 +102,8 @@ impl RelyingParty {
     /// Takes a provider's word that a session has ended there ([Back-Channel
     /// Logout](https://openid.net/specs/openid-connect-backchannel-1_0.html)): `form` is the body of its `POST`.
     ///
-    /// Ends what came of the session at the provider (`sid`), or all of the subject (`sub`). Answers 200; 400 with the code
+    /// Ends what came of the session at the provider (`sid`), or all of the subject (`sub`), and what comes of a login that is being
+    /// finished at this moment. Answers 200; 400 with the code
     /// `invalid_request` for a token that is not good; 500, 502 or 503 when our side broke, and then the provider may send the same
     /// token again.
     pub async fn backchannel_logout(&self, form: &[u8]) -> Reply {
@@ -145,11 +146,13 @@ impl RelyingParty {
     }
 
     async fn end(&self, issuer: &str, notice: &Notice) -> Result<u64, Failure> {
-        match (&notice.sid, &notice.subject) {
-            (Some(sid), _) => self.sessions().end_provider_session(issuer, sid).await,
-            (None, Some(subject)) => self.end_everywhere(&SubjectId::new(issuer, &**subject)).await,
-            (None, None) => Ok(0),
-        }
+        let subject = notice.subject.as_ref().map(|subject| SubjectId::new(issuer, &**subject));
+        let what = match (&notice.sid, &subject) {
+            (Some(sid), _) => ProviderLogout::Session { issuer, sid },
+            (None, Some(subject)) => ProviderLogout::Subject(subject),
+            (None, None) => return Ok(0),
+        };
+        self.sessions().end_by_provider(&what, notice.issued_at).await
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Started {
 pub(crate) struct Notice {
     pub(crate) sid: Option<Box<str>>,
     pub(crate) subject: Option<Box<str>>,
+    /// When the provider said so, by its clock.
+    pub(crate) issued_at: UnixSeconds,
     /// What the provider's side made of it.
     pub(crate) proved: Option<LogoutNotice>,
 }
@@ -93,7 +95,7 @@ impl Protocol for Provider {
     async fn logout_notice(&self, logout_token: &str, now: UnixSeconds) -> Result<Notice, Refusal> {
         let notice = Self::logout_notice(self, logout_token, now).await?;
         let (sid, subject) = (notice.sid.clone(), notice.subject.clone());
-        Ok(Notice { sid, subject, proved: Some(notice) })
+        Ok(Notice { sid, subject, issued_at: notice.issued_at, proved: Some(notice) })
     }
 
     fn logout_undone(&self, notice: &Notice, now: UnixSeconds) {

@@ -56,7 +56,9 @@ impl Flight {
                 matches!(need, Need::Nothing | Need::Ahead)
             };
             match claim {
-                Claim::Won => return self.send(held).await,
+                Claim::Won if cycle::is_in_time(&held.life, party.now(), party.refresh_timeout()) => {
+                    return self.send(held).await;
+                }
                 Claim::Renewed => return Ok(Landing::Token(AccessToken::of(&held))),
                 Claim::Over => return Ok(Landing::Over),
                 Claim::Taken | Claim::CoolingOff(_) if is_good(&held) => {
@@ -65,9 +67,11 @@ impl Flight {
                 Claim::CoolingOff(until) => {
                     return Ok(Landing::Failed(FailureKind::Unavailable, Some(until.since(party.now()))));
                 }
-                Claim::Taken if Instant::now() >= deadline => {
+                Claim::Won | Claim::Taken if Instant::now() >= deadline => {
                     return Ok(Landing::Failed(FailureKind::Unavailable, Some(Duration::from_secs(1))));
                 }
+                // It took so long to write the mark that its time is nearly over: it is taken anew.
+                Claim::Won => {}
                 Claim::Taken => tokio::time::sleep(POLL).await,
             }
         }

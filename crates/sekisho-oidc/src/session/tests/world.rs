@@ -374,12 +374,12 @@ impl Protocol for Script {
         Ok(Some(format!("{}/logout?id_token_hint={hint}&post_logout_redirect_uri={return_to}", self.issuer)))
     }
 
-    async fn logout_notice(&self, logout_token: &str, _: UnixSeconds) -> Result<Notice, Refusal> {
+    async fn logout_notice(&self, logout_token: &str, now: UnixSeconds) -> Result<Notice, Refusal> {
         let claims = logout_token.strip_suffix(".good").ok_or(Reject::Signature)?;
         let claims = URL_SAFE_NO_PAD.decode_to_vec(claims.split('.').nth(1).unwrap()).unwrap();
         let claims: Value = serde_json::from_slice(&claims).unwrap();
         let read = |name: &str| claims[name].as_str().map(Into::into);
-        Ok(Notice { sid: read("sid"), subject: read("sub"), proved: None })
+        Ok(Notice { sid: read("sid"), subject: read("sub"), issued_at: now, proved: None })
     }
 
     fn logout_undone(&self, _: &Notice, _: UnixSeconds) {
