@@ -12,7 +12,7 @@ use sekisho_tests::wait;
 use serde_json::json;
 
 #[path = "../../crates/sekisho-oidc/tests/provider/scripted.rs"]
-#[allow(dead_code, reason = "the crate's own tests use more of it")]
+#[expect(dead_code, reason = "the crate's own tests use more of it")]
 mod scripted;
 
 async fn begin(provider: &Provider) -> (String, PendingLogin) {
