@@ -74,7 +74,8 @@ fn response(reply: &Reply) -> HttpResponse {
         }
     }
     for cookie in reply.cookies() {
-        if let Ok(value) = HeaderValue::from_str(cookie.expose()) {
+        if let Ok(mut value) = HeaderValue::from_str(cookie.expose()) {
+            value.set_sensitive(true);
             response.append_header((SET_COOKIE, value));
         }
     }

@@ -43,6 +43,7 @@ async fn a_login_leads_to_the_provider_with_a_cookie_of_its_own() {
         let (status, headers) = send(TestRequest::get().uri(target)).await;
         assert_eq!(status, 303, "{target}");
         assert!(headers.get("location").unwrap().to_str().unwrap().starts_with("https://id.example/authorize?"));
+        assert!(headers.get("set-cookie").unwrap().is_sensitive(), "no debug line shows it");
         let cookie = headers.get("set-cookie").unwrap().to_str().unwrap();
         assert!(cookie.starts_with("__Host-login-") && cookie.ends_with("; Secure; HttpOnly; SameSite=Lax"));
         assert_eq!(headers.get("cache-control").unwrap(), "no-store");
