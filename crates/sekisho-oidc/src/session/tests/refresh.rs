@@ -367,3 +367,36 @@ async fn a_provider_s_name_that_came_to_mean_another_one_gets_no_token_of_the_on
     assert!(world.other.revoked.lock().unwrap().is_empty());
     assert_eq!(browser.who(&world.bff).await, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_answers_is_waited_for_as_long_as_a_mark_counts() {
+    let world = World::new();
+    let browser = world.logged_in("alice").await;
+    world.wait(LIFE);
+    world.store.hangs.store(true, Ordering::SeqCst);
+    let asking = tokio::time::timeout(Duration::from_secs(31), browser.token(&world.bff));
+    let failure = failure_of(asking.await.expect("an answer after 30 s"));
+    assert_eq!((failure.kind(), world.provider.refreshes()), (FailureKind::Unavailable, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_came_while_the_session_got_a_new_id_are_written_before_the_old_one_is_over() {
+    let world = World::new();
+    let mut browser = world.logged_in("alice").await;
+    let other = world.another_process();
+    world.provider.is_gated.store(true, Ordering::SeqCst);
+    world.wait(LIFE - 20);
+    assert_eq!(browser.token(&world.bff).await.unwrap(), "access-hush-1");
+    settle().await;
+    let rotating = browser.session(&world.bff);
+    rotating.rotate();
+    browser.take(&rotating.finish().await.unwrap());
+    world.provider.gate.add_permits(1);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(browser.token(&world.bff).await.unwrap(), "access-hush-1", "it is good, and nobody waits");
+    settle().await;
+    // The mark of the refresh is over by then.
+    world.wait(35);
+    assert_eq!(browser.token(&other).await.unwrap(), "access-hush-2");
+    assert_eq!((world.provider.refreshes(), world.provider.reused.load(Ordering::SeqCst)), (1, 0));
+}

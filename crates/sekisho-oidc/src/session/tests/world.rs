@@ -394,6 +394,8 @@ pub(crate) struct Shaky {
     pub(crate) is_down: AtomicBool,
     /// This many writes fail.
     pub(crate) failing_saves: AtomicUsize,
+    /// Saves never end.
+    pub(crate) hangs: AtomicBool,
     /// Deletes wait until they are let go on.
     pub(crate) holds_deletes: AtomicBool,
     released: Notify,
@@ -438,6 +440,9 @@ impl SessionStore for Shaky {
     ) -> Result<Saved, Failure> {
         self.check()?;
         tokio::task::yield_now().await;
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         let fails = self.failing_saves.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if fails.is_ok() {
             return Err(Failure::unavailable("the store does not write"));
