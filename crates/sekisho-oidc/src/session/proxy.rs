@@ -331,19 +331,16 @@ impl TokenSwap for SessionTokens {
         None
     }
 
-    async fn swap(
-        &self,
-        credential: Credential<'_>,
-        principal: &Principal,
-        now: UnixSeconds,
-    ) -> Result<Secret, Refusal> {
+    async fn swap(&self, credential: Credential<'_>, principal: &Principal, _: UnixSeconds) -> Result<Secret, Refusal> {
         let token = self.token(credential, principal).await?;
         let Some((tokens, audience, scope)) = &self.exchange else {
             return if token.is_dpop() { Err(BOUND.into()) } else { Ok(token.secret().clone()) };
         };
-        let wanted = TokenRequest::on_behalf_of(principal, token.secret().clone()).with_audience(audience.clone());
+        // The principal is the session's, and ends with it: the login's token ends sooner.
+        let wanted = TokenRequest::on_behalf_of(principal, token.secret().clone()).ending_at(token.expires_at());
+        let wanted = wanted.with_audience(audience.clone());
         let wanted = scope.iter().fold(wanted, |wanted, scope| wanted.with_scope(scope));
-        match tokens.token(&wanted, now).await {
+        match tokens.token(&wanted, self.party.now()).await {
             Ok(exchanged) if exchanged.is_dpop() => Err(BOUND.into()),
             Ok(exchanged) => Ok(exchanged.secret().clone()),
             Err(TokenError::Failure(failure)) => Err(failure.into()),

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -7,17 +8,22 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use sekisho_gateway::Upstream;
+use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse};
+use serde_json::json;
 
-use super::world::{Browser, LIFE, World};
+use super::world::{Browser, ISSUER, LIFE, World};
 use crate::tokens::TokenError;
-use crate::{ApiProxy, ApiRoute};
+use crate::{ApiProxy, ApiRoute, ClientCredentials, ServiceTokens};
+
+/// Is a request's line, and its headers.
+type Sent = (String, Vec<(String, String)>);
 
 /// Is the service behind: what it was sent.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(String, Vec<(String, String)>)>>>);
+struct Seen(Arc<Mutex<Vec<Sent>>>);
 
 impl Seen {
-    fn take(&self) -> Vec<(String, Vec<(String, String)>)> {
+    fn take(&self) -> Vec<Sent> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 
@@ -55,13 +61,17 @@ async fn serve(State(seen): State<Seen>, request: Request) -> Response {
 }
 
 async fn proxied(world: &World) -> (ApiProxy, Seen) {
+    proxied_as(world, |route| route).await
+}
+
+async fn proxied_as(world: &World, change: impl FnOnce(ApiRoute) -> ApiRoute) -> (ApiProxy, Seen) {
     let seen = Seen::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
     let app = Router::new().fallback(serve).with_state(seen.clone());
     tokio::spawn(async move { axum::serve(listener, app).await });
     let upstream = Upstream::new("orders", &origin).unwrap();
-    let route = ApiRoute::new("/orders/*", ["GET", "POST"], &upstream);
+    let route = change(ApiRoute::new("/orders/*", ["GET", "POST"], &upstream));
     (ApiProxy::builder(&world.bff).with_route(route).build().unwrap(), seen)
 }
 
@@ -167,6 +177,37 @@ async fn nothing_reaches_a_service_without_a_session_the_header_or_a_route() {
     assert!(seen.take().is_empty());
 }
 
+/// Exchanges every token, and counts; nobody is told when what it gives ends.
+#[derive(Debug, Default)]
+struct Exchange(AtomicUsize);
+
+#[async_trait::async_trait]
+impl HttpClient for Exchange {
+    async fn send(&self, _: HttpRequest, _: HttpLimits) -> Result<HttpResponse, HttpError> {
+        let number = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+        let kind = "urn:ietf:params:oauth:token-type:access_token";
+        let body = json!({ "access_token": format!("ex-{number}"), "token_type": "Bearer", "issued_token_type": kind });
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        Ok(HttpResponse { status: 200, headers, body: body.to_string().into_bytes() })
+    }
+}
+
+#[tokio::test]
+async fn an_exchanged_token_is_kept_by_the_end_of_the_login_s_token_and_not_of_the_session() {
+    let world = World::new();
+    world.provider.says_when.store(false, Ordering::SeqCst);
+    let tokens = ServiceTokens::at("https://id.example/token", ISSUER, ClientCredentials::basic("shop", "secret"));
+    let tokens = tokens.with_http_client(Arc::new(Exchange::default())).with_clock(Arc::new(world.clock.clone()));
+    let tokens = tokens.build().unwrap();
+    let (proxy, seen) = proxied_as(&world, |route| route.with_exchange(&tokens, "orders")).await;
+    let browser = world.logged_in("alice").await;
+    for (seconds, expected) in [(0, "Bearer ex-1"), (59, "Bearer ex-1"), (1, "Bearer ex-2")] {
+        world.wait(seconds);
+        assert_eq!(get(&proxy, &browser, "/bff/api/orders/7").await.status(), 200);
+        assert_eq!(seen.tokens(), [expected]);
+    }
+}
+
 #[tokio::test]
 async fn a_token_that_is_over_is_refreshed_before_the_call() {
     let world = World::new();
@@ -262,7 +303,7 @@ async fn trouble_of_provider_or_store_is_503_and_reaches_no_service() {
     world.provider.next_answer(sekisho_core::Failure::unavailable("down").into());
     let response = get(&proxy, &browser, "/bff/api/orders/7").await;
     assert_eq!((response.status().as_u16(), response.headers().contains_key("retry-after")), (503, true));
-    world.store.is_down.store(true, std::sync::atomic::Ordering::SeqCst);
+    world.store.is_down.store(true, Ordering::SeqCst);
     assert_eq!(get(&proxy, &browser, "/bff/api/orders/7").await.status(), 503);
     assert!(seen.take().is_empty());
 }

@@ -223,6 +223,8 @@ pub(crate) struct Script {
     pub(crate) is_gated: AtomicBool,
     pub(crate) is_down: AtomicBool,
     pub(crate) gives_refresh: AtomicBool,
+    /// Tokens come with their end.
+    pub(crate) says_when: AtomicBool,
     pub(crate) returns_to: Mutex<String>,
 }
 
@@ -254,6 +256,7 @@ impl Script {
             is_gated: AtomicBool::new(false),
             is_down: AtomicBool::new(false),
             gives_refresh: AtomicBool::new(true),
+            says_when: AtomicBool::new(true),
             returns_to: Mutex::new("/bff/callback".to_owned()),
         }
     }
@@ -272,10 +275,11 @@ impl Script {
         let number = tokens.next;
         let refresh = self.gives_refresh.load(Ordering::SeqCst).then(|| format!("refresh-hush-{number}"));
         tokens.good.extend(refresh.clone());
+        let end = UnixSeconds::new(sekisho_core::Clock::now(&self.clock).as_secs() + LIFE);
         TokenSet {
             access_token: Secret::from(format!("access-hush-{number}")),
             is_dpop: false,
-            expires_at: Some(UnixSeconds::new(sekisho_core::Clock::now(&self.clock).as_secs() + LIFE)),
+            expires_at: self.says_when.load(Ordering::SeqCst).then_some(end),
             refresh_token: refresh.map(Secret::from),
             id_token: Some(Secret::from(format!("id-hush-{number}"))),
             scope: Some("openid".into()),
