@@ -190,6 +190,12 @@ impl Sessions {
         &self.0.cookie
     }
 
+    /// Tells whether there is no store: [`client_side`](Self::client_side).
+    #[must_use]
+    pub fn is_client_side(&self) -> bool {
+        self.0.client_side.is_some()
+    }
+
     /// Lists the live sessions of a subject, the newest first.
     ///
     /// # Errors

@@ -42,7 +42,8 @@ pub(crate) struct Rules {
     pub(crate) ahead: Duration,
     /// For how long a mark counts. Longer than any refresh takes, or two would send the same refresh token.
     pub(crate) lease: Duration,
-    /// How long after a refresh that failed the next one may begin.
+    /// How long after a refresh that failed the next one may begin, and after one that succeeded the next one for a service that refuses
+    /// the token.
     pub(crate) cool_off: Duration,
 }
 
@@ -106,6 +107,12 @@ pub(crate) fn need(life: &Life, refused: Option<u64>, now: UnixSeconds, rules: &
         (false, _, true) => Need::Now,
         (false, _, false) => Need::Over,
     }
+}
+
+/// Says for how long still an access token is too new to be replaced because a service refuses it.
+pub(crate) fn is_new_for(life: &Life, now: UnixSeconds, rules: &Rules) -> Option<Duration> {
+    let left = UnixSeconds::new(life.obtained_at).saturating_add(rules.cool_off).since(now);
+    (!left.is_zero()).then(|| left.min(rules.cool_off))
 }
 
 /// Takes the mark, if the token of this serial still needs it and nobody else has it. To be written by compare-and-set.

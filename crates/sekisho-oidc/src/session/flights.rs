@@ -95,6 +95,10 @@ impl Flights {
         self.lock().stranded.get(session).map(|(stranded, _)| stranded.clone())
     }
 
+    pub(crate) fn has_stranded(&self, session: &str) -> bool {
+        self.lock().stranded.contains_key(session)
+    }
+
     pub(crate) fn forget(&self, session: &str) {
         self.lock().stranded.remove(session);
     }

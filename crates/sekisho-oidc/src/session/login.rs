@@ -52,6 +52,10 @@ impl RelyingParty {
     /// Takes the browser's return from a provider: finishes the login that this browser began, logs in under a new session id, keeps
     /// the tokens in the session, and goes on to where the login wanted to. `query` is the request's, without its `?`.
     ///
+    /// The last part of the request's path must be that of the redirect URI that the provider was told. So of several providers none can
+    /// pass another one's code off as its own ([RFC 9700 §4.4.2](https://www.rfc-editor.org/rfc/rfc9700#section-4.4.2)), if each has an
+    /// address whose last part is its own; `iss` in the return does as much where providers send it.
+    ///
     /// The session is written before the answer is made. Whoever was logged in as somebody else is logged out by it, data and all.
     /// What a silent login cannot do leaves everything as it was and goes on as well.
     ///
@@ -84,6 +88,14 @@ impl RelyingParty {
         let (Some(provider), Some(return_to)) = (self.provider(&note.provider), note.return_to()) else {
             return foreign(head);
         };
+        // RFC 9700 §4.4.2: a provider that had another one send its code here is noticed, if it does not come to its own address.
+        // Proxies in front may change how the path begins.
+        if last_part(url::Url::parse(&provider.redirect_uri()).as_ref().map_or("", url::Url::path))
+            != last_part(head.whole_path())
+        {
+            tracing::warn!(target: "sekisho", provider = &*note.provider, "a return came to another provider's address");
+            return foreign(head);
+        }
         let began = self.now();
         match provider.finish(login, query, began).await {
             Ok(logged_in) => match self.establish(head, session, note, logged_in, began).await {
@@ -161,6 +173,10 @@ impl RelyingParty {
         let request = login_hint.into_iter().fold(LoginRequest::new(), LoginRequest::with_login_hint);
         self.login(head, Some(name), place, &request).await
     }
+}
+
+fn last_part(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 fn refused(head: &impl RequestHead, error: &LoginError) -> Reply {

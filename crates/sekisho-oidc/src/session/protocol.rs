@@ -12,6 +12,9 @@ use crate::tokens::{TokenError, TokenSet};
 pub(crate) trait Protocol: Send + Sync + fmt::Debug {
     fn issuer(&self) -> &str;
 
+    /// Returns the address of ours to which it sends the browser back.
+    fn redirect_uri(&self) -> String;
+
     async fn start(&self, request: &LoginRequest, now: UnixSeconds) -> Result<Started, Failure>;
 
     async fn finish(&self, pending: &[u8], query: &str, now: UnixSeconds) -> Result<LoggedIn, LoginError>;
@@ -54,6 +57,10 @@ pub(crate) struct Notice {
 impl Protocol for Provider {
     fn issuer(&self) -> &str {
         Self::issuer(self)
+    }
+
+    fn redirect_uri(&self) -> String {
+        Self::redirect_uri(self).to_owned()
     }
 
     async fn start(&self, request: &LoginRequest, now: UnixSeconds) -> Result<Started, Failure> {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sekisho_core::{Failure, FailureKind, Refusal, Secret};
+use sekisho_core::{Failure, FailureKind, Refusal, Secret, UnixSeconds};
 use sekisho_session::RequestSession;
 use tokio::time::Instant;
 
@@ -11,6 +11,7 @@ use crate::session::access::{AccessToken, held};
 use crate::session::cycle::{self, Claim, Need};
 use crate::session::flights::{Landing, Stranded};
 use crate::session::party::RelyingParty;
+use crate::session::protocol::Protocol;
 use crate::session::record::{Held, Member};
 use crate::tokens::TokenError;
 
@@ -86,11 +87,11 @@ impl Flight {
     /// Sends the refresh token, once, and writes down what comes of it.
     async fn send(&self, held: Held) -> Result<Landing, Failure> {
         let Self { party, session, .. } = self;
-        let Some(provider) = party.provider(&held.provider) else {
+        let Some(principal) = session.principal()? else { return Ok(Landing::Gone) };
+        let Some(provider) = party.provider_of(&held, principal.issuer()) else {
             let unknown = Failure::new(FailureKind::Misconfigured, "a session's provider is not configured any more");
             return Ok(self.give_back(&held, &unknown).await);
         };
-        let Some(principal) = session.principal()? else { return Ok(Landing::Gone) };
         let tokens = held.tokens();
         let sending = provider.refresh(&tokens, principal.subject(), party.now());
         let answer = match tokio::time::timeout(party.refresh_timeout(), sending).await {
@@ -99,7 +100,7 @@ impl Flight {
         };
         match answer {
             Ok(tokens) => match Held::of(&held.provider, &tokens, party.now()) {
-                Ok(new) => self.keep(new).await,
+                Ok(new) => self.keep(new, &**provider).await,
                 Err(failure) => Ok(self.give_back(&held, &failure).await),
             },
             Err(TokenError::Grant | TokenError::IdToken(_)) => self.end().await,
@@ -113,7 +114,7 @@ impl Flight {
     }
 
     /// Writes new tokens down: by all means, for they are the only ones that are good.
-    async fn keep(&self, new: Held) -> Result<Landing, Failure> {
+    async fn keep(&self, new: Held, provider: &dyn Protocol) -> Result<Landing, Failure> {
         let Self { party, session, me, .. } = self;
         let id = session.id();
         let mut wait = Duration::from_millis(20);
@@ -128,7 +129,7 @@ impl Flight {
                 Ok(None) => {
                     // INVARIANT: whoever logged out is out, at the provider too.
                     if let Some(token) = new.refresh_token() {
-                        revoke(party, &new.provider, &token).await;
+                        revoke(provider, &token, party.now()).await;
                     }
                     return Ok(Landing::Gone);
                 }
@@ -248,9 +249,8 @@ impl Landing {
 }
 
 /// Withdraws a refresh token as far as that can be done in a moment.
-pub(crate) async fn revoke(party: &RelyingParty, provider: &str, token: &Secret) {
-    let Some(provider) = party.provider(provider) else { return };
-    match tokio::time::timeout(REVOKE, provider.revoke(token, party.now())).await {
+pub(crate) async fn revoke(provider: &dyn Protocol, token: &Secret, now: UnixSeconds) {
+    match tokio::time::timeout(REVOKE, provider.revoke(token, now)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(target: "sekisho", %error, "a refresh token was not revoked"),
         Err(_) => {

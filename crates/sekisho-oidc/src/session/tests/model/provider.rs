@@ -134,6 +134,10 @@ impl Protocol for Line {
         ISSUER
     }
 
+    fn redirect_uri(&self) -> String {
+        "https://shop.example/bff/callback".to_owned()
+    }
+
     async fn start(&self, _: &LoginRequest, _: UnixSeconds) -> Result<Started, Failure> {
         let state = format!("{}{}", crate::session::random(), crate::session::random());
         let pending = Zeroizing::new(state.clone().into_bytes());
