@@ -100,6 +100,7 @@ impl PrincipalBuilder {
 ///
 /// The types of `sub`, `client_id`/`azp`, `scope`/`scp` and `exp` are checked here, so that every
 /// kind of credential is held to the same shapes.
+#[derive(Clone)]
 #[must_use]
 pub struct CheckedClaims(Inner);
 

@@ -20,6 +20,7 @@ use crate::json::{ALLOCATION, JsonObject, Span};
 #[derive(Clone)]
 pub struct Principal(pub(crate) Arc<Inner>);
 
+#[derive(Clone)]
 pub(crate) struct Inner {
     pub(crate) issuer: Arc<str>,
     pub(crate) subject: Text,

@@ -32,12 +32,13 @@ use record::{Ended, Entry, Insertion, Shown, content};
 /// - **Tags.** Each tag has an index of its own, under its own slot. A session stands in the indexes before it is there, so
 ///   [`delete_tagged`](SessionStore::delete_tagged), which goes through an index page by page, meets each one whose creation was
 ///   acknowledged. What an index names and is not there (any more) ends with the session's end at the latest; who lists or ends by the
-///   tag clears it away when it is ten minutes old.
+///   tag clears it away when it is ten minutes old, and of an index that is half full each session that comes clears away some.
 /// - **Bounds.** An index holds a million sessions ([`with_max_per_tag`](Self::with_max_per_tag)), about 150 bytes for each; beyond that
 ///   a creation is a [`Failure`]. A [`list`](SessionStore::list) of more than 10,000 live sessions is one too. All sessions of a client
 ///   have a tag in common. The bound of it all is `maxmemory`: a full Redis refuses to create and to save; touching and ending go on.
 /// - **Replicas** are never read. With [`with_replicas_acknowledging`](Self::with_replicas_acknowledging) nothing is acknowledged before
-///   they have it. Without it a failover loses the last moment: a login, or a save, or **the end of a session, which then lives on**. A
+///   they have it. Without it a failover loses the last moment: a login, or a save, or **the end of a session, which then lives on**;
+///   in a cluster also its place in an index alone, and then no list shows it and nobody ends it by that tag. A
 ///   load can show a save that is not acknowledged yet; if a failover loses it, who saves on what it read can overwrite the one that has
 ///   taken its version since. Redis moves slots without waiting for replicas.
 /// - Redis must not evict, which each connection checks: an index that was thrown away hides sessions from those who want to end them. A
@@ -142,17 +143,30 @@ impl RedisSessionStore {
     /// Puts an entry into the indexes of all tags.
     async fn enter(&self, tags: &BTreeSet<SessionTag>, entry: Entry, now: UnixSeconds) -> Result<(), Failure> {
         let kept = entry.until.since(now).min(FOREVER).saturating_add(SKEW).as_secs() + 1;
-        let enter = |index: String| async move {
-            let call = self.scripts.enter.on(index).number(now.as_secs()).arg(entry.to_bytes());
-            let answered = self.change(call.number(kept).number(self.most_per_tag.into())).await?;
-            match reply::integer(&answered.value)? {
-                1 => Ok(acknowledged(&answered)?),
+        let enter = |tag: SessionTag| async move {
+            let call = self.scripts.enter.on(self.index_key(&tag)).number(now.as_secs()).arg(entry.to_bytes());
+            let Answered { value, is_acknowledged } =
+                self.change(call.number(kept).number(self.most_per_tag.into())).await?;
+            let [had_room, some] = <[Value; 2]>::try_from(reply::array(value)?).map_err(|_| content())?;
+            self.tidy(&tag, read_entries(some)?, now).await;
+            match reply::integer(&had_room)? {
+                1 => Ok(acknowledged(is_acknowledged)?),
                 0 => Err(Failure::unavailable("one tag has too many sessions").with_retry_after(FULL)),
                 _ => Err(content().into()),
             }
         };
-        let indexes: Vec<String> = tags.iter().map(|tag| self.index_key(tag)).collect();
-        stream::iter(indexes.into_iter().map(enter)).buffer_unordered(NewSession::MAX_TAGS).try_collect().await
+        stream::iter(tags.iter().copied().map(enter)).buffer_unordered(NewSession::MAX_TAGS).try_collect().await
+    }
+
+    /// Takes those of some entries out of an index that have been over for long. Nobody goes through the index of a client, and sessions
+    /// that have idled out or got other ids would fill it; so those who come clear away more than they bring.
+    async fn tidy(&self, tag: &SessionTag, some: Vec<Entry>, now: UnixSeconds) {
+        let show = |entry| self.show(entry, now);
+        let old = some.into_iter().filter(|entry| entry.insertion.is_over(now));
+        let shown = stream::iter(old.map(show)).buffer_unordered(AT_ONCE);
+        let is_gone = |shown| async move { if let Ok((entry, Place::Nothing)) = shown { Some(entry) } else { None } };
+        let gone: Vec<Entry> = shown.filter_map(is_gone).collect().await;
+        self.leave(tag, &gone).await;
     }
 
     /// Takes entries out of an index. They end by themselves otherwise, so nobody hears of a failure.
@@ -180,25 +194,34 @@ impl RedisSessionStore {
         match &answered.value {
             Value::Nil => Ok(None),
             // Ended before, and whoever did that may not know whether replicas have it.
-            Value::Int(0) => acknowledged(&answered).map(|()| None).map_err(Failure::from),
+            Value::Int(0) => acknowledged(answered.is_acknowledged).map(|()| None).map_err(Failure::from),
             _ => {
-                acknowledged(&answered)?;
+                acknowledged(answered.is_acknowledged)?;
                 Ok(Some(Ended::read(answered.value)?))
             }
         }
     }
 
-    async fn show(&self, entry: Entry, now: UnixSeconds) -> Result<(Entry, Option<Shown>), Fault> {
+    async fn show(&self, entry: Entry, now: UnixSeconds) -> Result<(Entry, Place), Fault> {
         let call = self.scripts.show.on(self.record_key(&entry.id)).number(now.as_secs());
         match self.redis.run(call.arg(entry.insertion.as_bytes().as_slice())).await? {
-            Value::Nil => Ok((entry, None)),
-            answer => Ok((entry, Some(Shown::read(answer)?))),
+            Value::Nil => Ok((entry, Place::Nothing)),
+            Value::Int(0) => Ok((entry, Place::Ended)),
+            answer => Ok((entry, Place::Session(Shown::read(answer)?))),
         }
     }
 
     fn pages(&self, tag: &SessionTag) -> Pages<'_> {
         Pages { store: self, index: self.index_key(tag), from: b"-".to_vec(), last: Vec::new(), is_over: false }
     }
+}
+
+/// Is what stands under the name that an entry of an index has.
+enum Place {
+    Nothing,
+    /// It was one.
+    Ended,
+    Session(Shown),
 }
 
 /// Goes through an index, up to what is its last entry at the beginning.
@@ -222,8 +245,7 @@ impl Pages<'_> {
         let answer = reply::array(self.store.redis.run(call).await?)?;
         let [last, page] = <[Value; 2]>::try_from(answer).map_err(|_| content())?;
         self.last = reply::bytes(last)?;
-        let read = |entry| Entry::from_bytes(&reply::bytes(entry)?);
-        let page = reply::array(page)?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let page = read_entries(page)?;
         if page.len() > PAGE {
             return Err(content().into());
         }
@@ -257,7 +279,7 @@ impl SessionStore for RedisSessionStore {
         let call = call.arg(record::encode(new, insertion)?).number(kept.as_secs());
         let answered = self.change(call).await?;
         match reply::integer(&answered.value)? {
-            1 => acknowledged(&answered)?,
+            1 => acknowledged(answered.is_acknowledged)?,
             0 => {
                 for tag in &tags {
                     self.leave(tag, &[entry]).await;
@@ -299,7 +321,9 @@ impl SessionStore for RedisSessionStore {
             let call = call.arg(idle_until.as_secs().to_be_bytes()).arg(expires_at.as_secs().to_be_bytes());
             let answered = self.change(call.arg(body.as_bytes()).arg(known.as_slice())).await?;
             match &answered.value {
-                Value::Int(1) => return acknowledged(&answered).map(|()| Saved::Done).map_err(Failure::from),
+                Value::Int(1) => {
+                    return acknowledged(answered.is_acknowledged).map(|()| Saved::Done).map_err(Failure::from);
+                }
                 Value::Int(0) => return Ok(Saved::Gone),
                 Value::Int(2) => return Ok(Saved::Conflict),
                 Value::Array(_) => {
@@ -345,13 +369,13 @@ impl SessionStore for RedisSessionStore {
             while let Some((entry, shown)) = showing.try_next().await? {
                 match shown {
                     // A session whose end was moved is in the index twice.
-                    Some(Shown { is_alive: true, idle_until, expires_at, card }) if seen.insert(entry.id) => {
+                    Place::Session(Shown { is_alive: true, idle_until, expires_at, card }) if seen.insert(entry.id) => {
                         listed.push(ListedSession { id: entry.id, idle_until, expires_at, card });
                     }
-                    Some(_) => {}
+                    Place::Session(_) | Place::Ended => {}
                     // It may be about to be there, unless that would be long ago.
-                    None if entry.insertion.is_over(now) => over.push(entry),
-                    None => {}
+                    Place::Nothing if entry.insertion.is_over(now) => over.push(entry),
+                    Place::Nothing => {}
                 }
                 if listed.len() > MOST_LISTED {
                     return Err(Failure::new(FailureKind::Unavailable, "too many sessions to list them"));
@@ -409,8 +433,12 @@ impl fmt::Debug for RedisSessionStore {
     }
 }
 
-fn acknowledged(answered: &Answered) -> Result<(), Fault> {
-    if answered.is_acknowledged { Ok(()) } else { Err(Fault::new(FaultKind::Unacknowledged)) }
+fn read_entries(entries: Value) -> Result<Vec<Entry>, Fault> {
+    reply::array(entries)?.into_iter().map(|entry| Entry::from_bytes(&reply::bytes(entry)?)).collect()
+}
+
+fn acknowledged(is_acknowledged: bool) -> Result<(), Fault> {
+    if is_acknowledged { Ok(()) } else { Err(Fault::new(FaultKind::Unacknowledged)) }
 }
 
 const TOO_LONG: Failure = Failure::new(FailureKind::Misconfigured, "a session holds more than a store takes");

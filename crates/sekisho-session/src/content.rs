@@ -1,3 +1,4 @@
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sekisho_core::dangerous::CheckedClaims;
@@ -139,9 +140,22 @@ pub(crate) struct Loaded {
     pub(crate) version: u64,
     pub(crate) idle_until: UnixSeconds,
     pub(crate) content: Content,
+    /// What the identity is read as, once somebody has asked.
+    checked: OnceLock<CheckedClaims>,
 }
 
 impl Loaded {
+    pub(crate) const fn new(
+        kind: Kind,
+        token: SessionToken,
+        id: SessionHash,
+        version: u64,
+        idle_until: UnixSeconds,
+        content: Content,
+    ) -> Self {
+        Self { kind, token, id, version, idle_until, content, checked: OnceLock::new() }
+    }
+
     /// Opens what a store found; `None` when it is dead by its own words.
     pub(crate) fn open(
         keys: &SessionKeys,
@@ -151,25 +165,33 @@ impl Loaded {
         now: UnixSeconds,
     ) -> Result<Option<Self>, Failure> {
         let id = kind.hash(&token);
-        let StoredSession { version, idle_until, expires_at, body } = stored;
+        let StoredSession { version, idle_until, expires_at: _, body } = stored;
         let key = keys.named(token.key_name()).ok_or(UNREADABLE)?;
         let prk = key.with_secret(token.secret());
         // The cookie names the key, so whatever does not open was changed or cut: trouble of ours, not of the caller.
         let plain = crypto::open(&prk, kind.seal(), &context(&id, *version), body.as_bytes()).ok_or(UNREADABLE)?;
         let content: Content = serde_json::from_slice(&plain).map_err(|_| UNREADABLE)?;
-        let end = (*idle_until).min(*expires_at).min(UnixSeconds::new(content.ends_at));
-        Ok((now < end).then_some(Self { kind, token, id, version: *version, idle_until: *idle_until, content }))
+        Ok((now < end(stored, &content)).then(|| Self::new(kind, token, id, *version, *idle_until, content)))
     }
 
     /// Takes over what a browser keeps itself; no store knows it by any name.
     pub(crate) fn in_browser(content: Content, idle_until: u64) -> Self {
         let (kind, token, id) = (Kind::Session, SessionToken::of_no_store(), SessionHash::from_bytes([0; 32]));
-        Self { kind, token, id, version: 0, idle_until: UnixSeconds::new(idle_until), content }
+        Self::new(kind, token, id, 0, UnixSeconds::new(idle_until), content)
+    }
+
+    /// Tells whether it is alive, by its own words and the store's.
+    pub(crate) fn lives(&self, stored: &StoredSession, now: UnixSeconds) -> bool {
+        now < end(stored, &self.content)
     }
 
     /// Returns who is logged in.
     pub(crate) fn identity(&self) -> Result<Option<CheckedClaims>, Failure> {
-        self.content.identity.as_ref().map(Identity::checked).transpose()
+        if let Some(checked) = self.checked.get() {
+            return Ok(Some(checked.clone()));
+        }
+        let checked = self.content.identity.as_ref().map(Identity::checked).transpose()?;
+        Ok(checked.map(|checked| self.checked.get_or_init(|| checked).clone()))
     }
 
     /// Makes the principal of whoever is logged in.
@@ -205,6 +227,10 @@ impl Loaded {
         let body = seal(key, self.kind, &self.token, self.version.saturating_add(1), content)?;
         Ok(SessionUpdate { idle_until, expires_at, body })
     }
+}
+
+fn end(stored: &StoredSession, content: &Content) -> UnixSeconds {
+    stored.idle_until.min(stored.expires_at).min(UnixSeconds::new(content.ends_at))
 }
 
 /// Seals a new session for a store.

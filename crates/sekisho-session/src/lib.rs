@@ -11,6 +11,7 @@ mod invalidation;
 mod keys;
 mod memory;
 mod navigation;
+mod opened;
 mod overview;
 mod remembered;
 mod request;

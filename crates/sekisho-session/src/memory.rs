@@ -351,20 +351,17 @@ impl SessionStore for MemorySessionStore {
         let session =
             StoredSession { version: 1, idle_until: *idle_until, expires_at: *expires_at, body: body.clone() };
         let entry = Entry::Live { session, tags: tags.as_slice().into(), card: card.clone() };
-        let removed = {
-            let mut shard = write(shard);
-            let removed = shard.clear_dead(now);
-            if shard.entries.contains_key(&id) {
-                drop(shard);
-                self.forget(&removed);
-                self.release(1, cost);
-                return Ok(false);
-            }
-            shard.by_end.insert((entry.end(), id));
-            shard.entries.insert(id, entry);
-            removed
-        };
+        // INVARIANT: the indexes follow under the lock. Or who ends it by one tag takes it out of an index before it comes there, and it
+        // stays for ever. Nobody who holds an index waits for a shard.
+        let mut shard = write(shard);
+        let removed = shard.clear_dead(now);
         self.forget(&removed);
+        if shard.entries.contains_key(&id) {
+            self.release(1, cost);
+            return Ok(false);
+        }
+        shard.by_end.insert((entry.end(), id));
+        shard.entries.insert(id, entry);
         for tag in tags {
             if let Some(index) = self.index(tag) {
                 write(index).entry(*tag).or_default().insert(id);
@@ -438,5 +435,42 @@ impl SessionStore for MemorySessionStore {
 
     async fn sweep(&self, now: UnixSeconds) -> Result<u64, Failure> {
         Ok(self.clear(|shard| shard.clear_dead(now)) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn who_is_ended_while_being_created_leaves_nothing_in_an_index() {
+        const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
+        let store = Arc::new(MemorySessionStore::new());
+        let tags: Vec<_> = (0..8).map(|number| SessionTag::from_bytes([number; 32])).collect();
+        let (first, done) = (tags[0], Arc::new(std::sync::atomic::AtomicBool::new(false)));
+        let ending = {
+            let (store, done) = (Arc::clone(&store), Arc::clone(&done));
+            tokio::spawn(async move {
+                while !done.load(Ordering::SeqCst) {
+                    store.delete_tagged(&first, NOW).await.unwrap();
+                }
+            })
+        };
+        let end = NOW.saturating_add(Duration::from_secs(60));
+        let (card, body) = (Sealed::from_bytes([]), Sealed::from_bytes([]));
+        let new = NewSession { idle_until: end, expires_at: end, tags, card, body };
+        for number in 0..20_000_u64 {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            store.create(SessionHash::from_bytes(id), &new, NOW).await.unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+        ending.await.unwrap();
+        store.delete_tagged(&first, NOW).await.unwrap();
+        assert!(store.index.iter().all(|index| read(index).is_empty()));
     }
 }

@@ -237,7 +237,7 @@ pub(crate) async fn use_up(
 /// Ends a remembered login with all that came of it, whether or not the token is good: whoever brings it is done with it.
 pub(crate) async fn forget(sessions: &Sessions, token: &RememberedToken) -> Result<(), Failure> {
     if let Some(loaded) = load(sessions, token).await? {
-        sessions.end_tagged(|key| content::handle_tag(key, &loaded.content.handle)).await?;
+        sessions.end_handle(&loaded.content.handle).await?;
     }
     Ok(())
 }

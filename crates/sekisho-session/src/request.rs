@@ -35,7 +35,7 @@ use login::Remembering;
 /// What a handler wants is noted and done at the end, in the order login or logout, then data. Of several logins, logouts and
 /// changes of rights in one request the last one counts; but after a logout nobody is there whose rights could change.
 ///
-/// Of a handler that fails, with an answer of 500 and more, nothing is done but a logout, and what it has
+/// Of a handler that fails, with an answer of 500 and more or 408, nothing is done but a logout, and what it has
 /// [flushed](Self::flush) before: see [`finish_failed`](Self::finish_failed).
 #[derive(Clone)]
 pub struct RequestSession(Arc<Shared>, Arc<Writing>);
@@ -177,6 +177,7 @@ impl RequestSession {
         let token = match (self.loaded(), &self.0.presented) {
             (Some(loaded), _) => Some(loaded.token.clone()),
             (None, Presented::Token(token)) => Some(token.clone()),
+            (None, Presented::InBrowser(_)) => Some(SessionToken::of_no_store()),
             (None, _) => None,
         };
         let presented = token.map_or(Presented::Nothing, Presented::Token);
@@ -223,7 +224,7 @@ impl RequestSession {
                 Presented::InBrowser(brought) => browser::open(self, brought)?.map(|loaded| (Arc::new(loaded), true)),
                 Presented::Token(token) => match self.already_loaded(passed, token) {
                     Some(loaded) => Some((loaded, false)),
-                    None => sessions.load_untouched(token).await?.map(|loaded| (Arc::new(loaded), true)),
+                    None => sessions.load_untouched(token).await?.map(|loaded| (loaded, true)),
                 },
             },
         };
@@ -262,7 +263,10 @@ impl RequestSession {
             Some(token) => self.0.sessions.load_latest(token).await?,
             None => None,
         };
-        self.state().loaded = found.map_or(Answer::Nothing, |found| Answer::Found(Arc::new(found)));
+        let mut state = self.state();
+        // Nobody has extended the idle time yet.
+        state.is_quiet |= matches!(loaded, Answer::NotAsked);
+        state.loaded = found.map_or(Answer::Nothing, Answer::Found);
         Ok(())
     }
 
@@ -281,7 +285,7 @@ impl RequestSession {
         T: Serialize + DeserializeOwned + Default,
     {
         self.load(passed).await?;
-        let data = crate::session::read(&self.data())?;
+        let data = self.data()?;
         Ok(Session::new(self.clone(), data))
     }
 
@@ -298,7 +302,7 @@ impl RequestSession {
             Err(Refusal::Failure(failure)) if failure.kind() == FailureKind::Unavailable => {
                 tracing::warn!(target: "sekisho", %failure, "a request goes on without its session");
                 self.state().loaded = Answer::Unknown;
-                Ok(Session::new(self.clone(), crate::session::read(&self.data())?))
+                Ok(Session::new(self.clone(), self.data()?))
             }
             answer => answer,
         }
@@ -445,7 +449,7 @@ impl RequestSession {
         Ok(set)
     }
 
-    /// Does as [`finish`](Self::finish) for a handler that failed: when its answer has a status of 500 and more, or there is
+    /// Does as [`finish`](Self::finish) for a handler that failed: when its answer has a status of 500 and more, or 408, or there is
     /// none. Of what it noted only a logout is done, and nothing of what came after that. Nobody is logged in by a page that
     /// says that it did not work, and nobody who wanted to leave stays.
     ///
@@ -490,6 +494,8 @@ impl RequestSession {
             Ok(()) => Ok(self.state().loaded.clone()),
             // A logout goes on: an unreadable cookie is taken away all the same.
             Err(Refusal::Reject(_)) => Ok(Answer::Nothing),
+            // So does one that needs nothing but the browser, whatever cannot be told of the session.
+            Err(Refusal::Failure(_)) if self.logs_out_in_browser() => Ok(Answer::Nothing),
             Err(Refusal::Failure(failure)) => Err(failure),
         };
         // INVARIANT: from here on to where the write is put down nothing waits, or a timeout could lose what was noted.
@@ -507,13 +513,17 @@ impl RequestSession {
         go_on(writing).await
     }
 
+    fn logs_out_in_browser(&self) -> bool {
+        self.0.sessions.in_browser().is_some() && matches!(self.state().turn, Some(Turn::LogOut))
+    }
+
     /// Notes a change of the data. It is applied again to what another request has written meanwhile.
     pub(crate) fn note(&self, change: Change) {
         self.state().changes.push(change);
     }
 
-    fn data(&self) -> Map<String, Value> {
-        self.loaded().map(|loaded| loaded.content.data.clone()).unwrap_or_default()
+    fn data<T: Serialize + DeserializeOwned + Default>(&self) -> Result<T, Failure> {
+        self.loaded().map_or_else(|| Ok(T::default()), |loaded| crate::session::read(&loaded.content.data))
     }
 
     fn loaded(&self) -> Option<Arc<Loaded>> {

@@ -112,7 +112,7 @@ impl LayeredRequest {
     }
 
     /// Ends the request by the status of the handler's answer: writes what was noted, and says what is to be changed at the answer.
-    /// Of a handler that failed, with 500 and more, it does as [`RequestSession::finish_failed`].
+    /// Of a handler that failed, with 500 and more or with 408, it does as [`RequestSession::finish_failed`].
     ///
     /// # Errors
     /// The [`Answer`] to be sent instead: whatever the handler said was done is not.
@@ -134,7 +134,7 @@ impl LayeredRequest {
     ) -> Result<FinishedRequest, Answer> {
         let Self { session, login } = self;
         let location = login.filter(|_| status == 401).map(|login| with_step_up(login, challenges));
-        let cookies = if status < 500 { session.finish().await } else { session.finish_failed().await };
+        let cookies = if has_failed(status) { session.finish_failed().await } else { session.finish().await };
         cookies.map(|cookies| FinishedRequest { cookies, location }).map_err(|failure| Answer::of_failure(&failure))
     }
 
@@ -145,6 +145,11 @@ impl LayeredRequest {
     pub async fn abandon(self) -> Result<(), Failure> {
         self.session.finish_failed().await.map(|_| ())
     }
+}
+
+/// Tells whether the handler did not come to its end. 408 is what layers with a timeout answer, which have dropped it halfway.
+const fn has_failed(status: u16) -> bool {
+    status >= 500 || status == 408
 }
 
 /// Says what is to be changed at a handler's answer.

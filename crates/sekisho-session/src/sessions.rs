@@ -11,10 +11,11 @@ use crate::client_side::{ClientSide, ClientSideSessionsBuilder, NoStore};
 use crate::content::{self, Card, Kind, Loaded};
 use crate::cookie::SessionCookie;
 use crate::keys::{SessionKey, SessionKeys};
+use crate::opened::Opened;
 use crate::overview::{SessionId, SessionOverview};
 use crate::remembered::RememberedLogins;
 use crate::request::{Presented, RequestSession};
-use crate::store::{SessionStore, StoredSession};
+use crate::store::{Sealed, SessionStore, StoredSession};
 use crate::token::{SessionHash, SessionTag, SessionToken};
 
 mod provider_logout;
@@ -54,6 +55,8 @@ struct Inner {
     grace: Duration,
     limit: Option<usize>,
     remembered: Option<RememberedLogins>,
+    /// What records said a moment ago, if that is remembered.
+    opened: Option<Opened>,
     /// Where the records are, if there is no store.
     client_side: Option<ClientSide>,
     clock: Arc<dyn Clock>,
@@ -102,6 +105,7 @@ impl Sessions {
             grace: Duration::from_secs(10),
             limit: Some(DEFAULT_LIMIT),
             remembered: None,
+            remembers_opened: true,
             clock: Arc::new(SystemClock),
         }
     }
@@ -145,8 +149,19 @@ impl Sessions {
     ) -> Self {
         let (store, grace) = (Arc::new(NoStore), Duration::ZERO);
         let (limit, remembered, client_side) = (None, None, Some(client_side));
-        let turns = turns();
-        Self(Arc::new(Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock, turns }))
+        Self(Arc::new(Inner {
+            store,
+            keys,
+            cookie,
+            timeouts,
+            grace,
+            limit,
+            remembered,
+            opened: None,
+            client_side,
+            clock,
+            turns: turns(),
+        }))
     }
 
     /// Begins a request: takes its cookie and asks the store nothing.
@@ -310,23 +325,48 @@ impl Sessions {
         Err(TOO_FAST.with_retry_after(Duration::from_secs(1)))
     }
 
+    /// Ends a session under all ids that it has, and what is remembered of its login, as [`end_tagged`](Self::end_tagged) does; but id by
+    /// id, so that a [memory in front of the store](crate::TwoLevelSessionStore) forgets this session and no other. For what happens often.
+    pub(crate) async fn end_handle(&self, handle: &str) -> Result<(), Failure> {
+        let store = self.store();
+        for _ in 0..MOST_PASSES {
+            // Also who has just died: for a process whose clock is behind they may live.
+            let (mut found, since) = (Vec::new(), self.now().saturating_sub(SKEW));
+            for key in self.0.keys.iter() {
+                let listed = store.list(&content::handle_tag(key, handle), since).await?;
+                found.extend(listed.into_iter().map(|listed| listed.id));
+            }
+            match found.len() {
+                0 => return Ok(()),
+                1..=FEW => {
+                    for id in &found {
+                        store.delete(id, self.now()).await?;
+                    }
+                }
+                _ => return self.end_tagged(|key| content::handle_tag(key, handle)).await.map(|_| ()),
+            }
+        }
+        Err(TOO_FAST.with_retry_after(Duration::from_secs(1)))
+    }
+
     /// Answers [`load`](Self::load) without waiting, if that is possible.
     pub(crate) fn load_now(&self, token: &SessionToken) -> Option<Result<Option<Arc<Loaded>>, Failure>> {
         if self.0.keys.named(token.key_name()).is_none() {
             return Some(Ok(None));
         }
         let now = self.now();
-        let found = self.0.store.load_now(&Kind::Session.hash(token), now)?;
-        match found.and_then(|stored| self.open(token, stored, now)) {
+        let id = Kind::Session.hash(token);
+        let found = self.0.store.load_now(&id, now)?;
+        match found.and_then(|stored| self.open(token, &id, stored, now)) {
             Ok(Some(loaded)) if self.is_touch_due(&loaded, now) => None,
-            opened => Some(opened.map(|loaded| loaded.map(Arc::new))),
+            opened => Some(opened),
         }
     }
 
     /// Loads a session and extends its idle time if that is due; `None` when there is none any more.
     pub(crate) async fn load(&self, token: &SessionToken) -> Result<Option<Arc<Loaded>>, Failure> {
         let Some(loaded) = self.load_untouched(token).await? else { return Ok(None) };
-        Ok(self.extend(&loaded).await.then(|| Arc::new(loaded)))
+        Ok(self.extend(&loaded).await.then_some(loaded))
     }
 
     /// Extends the idle time of a session if that is due. Returns whether it is alive still.
@@ -343,7 +383,7 @@ impl Sessions {
         })
     }
 
-    pub(crate) async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
+    pub(crate) async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Arc<Loaded>>, Failure> {
         // A key that was dropped has taken its sessions along.
         if self.0.keys.named(token.key_name()).is_none() {
             return Ok(None);
@@ -353,28 +393,42 @@ impl Sessions {
             Some(found) => found?,
             None => self.0.store.load(&id, now).await?,
         };
-        self.open(token, found, now)
+        self.open(token, &id, found, now)
     }
 
     /// Loads a session by the word of the store itself, and does not touch it.
-    pub(crate) async fn load_latest(&self, token: &SessionToken) -> Result<Option<Loaded>, Failure> {
+    pub(crate) async fn load_latest(&self, token: &SessionToken) -> Result<Option<Arc<Loaded>>, Failure> {
         if self.0.keys.named(token.key_name()).is_none() {
             return Ok(None);
         }
-        let now = self.now();
-        let found = self.0.store.load_latest(&Kind::Session.hash(token), now).await?;
-        self.open(token, found, now)
+        let (id, now) = (Kind::Session.hash(token), self.now());
+        let found = self.0.store.load_latest(&id, now).await?;
+        self.open(token, &id, found, now)
     }
 
     fn open(
         &self,
         token: &SessionToken,
+        id: &SessionHash,
         found: Option<StoredSession>,
         now: UnixSeconds,
-    ) -> Result<Option<Loaded>, Failure> {
-        match found {
-            Some(stored) => Loaded::open(&self.0.keys, Kind::Session, token.clone(), &stored, now),
-            None => Ok(None),
+    ) -> Result<Option<Arc<Loaded>>, Failure> {
+        let Some(stored) = found else { return Ok(None) };
+        if let Some(loaded) = self.0.opened.as_ref().and_then(|opened| opened.find(id, &stored, now)) {
+            return Ok(loaded.lives(&stored, now).then_some(loaded));
+        }
+        let Some(loaded) = Loaded::open(&self.0.keys, Kind::Session, token.clone(), &stored, now)? else {
+            return Ok(None);
+        };
+        let loaded = Arc::new(loaded);
+        self.remember(&stored.body, &loaded);
+        Ok(Some(loaded))
+    }
+
+    /// Remembers what a record says that was opened or written just now.
+    pub(crate) fn remember(&self, body: &Sealed, loaded: &Arc<Loaded>) {
+        if let Some(opened) = &self.0.opened {
+            opened.remember(loaded.id, body, loaded, self.now());
         }
     }
 
@@ -443,14 +497,30 @@ const LONGEST_TURN: Duration = Duration::from_secs(1);
 /// A session can get a new id once in a pass, at the price of a request each time.
 const MOST_PASSES: usize = 100;
 
+const SKEW: Duration = Duration::from_secs(60);
+
+/// So many ids are ended one by one.
+const FEW: usize = 8;
+
 const TOO_FAST: Failure = Failure::unavailable("sessions come faster than they can be ended");
 
 const UNREADABLE_CARD: Failure = Failure::unavailable("a session in the list cannot be opened");
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side: _, clock: _, turns: _ } =
-            &*self.0;
+        let Inner {
+            store,
+            keys,
+            cookie,
+            timeouts,
+            grace,
+            limit,
+            remembered,
+            opened: _,
+            client_side: _,
+            clock: _,
+            turns: _,
+        } = &*self.0;
         f.debug_struct("Sessions")
             .field("store", store)
             .field("keys", keys)
@@ -474,6 +544,7 @@ pub struct SessionsBuilder {
     grace: Duration,
     limit: Option<usize>,
     remembered: Option<RememberedLogins>,
+    remembers_opened: bool,
     clock: Arc<dyn Clock>,
 }
 
@@ -517,6 +588,13 @@ impl SessionsBuilder {
         Self { limit: None, ..self }
     }
 
+    /// Opens the record anew for each request. Default: what it said is remembered in this process, deciphered, for a minute after
+    /// the last request, so that a session in use costs little; the store is asked each time all the same. For who wants nothing of
+    /// a session in memory once its request is over.
+    pub fn without_opened_records(self) -> Self {
+        Self { remembers_opened: false, ..self }
+    }
+
     /// Lets logins be remembered beyond their session. Default: no.
     pub fn with_remembered_logins(self, remembered: RememberedLogins) -> Self {
         Self { remembered: Some(remembered), ..self }
@@ -533,7 +611,7 @@ impl SessionsBuilder {
     /// A key that stands in the ring twice; timeouts below a second, or an absolute one below the idle one or above 400 days;
     /// a grace above 5 minutes; a limit of no session; remembered logins under the name of the session's cookie.
     pub fn build(self) -> Result<Sessions, ConfigError> {
-        let Self { store, keys, cookie, timeouts, grace, limit, remembered, clock } = self;
+        let Self { store, keys, cookie, timeouts, grace, limit, remembered, remembers_opened, clock } = self;
         keys.check()?;
         timeouts.check()?;
         let refuse = |why: &str| Err(ConfigError::new(why));
@@ -552,7 +630,9 @@ impl SessionsBuilder {
         }
         let client_side = None;
         let turns = turns();
-        let inner = Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock, turns };
+        let opened = remembers_opened.then(Opened::new);
+        let inner =
+            Inner { store, keys, cookie, timeouts, grace, limit, remembered, opened, client_side, clock, turns };
         Ok(Sessions(Arc::new(inner)))
     }
 }

@@ -10,8 +10,8 @@ use crate::token::{SessionHash, SessionTag};
 ///
 /// Contract for implementers; `sekisho_testkit::session_store_suite` checks it:
 /// - Each call is atomic for the one session that it names, among all processes that share the store. Indexes by tag may
-///   follow a moment later, save that [`delete_tagged`](Self::delete_tagged) ends every session whose creation was
-///   acknowledged before the call.
+///   follow a moment later, save that [`delete_tagged`](Self::delete_tagged) and [`list`](Self::list) meet every session whose
+///   creation was acknowledged before the call.
 /// - A session is dead from the second [`idle_until`](StoredSession::idle_until) or [`expires_at`](StoredSession::expires_at)
 ///   on, whichever is first, and is then as if it was not there, cleared away or not.
 /// - A store that is full refuses to create. It throws nobody out for somebody else: a session is never lost in silence.
@@ -82,7 +82,7 @@ pub trait SessionStore: Send + Sync + fmt::Debug {
     /// [`Failure`] when the store broke; it may be alive still.
     async fn delete(&self, id: &SessionHash, now: UnixSeconds) -> Result<bool, Failure>;
 
-    /// Lists the live sessions that have this tag, in any order.
+    /// Lists the live sessions that have this tag, in any order. Those that come or go meanwhile may be there or not.
     ///
     /// # Errors
     /// [`Failure`] when the store broke. Never a part of the list.
@@ -126,6 +126,13 @@ impl NewSession {
     pub const MAX_CARD: usize = 4096;
     /// Bounds the content, in bytes.
     pub const MAX_BODY: usize = 256 * 1024;
+
+    /// Tells whether nobody is logged in, for stores that keep room for those who are. Every session has a tag for its own public id; a
+    /// subject, a client and the like come with a login.
+    #[must_use]
+    pub const fn is_anonymous(&self) -> bool {
+        self.tags.len() <= 1
+    }
 }
 
 /// Is what a store knows of a live session.

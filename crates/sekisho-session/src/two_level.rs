@@ -33,6 +33,7 @@ use near::NearCache;
 ///
 /// Which sessions have a tag is known to the other store alone. So [`delete_tagged`](SessionStore::delete_tagged) makes this process forget
 /// everything, and all others too if it ended any: the next request of each session asks the other store again.
+/// A logout, which happens often, ends by what the store lists: it makes nobody forget the sessions of others.
 ///
 /// Memory holds what the other store holds, ciphertext, bounded by [`NearLimits`].
 ///

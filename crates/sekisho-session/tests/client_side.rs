@@ -442,6 +442,41 @@ async fn what_was_withdrawn_at_the_provider_is_refused_also_as_a_copy() {
 }
 
 #[tokio::test]
+async fn a_logout_needs_nobodys_word() {
+    let withdrawn = Arc::new(Withdrawn::default());
+    let keys = SessionKeys::new(SessionKey::generate().unwrap());
+    let world = World::with(keys, |builder| builder.with_revocation(Arc::clone(&withdrawn) as _));
+    let jar = world.logged_in(&somebody("alice"), "t").await;
+    withdrawn.is_broken.store(true, Ordering::SeqCst);
+    for has_failed in [false, true] {
+        for has_looked in [false, true] {
+            let (mut jar, request) = (jar.clone(), jar.request(&world.sessions));
+            if has_looked {
+                assert!(request.session_or_anonymous::<Tokens>(None).await.unwrap().is_degraded());
+            }
+            request.log_out();
+            let set = if has_failed { request.finish_failed().await } else { request.finish().await };
+            jar.take(set.unwrap());
+            assert_eq!(jar, Jar::default());
+        }
+    }
+    let request = jar.request(&world.sessions);
+    request.rotate();
+    assert!(request.finish().await.is_err(), "all else needs the session");
+}
+
+#[tokio::test]
+async fn another_request_that_cannot_take_the_cookies_away_does_not_say_that_it_has() {
+    let world = World::new();
+    let jar = world.logged_in(&somebody("alice"), "t").await;
+    let request = jar.request(&world.sessions);
+    request.load(None).await.unwrap();
+    let own = request.detached();
+    own.log_out();
+    assert_eq!(own.finish().await.unwrap_err().kind(), FailureKind::Misconfigured);
+}
+
+#[tokio::test]
 async fn nothing_of_it_can_be_read_in_the_browser_or_in_debug() {
     let world = World::new();
     let jar = world.logged_in(&somebody("alice"), "s3cret").await;

@@ -28,7 +28,7 @@ async fn end(browser: &mut Browser, request: LayeredRequest, status: u16) -> Vec
 #[tokio::test]
 async fn nobody_is_logged_in_by_a_handler_that_then_fails() {
     let world = World::new();
-    for status in [500, 503, 599] {
+    for status in [500, 503, 599, 408] {
         let mut browser = Browser::default();
         let request = begin(&world.sessions, &browser);
         let mut session = request.session().session::<Cart>(None).await.unwrap();

@@ -222,6 +222,24 @@ async fn logging_out_works_with_a_cookie_that_leads_nowhere_or_cannot_be_read() 
 }
 
 #[tokio::test]
+async fn a_logout_that_comes_again_is_asked_of_the_store_again() {
+    let world = World::new();
+    let browser = world.logged_in("alice").await;
+    let (one, other) = (browser.request(&world.sessions), browser.request(&world.sessions));
+    one.log_out();
+    one.finish().await.unwrap();
+    // The first answer may have been that too few replicas know of it: then this one must not be another.
+    world.store.counted();
+    other.log_out();
+    assert_eq!(other.finish().await.unwrap(), [world.sessions.cookie().removal()]);
+    assert_eq!(world.store.counted(), (2, 1), "looked up, and ended");
+    let again = browser.request(&world.sessions);
+    again.log_out();
+    world.store.fails_to_write.store(true, Ordering::SeqCst);
+    assert!(again.finish().await.is_err());
+}
+
+#[tokio::test]
 async fn a_cookie_that_stands_twice_is_refused_and_neither_counts() {
     let world = World::new();
     let alice = world.logged_in("alice").await.cookie.unwrap();

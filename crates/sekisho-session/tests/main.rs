@@ -9,6 +9,8 @@ mod failed_handlers;
 mod given_up;
 mod interleavings;
 mod lifecycle;
+mod near_logout;
+mod provider_logout;
 mod quiet;
 mod races;
 mod reload;

@@ -80,6 +80,18 @@ async fn a_reload_follows_the_id_that_this_request_has_just_got() {
 }
 
 #[tokio::test]
+async fn a_reload_before_anything_else_does_not_keep_a_later_look_from_extending_the_idle_time() {
+    let world = World::new();
+    let browser = world.logged_in("alice").await;
+    world.wait(29 * 60);
+    let request = browser.request(&world.sessions);
+    request.reload().await.unwrap();
+    request.session::<Cart>(None).await.unwrap();
+    world.wait(29 * 60);
+    assert_eq!(browser.who(&world.sessions).await.as_deref(), Some("alice"));
+}
+
+#[tokio::test]
 async fn a_reload_that_fails_is_told_and_leaves_what_was_loaded() {
     let world = World::new();
     let browser = world.logged_in("alice").await;

@@ -24,7 +24,8 @@ pub struct StoreLimits {
     /// Live one-time uses of one holder, about. Default 50,000. They are counted at each use: a holder who is near the bound
     /// costs the database a few milliseconds each time.
     pub uses_per_holder: u32,
-    /// Live sessions in all, about; the remembered names of ended ones are not among them. Default 1,000,000. They are counted
+    /// Live sessions in all, about; the remembered names of ended ones are not among them. Default 1,000,000. The last quarter is for those
+    /// who are logged in, so that visitors whom nobody knows cannot lock out users. They are counted
     /// once a minute by each process that creates some, which costs the database some 0.1 s for a million, or 1 s where PostgreSQL
     /// has not vacuumed for long.
     pub sessions: u32,

@@ -36,7 +36,7 @@ macro_rules! implement {
                 check_lengths(tags.len(), card.as_bytes().len(), body.as_bytes().len())?;
                 self.settings
                     .within(async {
-                        if !self.has_room_for_session(now).await? {
+                        if !self.has_room_for_session(session.is_anonymous(), now).await? {
                             return Err(FULL.into());
                         }
                         let mut tx = self.pool.begin_with(Self::BEGIN).await?;
@@ -238,8 +238,9 @@ macro_rules! implement {
             }
 
             /// Tells whether there is room for one more session, as of the last count and what came from here since.
-            async fn has_room_for_session(&self, now: UnixSeconds) -> Result<bool, Broken> {
-                let (sessions, most) = (&self.settings.sessions, u64::from(self.settings.limits.sessions));
+            async fn has_room_for_session(&self, is_anonymous: bool, now: UnixSeconds) -> Result<bool, Broken> {
+                let (sessions, all) = (&self.settings.sessions, u64::from(self.settings.limits.sessions));
+                let most = if is_anonymous { all - all / RESERVED_FOR_LOGINS } else { all };
                 let counted_at = sessions.counted_at.load(Ordering::SeqCst);
                 let age = now.as_secs().abs_diff(counted_at);
                 let is_due = age >= COUNTED_FOR
@@ -254,7 +255,7 @@ macro_rules! implement {
                          LIMIT $2) held",
                     )
                     .bind(seconds(now))
-                    .bind(number(most))
+                    .bind(number(all))
                     .fetch_one(&self.pool)
                     .await?;
                     sessions.held.store(u64::try_from(held).unwrap_or(0), Ordering::SeqCst);
@@ -339,6 +340,8 @@ const BATCH: i64 = 1_000;
 const MOST_LISTED: i64 = 20_000;
 /// How long the number of sessions in all is taken as it was counted; what comes from here meanwhile is added.
 const COUNTED_FOR: u64 = 60;
+/// The part of the table that visitors whom nobody knows do not take.
+const RESERVED_FOR_LOGINS: u64 = 4;
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 const FULL: Failure = Failure::unavailable("the table of sessions is full").with_retry_after(RETRY_AFTER);

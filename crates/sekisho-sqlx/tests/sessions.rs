@@ -134,6 +134,39 @@ async fn a_full_postgresql_refuses_sessions_and_throws_nobody_out() {
     database.end().await;
 }
 
+macro_rules! reserve {
+    ($store:expr) => {{
+        let store: &dyn SessionStore = &$store;
+        for number in 1..=3 {
+            assert!(store.create(id(number), &kept(1000, &[number]), NOW).await.unwrap());
+        }
+        let full = store.create(id(4), &kept(1000, &[4]), NOW).await.unwrap_err();
+        assert_eq!(full.kind(), FailureKind::Unavailable, "a visitor whom nobody knows");
+        assert!(store.create(id(5), &kept(1000, &[5, 50]), NOW).await.unwrap(), "a login");
+        assert!(store.create(id(6), &kept(1000, &[6, 50]), NOW).await.is_err());
+        assert_eq!(store.save(&id(1), 1, &update(1000, b"more"), NOW).await.unwrap(), Saved::Done);
+    }};
+}
+
+fn four() -> StoreLimits {
+    let mut limits = StoreLimits::default();
+    limits.sessions = 4;
+    limits
+}
+
+#[tokio::test]
+async fn visitors_cannot_take_the_last_quarter_of_a_file_from_those_who_log_in() {
+    let folder = Folder::new();
+    reserve!(SqliteStore::open_with(folder.file(), four()).await.unwrap());
+}
+
+#[tokio::test]
+async fn visitors_cannot_take_the_last_quarter_of_a_postgresql_from_those_who_log_in() {
+    let Some(database) = Database::new("a PostgreSQL with room for logins").await else { return };
+    reserve!(PostgresStore::connect_with(&database.url(), four()).await.unwrap());
+    database.end().await;
+}
+
 /// A tag of 32 times the byte 7, and so many sessions that have it, alive until an hour from `NOW`.
 macro_rules! many {
     ($world:expr, $sessions:literal, $tags:literal) => {{

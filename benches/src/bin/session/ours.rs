@@ -9,7 +9,10 @@ use axum::routing::get;
 use sekisho_axum::{CheckpointExt as _, Principal, Session, SessionLayer};
 use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_http::Checkpoint;
-use sekisho_session::{Login, MemorySessionStore, SessionKey, SessionKeys, SessionLimits, SessionStore, Sessions};
+use sekisho_redis::{Redis, RedisInvalidations, RedisSessionStore};
+use sekisho_session::{
+    Login, MemorySessionStore, SessionKey, SessionKeys, SessionLimits, SessionStore, Sessions, TwoLevelSessionStore,
+};
 use sekisho_sqlx::{PostgresStore, SqliteStore};
 
 use crate::serve::BODY;
@@ -24,6 +27,9 @@ struct Cart {
 /// Opens the store of a case.
 pub(crate) async fn sessions(store: &str, place: &str) -> Sessions {
     let keys = SessionKeys::new(SessionKey::generate().unwrap());
+    if store == "in the cookie" {
+        return Sessions::client_side(keys).build().unwrap();
+    }
     Sessions::builder(open(store, place).await, keys).build().unwrap()
 }
 
@@ -35,10 +41,23 @@ async fn open(store: &str, place: &str) -> Arc<dyn SessionStore> {
             (limits.records, limits.bytes) = (4_000_000, 8 << 30);
             Arc::new(MemorySessionStore::with_limits(limits))
         }
+        "Redis" => Arc::new(RedisSessionStore::new(redis(place))),
+        "near cache over Redis" => {
+            let redis = redis(place);
+            let invalidations = Arc::new(RedisInvalidations::new(redis.clone()));
+            let inner = Arc::new(RedisSessionStore::new(redis));
+            let store = TwoLevelSessionStore::builder(inner, invalidations).start().unwrap();
+            store.listening().await;
+            Arc::new(store)
+        }
         "SQLite" => Arc::new(SqliteStore::open(place).await.unwrap()),
         "PostgreSQL" => Arc::new(PostgresStore::connect(place).await.unwrap()),
         other => panic!("no store {other}"),
     }
+}
+
+fn redis(url: &str) -> Redis {
+    Redis::standalone(url).build().unwrap()
 }
 
 /// Builds the router of one operation.

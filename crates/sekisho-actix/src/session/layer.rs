@@ -12,7 +12,7 @@ use crate::session::SessionService;
 /// It is added after the checkpoint's middleware, so that it stands outside of it and of every handler that extracts a
 /// [`Session`](crate::Session). Of a request it checks that no other site caused it; it asks the store nothing by itself. Of an
 /// answer it adds the cookies, and replaces it by 503 when the session could not be written. Where the handler answers with 500 and
-/// more, or a middleware further inside ends the request with an error, only a logout is done. A request that is dropped before its
+/// more or 408, or a middleware further inside ends the request with an error, only a logout is done. A request that is dropped before its
 /// answer writes nothing, unless it was writing just then.
 ///
 /// # Examples

@@ -108,10 +108,13 @@ return {is_alive and 1 or 0, string.sub(head, 26, 33), string.sub(head, 34, 49),
 );
 
 /// KEYS: the session. ARGV: now, the insertion that is meant.
+///
+/// Of one that was ended no more than that: replicas may not have it yet, so it stays where whoever ends it again finds it.
 pub(super) const SHOW: &str = concat!(
     "#!lua flags=allow-oom\n",
     prelude!(),
     "\
+if kind == 'E' then return 0 end
 if kind ~= 'L' or ARGV[2] ~= string.sub(head, 34, 49) then return false end
 local shown = ''
 if card > 0 then shown = redis.call('GETRANGE', KEYS[1], 52 + 32 * tags, 51 + 32 * tags + card) end
@@ -120,17 +123,27 @@ return {is_alive and 1 or 0, string.sub(head, 10, 25), shown}"
 
 /// KEYS: an index. ARGV: now, the entry, for how many seconds, how many at most.
 ///
-/// An entry is over when both say so, who asks and Redis: one clock that is wrong makes nobody forget.
+/// An entry is over when both say so, who asks and Redis: one clock that is wrong makes nobody forget. What is there already is written
+/// anew, without a change, so that who waits for replicas waits for it.
+///
+/// Returns whether there was room, and some entries of an index that is half full.
 pub(super) const ENTER: &str = "\
 #!lua
 local past = math.max(math.min(tonumber(ARGV[1]), tonumber(redis.call('TIME')[1])) - 60, 0)
 local edge = struct.pack('>I4I4', math.floor(past / 4294967296), past % 4294967296)
-if redis.call('ZLEXCOUNT', KEYS[1], '[' .. edge, '+') >= tonumber(ARGV[4]) then return 0 end
-redis.call('ZADD', KEYS[1], 0, ARGV[2])
+local count, most, some = redis.call('ZLEXCOUNT', KEYS[1], '[' .. edge, '+'), tonumber(ARGV[4]), {}
+if count * 2 >= most then
+  for _, entry in ipairs(redis.call('ZRANDMEMBER', KEYS[1], 8)) do
+    if #entry == 56 then table.insert(some, entry) end
+  end
+end
+if count >= most then return {0, some} end
+local is_new = redis.call('ZADD', KEYS[1], 0, ARGV[2]) == 1
 local over = redis.call('ZRANGEBYLEX', KEYS[1], '-', '(' .. edge, 'LIMIT', 0, 100)
 if #over > 0 then redis.call('ZREM', KEYS[1], unpack(over)) end
-if redis.call('TTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
-return 1";
+local left, kept = redis.call('TTL', KEYS[1]), tonumber(ARGV[3])
+if left < kept or not is_new then redis.call('EXPIRE', KEYS[1], string.format('%d', math.max(left, kept))) end
+return {1, some}";
 
 /// KEYS: an index. ARGV: where to begin, where to end or nothing, how many.
 ///

@@ -319,6 +319,71 @@ async fn an_index_forgets_what_came_to_nothing_and_never_what_may_be_under_way()
 }
 
 #[tokio::test]
+async fn an_index_that_fills_up_with_what_is_over_makes_room() {
+    let _turn = shared().await;
+    let Some(place) = Place::reach("what fills an index") else { return };
+    let (by, Place { store, mut direct, prefix, .. }) = (tag(1), place);
+    let store = store.with_max_per_tag(8).unwrap();
+    // Long ago, and half of them have idled out or got another id since.
+    let before = now().saturating_sub(Duration::from_secs(700));
+    for number in 0..8 {
+        assert!(store.create(id(number), &new(&[by]), before).await.unwrap());
+        if number % 2 == 1 {
+            let name = key(&prefix, "session", id(number).as_bytes());
+            let _: u32 = direct.must(&[b"DEL", name.as_bytes()]);
+        }
+    }
+    let mut created = 0;
+    for number in 100..120 {
+        match store.create(id(number), &new(&[by]), now()).await {
+            Ok(is_new) => created += u32::from(is_new),
+            Err(failure) => assert_eq!(failure.kind(), FailureKind::Unavailable),
+        }
+    }
+    assert_eq!(created, 4, "there is room for those that are gone");
+    let listed: BTreeSet<_> = store.list(&by, now()).await.unwrap().into_iter().map(|listed| listed.id).collect();
+    assert!(listed.is_superset(&[0, 2, 4, 6].map(id).into()), "and nobody makes room who is there");
+    assert_eq!(store.delete_tagged(&by, now()).await.unwrap(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_in_an_index_already_is_written_anew() {
+    let _turn = shared().await;
+    let Some(mut place) = Place::reach("an index that is written anew") else { return };
+    let by = tag(1);
+    assert!(place.store.create(id(1), &new(&[by]), now()).await.unwrap());
+    let longer = SessionUpdate { idle_until: later(90_000), expires_at: later(90_000), body: sealed(b"x") };
+    let redis = Redis::standalone(place.url.as_str()).with_prefix(&place.prefix);
+    let waiting = RedisSessionStore::new(redis.with_command_timeout(Duration::from_secs(10)).build().unwrap());
+    let waiting = waiting.with_replicas_acknowledging(16, Duration::from_millis(10)).unwrap();
+    waiting.save(&id(1), 1, &longer, now()).await.expect_err("nobody has what came to the index");
+    let monitor = Monitor::of(&place.url);
+    waiting.save(&id(1), 1, &longer, now()).await.expect_err("nor has anybody now");
+    let seen = monitor.stop_at(&mut place.direct);
+    let index = place.index(&by);
+    let (_, inside) = Monitor::about(&seen, &index);
+    // What changes nothing waits for nobody.
+    assert!(inside.iter().any(|line| line.contains("\"EXPIRE\"")), "{inside:?}");
+    assert!((90_000..90_100).contains(&place.ttl(&index)), "and its end stays");
+}
+
+#[tokio::test]
+async fn an_end_that_nobody_acknowledged_is_asked_for_again_whoever_made_a_list_meanwhile() {
+    let _turn = shared().await;
+    let Some(place) = Place::reach("an end and a list") else { return };
+    let (by, Place { url, prefix, store, .. }) = (tag(1), place);
+    let redis = Redis::standalone(url.as_str()).with_prefix(&prefix).with_command_timeout(Duration::from_secs(10));
+    let waiting = RedisSessionStore::new(redis.build().unwrap());
+    let waiting = waiting.with_replicas_acknowledging(16, Duration::from_millis(50)).unwrap();
+    let before = now().saturating_sub(Duration::from_secs(700));
+    assert!(store.create(id(1), &new(&[by]), before).await.unwrap());
+    waiting.delete_tagged(&by, now()).await.expect_err("nobody has it");
+    assert_eq!(store.list(&by, now()).await.unwrap(), []);
+    waiting.delete_tagged(&by, now()).await.expect_err("nobody has it yet");
+    assert_eq!(store.delete_tagged(&by, now()).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_refused_creation_takes_nobody_out_of_an_index() {
     let _turn = shared().await;
     let Some(mut place) = Place::reach("refused creations") else { return };

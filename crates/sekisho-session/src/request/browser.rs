@@ -46,6 +46,7 @@ pub(super) fn commit(
             tracing::info!(target: "sekisho", subject = %id, session = &*content.handle, "logged in");
             began(content)
         }
+        (Some(Turn::LogOut), _) if matches!(request.0.presented, Presented::Token(_)) => Err(ELSEWHERE),
         (Some(Turn::LogOut), prior) => {
             if let Some(prior) = prior {
                 tracing::info!(target: "sekisho", session = &*prior.content.handle, "logged out");

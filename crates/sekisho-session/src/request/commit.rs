@@ -57,8 +57,9 @@ async fn save(request: &RequestSession, prior: Arc<Loaded>, changes: &[Change]) 
             Saved::Done => {
                 let (token, id, version) = (prior.token.clone(), prior.id, prior.version.saturating_add(1));
                 let idle_until = prior.idle_until.max(update.idle_until);
-                request.state().loaded =
-                    Answer::Found(Arc::new(Loaded { kind: Kind::Session, token, id, version, idle_until, content }));
+                let loaded = Arc::new(Loaded::new(Kind::Session, token, id, version, idle_until, content));
+                sessions.remember(&update.body, &loaded);
+                request.state().loaded = Answer::Found(loaded);
                 return Ok(());
             }
             Saved::Gone => {
@@ -71,7 +72,7 @@ async fn save(request: &RequestSession, prior: Arc<Loaded>, changes: &[Change]) 
                 }
                 back_off(attempt).await?;
                 match sessions.load_latest(&prior.token).await? {
-                    Some(again) => prior = Arc::new(again),
+                    Some(again) => prior = again,
                     None => {
                         forget(request);
                         return Ok(());
@@ -215,9 +216,20 @@ async fn settle(
 
 async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: &[Change]) -> Result<(), Failure> {
     let sessions = &request.0.sessions;
-    if let Some(prior) = prior {
-        end(sessions, &prior).await?;
-        tracing::info!(target: "sekisho", session = &*prior.content.handle, "logged out");
+    match (prior, &request.0.presented) {
+        (Some(prior), _) => {
+            if let Err(failure) = end(sessions, &prior).await {
+                // INVARIANT: of a session that began in this very request, and may be alive still, no cookie goes out.
+                request.state().cookie = None;
+                return Err(failure);
+            }
+            tracing::info!(target: "sekisho", session = &*prior.content.handle, "logged out");
+        }
+        // Whoever ended it may have been told that it is not certain, and asks again: a store that waits for replicas waits anew.
+        (None, Presented::Token(token)) if sessions.keys().named(token.key_name()).is_some() => {
+            sessions.store().delete(&Kind::Session.hash(token), sessions.now()).await?;
+        }
+        (None, _) => {}
     }
     {
         let mut state = request.state();
@@ -365,7 +377,7 @@ async fn relocate(
                 sessions.store().delete(&new.id, now).await?;
                 return Err(superseded());
             }
-            Some(again) => old = Arc::new(again),
+            Some(again) => old = again,
         }
         if takes_data {
             let mut content = Content { data: old.content.data.clone(), ..new.content.clone() };
@@ -375,14 +387,8 @@ async fn relocate(
             match sessions.store().save(&new.id, new.version, &update, now).await? {
                 Saved::Done => {
                     let (token, id, version) = (new.token.clone(), new.id, new.version.saturating_add(1));
-                    new = Arc::new(Loaded {
-                        kind: Kind::Session,
-                        token,
-                        id,
-                        version,
-                        idle_until: new.idle_until,
-                        content,
-                    });
+                    let idle_until = new.idle_until;
+                    new = Arc::new(Loaded::new(Kind::Session, token, id, version, idle_until, content));
                 }
                 // Nobody knows it but us; so it was ended with all the others of its subject.
                 Saved::Gone | Saved::Conflict => return Ok(None),
@@ -411,14 +417,15 @@ async fn insert(sessions: &Sessions, content: Content, device: Option<&str>) -> 
         // 256 random bits do not come twice: the source of randomness is broken, and trying again would hide it.
         return Err(Failure::new(FailureKind::Misconfigured, "a new session id was taken already"));
     }
-    Ok(Arc::new(Loaded { kind: Kind::Session, token, id, version: 1, idle_until, content }))
+    let loaded = Arc::new(Loaded::new(Kind::Session, token, id, 1, idle_until, content));
+    sessions.remember(&new.body, &loaded);
+    Ok(loaded)
 }
 
 /// Ends a session under all ids that it has.
 async fn end(sessions: &Sessions, prior: &Loaded) -> Result<(), Failure> {
     sessions.store().delete(&prior.id, sessions.now()).await?;
-    sessions.end_tagged(|key| content::handle_tag(key, &prior.content.handle)).await?;
-    Ok(())
+    sessions.end_handle(&prior.content.handle).await
 }
 
 /// Sets the cookie, and makes the new session the one of the rest of the request.
@@ -449,7 +456,7 @@ async fn enforce_limit(sessions: &Sessions, principal: &Principal, own: &str) ->
     let others = listed.iter().filter(|session| session.id().as_str() != own);
     for session in others.skip(limit.saturating_sub(1)) {
         tracing::info!(target: "sekisho", session = %session.id(), "ended, for its subject has too many");
-        sessions.end_tagged(|key| content::handle_tag(key, session.id().as_str())).await?;
+        sessions.end_handle(session.id().as_str()).await?;
     }
     Ok(())
 }

@@ -34,11 +34,13 @@ impl Sessions {
     pub async fn end_by_provider(&self, what: &ProviderLogout<'_>, at: UnixSeconds) -> Result<u64, Failure> {
         // INVARIANT: first the mark, then the end. A session that is created too late to be ended is looked after by its login, after
         // the mark was there.
-        self.mark(what, at).await?;
-        match what {
+        let marked = self.mark(what, at).await;
+        // A store that has no room for the mark can end what is there all the same.
+        let ended = match what {
             ProviderLogout::Session { issuer, sid } => self.end_provider_session(issuer, sid).await,
             ProviderLogout::Subject(subject) => self.end_all(subject).await,
-        }
+        };
+        marked.and(ended)
     }
 
     /// Tells whether a provider has said of this login that it is over. To be asked after the session was
@@ -71,14 +73,14 @@ impl Sessions {
     }
 
     async fn mark(&self, what: &ProviderLogout<'_>, at: UnixSeconds) -> Result<(), Failure> {
-        let (id, tag) = names(self.keys().current(), what);
+        let (id, tags) = names(self.keys().current(), what);
         for _ in 0..ATTEMPTS {
             let now = self.now();
             let until = now.saturating_add(REMEMBERED);
             let Some(found) = self.store().load_latest(&id, now).await? else {
                 let body = self.write(&id, at)?;
                 let new =
-                    NewSession { idle_until: until, expires_at: until, tags: vec![tag], card: body.clone(), body };
+                    NewSession { idle_until: until, expires_at: until, tags: tags.to_vec(), card: body.clone(), body };
                 if self.store().create(id, &new, now).await? {
                     return Ok(());
                 }
@@ -105,14 +107,15 @@ impl Sessions {
     }
 }
 
-/// Names the mark; a keyed hash, as a tag is, for issuers and subjects can be guessed. No cookie leads to it.
-fn names(key: &SessionKey, what: &ProviderLogout<'_>) -> (SessionHash, SessionTag) {
+/// Names the mark; a keyed hash, as a tag is, for issuers and subjects can be guessed. No cookie leads to it, and nobody asks for its tags: there are
+/// two of them because stores keep room for what has more than one, as a login has.
+fn names(key: &SessionKey, what: &ProviderLogout<'_>) -> (SessionHash, [SessionTag; 2]) {
     let tag = match what {
         ProviderLogout::Session { issuer, sid } => content::provider_tag(key, issuer, sid),
         ProviderLogout::Subject(subject) => content::subject_tag(key, subject),
     };
-    let tag = key.tag(PURPOSE, &[tag.as_bytes()]);
-    (SessionHash::from_bytes(*tag.as_bytes()), tag)
+    let name = key.tag(PURPOSE, &[tag.as_bytes()]);
+    (SessionHash::from_bytes(*name.as_bytes()), [name, key.tag(PURPOSE, &[])])
 }
 
 const PURPOSE: &str = "logout by a provider";

@@ -71,11 +71,13 @@ impl NearCache {
     /// Answers from memory, or not at all.
     pub(crate) fn find(&self, id: &SessionHash, now: UnixSeconds, at: Instant) -> Option<StoredSession> {
         let shard = read(self.shard(id)?);
-        let Entry { session, asked_at, era, number: _ } = shard.entries.get(id)?;
-        let is_good = *era == self.era.load(Ordering::SeqCst)
-            && at.saturating_duration_since(*asked_at) < self.max_age
-            && is_alive(session, now);
-        is_good.then(|| session.clone())
+        let known = shard.entries.get(id)?;
+        self.is_good(known, self.era.load(Ordering::SeqCst), now, at).then(|| known.session.clone())
+    }
+
+    fn is_good(&self, known: &Entry, era: u64, now: UnixSeconds, at: Instant) -> bool {
+        let Entry { session, asked_at, era: known_in, number: _ } = known;
+        *known_in == era && at.saturating_duration_since(*asked_at) < self.max_age && is_alive(session, now)
     }
 
     /// Answers from memory, or asks the store.
@@ -154,7 +156,9 @@ impl NearCache {
         let mut shard = write(shard);
         let era = self.era.load(Ordering::SeqCst);
         let is_current = era % 2 == 1 && ticket.era == era && ticket.generation == shard.generation(id);
-        let known = shard.entries.get(id).map(|known| &known.session).filter(|known| is_alive(known, now));
+        // What is not answered any more says nothing against what the store says now: in a failover it may have lost that.
+        let known = shard.entries.get(id).filter(|known| self.is_good(known, era, now, ticket.asked_at));
+        let known = known.map(|known| &known.session);
         match known.map(|known| (known.version, known.idle_until).cmp(&(found.version, found.idle_until))) {
             // Who asked later may be answered sooner.
             Some(Order::Greater) => {}
@@ -323,3 +327,32 @@ fn byte(id: &SessionHash, place: usize) -> usize {
 const ENTRY_COST: usize = 300;
 const SHARDS: usize = 64;
 const SLOTS: usize = 64;
+
+#[cfg(all(test, not(sekisho_shuttle)))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::store::Sealed;
+
+    #[test]
+    fn what_is_too_old_to_be_answered_keeps_out_nothing_that_the_store_says_now() {
+        const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
+        let near = NearCache::new(Duration::from_secs(1), NearLimits::default());
+        let _open = near.open();
+        let id = SessionHash::from_bytes([7; 32]);
+        let end = NOW.saturating_add(Duration::from_secs(600));
+        let of = |version| StoredSession { version, idle_until: end, expires_at: end, body: Sealed::from_bytes([]) };
+        let begin = Instant::now();
+        near.remember(&id, &of(2), near.ticket(&id, begin), NOW);
+        // The store has lost the second version, in a failover.
+        let later = begin + Duration::from_secs(1);
+        assert!(near.find(&id, NOW, later).is_none());
+        near.remember(&id, &of(1), near.ticket(&id, later), NOW);
+        assert_eq!(near.find(&id, NOW, later).unwrap().version, 1);
+        // Within its time it stands against an answer that is late.
+        near.remember(&id, &of(3), near.ticket(&id, later), NOW);
+        near.remember(&id, &of(2), near.ticket(&id, later), NOW);
+        assert_eq!(near.find(&id, NOW, later).unwrap().version, 3);
+    }
+}

@@ -174,6 +174,22 @@ async fn the_provider_ends_all_sessions_of_a_subject_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_login_that_the_provider_ended_while_it_was_finished_is_none() {
+    for token in [logout_token(ISSUER, Some("sid-alice"), None), logout_token(ISSUER, None, Some("alice"))] {
+        let world = World::new();
+        let (mut alice, mut bob) = (Browser::default(), world.logged_in("bob").await);
+        let state = alice.begin(&world.bff, "").await;
+        assert_eq!(notify(&world, &token).await.status(), 200);
+        // In the same second, so it cannot be told which was first.
+        assert_eq!(alice.return_with(&world.bff, &state, "alice").await.status(), 400);
+        assert_eq!(alice.0.len(), 0, "no cookie came of it");
+        assert_eq!(bob.log_in(&world.bff, "bob", "/").await.status(), 303);
+        world.wait(1);
+        assert_eq!(alice.log_in(&world.bff, "alice", "/").await.status(), 303, "and then it is good again");
+    }
+}
+
+#[tokio::test]
 async fn refuses_notices_that_are_none_and_ends_nothing() {
     let world = World::new();
     let alice = world.logged_in("alice").await;

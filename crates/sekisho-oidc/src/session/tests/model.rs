@@ -10,17 +10,19 @@
 
 mod explore;
 mod gate;
+mod lock;
 mod properties;
 mod provider;
 mod system;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use explore::{Explored, exhaust, walk};
 use gate::Broken;
 use system::{Request, Scenario, Sent};
 
 use super::world::LIFE;
+use crate::session::cycle::{self, Life, Mark, Rules};
 
 const MOST: usize = 20_000;
 
@@ -89,6 +91,7 @@ fn model_two_processes_refresh_and_a_call_fails_is_lost_or_comes_late() {
 fn model_a_refresh_meets_a_logout_a_new_id_and_a_step_up() {
     for other in [Request::LogOut, Request::Rotate, Request::LogIn("alice-1/b"), Request::Backchannel("alice-1")] {
         let scenario = Scenario { age: LIFE, moments: 1, ..two(Request::Token, other) };
+        let scenario = Scenario { crashes: usize::from(!matches!(other, Request::LogIn(_))), ..scenario };
         holds(&format!("a refresh and {other:?}"), &scenario);
     }
 }
@@ -98,7 +101,8 @@ fn model_a_write_meets_everything_else() {
     let others = [Request::Write(2), Request::Rotate, Request::LogIn("alice-1/b"), Request::LogOut, Request::Token];
     for other in others {
         let scenario = Scenario { age: LIFE, moments: 2, ..two(Request::Write(1), other) };
-        holds(&format!("a write and {other:?}"), &scenario);
+        holds(&format!("a write and {other:?}, a crash"), &Scenario { crashes: 1, ..scenario.clone() });
+        holds(&format!("a write and {other:?}, a fault"), &Scenario { faults: 1, ..scenario });
     }
 }
 
@@ -107,14 +111,18 @@ fn model_a_logout_at_the_provider_meets_a_login_a_step_up_and_a_new_id() {
     let end = Request::Backchannel("alice-1");
     let login = Scenario { browsers: &[], crashes: 1, ..two(Request::LogIn("alice-1/a"), end) };
     holds("a login and a logout at the provider, a crash", &login);
-    holds("a step-up and a logout at the provider", &two(Request::LogIn("alice-1/b"), end));
+    holds("a login and a logout at the provider, a fault", &Scenario { crashes: 0, faults: 1, ..login });
+    let step_up = Scenario { crashes: 1, ..two(Request::LogIn("alice-1/b"), end) };
+    holds("a step-up and a logout at the provider, a crash", &step_up);
     holds("a new id and a logout at the provider, a crash", &Scenario { crashes: 1, ..two(Request::Rotate, end) });
 }
 
 #[test]
 fn model_a_logout_meets_a_new_id_and_a_step_up() {
     holds("a logout and a new id, a crash", &Scenario { crashes: 1, ..two(Request::LogOut, Request::Rotate) });
-    holds("a logout and a step-up", &two(Request::LogOut, Request::LogIn("alice-1/b")));
+    let step_up = Scenario { crashes: 1, ..two(Request::LogOut, Request::LogIn("alice-1/b")) };
+    holds("a logout and a step-up, a crash", &step_up);
+    holds("a logout and a new id, a fault", &Scenario { faults: 1, ..two(Request::LogOut, Request::Rotate) });
 }
 
 #[test]
@@ -198,4 +206,42 @@ fn model_long_lives_at_random() {
         Ok(explored) => report("long lives at random", began, explored),
         Err(found) => panic!("{found}"),
     }
+}
+
+#[test]
+fn model_the_mark_lets_one_of_two_send_and_keep() {
+    for is_strict in [true, false] {
+        let began = Instant::now();
+        match lock::explore(&lock::REAL, is_strict) {
+            Ok(states) => println!("the mark, strict {is_strict}: {states} states, {:.1?}", began.elapsed()),
+            Err(found) => panic!("{found}"),
+        }
+    }
+}
+
+#[test]
+fn model_the_mark_fails_with_any_of_its_functions_broken() {
+    let twice = "no token used twice";
+    let claim = |life: &mut Life, me: &str, seen, now, rules: &Rules| {
+        life.mark = None;
+        cycle::claim(life, me, seen, now, rules)
+    };
+    breaks(twice, true, lock::Functions { claim, ..lock::REAL });
+    let fail = |life: &mut Life, me: &str, now, rules: &Rules| {
+        life.mark = Some(Mark { by: me.into(), until: 0 });
+        cycle::fail(life, me, now, &Rules { cool_off: Duration::ZERO, ..*rules })
+    };
+    breaks(twice, true, lock::Functions { fail, ..lock::REAL });
+    breaks(twice, true, lock::Functions { is_in_time: |_, _, _| true, ..lock::REAL });
+    let complete = |life: &mut Life, me: &str, now, expires_at, can_refresh| {
+        life.mark = Some(Mark { by: me.into(), until: 0 });
+        cycle::complete(life, me, now, expires_at, can_refresh)
+    };
+    breaks("no answer over another", false, lock::Functions { complete, ..lock::REAL });
+}
+
+#[track_caller]
+fn breaks(property: &str, is_strict: bool, functions: lock::Functions) {
+    let found = lock::explore(&functions, is_strict).expect_err(property);
+    assert!(found.starts_with(property), "{property}: {found}");
 }
