@@ -86,10 +86,11 @@ impl World {
     async fn send(&self, life: &Life) -> Held {
         assert_eq!(self.sending.fetch_add(1, Ordering::SeqCst), 0, "two at once");
         yield_now().await;
-        let mut sent = self.sent.lock().unwrap();
-        assert!(!sent.contains(&life.serial), "twice");
-        sent.push(life.serial);
-        drop(sent);
+        {
+            let mut sent = self.sent.lock().unwrap();
+            assert!(!sent.contains(&life.serial), "twice");
+            sent.push(life.serial);
+        }
         yield_now().await;
         self.sending.fetch_sub(1, Ordering::SeqCst);
         held(life.serial + 1)
@@ -107,7 +108,9 @@ impl World {
                     let new = self.send(&held.life).await;
                     assert!(self.change(|held| held.renew(&me, &new, NOW)).await, "nobody else has the mark");
                     self.ended.fetch_add(1, Ordering::SeqCst);
-                    return Landing::Token(AccessToken { serial: seen + 1, ..AccessToken::of(&new) });
+                    let mut token = AccessToken::of(&new);
+                    token.serial = seen + 1;
+                    return Landing::Token(token);
                 }
                 Claim::Over | Claim::CoolingOff(_) => panic!("{claim:?}"),
             }
