@@ -112,7 +112,8 @@ pub(crate) fn need(life: &Life, refused: Option<u64>, now: UnixSeconds, rules: &
 /// Says for how long still an access token is too new to be replaced because a service refuses it.
 pub(crate) fn is_new_for(life: &Life, now: UnixSeconds, rules: &Rules) -> Option<Duration> {
     let left = UnixSeconds::new(life.obtained_at).saturating_add(rules.cool_off).since(now);
-    (!left.is_zero()).then(|| left.min(rules.cool_off))
+    // A clock that was set back must not make it long.
+    (!left.is_zero() && left <= rules.cool_off * 2).then(|| left.min(rules.cool_off))
 }
 
 /// Takes the mark, if the token of this serial still needs it and nobody else has it. To be written by compare-and-set.
@@ -232,6 +233,16 @@ mod tests {
         assert!(complete(&mut life, "a", NOW, Some(after(300)), true));
         assert_eq!(need(&life, Some(0), NOW, &RULES), Need::Nothing);
         assert_eq!(claim(&mut life, "b", 0, NOW, &RULES), Claim::Renewed);
+    }
+
+    #[test]
+    fn a_token_is_too_new_to_be_replaced_for_ten_seconds_by_whatever_clock() {
+        let at = |seconds: i64| {
+            let now = UnixSeconds::new(NOW.as_secs().saturating_add_signed(seconds));
+            is_new_for(&life(300), now, &RULES).map(|left| left.as_secs())
+        };
+        let expected = [Some(10), Some(1), None, None, Some(10), None, None];
+        assert_eq!([0, 9, 10, 1000, -10, -11, -3600].map(at), expected);
     }
 
     #[test]
