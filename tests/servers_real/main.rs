@@ -22,6 +22,7 @@ mod issuer_real;
 mod keycloak;
 mod leash;
 mod login_page;
+mod logins;
 mod outage;
 mod own_issuer;
 mod passkeys;

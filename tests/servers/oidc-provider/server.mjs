@@ -44,9 +44,19 @@ const provider = new Provider(issuer, {
   scopes,
   clientAuthMethods: ['client_secret_basic', 'client_secret_post'],
   enabledJWA: { introspectionSigningAlgValues: ['RS256', 'ES256'] },
-  ttl: { ClientCredentials: (_context, token, client) => token.resourceServer?.accessTokenTTL ?? lifetime(client) },
+  ttl: {
+    ClientCredentials: (_context, token, client) => token.resourceServer?.accessTokenTTL ?? lifetime(client),
+    AccessToken: (_context, token, client) => token.resourceServer?.accessTokenTTL ?? lifetime(client),
+  },
+  // A refresh token without the scope for it, which ends with the session here and is good once.
+  issueRefreshToken: (_context, client) => client.grantTypeAllowed('refresh_token'),
+  rotateRefreshToken: true,
   features: {
-    devInteractions: { enabled: false },
+    // Pages where anybody logs in by any password.
+    devInteractions: { enabled: true },
+    // Where people come back to is known to a test alone, so it registers its clients itself.
+    registration: { enabled: true, initialAccessToken: 'registration-token' },
+    backchannelLogout: { enabled: true },
     clientCredentials: { enabled: true },
     // Only services may ask about tokens, each about anybody's.
     introspection: { enabled: true, allowedPolicy: (_context, client) => client.clientId.startsWith('orders-api') },
@@ -54,7 +64,7 @@ const provider = new Provider(issuer, {
     revocation: { enabled: true },
     resourceIndicators: {
       enabled: true,
-      defaultResource: () => undefined,
+      defaultResource: (_context, client) => (client.grantTypeAllowed('authorization_code') ? 'urn:orders-api:rs256' : undefined),
       useGrantedResource: () => true,
       getResourceServerInfo(_context, resource, client) {
         const known = resources[resource];
@@ -66,7 +76,7 @@ const provider = new Provider(issuer, {
 });
 
 function lifetime(client) {
-  return client.clientId === 'brief-worker' ? 5 : 300;
+  return client.clientId === 'brief-worker' || client.clientName === 'brief' ? 5 : 300;
 }
 
 provider.on('server_error', (_context, error) => console.error(error));

@@ -1,0 +1,108 @@
+//! A realm of a test's own, made by Keycloak's admin API.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::keycloak::Keycloak;
+use crate::logins::services::Place;
+
+/// The audience of access tokens.
+pub(crate) const AUDIENCE: &str = "orders-api";
+
+/// A realm with two people, where each event is kept, and a refresh token is good once.
+pub(crate) struct Realm {
+    keycloak: Keycloak,
+    name: &'static str,
+}
+
+impl Realm {
+    /// `clients`: names, and where each is. Access tokens live for `lifespan` seconds.
+    pub(crate) async fn make(
+        keycloak: Keycloak,
+        name: &'static str,
+        clients: &[(&str, &[&Place])],
+        lifespan: u32,
+    ) -> Self {
+        let _ = keycloak.try_admin(Method::DELETE, name, None).await;
+        let clients: Vec<_> = clients.iter().map(|(name, places)| client(name, places)).collect();
+        let user = |name: &str| {
+            let password = json!({ "type": "password", "value": format!("{name}-password"), "temporary": false });
+            json!({
+                "username": name, "enabled": true, "email": format!("{name}@shop.example"), "emailVerified": true,
+                "firstName": name, "lastName": "Arden", "credentials": [password],
+            })
+        };
+        let realm = json!({
+            "realm": name, "enabled": true, "sslRequired": "none", "accessTokenLifespan": lifespan,
+            "eventsEnabled": true, "eventsExpiration": 3600,
+            "revokeRefreshToken": true, "refreshTokenMaxReuse": 0,
+            "clients": clients, "users": [user("alice"), user("bob")],
+        });
+        keycloak.try_admin(Method::POST, "", Some(realm)).await.expect("a realm");
+        Self { keycloak, name }
+    }
+
+    pub(crate) fn issuer(&self) -> String {
+        format!("{}/realms/{}", self.keycloak.url(), self.name)
+    }
+
+    async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+        let path = format!("{}/{path}", self.name);
+        self.keycloak.try_admin(method, &path, body).await.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    pub(crate) async fn user(&self, name: &str) -> String {
+        let found = self.admin(Method::GET, &format!("users?exact=true&username={name}"), None).await;
+        found[0]["id"].as_str().unwrap_or_else(|| panic!("no {name}: {found}")).to_owned()
+    }
+
+    /// Lists the ids of somebody's sessions there.
+    pub(crate) async fn sessions(&self, user: &str) -> Vec<String> {
+        let user = self.user(user).await;
+        let sessions = self.admin(Method::GET, &format!("users/{user}/sessions"), None).await;
+        let ids = sessions.as_array().expect("a list").iter().map(|session| session["id"].as_str().expect("an id"));
+        ids.map(str::to_owned).collect()
+    }
+
+    /// Ends one session, as an administrator does.
+    pub(crate) async fn end(&self, session: &str) {
+        self.admin(Method::DELETE, &format!("sessions/{session}"), None).await;
+    }
+
+    /// Ends all of somebody's sessions, as an administrator does.
+    pub(crate) async fn end_all(&self, user: &str) {
+        let user = self.user(user).await;
+        self.admin(Method::POST, &format!("users/{user}/logout"), None).await;
+    }
+
+    pub(crate) async fn disable(&self, user: &str) {
+        let user = self.user(user).await;
+        self.admin(Method::PUT, &format!("users/{user}"), Some(json!({ "enabled": false }))).await;
+    }
+
+    /// Counts what happened there, by kind and client.
+    pub(crate) async fn count(&self, kind: &str, client: &str) -> usize {
+        let events = self.admin(Method::GET, &format!("events?max=1000&type={kind}&client={client}"), None).await;
+        events.as_array().expect("a list").len()
+    }
+}
+
+fn client(name: &str, places: &[&Place]) -> Value {
+    let audience = json!({
+        "name": "orders", "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper",
+        "config": { "included.custom.audience": AUDIENCE, "access.token.claim": "true", "id.token.claim": "false" },
+    });
+    let after: Vec<_> = places.iter().map(|place| format!("{}/", place.origin)).collect();
+    json!({
+        "clientId": name, "enabled": true, "publicClient": false, "secret": format!("{name}-secret"),
+        "standardFlowEnabled": true, "directAccessGrantsEnabled": false,
+        "redirectUris": places.iter().map(|place| place.callback()).collect::<Vec<_>>(),
+        "attributes": {
+            "pkce.code.challenge.method": "S256",
+            "post.logout.redirect.uris": after.join("##"),
+            "backchannel.logout.url": places[0].backchannel(),
+            "backchannel.logout.session.required": "true",
+        },
+        "protocolMappers": [audience],
+    })
+}
