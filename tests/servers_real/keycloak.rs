@@ -128,6 +128,11 @@ impl Keycloak {
         text(&self.token("master", &form).await, "access_token")
     }
 
+    /// Gets an access token of any realm.
+    pub(crate) async fn access_token(&self, realm: &str, form: &[(&str, &str)]) -> String {
+        text(&self.token(realm, form).await, "access_token")
+    }
+
     async fn token(&self, realm: &str, form: &[(&str, &str)]) -> Value {
         let answer = self.http.post(self.token_endpoint(realm)).form(form).send().await.expect("Keycloak answers");
         let status = answer.status();

@@ -5,8 +5,8 @@
 //! the accounts are a client of their own with sessions of their own.
 
 mod hand;
-mod realm;
-mod services;
+pub(crate) mod realm;
+pub(crate) mod services;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, RwLockReadGuard};
 use crate::control::{Control, Outage};
 use crate::keycloak::Keycloak;
 use crate::logins::hand::Hand;
-use crate::logins::realm::{AUDIENCE, Realm};
+use crate::logins::realm::{AUDIENCE, Realm, client};
 use crate::logins::services::{Api, Client, FRESH, Group, Place, Service};
 use crate::provider::{self, OidcProvider};
 use crate::scripts::{self, Report};
@@ -214,8 +214,9 @@ async fn at_keycloak(test: &str, journey: &str, realm: &'static str, lifespan: u
     let redis = redis(test).await?;
     let keycloak = Keycloak::reach(test).await?;
     let places = Places::find().await;
-    let clients = [("shop", &[&places.shop, &places.orders][..]), ("accounts", &[&places.accounts][..])];
-    let realm = Realm::make(keycloak, realm, &clients, lifespan).await;
+    let clients =
+        vec![client("shop", &[&places.shop, &places.orders]), client("accounts", &[&places.accounts])];
+    let realm = Realm::make(keycloak, realm, clients, lifespan).await;
     let at = At::Keycloak { realm, outage: Mutex::default(), control };
     let clients = Clients {
         shop: ClientCredentials::basic("shop", "shop-secret"),
@@ -268,7 +269,7 @@ fn assert_login(stage: &Stage, name: &str) {
     let cookies = stage.step("cookies")["cookies"].as_array().unwrap();
     assert_eq!(cookies.len(), 1, "the login's own is gone: {cookies:?}");
     assert_eq!((flags(&cookies[0]), &cookies[0]["name"]), (wanted, &json!("__Host-session")), "{cookies:?}");
-    assert_eq!((&cookies[0]["length"], &cookies[0]["expires"]), (&json!(43), &json!(-1)), "{cookies:?}");
+    assert_eq!((&cookies[0]["length"], &cookies[0]["expires"]), (&json!(48), &json!(-1)), "{cookies:?}");
 
     let traces = stage.step("traces");
     assert_eq!(traces["user"]["status"], 200, "{traces}");

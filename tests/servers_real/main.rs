@@ -8,6 +8,7 @@ mod browser_storage;
 mod certificates;
 mod cognito;
 mod control;
+mod cookie_gateway;
 mod discovery;
 mod dpop;
 mod drill;

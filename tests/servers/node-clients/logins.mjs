@@ -1,5 +1,6 @@
 // People at services that log in at a provider: the shop and its orders share sessions, the accounts have their own.
 import { newPage, open, shoot } from './browser.mjs';
+import { form, isAsked, isAway, signIn } from './provider.mjs';
 import { input, tell } from './script.mjs';
 
 const { issuer, shop, orders, accounts } = input;
@@ -13,37 +14,6 @@ async function hand(order, about = {}) {
 }
 
 const sleep = (seconds) => new Promise((done) => { setTimeout(done, seconds * 1000); });
-
-const FORMS = {
-  keycloak: { name: '#username', password: '#password', button: '#kc-login', logout: '#kc-logout' },
-  'oidc-provider': {
-    name: 'input[name=login]', password: 'input[name=password]', button: 'button[type=submit]', logout: 'button[value=yes]',
-  },
-};
-const form = FORMS[input.provider];
-
-const isAway = (url) => !String(url).startsWith(issuer);
-
-/** Says whether the provider asks who this is. */
-async function isAsked(page) {
-  if (isAway(page.url())) return false;
-  await page.locator(form.password).waitFor();
-  return true;
-}
-
-/** Says who this is, to a provider that asks, and waits until the browser has left it. */
-async function signIn(page, who = 'alice') {
-  await page.locator(form.password).waitFor();
-  const name = page.locator(form.name);
-  // Who logs in again is known there.
-  if (await name.isVisible()) await name.fill(who);
-  await page.locator(form.password).fill(`${who}-password`);
-  await page.locator(form.button).click();
-  const left = page.waitForURL(isAway);
-  const consent = page.getByRole('button', { name: 'Continue' });
-  await Promise.race([left, consent.click().then(() => left)]);
-  await page.waitForLoadState();
-}
 
 async function visit(page, url, who) {
   await page.goto(url);

@@ -16,15 +16,9 @@ pub(crate) struct Realm {
 }
 
 impl Realm {
-    /// `clients`: names, and where each is. Access tokens live for `lifespan` seconds.
-    pub(crate) async fn make(
-        keycloak: Keycloak,
-        name: &'static str,
-        clients: &[(&str, &[&Place])],
-        lifespan: u32,
-    ) -> Self {
+    /// Makes it anew. Access tokens live for `lifespan` seconds.
+    pub(crate) async fn make(keycloak: Keycloak, name: &'static str, clients: Vec<Value>, lifespan: u32) -> Self {
         let _ = keycloak.try_admin(Method::DELETE, name, None).await;
-        let clients: Vec<_> = clients.iter().map(|(name, places)| client(name, places)).collect();
         let user = |name: &str| {
             let password = json!({ "type": "password", "value": format!("{name}-password"), "temporary": false });
             json!({
@@ -44,6 +38,24 @@ impl Realm {
 
     pub(crate) fn issuer(&self) -> String {
         format!("{}/realms/{}", self.keycloak.url(), self.name)
+    }
+
+    pub(crate) const fn keycloak(&self) -> &Keycloak {
+        &self.keycloak
+    }
+
+    /// Gets an access token by the password grant, of a client that may.
+    pub(crate) async fn password_grant(&self, client: &str, user: &str) -> String {
+        let (secret, password) = (format!("{client}-secret"), format!("{user}-password"));
+        let form = [
+            ("grant_type", "password"),
+            ("client_id", client),
+            ("client_secret", &*secret),
+            ("username", user),
+            ("password", &*password),
+            ("scope", "openid"),
+        ];
+        self.keycloak.access_token(self.name, &form).await
     }
 
     async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Value {
@@ -87,7 +99,8 @@ impl Realm {
     }
 }
 
-fn client(name: &str, places: &[&Place]) -> Value {
+/// Describes a client that is at these places; the first one hears of logouts.
+pub(crate) fn client(name: &str, places: &[&Place]) -> Value {
     let audience = json!({
         "name": "orders", "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper",
         "config": { "included.custom.audience": AUDIENCE, "access.token.claim": "true", "id.token.claim": "false" },

@@ -44,12 +44,23 @@ impl Place {
 
     /// A provider is on this machine too.
     pub(crate) fn backchannel(&self) -> String {
-        let port = self.listener.local_addr().expect("an address").port();
-        format!("http://127.0.0.1:{port}/bff/backchannel")
+        format!("http://{}/bff/backchannel", self.address())
     }
 
-    fn serve(self, app: Router) -> JoinHandle<()> {
-        tokio::spawn(async move { axum::serve(self.listener, app).await.expect("it serves") })
+    /// Returns where it listens, whatever its name.
+    pub(crate) fn address(&self) -> String {
+        self.listener.local_addr().expect("an address").to_string()
+    }
+
+    pub(crate) fn serve(self, app: Router) -> JoinHandle<()> {
+        self.run(|listener| async move { axum::serve(listener, app).await.expect("it serves") })
+    }
+
+    pub(crate) fn run<S: Future<Output = ()> + Send + 'static>(
+        self,
+        serve: impl FnOnce(TcpListener) -> S,
+    ) -> JoinHandle<()> {
+        tokio::spawn(serve(self.listener))
     }
 }
 
