@@ -13,6 +13,7 @@ mod jwe;
 mod jwks;
 mod key;
 mod mtls;
+mod oidc;
 mod opaque;
 mod parse;
 mod peers;

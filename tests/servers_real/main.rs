@@ -34,6 +34,7 @@ mod rotation;
 mod rules;
 mod scripts;
 mod service;
+mod service_tokens;
 mod setup;
 mod sql_sessions;
 mod sql_stores;

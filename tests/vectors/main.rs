@@ -9,6 +9,7 @@ mod http_state;
 mod josekit;
 mod jwt_verify_lib;
 mod opa;
+mod openid_rp;
 mod rfc;
 mod tally;
 mod wycheproof;

@@ -13,8 +13,8 @@ use sekisho_core::{
     json::JsonObject,
 };
 use sekisho_jwt::{
-    Algorithm, Backend, Claim, Dpop, Jwt, JwtBuilder, MemoryReplayGuard, NonceKeys, Principal, Profile, Refusal,
-    Reject, SenderConstraint, Step, UnixSeconds, Verifier,
+    Algorithm, Backend, Claim, Dpop, DpopSigner, Jwt, JwtBuilder, MemoryReplayGuard, NonceKeys, Principal, Profile,
+    Refusal, Reject, SenderConstraint, Step, UnixSeconds, Verifier,
 };
 use sekisho_testkit::{DpopKey, FixedClock, Issuer, hostile_proofs};
 use serde_json::json;
@@ -76,6 +76,25 @@ fn reject<T>(answer: Result<T, Refusal>) -> Reject {
 
 const fn fault(fault: ProofFault) -> Reject {
     Reject::InvalidProof(fault)
+}
+
+#[test]
+fn takes_the_proofs_that_we_make_ourselves() {
+    let fixture = Fixture::new();
+    for algorithm in [Algorithm::Es256, Algorithm::Es384, Algorithm::Ed25519] {
+        let key = DpopKey::with_algorithm(algorithm);
+        let signer = DpopSigner::new(Backend::aws_lc(), key.key().clone()).unwrap();
+        assert_eq!(signer.thumbprint(), key.thumbprint());
+        let token = fixture.issuer.token().audience("orders").bound_to(&key).sign();
+        let nonces = NonceKeys::new(Secret::new(vec![7; 32]));
+        let verifier = fixture.verifier(Dpop::new().with_nonces(nonces));
+        let nonce = verifier.proof_nonce(NOW).unwrap();
+        let secret = Secret::from(&*token);
+        let proof = signer.prove("GET", &format!("{URL}?page=2"), Some(&secret), Some(&nonce), NOW).unwrap();
+        assert!(fixture.ask(&verifier, &token, &proof).is_ok(), "{algorithm}");
+        let without = signer.prove("GET", URL, Some(&secret), None, NOW).unwrap();
+        assert!(matches!(fixture.ask(&verifier, &token, &without), Err(Refusal::Reject(Reject::ProofNonce))));
+    }
 }
 
 #[test]

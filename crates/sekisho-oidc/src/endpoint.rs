@@ -207,6 +207,7 @@ impl TokenEndpoint {
 
     /// Who we are is written by [`ClientCredentials`], not by `oauth2`, which knows only secrets.
     fn oauth2(&self, url: &str) -> Result<OAuth2, TokenError> {
+        wire::check(url)?;
         let url = TokenUrl::new(url.to_owned()).map_err(|_| UNUSABLE_URL)?;
         Ok(oauth2::Client::new(oauth2::ClientId::new(String::new())).set_token_uri(url))
     }

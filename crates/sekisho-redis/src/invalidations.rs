@@ -2,14 +2,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sekisho_core::{ConfigError, Failure};
-use sekisho_session::SessionHash;
+use sekisho_session::{Invalidation, InvalidationSubscription, Invalidations};
 
 use crate::Redis;
 use crate::channel::{Channel, Subscription};
 use crate::error::{Fault, FaultKind};
 
-/// Tells all services which sessions have changed, for those that remember some: by a channel of Redis. Clones are the same.
+/// Tells all services which sessions have changed, for those that remember some ([`TwoLevelSessionStore`](sekisho_session::TwoLevelSessionStore)): by a
+/// channel of Redis. Clones are the same.
 ///
 /// **Nothing is missed unnoticed.** Messages are numbered. A number that is missing, a subscriber that is too slow (10,000 messages
 /// wait at most), a connection that breaks, and a failover or a slot that moves end the subscription with a [`Failure`]: whoever
@@ -38,26 +40,20 @@ impl RedisInvalidations {
         }
         Ok(Self(Arc::new(Channel::new(self.0.redis.clone(), "session", heartbeat))))
     }
+}
 
-    /// Tells all who have subscribed that a session has changed or is over.
-    ///
-    /// # Errors
-    /// [`Failure`] when that is not certain. To tell it twice does no harm.
-    pub async fn publish(&self, id: &SessionHash) -> Result<(), Failure> {
-        self.0.publish(id.as_bytes()).await
+#[async_trait]
+impl Invalidations for RedisInvalidations {
+    async fn publish(&self, invalidation: Invalidation) -> Result<(), Failure> {
+        self.0.publish(&invalidation.to_bytes()).await
     }
 
-    /// Begins to listen, on a connection of its own: what is published after this has returned is heard, or the subscription fails.
-    ///
-    /// # Errors
-    /// [`Failure`] when that cannot be had now. Pause, and try again.
-    pub async fn subscribe(&self) -> Result<RedisInvalidationSubscription, Failure> {
-        Ok(RedisInvalidationSubscription(self.0.subscribe(LENGTH).await?))
+    /// On a connection of its own.
+    async fn subscribe(&self) -> Result<Box<dyn InvalidationSubscription>, Failure> {
+        Ok(Box::new(Listening(self.0.subscribe(LONGEST).await?)))
     }
 
-    /// Returns how long subscribing, and each [`RedisInvalidationSubscription::next`], takes at the most.
-    #[must_use]
-    pub fn patience(&self) -> Duration {
+    fn patience(&self) -> Duration {
         self.0.patience()
     }
 }
@@ -69,29 +65,18 @@ impl fmt::Debug for RedisInvalidations {
     }
 }
 
-/// Is one subscription. Dropping it ends it.
-pub struct RedisInvalidationSubscription(Subscription);
+struct Listening(Subscription);
 
-impl RedisInvalidationSubscription {
-    /// Returns what comes next, waiting for it; with a heartbeat nothing, if nothing happened and Redis has said so.
-    ///
-    /// # Errors
-    /// [`Failure`] when a message may have been lost, or cannot be read. The subscription is over then.
-    pub async fn next(&mut self) -> Result<Vec<SessionHash>, Failure> {
+#[async_trait]
+impl InvalidationSubscription for Listening {
+    async fn next(&mut self) -> Result<Vec<Invalidation>, Failure> {
         let read = |message: Vec<u8>| {
-            let bytes = message.try_into().map_err(|_| Fault::new(FaultKind::Content))?;
-            Ok(SessionHash::from_bytes(bytes))
+            Invalidation::from_bytes(&message).ok_or_else(|| Failure::from(Fault::new(FaultKind::Content)))
         };
         self.0.next().await?.into_iter().map(read).collect()
     }
 }
 
-impl fmt::Debug for RedisInvalidationSubscription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RedisInvalidationSubscription(..)")
-    }
-}
-
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(2);
 /// Of a message, in bytes.
-const LENGTH: usize = 32;
+const LONGEST: usize = 41;

@@ -38,7 +38,7 @@ mod tls;
 pub use client::Redis;
 pub use config::RedisBuilder;
 #[cfg(feature = "session")]
-pub use invalidations::{RedisInvalidationSubscription, RedisInvalidations};
+pub use invalidations::RedisInvalidations;
 #[cfg(feature = "issuer")]
 pub use issuer::RedisIssuerStore;
 #[cfg(feature = "issuer")]

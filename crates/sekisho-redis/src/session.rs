@@ -37,7 +37,9 @@ use record::{Ended, Entry, Insertion, Shown, content};
 ///   a creation is a [`Failure`]. A [`list`](SessionStore::list) of more than 10,000 live sessions is one too. All sessions of a client
 ///   have a tag in common. The bound of it all is `maxmemory`: a full Redis refuses to create and to save; touching and ending go on.
 /// - **Replicas** are never read. With [`with_replicas_acknowledging`](Self::with_replicas_acknowledging) nothing is acknowledged before
-///   they have it. Without it a failover loses the last moment: a login, or a save, or **the end of a session, which then lives on**.
+///   they have it. Without it a failover loses the last moment: a login, or a save, or **the end of a session, which then lives on**. A
+///   load can show a save that is not acknowledged yet; if a failover loses it, who saves on what it read can overwrite the one that has
+///   taken its version since. Redis moves slots without waiting for replicas.
 /// - Redis must not evict, which each connection checks: an index that was thrown away hides sessions from those who want to end them. A
 ///   session that was thrown away would just be over; of what was ended no more comes back than a creation that is late.
 ///

@@ -208,7 +208,7 @@ impl ClientSide {
         let (has_head, there) = match presented {
             Presented::InBrowser(Brought { head, there, .. }) => (head.is_some(), *there),
             Presented::Unreadable(_) => (true, There::ALL),
-            Presented::Nothing | Presented::Foreign | Presented::Token(_) => (false, There::default()),
+            _ => (false, There::default()),
         };
         let head = has_head.then(|| self.cookie.removal());
         head.into_iter().chain(self.pieces.removal(there)).collect()

@@ -13,7 +13,8 @@ use crate::token::{SessionHash, SessionTag};
 /// Keeps sessions in the memory of this process: for one instance, and for tests. They end with the process.
 ///
 /// Every answer is given at once. When it is full it refuses to create, and the request that wanted a session gets 503;
-/// nobody is thrown out for somebody else. That is why no evicting cache stands behind it. Only the names of those that have
+/// nobody is thrown out for somebody else. That is why no evicting cache stands behind it. The last quarter is for those who are
+/// logged in, so that visitors whom nobody knows cannot lock out users. Only the names of those that have
 /// ended give way before their time, or who logs in and out again and again could fill it: what they guard against, a `create`
 /// that arrives late, does not happen within one process.
 pub struct MemorySessionStore {
@@ -33,11 +34,39 @@ pub struct SessionLimits {
     pub records: usize,
     /// Bytes of memory, about. Default 256 MiB.
     pub bytes: usize,
+    /// How many in a hundred of both only those take who are logged in. Default 25; more than 100 is 100.
+    pub reserved_for_logins: u8,
 }
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        Self { records: 100_000, bytes: 256 << 20 }
+        Self { records: 100_000, bytes: 256 << 20, reserved_for_logins: 25 }
+    }
+}
+
+impl SessionLimits {
+    /// Returns how many sessions and bytes there may be in all when such a one comes or grows.
+    fn room_for(self, kind: Visitor) -> (usize, usize) {
+        let share = match kind {
+            Visitor::LoggedIn => 100,
+            Visitor::Anonymous => 100_usize.saturating_sub(usize::from(self.reserved_for_logins)),
+        };
+        let part = |all: usize| (all / 100).saturating_mul(share).saturating_add((all % 100) * share / 100);
+        (part(self.records), part(self.bytes))
+    }
+}
+
+/// Says whose session it is, as far as a store can tell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Visitor {
+    Anonymous,
+    LoggedIn,
+}
+
+impl Visitor {
+    /// Every session has a tag for its own public id; a subject, a client and the like come with a login.
+    const fn of(tags: &[SessionTag]) -> Self {
+        if tags.len() > 1 { Self::LoggedIn } else { Self::Anonymous }
     }
 }
 
@@ -119,11 +148,12 @@ impl MemorySessionStore {
     }
 
     /// Takes room for one more, or fails.
-    fn reserve(&self, cost: usize, now: UnixSeconds) -> Result<(), Failure> {
+    fn reserve(&self, kind: Visitor, cost: usize, now: UnixSeconds) -> Result<(), Failure> {
+        let (most_records, most_bytes) = self.limits.room_for(kind);
         for attempt in 0..3 {
             let records = self.records.fetch_add(1, Ordering::Relaxed);
             let bytes = self.bytes.fetch_add(cost, Ordering::Relaxed);
-            if records < self.limits.records && bytes.saturating_add(cost) <= self.limits.bytes {
+            if records < most_records && bytes.saturating_add(cost) <= most_bytes {
                 return Ok(());
             }
             self.release(1, cost);
@@ -133,7 +163,7 @@ impl MemorySessionStore {
                 _ => break,
             };
         }
-        Err(Failure::unavailable("the session store is full").with_retry_after(Duration::from_secs(60)))
+        Err(full())
     }
 
     fn release(&self, records: usize, bytes: usize) {
@@ -241,14 +271,14 @@ impl Shard {
         &mut self,
         id: &SessionHash,
         now: UnixSeconds,
-        change: impl FnOnce(&mut StoredSession) -> R,
+        change: impl FnOnce(&mut StoredSession, Visitor) -> R,
     ) -> Option<R> {
-        let Some(Entry::Live { session, .. }) = self.entries.get_mut(id) else { return None };
+        let Some(Entry::Live { session, tags, .. }) = self.entries.get_mut(id) else { return None };
         if !is_alive(session, now) {
             return None;
         }
         let before = end_of(session);
-        let result = change(session);
+        let result = change(session, Visitor::of(tags));
         let after = end_of(session);
         if before != after {
             self.by_end.remove(&(before, *id));
@@ -275,6 +305,10 @@ impl Entry {
             Self::Ended { .. } => Removed { id, tags: Box::default(), cost: ENTRY_COST, was_alive: false },
         }
     }
+}
+
+fn full() -> Failure {
+    Failure::unavailable("the session store is full").with_retry_after(Duration::from_secs(60))
 }
 
 fn is_alive(session: &StoredSession, now: UnixSeconds) -> bool {
@@ -313,7 +347,7 @@ impl SessionStore for MemorySessionStore {
         if read(shard).entries.get(&id).is_some_and(|entry| now < entry.end()) {
             return Ok(false);
         }
-        self.reserve(cost, now)?;
+        self.reserve(Visitor::of(tags), cost, now)?;
         let session =
             StoredSession { version: 1, idle_until: *idle_until, expires_at: *expires_at, body: body.clone() };
         let entry = Entry::Live { session, tags: tags.as_slice().into(), card: card.clone() };
@@ -357,13 +391,14 @@ impl SessionStore for MemorySessionStore {
         let SessionUpdate { idle_until, expires_at, body } = update;
         let Some(shard) = self.shard(id) else { return Ok(Saved::Gone) };
         let (added, size) = (body.as_bytes().len(), self.bytes.load(Ordering::Relaxed));
-        let saved = write(shard).change(id, now, |session| {
+        let saved = write(shard).change(id, now, |session, kind| {
             let freed = session.body.as_bytes().len();
             if session.version != expected {
                 return Ok(Saved::Conflict);
             }
-            if added > freed && size.saturating_add(added - freed) > self.limits.bytes {
-                return Err(Failure::unavailable("the session store is full").with_retry_after(Duration::from_secs(60)));
+            let (_, most) = self.limits.room_for(kind);
+            if added > freed && size.saturating_add(added - freed) > most {
+                return Err(full());
             }
             self.bytes.fetch_add(added, Ordering::Relaxed);
             self.bytes.fetch_sub(freed, Ordering::Relaxed);
@@ -378,7 +413,8 @@ impl SessionStore for MemorySessionStore {
 
     async fn touch(&self, id: &SessionHash, idle_until: UnixSeconds, now: UnixSeconds) -> Result<bool, Failure> {
         let Some(shard) = self.shard(id) else { return Ok(false) };
-        let touched = write(shard).change(id, now, |session| session.idle_until = session.idle_until.max(idle_until));
+        let touched =
+            write(shard).change(id, now, |session, _| session.idle_until = session.idle_until.max(idle_until));
         Ok(touched.is_some())
     }
 

@@ -54,16 +54,37 @@ impl LoginRedirect {
         let mut location = String::from(&*self.page);
         if target.len() <= MAX_TARGET && ReturnTo::parse(&target).is_some() {
             location.push_str("?return_to=");
-            for byte in target.bytes() {
-                if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                    location.push(char::from(byte));
-                } else {
-                    // Writing to a `String` does not fail.
-                    let _ = write!(location, "%{byte:02X}");
-                }
-            }
+            push_encoded(&mut location, &target);
         }
         Some(location)
+    }
+}
+
+/// Adds to the login's address what a challenge of RFC 9470 asks for.
+pub(crate) fn with_step_up<'c>(mut login: String, challenges: impl IntoIterator<Item = &'c [u8]>) -> String {
+    let mut texts = challenges.into_iter().filter_map(|challenge| std::str::from_utf8(challenge).ok());
+    let Some(challenge) = texts.find(|text| text.contains("error=\"insufficient_user_authentication\"")) else {
+        return login;
+    };
+    for (name, most) in [("acr_values", MAX_ACR_VALUES), ("max_age", MAX_AGE_DIGITS)] {
+        let value = challenge.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split_once('"'));
+        let Some((value, _)) = value.filter(|(value, _)| !value.is_empty() && value.len() <= most) else { continue };
+        login.push(if login.contains('?') { '&' } else { '?' });
+        login.push_str(name);
+        login.push('=');
+        push_encoded(&mut login, value);
+    }
+    login
+}
+
+fn push_encoded(text: &mut String, value: &str) {
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a `String` does not fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
     }
 }
 
@@ -138,6 +159,8 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 }
 
 const MAX_TARGET: usize = 2000;
+const MAX_ACR_VALUES: usize = 400;
+const MAX_AGE_DIGITS: usize = 9;
 
 #[cfg(test)]
 mod tests {
@@ -226,6 +249,23 @@ mod tests {
         assert_eq!(at("//evil.example", None).as_deref(), Some("/login"));
         assert_eq!(at("/a", Some(&*long)).as_deref(), Some("/login"));
         assert_eq!(at("/a", Some("b=c&d=%26")).as_deref(), Some("/login?return_to=%2Fa%3Fb%3Dc%26d%3D%2526"));
+    }
+
+    #[test]
+    fn tells_the_login_what_a_challenge_asks_for() {
+        let step_up = |login: &str, challenges: &[&str]| {
+            with_step_up(login.to_owned(), challenges.iter().map(|challenge| challenge.as_bytes()))
+        };
+        let asks = r#"Bearer error="insufficient_user_authentication", error_description="log in again", acr_values="gold a&b", max_age="5""#;
+        assert_eq!(step_up("/login?return_to=%2F", &[asks]), "/login?return_to=%2F&acr_values=gold%20a%26b&max_age=5");
+        assert_eq!(step_up("/login", &["Basic", asks]), "/login?acr_values=gold%20a%26b&max_age=5");
+        let only = r#"Bearer error="insufficient_user_authentication", max_age="0""#;
+        assert_eq!(step_up("/login", &[only]), "/login?max_age=0");
+        let (other, long) = (asks.replace("user", "other"), asks.replace("gold", &"x".repeat(500)));
+        for nothing in [&[][..], &["Bearer"], &[&*other], &["\u{e9}"]] {
+            assert_eq!(step_up("/login", nothing), "/login", "{nothing:?}");
+        }
+        assert_eq!(step_up("/login", &[&*long]), "/login?max_age=5");
     }
 
     #[test]

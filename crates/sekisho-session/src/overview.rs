@@ -58,8 +58,9 @@ impl SessionOverview {
         Self { id: SessionId::new(&handle), created_at, last_used_at, expires_at, device, is_remembered }
     }
 
-    /// Takes over what another record of the same session says later.
+    /// Takes over what another record of the same session says.
     pub(crate) fn merge(&mut self, other: &Self) {
+        self.created_at = self.created_at.min(other.created_at);
         self.last_used_at = self.last_used_at.max(other.last_used_at);
         self.expires_at = self.expires_at.max(other.expires_at);
         self.is_remembered |= other.is_remembered;
@@ -71,7 +72,7 @@ impl SessionOverview {
         &self.id
     }
 
-    /// Returns when it began.
+    /// Returns when it began; one that came of a remembered login, when that was.
     #[must_use]
     pub const fn created_at(&self) -> UnixSeconds {
         self.created_at

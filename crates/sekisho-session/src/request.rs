@@ -15,7 +15,7 @@ use crate::cookie::SetCookie;
 use crate::crypto;
 use crate::csrf::{self, Forgery};
 use crate::overview::SessionId;
-use crate::remembered::Found;
+use crate::remembered::{Found, RememberedToken};
 use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::token::SessionToken;
@@ -63,6 +63,8 @@ pub(crate) enum Presented {
     Token(SessionToken),
     /// The session itself.
     InBrowser(Brought),
+    /// That of a remembered login, in its own cookie.
+    Remembered(RememberedToken),
     /// Two of them, or none that can be read.
     Unreadable(Reject),
 }
@@ -72,6 +74,14 @@ impl Presented {
         match found {
             Ok(None) => Self::Nothing,
             Ok(Some(text)) => SessionToken::from_text(text).map_or(Self::Foreign, Self::Token),
+            Err(reject) => Self::Unreadable(reject),
+        }
+    }
+
+    pub(crate) fn read_remembered(found: Result<Option<&str>, Reject>) -> Self {
+        match found {
+            Ok(None) => Self::Nothing,
+            Ok(Some(text)) => RememberedToken::from_text(text).map_or(Self::Foreign, Self::Remembered),
             Err(reject) => Self::Unreadable(reject),
         }
     }
@@ -208,7 +218,7 @@ impl RequestSession {
             Answer::Found(loaded) if is_quiet && idle == Idle::Extended => Some((loaded, true)),
             Answer::Nothing | Answer::Found(_) => return Ok(()),
             Answer::NotAsked => match &self.0.presented {
-                Presented::Nothing | Presented::Foreign => None,
+                Presented::Nothing | Presented::Foreign | Presented::Remembered(_) => None,
                 Presented::Unreadable(reject) => return Err((*reject).into()),
                 Presented::InBrowser(brought) => browser::open(self, brought)?.map(|loaded| (Arc::new(loaded), true)),
                 Presented::Token(token) => match self.already_loaded(passed, token) {
@@ -246,7 +256,7 @@ impl RequestSession {
             (Answer::Found(loaded), _) => Some(&loaded.token),
             (_, Presented::Token(token)) => Some(token),
             (_, Presented::Unreadable(reject)) => return Err((*reject).into()),
-            (_, Presented::Nothing | Presented::Foreign | Presented::InBrowser(_)) => None,
+            (_, _) => None,
         };
         let found = match token {
             Some(token) => self.0.sessions.load_latest(token).await?,
@@ -336,14 +346,16 @@ impl RequestSession {
     /// Logs somebody in, with a new id; the old one dies. Beyond the limit of sessions, the subject's oldest one ends.
     pub fn log_in(&self, login: Login) {
         let mut state = self.state();
-        // INVARIANT: a login never takes over a public id, so no form token of before counts after it.
+        // INVARIANT: a login never takes over a public id, so no form token of before counts after it; but for one that is
+        // remembered, which goes on.
         state.new_handle = None;
         state.turn = Some(Turn::LogIn(login));
     }
 
     /// Logs in by the token of a remembered login, if the request brought one that is good: for the login page, before it asks
     /// for anything. Returns who that is, once the request is finished: then the token is used up, and another one is set. Of
-    /// several requests that bring it at once one is finished, the others fail and can be sent again.
+    /// several requests that bring it at once one is finished, the others fail and can be sent again. A token that was used longer
+    /// ago ends all that came of its login: see [`RememberedLogins`](crate::RememberedLogins).
     ///
     /// The principal says that nobody was asked: its `auth_time` is that of the login which was remembered, `amr` is
     /// `["remembered"]`, and it has no `acr`; its roles and scope are those of then, also if the user has lost them since. Rules such as [`max_age`](sekisho_core::max_age) ask for more where it matters.
@@ -351,15 +363,20 @@ impl RequestSession {
     /// # Errors
     /// [`Failure`] when the store broke, or holds a record that was changed.
     pub async fn log_in_remembered(&self) -> Result<Option<Principal>, Failure> {
-        let Presented::Token(token) = &self.0.remembered else { return Ok(None) };
-        let Some(Found { principal, device, until, handle }) = crate::remembered::find(&self.0.sessions, token).await?
-        else {
-            return Ok(None);
+        let Shared { sessions, remembered: Presented::Remembered(token), .. } = &*self.0 else { return Ok(None) };
+        let found = match crate::remembered::find(sessions, token).await? {
+            Found::Login(found) => *found,
+            Found::Nothing => return Ok(None),
+            Found::Stolen => {
+                let removal = sessions.remembered().map(|remembered| remembered.cookie().removal());
+                self.state().remembered_cookie = removal;
+                return Ok(None);
+            }
         };
-        let login = Login::new(&principal);
-        let login = device.iter().fold(login, |login, device| login.with_device(device));
-        self.log_in(Login { remembering: Remembering::Again { until, handle }, ..login });
-        Ok(Some(principal))
+        let login = Login::new(&found.principal);
+        let login = found.device.iter().fold(login, |login, device| login.with_device(device));
+        self.log_in(Login { remembering: Remembering::Again { handle: found.handle }, ..login });
+        Ok(Some(found.principal))
     }
 
     /// Replaces the principal by one with more proof or other rights, of the same subject, with a new id: after step-up, and
@@ -509,6 +526,9 @@ impl RequestSession {
     /// Returns the public id of the session that is there after this request, if need be of one that is still to come.
     fn handle(&self) -> Result<Box<str>, Failure> {
         let mut state = self.state();
+        if let Some(Turn::LogIn(Login { remembering: Remembering::Again { handle }, .. })) = &state.turn {
+            return Ok(handle.clone());
+        }
         let changes_hands = matches!(state.turn, Some(Turn::LogIn(_) | Turn::LogOut));
         if let (Answer::Found(loaded), false) = (&state.loaded, changes_hands) {
             return Ok(loaded.content.handle.clone());

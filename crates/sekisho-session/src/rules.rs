@@ -5,7 +5,7 @@ use sekisho_http::{Answer, RequestHead};
 
 use crate::cookie::SetCookie;
 use crate::csrf::CsrfRules;
-use crate::navigation::LoginRedirect;
+use crate::navigation::{LoginRedirect, with_step_up};
 use crate::request::RequestSession;
 use crate::sessions::Sessions;
 
@@ -117,9 +117,24 @@ impl LayeredRequest {
     /// # Errors
     /// The [`Answer`] to be sent instead: whatever the handler said was done is not.
     pub async fn finish(self, status: u16) -> Result<FinishedRequest, Answer> {
+        self.finish_challenged(status, []).await
+    }
+
+    /// Ends the request as [`finish`](Self::finish) does, and tells the login what the answer's challenges ask for: `challenges` are its
+    /// values of `WWW-Authenticate`. Where the user must log in again, better or more lately
+    /// ([RFC 9470 §3](https://www.rfc-editor.org/rfc/rfc9470#section-3)), `acr_values` and `max_age` go along in the query of the
+    /// login page: one that did not know of them would lead back here, and here to it.
+    ///
+    /// # Errors
+    /// Those of [`finish`](Self::finish).
+    pub async fn finish_challenged<'c>(
+        self,
+        status: u16,
+        challenges: impl IntoIterator<Item = &'c [u8]>,
+    ) -> Result<FinishedRequest, Answer> {
         let Self { session, login } = self;
+        let location = login.filter(|_| status == 401).map(|login| with_step_up(login, challenges));
         let cookies = if status < 500 { session.finish().await } else { session.finish_failed().await };
-        let location = login.filter(|_| status == 401);
         cookies.map(|cookies| FinishedRequest { cookies, location }).map_err(|failure| Answer::of_failure(&failure))
     }
 

@@ -15,7 +15,7 @@ use crate::overview::{SessionId, SessionOverview};
 use crate::remembered::RememberedLogins;
 use crate::request::{Presented, RequestSession};
 use crate::store::{SessionStore, StoredSession};
-use crate::token::{SessionTag, SessionToken};
+use crate::token::{SessionHash, SessionTag, SessionToken};
 
 /// Is a service's sessions: where they are kept, under which cookie, for how long. A clone costs a counter.
 ///
@@ -53,6 +53,8 @@ struct Inner {
     /// Where the records are, if there is no store.
     client_side: Option<ClientSide>,
     clock: Arc<dyn Clock>,
+    /// One for some sessions together.
+    turns: [tokio::sync::Mutex<()>; TURNS],
 }
 
 /// Says how long a session lives.
@@ -94,7 +96,7 @@ impl Sessions {
             cookie: None,
             timeouts: Timeouts::default(),
             grace: Duration::from_secs(10),
-            limit: None,
+            limit: Some(DEFAULT_LIMIT),
             remembered: None,
             clock: Arc::new(SystemClock),
         }
@@ -139,13 +141,14 @@ impl Sessions {
     ) -> Self {
         let (store, grace) = (Arc::new(NoStore), Duration::ZERO);
         let (limit, remembered, client_side) = (None, None, Some(client_side));
-        Self(Arc::new(Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock }))
+        let turns = turns();
+        Self(Arc::new(Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock, turns }))
     }
 
     /// Begins a request: takes its cookie and asks the store nothing.
     pub fn begin(&self, head: &impl RequestHead) -> RequestSession {
         let remembered = match &self.0.remembered {
-            Some(remembered) => Presented::read(remembered.cookie().read(head)),
+            Some(remembered) => Presented::read_remembered(remembered.cookie().read(head)),
             None => Presented::Nothing,
         };
         let presented = match &self.0.client_side {
@@ -178,14 +181,14 @@ impl Sessions {
         for key in self.0.keys.iter() {
             for listed in self.0.store.list(&content::subject_tag(key, subject), now).await? {
                 let card = Card::open(&self.0.keys, &listed.id, &listed.card).ok_or(UNREADABLE_CARD)?;
-                // What was used up is of no interest, and the last seconds of what was not are of little.
-                if card.is_remembered && listed.expires_at <= now.saturating_add(content::RETIRED) {
-                    continue;
-                }
-                let last_used_at = if card.is_remembered {
+                let idle = match &self.0.remembered {
+                    Some(remembered) if card.is_remembered => remembered.lifetime(),
+                    _ => self.0.timeouts.idle,
+                };
+                let last_used_at = if card.is_remembered && self.0.remembered.is_none() {
                     UnixSeconds::new(card.created_at)
                 } else {
-                    listed.idle_until.saturating_sub(self.0.timeouts.idle)
+                    listed.idle_until.saturating_sub(idle)
                 };
                 let session = SessionOverview::new(card, last_used_at, listed.expires_at);
                 // For a moment after a rotation the store has two that are one, and a remembered login is one with its session.
@@ -240,7 +243,7 @@ impl Sessions {
 
     /// Finds the public ids of all that a subject has in the store.
     ///
-    /// INVARIANT: also of what was retired or used up, or a session that came of it while the store made its list would be missed:
+    /// INVARIANT: also of what was retired, or a session that came of it while the store made its list would be missed:
     /// see [`end_tagged`](Self::end_tagged).
     async fn handles(&self, subject: &SubjectId) -> Result<BTreeSet<Box<str>>, Failure> {
         let mut handles = BTreeSet::new();
@@ -364,6 +367,14 @@ impl Sessions {
         }
     }
 
+    /// Waits until no other request of this process that was refused by a conflict writes to this session: many that write at once
+    /// then go one after the other, and do not refuse each other again and again. Nothing depends on it but how soon they are done; so
+    /// `None`, when it takes too long, is no failure.
+    pub(crate) async fn turn(&self, id: &SessionHash) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let place = id.as_bytes().first().copied().map(usize::from).unwrap_or_default() % TURNS;
+        tokio::time::timeout(LONGEST_TURN, self.0.turns.get(place)?.lock()).await.ok()
+    }
+
     pub(crate) fn is_touch_due(&self, loaded: &Loaded, now: UnixSeconds) -> bool {
         !loaded.content.superseded && self.idle_until(now).since(loaded.idle_until) >= self.0.timeouts.touch_interval()
     }
@@ -411,6 +422,13 @@ impl Sessions {
     }
 }
 
+const TURNS: usize = 64;
+
+fn turns() -> [tokio::sync::Mutex<()>; TURNS] {
+    std::array::from_fn(|_| tokio::sync::Mutex::default())
+}
+const LONGEST_TURN: Duration = Duration::from_secs(1);
+
 /// A session can get a new id once in a pass, at the price of a request each time.
 const MOST_PASSES: usize = 100;
 
@@ -420,7 +438,8 @@ const UNREADABLE_CARD: Failure = Failure::unavailable("a session in the list can
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side: _, clock: _ } = &*self.0;
+        let Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side: _, clock: _, turns: _ } =
+            &*self.0;
         f.debug_struct("Sessions")
             .field("store", store)
             .field("keys", keys)
@@ -474,11 +493,17 @@ impl SessionsBuilder {
         Self { grace, ..self }
     }
 
-    /// Sets how many sessions a subject may have; a login beyond that ends the oldest. Default: no limit, and then one account can
-    /// fill a store by logging in again and again; with remembered logins for as long as those live. Of two logins in the same
-    /// moment each may end the other.
+    /// Sets how many sessions a subject may have; a login beyond that ends the oldest. Default 50: more than anybody uses, and few
+    /// enough that one account cannot fill a store by logging in again and again. Remembered logins count for as long as they live.
+    /// Of two logins in the same moment each may end the other.
     pub fn with_session_limit(self, sessions: usize) -> Self {
         Self { limit: Some(sessions), ..self }
+    }
+
+    /// Lets a subject have any number of sessions: for an account that many share, such as a kiosk's, or a store that bounds its own.
+    /// It saves a login one question to the store.
+    pub fn without_session_limit(self) -> Self {
+        Self { limit: None, ..self }
     }
 
     /// Lets logins be remembered beyond their session. Default: no.
@@ -515,10 +540,13 @@ impl SessionsBuilder {
             return refuse("remembered logins need a cookie of their own");
         }
         let client_side = None;
-        Ok(Sessions(Arc::new(Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock })))
+        let turns = turns();
+        let inner = Inner { store, keys, cookie, timeouts, grace, limit, remembered, client_side, clock, turns };
+        Ok(Sessions(Arc::new(inner)))
     }
 }
 
 /// What browsers keep cookies for at the most.
 const MAX_ABSOLUTE: Duration = Duration::from_secs(400 * 24 * 3600);
+const DEFAULT_LIMIT: usize = 50;
 const MAX_GRACE: Duration = Duration::from_secs(300);

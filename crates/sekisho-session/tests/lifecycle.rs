@@ -290,6 +290,28 @@ async fn a_login_beyond_the_limit_ends_the_oldest() {
 }
 
 #[tokio::test]
+async fn fifty_sessions_are_enough_for_everybody_who_says_nothing_else() {
+    let world = World::new();
+    let first = world.logged_in("alice").await;
+    for number in 1..50 {
+        world.wait(1);
+        world.logged_in("alice").await;
+        assert!(first.who(&world.sessions).await.is_some(), "{number}");
+    }
+    world.wait(1);
+    world.logged_in("alice").await;
+    assert_eq!(first.who(&world.sessions).await, None);
+    assert_eq!(world.sessions.list(&somebody("alice").id()).await.unwrap().len(), 50);
+
+    let world = World::with(sekisho_session::SessionsBuilder::without_session_limit);
+    let first = world.logged_in("alice").await;
+    for _ in 0..60 {
+        world.logged_in("alice").await;
+    }
+    assert!(first.who(&world.sessions).await.is_some());
+}
+
+#[tokio::test]
 async fn shows_a_user_their_sessions_and_ends_one_or_the_others_or_all() {
     let world = World::new();
     let alice = somebody("alice").id();

@@ -11,6 +11,7 @@ mod interleavings;
 mod lifecycle;
 mod quiet;
 mod races;
+mod reload;
 mod remembered;
 mod return_to;
 mod stores;

@@ -125,6 +125,129 @@ async fn the_token_is_good_once_also_for_two_at_once() {
 }
 
 #[tokio::test]
+async fn a_token_that_comes_a_second_time_ends_all_that_came_of_its_login() {
+    for steps in [1, 2] {
+        let world = world();
+        let mut jar = Jar::default();
+        jar.log_in(&world.sessions, &somebody("alice")).await;
+        let mut stolen = jar.clone();
+        for _ in 0..steps {
+            world.wait(7200);
+            assert!(jar.log_in_page(&world.sessions).await.is_some());
+        }
+        world.wait(30);
+        assert!(stolen.log_in_page(&world.sessions).await.is_none(), "{steps}");
+        assert_eq!(stolen.remembered(), None, "the cookie is taken away");
+        assert_eq!(jar.who(&world.sessions).await, None, "nobody can tell who is the thief");
+        assert!(jar.log_in_page(&world.sessions).await.is_none());
+        assert!(world.sessions.list(&somebody("alice").id()).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn when_the_thief_was_first_the_owner_ends_what_they_have() {
+    let world = world();
+    let mut jar = Jar::default();
+    jar.log_in(&world.sessions, &somebody("alice")).await;
+    world.wait(7200);
+    let mut thief = Jar(HashMap::from([("__Host-remembered".to_owned(), jar.remembered().unwrap().clone())]));
+    assert!(thief.log_in_page(&world.sessions).await.is_some());
+    world.wait(600);
+    let again = world.logged_in("alice").await;
+    assert_eq!(thief.who(&world.sessions).await.as_deref(), Some("alice"));
+    assert!(jar.log_in_page(&world.sessions).await.is_none());
+    assert_eq!(thief.who(&world.sessions).await, None);
+    assert!(thief.log_in_page(&world.sessions).await.is_none());
+    assert!(again.who(&world.sessions).await.is_some(), "a login of its own stays");
+
+    // Also by a logout, or by a login that is none of its business.
+    for how in 0..2 {
+        let mut jar = Jar::default();
+        jar.log_in(&world.sessions, &somebody("alice")).await;
+        let mut thief = Jar(HashMap::from([("__Host-remembered".to_owned(), jar.remembered().unwrap().clone())]));
+        assert!(thief.log_in_page(&world.sessions).await.is_some());
+        jar.0.remove("__Host-session");
+        let request = jar.request(&world.sessions).await;
+        if how == 0 {
+            request.log_out()
+        } else {
+            request.log_in(Login::new(&somebody("bob")))
+        }
+        jar.take(request.finish().await.unwrap());
+        assert_eq!(thief.who(&world.sessions).await, None, "{how}");
+        assert!(thief.log_in_page(&world.sessions).await.is_none(), "{how}");
+    }
+}
+
+#[tokio::test]
+async fn requests_that_were_under_way_are_no_theft() {
+    let world = world();
+    let mut jar = Jar::default();
+    jar.log_in(&world.sessions, &somebody("alice")).await;
+    let first = jar.clone();
+    assert!(jar.log_in_page(&world.sessions).await.is_some());
+    world.wait(10);
+    let second = jar.clone();
+    assert!(jar.log_in_page(&world.sessions).await.is_some());
+    world.wait(19);
+    for mut slow in [first.clone(), second.clone()] {
+        let cookie = slow.remembered().cloned();
+        assert!(slow.log_in_page(&world.sessions).await.is_none());
+        assert_eq!(slow.remembered().cloned(), cookie, "what it has may be of an answer that came meanwhile");
+    }
+    assert!(jar.who(&world.sessions).await.is_some());
+    world.wait(1);
+    assert!(second.clone().log_in_page(&world.sessions).await.is_none());
+    assert!(jar.who(&world.sessions).await.is_some());
+    assert!(first.clone().log_in_page(&world.sessions).await.is_none());
+    assert_eq!(jar.who(&world.sessions).await, None, "that one is half a minute old");
+}
+
+#[tokio::test]
+async fn whoever_knows_half_of_a_token_logs_nobody_in() {
+    let world = world();
+    let mut jar = Jar::default();
+    jar.log_in(&world.sessions, &somebody("alice")).await;
+    let token = jar.remembered().unwrap().clone();
+    let (login, once) = token.split_once('.').unwrap();
+    assert_eq!((login.len(), once.len()), (48, 22));
+    let with = |value: String| Jar(HashMap::from([("__Host-remembered".to_owned(), value)]));
+    for bad in
+        [login.to_owned(), format!("{login}."), format!(".{once}"), format!("{login}.{once}A"), format!("{login}.é")]
+    {
+        assert!(with(bad).log_in_page(&world.sessions).await.is_none());
+    }
+    let other = format!("{}.{once}", "A".repeat(48));
+    assert!(with(other).log_in_page(&world.sessions).await.is_none());
+    assert!(jar.clone().who(&world.sessions).await.is_some(), "none of it ends anything");
+    assert!(with(format!("{login}.{}", "A".repeat(22))).log_in_page(&world.sessions).await.is_none());
+    assert_eq!(jar.who(&world.sessions).await, None, "a token that never was one is no better than one that was");
+}
+
+#[tokio::test]
+async fn what_comes_of_it_is_one_in_lists_and_in_forms() {
+    let world = world();
+    let mut jar = Jar::default();
+    jar.log_in(&world.sessions, &somebody("alice")).await;
+    let id = jar.request(&world.sessions).await.id();
+    world.wait(86_400);
+    let request = jar.request(&world.sessions).await;
+    assert!(request.log_in_remembered().await.unwrap().is_some());
+    let form = request.form_token().unwrap();
+    jar.take(request.finish().await.unwrap());
+    assert_eq!(jar.request(&world.sessions).await.id(), id);
+    assert!(jar.request(&world.sessions).await.check_form_token(&form).is_ok());
+    for idles in [0, 3600] {
+        world.wait(idles);
+        let listed = world.sessions.list(&somebody("alice").id()).await.unwrap();
+        assert_eq!((listed.len(), Some(listed[0].id())), (1, id.as_ref()));
+        assert_eq!((listed[0].created_at(), listed[0].is_remembered()), (START, true));
+        assert_eq!(listed[0].last_used_at(), START.saturating_add(Duration::from_secs(86_400)));
+        assert_eq!(listed[0].expires_at(), START.saturating_add(Duration::from_secs(MONTH)));
+    }
+}
+
+#[tokio::test]
 async fn ending_all_sessions_ends_a_remembered_login_that_is_just_being_used() {
     let world = world();
     let mut jar = Jar::default();

@@ -31,7 +31,7 @@ fn id(number: u8) -> SessionHash {
 
 fn limits(records: usize, bytes: usize) -> SessionLimits {
     let mut limits = SessionLimits::default();
-    (limits.records, limits.bytes) = (records, bytes);
+    (limits.records, limits.bytes, limits.reserved_for_logins) = (records, bytes, 0);
     limits
 }
 
@@ -58,6 +58,46 @@ async fn a_full_store_refuses_and_throws_nobody_out() {
     // Who is dead makes room.
     assert!(store.create(id(3), &session(10), later(60)).await.unwrap());
     assert_eq!(store.len(), 1);
+}
+
+fn login(bytes: usize) -> NewSession {
+    NewSession { tags: vec![SessionTag::from_bytes([1; 32]), SessionTag::from_bytes([2; 32])], ..session(bytes) }
+}
+
+#[tokio::test]
+async fn visitors_do_not_fill_a_store_for_those_who_are_logged_in() {
+    let mut limits = limits(8, 1 << 20);
+    limits.reserved_for_logins = 25;
+    let store = MemorySessionStore::with_limits(limits);
+    for number in 0..6 {
+        assert!(store.create(id(number), &session(10), NOW).await.unwrap(), "{number}");
+    }
+    let failure = store.create(id(6), &session(10), NOW).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Unavailable);
+    for number in 6..8 {
+        assert!(store.create(id(number), &login(10), NOW).await.unwrap(), "{number}");
+    }
+    assert!(store.create(id(8), &login(10), NOW).await.is_err(), "the bound is one for all");
+    assert!(store.delete(&id(0), NOW).await.unwrap());
+    assert!(store.create(id(9), &session(10), NOW).await.is_err(), "what is left is reserved");
+    assert!(store.create(id(10), &login(10), NOW).await.unwrap());
+}
+
+#[tokio::test]
+async fn visitors_do_not_fill_a_store_by_what_they_put_into_their_sessions() {
+    let mut limits = limits(1000, 100_000);
+    limits.reserved_for_logins = 50;
+    let store = MemorySessionStore::with_limits(limits);
+    assert!(store.create(id(0), &session(30_000), NOW).await.unwrap());
+    assert!(store.create(id(1), &session(30_000), NOW).await.is_err());
+    assert!(store.create(id(2), &login(10), NOW).await.unwrap());
+    let to = SessionUpdate { idle_until: later(60), expires_at: later(600), body: Sealed::from_bytes(vec![0; 60_000]) };
+    assert!(store.save(&id(0), 1, &to, NOW).await.is_err());
+    assert_eq!(store.save(&id(2), 1, &to, NOW).await.unwrap(), Saved::Done);
+    limits.reserved_for_logins = 255;
+    let store = MemorySessionStore::with_limits(limits);
+    assert!(store.create(id(0), &session(1), NOW).await.is_err());
+    assert!(store.create(id(0), &login(1), NOW).await.unwrap());
 }
 
 #[tokio::test]

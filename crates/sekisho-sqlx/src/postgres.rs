@@ -44,6 +44,8 @@ impl PostgresStore {
             ("statement_timeout", milliseconds.as_str()),
             // A process that stops in the middle of a transaction must not hold its locks for ever.
             ("idle_in_transaction_session_timeout", milliseconds.as_str()),
+            // What the statements are written for. With a stricter one, those who meet would fail instead of going one after the other.
+            ("default_transaction_isolation", "read committed"),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(limits.connections)

@@ -16,7 +16,7 @@ macro_rules! implement {
     ($store:ident) => {
         /// Remembers uses in a table that all processes share. The bounds are those of [`StoreLimits`](crate::StoreLimits).
         ///
-        /// A use whose end is before what [`sweep`](crate::$store::sweep) has removed is refused: nobody can say whether it
+        /// A use whose end is before what [`sweep`](Self::sweep) has removed is refused: nobody can say whether it
         /// was known.
         #[async_trait]
         impl ReplayGuard for crate::$store {

@@ -28,7 +28,7 @@ macro_rules! implement {
         ///
         /// - `list` fails when more than 20,000 live sessions have the tag.
         /// - `delete_tagged` ends 1,000 sessions at a time, each time within the bound of a call.
-        /// - `sweep` clears away as the store's own [`sweep`](crate::$store::sweep) does, but of sessions only.
+        /// - `sweep` clears away as the store's own [`sweep`](Self::sweep) does, but of sessions only.
         #[async_trait]
         impl SessionStore for crate::$store {
             async fn create(&self, id: SessionHash, session: &NewSession, now: UnixSeconds) -> Result<bool, Failure> {

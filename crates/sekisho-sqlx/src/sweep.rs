@@ -45,8 +45,8 @@ macro_rules! implement {
             /// Removes rows that ended more than five minutes ago, so the clocks of the processes that share the database may
             /// differ by that. Returns how many.
             ///
-            /// In each table at most 100,000 rows are removed by one call, 1,000 at a time; whatever else waits for the
-            /// database gets its turn in between. Nothing depends on it but the room: what has ended is never found.
+            /// In each table at most 100,000 rows are removed by one call (of sessions as many that were idle for too long, and as
+            /// many past their end), 1,000 at a time; whatever else waits for the database gets its turn in between. Nothing depends on it but the room: what has ended is never found.
             ///
             /// Call it every few minutes in one of the processes; in several at a time does no harm.
             ///

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sekisho_session::{Saved, SessionStore as _};
 use sekisho_sqlx::PostgresStore;
+use sekisho_testkit::session_store_suite;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::sessions::{id, kept, tag, update};
@@ -224,5 +225,20 @@ async fn no_call_reads_a_whole_table() {
     assert!(by_index_after > by_index + 20, "{by_index_after}");
     // But for the count of all sessions, once a minute.
     assert!(whole_after <= whole + 1, "{whole} and then {whole_after}");
+    database.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_database_with_another_isolation_is_used_with_ours() {
+    let Some(database) = Database::new("a PostgreSQL of another isolation").await else { return };
+    database
+        .run(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation TO serializable', \
+             current_database()); END $$",
+        )
+        .await;
+    let stores = [Arc::new(database.open().await), Arc::new(database.open().await)];
+    let [one, other] = stores.clone();
+    session_store_suite([one, other], NOW).await;
     database.end().await;
 }

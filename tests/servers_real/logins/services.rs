@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::Html;
 use axum::routing::get;
 use axum::{Json, Router};
 use sekisho_axum::{ApiProxyExt as _, BffExt as _, CheckpointExt as _, Principal, RefusalResponse, Session, SessionLayer};
@@ -18,8 +18,6 @@ use sekisho_session::{CsrfRules, LoginRedirect, SessionKey, SessionKeys, Session
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-
-use crate::setup;
 
 /// How long ago somebody may have logged in who wants to be paid out.
 pub(crate) const FRESH: Duration = Duration::from_secs(10);
@@ -127,6 +125,7 @@ impl Service {
         let rules = SessionRules::new(sessions.clone()).with_csrf(csrf).with_login_redirect(login);
         let pages = Router::new()
             .route("/payout", get(payout))
+            .route_layer(checkpoint.require(max_age(FRESH)))
             .route("/orders/{number}", get(order))
             .layer(checkpoint.layer())
             .route("/", get(home))
@@ -150,15 +149,11 @@ async fn home(State(title): State<&'static str>, session: Session<()>) -> Result
 }
 
 async fn order(State(title): State<&'static str>, Path(number): Path<u32>, caller: Principal) -> Html<String> {
-    page(title, &format!("Order {number}"), Some(&*caller))
+    page(title, &format!("Order {number}"), Some(&caller))
 }
 
-/// Asks for a login that is not long ago, of whoever is logged in already.
-async fn payout(State(title): State<&'static str>, caller: Principal) -> Response {
-    match max_age(FRESH).check(&*caller, setup::now()) {
-        Ok(()) => page(title, "Paid out", Some(&*caller)).into_response(),
-        Err(_) => Redirect::to("/bff/login?max_age=0&return_to=%2Fpayout").into_response(),
-    }
+async fn payout(State(title): State<&'static str>, caller: Principal) -> Html<String> {
+    page(title, "Paid out", Some(&caller))
 }
 
 fn page(title: &str, heading: &str, who: Option<&sekisho_core::Principal>) -> Html<String> {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, forward_ready};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue, LOCATION, SET_COOKIE};
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
 use actix_web::{Error, HttpMessage as _, ResponseError as _};
 use sekisho_http::Answer;
 use sekisho_session::{FinishedRequest, LayeredRequest, SessionRules};
@@ -68,7 +68,12 @@ async fn finish<B: MessageBody>(
     layered: LayeredRequest,
     response: ServiceResponse<B>,
 ) -> ServiceResponse<EitherBody<B, BoxBody>> {
-    let finished = match layered.finish(response.status().as_u16()).await {
+    let challenges: Vec<HeaderValue> = match response.status() {
+        StatusCode::UNAUTHORIZED => response.headers().get_all(WWW_AUTHENTICATE).cloned().collect(),
+        _ => Vec::new(),
+    };
+    let challenges = challenges.iter().map(HeaderValue::as_bytes);
+    let finished = match layered.finish_challenged(response.status().as_u16(), challenges).await {
         Ok(finished) => finished,
         Err(broken) => {
             let broken = RefusalError::from(broken).error_response();

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use axum::extract::OriginalUri;
 use axum::response::Response;
-use http::header::{CACHE_CONTROL, HeaderValue, LOCATION, SET_COOKIE};
+use http::header::{CACHE_CONTROL, HeaderValue, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{Extensions, HeaderMap, Method, Request, StatusCode, Uri};
 use sekisho_http::{Answer, RequestHead};
 use sekisho_session::{FinishedRequest, LayeredRequest, SessionRules};
@@ -68,7 +68,12 @@ impl<S: fmt::Debug> fmt::Debug for SessionService<S> {
 }
 
 async fn finish(layered: LayeredRequest, response: Response) -> Response {
-    let finished = match layered.finish(response.status().as_u16()).await {
+    let challenges: Vec<HeaderValue> = match response.status() {
+        StatusCode::UNAUTHORIZED => response.headers().get_all(WWW_AUTHENTICATE).iter().cloned().collect(),
+        _ => Vec::new(),
+    };
+    let challenges = challenges.iter().map(HeaderValue::as_bytes);
+    let finished = match layered.finish_challenged(response.status().as_u16(), challenges).await {
         Ok(finished) => finished,
         Err(broken) => return sekisho_tower::response(&broken, Body::from),
     };

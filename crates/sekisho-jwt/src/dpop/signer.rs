@@ -106,3 +106,63 @@ impl fmt::Debug for DpopSigner {
         write!(f, "DpopSigner({}, {})", self.key.algorithm(), self.thumbprint)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixSeconds = UnixSeconds::new(1_800_000_000);
+
+    fn backend() -> Backend {
+        #[cfg(feature = "aws-lc-rs")]
+        return Backend::aws_lc();
+        #[cfg(not(feature = "aws-lc-rs"))]
+        return Backend::ring();
+    }
+
+    fn part(proof: &str, index: usize) -> Value {
+        let text = proof.split('.').nth(index).expect("a part");
+        serde_json::from_slice(&base64::decode(text).expect("base64url")).expect("JSON")
+    }
+
+    #[test]
+    fn a_proof_shows_the_public_key_and_nothing_else_of_it() {
+        for algorithm in [Algorithm::Es256, Algorithm::Ed25519] {
+            let key = SigningKey::generate(backend(), algorithm).expect("a key").with_kid("our-own-name");
+            let signer = DpopSigner::new(backend(), key).expect("a signer");
+            let proof = signer.prove("GET", "https://api.example/a", None, None, NOW).expect("a proof");
+            let header = part(&proof, 0);
+            assert_eq!((&header["typ"], &header["alg"]), (&"dpop+jwt".into(), &algorithm.name().into()));
+            let members: Vec<_> = header["jwk"].as_object().expect("an object").keys().cloned().collect();
+            assert!(members.iter().all(|name| ["kty", "crv", "x", "y"].contains(&&**name)), "{members:?}");
+            assert!(header.get("kid").is_none());
+        }
+    }
+
+    #[test]
+    fn a_proof_is_for_one_method_one_url_and_one_token() {
+        let signer = DpopSigner::generate(backend()).expect("a signer");
+        let token = Secret::from("a");
+        let make = || signer.prove("PUT", "https://api.example/a?b#c", Some(&token), Some("n"), NOW).expect("a proof");
+        let (one, other) = (part(&make(), 1), part(&make(), 1));
+        assert_eq!((&one["htm"], &one["htu"]), (&"PUT".into(), &"https://api.example/a".into()));
+        assert_eq!((&one["nonce"], &one["iat"]), (&"n".into(), &NOW.as_secs().into()));
+        // SHA-256 of "a"
+        assert_eq!(one["ath"], "ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs");
+        assert_ne!(one["jti"], other["jti"]);
+        let plain = part(&signer.prove("POST", "https://id.example/token", None, None, NOW).expect("a proof"), 1);
+        assert!(plain.get("ath").is_none() && plain.get("nonce").is_none());
+    }
+
+    #[test]
+    fn refuses_a_shared_secret() {
+        let secret = SigningKey::hmac(backend(), Algorithm::Hs256, &[7; 32]).expect("a key");
+        assert!(DpopSigner::new(backend(), secret).is_err());
+    }
+
+    #[test]
+    fn debug_shows_algorithm_and_thumbprint() {
+        let signer = DpopSigner::generate(backend()).expect("a signer");
+        assert_eq!(format!("{signer:?}"), format!("DpopSigner(ES256, {})", signer.thumbprint()));
+    }
+}

@@ -16,10 +16,10 @@ pub(super) fn of(response: &HttpResponse) -> TokenError {
         return failure.with_retry_after(pause(response)).into();
     }
     match code(response) {
+        // RFC 6749 §5.2 keeps 401 for `invalid_client`; Keycloak says so of a wrong secret.
+        Some("unauthorized_client") if status == 401 => OUR_CREDENTIALS.into(),
         Some("invalid_grant") => TokenError::Grant,
-        Some("invalid_client") => {
-            Failure::new(FailureKind::Misconfigured, "the provider refuses our client credentials").into()
-        }
+        Some("invalid_client") => OUR_CREDENTIALS.into(),
         Some("server_error" | "temporarily_unavailable") => {
             Failure::unavailable("the provider cannot answer now").with_retry_after(pause(response)).into()
         }
@@ -98,5 +98,7 @@ const REGISTERED: &[&str] = &[
     "unsupported_token_type",
     "use_dpop_nonce",
 ];
+const OUR_CREDENTIALS: Failure =
+    Failure::new(FailureKind::Misconfigured, "the provider refuses our client credentials");
 const DEFAULT_PAUSE: u64 = 1;
 const LONGEST_PAUSE: u64 = 60;

@@ -24,10 +24,7 @@ impl Inner {
         proves_key: bool,
         now: UnixSeconds,
     ) -> Result<HttpResponse, TokenError> {
-        // Wherever the address came from, secrets go nowhere in the clear.
-        address::check(url).map_err(|e| {
-            Failure::new(FailureKind::Misconfigured, "an endpoint's address may not be asked").with_source(e)
-        })?;
+        check(url)?;
         let signer = self.dpop.as_ref().filter(|_| proves_key);
         let mut is_first = true;
         loop {
@@ -74,6 +71,12 @@ impl Inner {
             Err(_) => exchange.await,
         }
     }
+}
+
+/// Wherever an address came from, secrets go nowhere in the clear.
+pub(super) fn check(url: &str) -> Result<(), Failure> {
+    let refused = Failure::new(FailureKind::Misconfigured, "an endpoint's address may not be asked");
+    address::check(url).map(drop).map_err(|e| refused.with_source(e))
 }
 
 /// Passes a 2xx answer whose body is strict JSON, and says what any other means.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::{ConfigError, SystemClock, claims};
-use sekisho_http::{HttpClient, HttpLimits, address};
+use sekisho_http::{HttpClient, address};
 use sekisho_jwt::jwks::{
     Discovery, IntoKeySource as _, KeySource, RemoteKeys, SourceContext, StaticKeys, VerifyingKey,
 };
@@ -75,6 +75,9 @@ impl ProviderBuilder {
         let issuer: Arc<str> = issuer.into();
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock));
         let context = SourceContext { backend, clock, http_client: Some(Arc::clone(&http)) };
+        if shared_secret.is_some() && keys.is_some() {
+            return Err(ConfigError::new("the provider signs by a shared secret or by keys, not by both"));
+        }
         let signers = match shared_secret {
             Some((algorithm, secret)) => {
                 let key = VerifyingKey::hmac(backend, algorithm, secret.expose())
@@ -211,7 +214,7 @@ fn scope(scopes: &[String]) -> Result<Box<str>, ConfigError> {
 
 #[cfg(feature = "reqwest")]
 fn default_client() -> Result<Arc<dyn HttpClient>, ConfigError> {
-    Ok(Arc::new(sekisho_http::ReqwestClient::new(HttpLimits::default().connect_timeout)?))
+    Ok(Arc::new(sekisho_http::ReqwestClient::new(sekisho_http::HttpLimits::default().connect_timeout)?))
 }
 
 #[cfg(not(feature = "reqwest"))]

@@ -111,4 +111,21 @@ mod tests {
     fn debug_shows_nothing() {
         assert_eq!(format!("{:?}", Callback::from_query("code=hush")), "Callback(..)");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn reads_what_was_written_whatever_stands_in_it(state in "\\PC{0,40}", code in "\\PC{0,40}", other in "\\PC{0,40}") {
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            let pairs = [("state", &*state), ("x", &*other), ("code", &*code), ("x", &*other)];
+            let query = query.extend_pairs(pairs).finish();
+            let found = Callback::from_query(&query).parameters().expect("nothing twice that counts");
+            proptest::prop_assert_eq!((found.state.as_deref(), found.code.as_deref()), (Some(&*state), Some(&*code)));
+            proptest::prop_assert!(found.issuer.is_none() && found.error.is_none());
+        }
+
+        #[test]
+        fn no_query_is_too_strange_to_be_read(query in ".{0,200}") {
+            let _ = Callback::from_query(&query).state();
+        }
+    }
 }

@@ -96,7 +96,10 @@ impl LogoutTokens {
 
 /// Remembers notices that could not be followed, so that the provider may send them once more. What does not fit is not taken again.
 #[derive(Debug, Default)]
-pub(super) struct Undone(Mutex<BTreeMap<([u8; 32], [u8; 32]), UnixSeconds>>);
+pub(super) struct Undone(Mutex<BTreeMap<Use, UnixSeconds>>);
+
+/// Is by whom and what.
+type Use = ([u8; 32], [u8; 32]);
 
 impl Undone {
     fn put(&self, once: &OneTimeUse, now: UnixSeconds) {

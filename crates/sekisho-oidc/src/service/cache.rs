@@ -37,28 +37,34 @@ impl fmt::Debug for RequestKey {
 
 /// Is whose token was exchanged, so that a logout finds what came of it.
 #[derive(Clone)]
-pub(super) struct Owner(Arc<(Box<str>, Box<str>, Option<Box<str>>)>);
+pub(super) struct Owner(Arc<Whose>);
+
+struct Whose {
+    issuer: Box<str>,
+    subject: Box<str>,
+    session: Option<Box<str>>,
+}
 
 impl Owner {
     pub(super) fn of(caller: &Principal) -> Self {
         let session = caller.claims().get("sid").and_then(|sid| sid.as_str()).map(|sid| sid.into());
-        Self(Arc::new((caller.issuer().into(), caller.subject().into(), session)))
+        Self(Arc::new(Whose { issuer: caller.issuer().into(), subject: caller.subject().into(), session }))
     }
 
     pub(super) fn is(&self, issuer: &str, subject: &str) -> bool {
-        *self.0.0 == *issuer && *self.0.1 == *subject
+        *self.0.issuer == *issuer && *self.0.subject == *subject
     }
 
     pub(super) fn is_in(&self, issuer: &str, session: &str) -> bool {
-        *self.0.0 == *issuer && self.0.2.as_deref() == Some(session)
+        *self.0.issuer == *issuer && self.0.session.as_deref() == Some(session)
     }
 
     pub(super) fn names(&self) -> (&str, &str) {
-        (&self.0.0, &self.0.1)
+        (&self.0.issuer, &self.0.subject)
     }
 
     fn weight(&self) -> usize {
-        self.0.0.len() + self.0.1.len() + self.0.2.as_deref().map_or(0, str::len)
+        self.0.issuer.len() + self.0.subject.len() + self.0.session.as_deref().map_or(0, str::len)
     }
 }
 

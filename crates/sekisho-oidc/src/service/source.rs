@@ -46,6 +46,10 @@ pub(super) struct Source {
     pub(super) cache: TokenCache,
     pub(super) flights: Arc<Flights>,
     pub(super) most_calls: usize,
+    #[cfg_attr(
+        not(any(feature = "tower", feature = "reqwest-middleware")),
+        expect(dead_code, reason = "no layer reads it")
+    )]
     pub(super) clock: Arc<dyn Clock>,
 }
 

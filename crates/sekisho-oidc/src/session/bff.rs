@@ -202,11 +202,11 @@ fn not_allowed(head: &impl RequestHead, allowed: &'static str) -> Reply {
 }
 
 fn shown(principal: &Principal, allowed: &[Box<str>]) -> Map<String, Value> {
-    let read = |name: &Box<str>| {
+    let read = |name: &str| {
         let value = principal.claims().get(name)?.deserialize().ok()?;
-        Some((name.to_string(), value))
+        Some((name.to_owned(), value))
     };
-    allowed.iter().filter_map(read).collect()
+    allowed.iter().filter_map(|name| read(name)).collect()
 }
 
 /// Is what a query of `/bff/login` asks for.

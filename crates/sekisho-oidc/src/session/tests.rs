@@ -3,7 +3,10 @@
 #![allow(unused_must_use, reason = "what counts of many answers is what the browser keeps")]
 
 mod bff;
+mod log;
 mod login;
 mod logout;
+#[cfg(feature = "proxy")]
+mod proxy;
 mod refresh;
 mod world;

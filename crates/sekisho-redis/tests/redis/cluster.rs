@@ -26,6 +26,39 @@ pub(crate) fn masters(urls: &str) -> Vec<Master> {
     urls.split(' ').enumerate().filter_map(read).collect()
 }
 
+/// A replica gets nothing more from its master, which goes on; both see each other as members. Until this is dropped.
+pub(crate) struct Deaf {
+    replica: String,
+    password: String,
+}
+
+impl Deaf {
+    /// Returns `None` when the master has no replica.
+    pub(crate) fn replica_of(urls: &str, master: &Master) -> Option<Self> {
+        let (password, address) = password_and_address(&master.url);
+        let port: i64 = address.rsplit_once(':')?.1.parse().ok()?;
+        let is_replica = |url: &&str| {
+            let role: Option<Vec<redis::Value>> = Direct::reach(url).and_then(|mut direct| direct.ask(&[b"ROLE"]).ok());
+            role.is_some_and(|role| role.get(2) == Some(&redis::Value::Int(port)))
+        };
+        let replica = urls.split(' ').find(is_replica)?.to_owned();
+        let deaf = Self { replica, password: password.to_owned() };
+        deaf.set("not the password");
+        let _: u32 = Direct::to(&master.url).must(&[b"CLIENT", b"KILL", b"TYPE", b"replica"]);
+        Some(deaf)
+    }
+
+    fn set(&self, password: &str) {
+        let () = Direct::to(&self.replica).must(&[b"CONFIG", b"SET", b"masterauth", password.as_bytes()]);
+    }
+}
+
+impl Drop for Deaf {
+    fn drop(&mut self) {
+        self.set(&self.password);
+    }
+}
+
 /// Returns the keys of a prefix by their slot, with the master that has them.
 pub(crate) fn slots(masters: &[Master], prefix: &str) -> BTreeMap<u16, (usize, Vec<String>)> {
     let mut slots: BTreeMap<u16, (usize, Vec<String>)> = BTreeMap::new();

@@ -3,18 +3,18 @@
 use std::time::{Duration, Instant};
 
 use sekisho_core::{Failure, FailureKind};
-use sekisho_redis::{Redis, RedisInvalidationSubscription, RedisInvalidations};
-use sekisho_session::SessionHash;
+use sekisho_redis::{Redis, RedisInvalidations};
+use sekisho_session::{Invalidation, InvalidationSubscription, Invalidations as _, SessionHash};
 
 use crate::cluster::{Move, masters, slots};
 use crate::control::{Control, Direct};
 use crate::outages::{Cable, follows, soon};
 use crate::setup::{Shape, alone, prefix, shared, variable};
 
-fn id(number: u16) -> SessionHash {
+fn said(number: u16) -> Invalidation {
     let mut bytes = [7; 32];
     bytes[..2].copy_from_slice(&number.to_be_bytes());
-    SessionHash::from_bytes(bytes)
+    Invalidation::Changed(SessionHash::from_bytes(bytes), 1)
 }
 
 const HEARTBEAT: Duration = Duration::from_millis(300);
@@ -24,7 +24,7 @@ fn over(redis: &Redis) -> RedisInvalidations {
 }
 
 /// Waits for something; a heartbeat is nothing.
-async fn heard(subscription: &mut RedisInvalidationSubscription) -> Result<Vec<SessionHash>, Failure> {
+async fn heard(subscription: &mut Box<dyn InvalidationSubscription>) -> Result<Vec<Invalidation>, Failure> {
     loop {
         let told = subscription.next().await?;
         if !told.is_empty() {
@@ -42,16 +42,16 @@ async fn is_told(shape: Shape) {
     });
     let mut listening = [one.subscribe().await.unwrap(), one.subscribe().await.unwrap()];
     // Under another prefix, and nobody hears it.
-    other.publish(&id(99)).await.unwrap();
+    other.publish(said(99)).await.unwrap();
     for number in 0..2_500 {
-        one.publish(&id(number)).await.unwrap();
+        one.publish(said(number)).await.unwrap();
     }
     for subscription in &mut listening {
         let mut told = Vec::new();
         while told.len() < 2_500 {
             told.extend(heard(subscription).await.unwrap());
         }
-        assert!(told == (0..2_500).map(id).collect::<Vec<_>>());
+        assert!(told == (0..2_500).map(said).collect::<Vec<_>>());
         // A heartbeat, of which nothing is heard.
         assert_eq!(subscription.next().await.unwrap(), []);
     }
@@ -88,14 +88,14 @@ async fn what_was_left_out_or_nobody_wrote_ends_the_subscription() {
         let mut subscription = invalidations.subscribe().await.unwrap();
         let _: u64 = direct.must(&[b"INCR", number]);
         if tells {
-            invalidations.publish(&id(1)).await.unwrap();
+            invalidations.publish(said(1)).await.unwrap();
         }
         let failure = heard(&mut subscription).await.expect_err("something was not told");
         assert_eq!(failure.kind(), FailureKind::Unavailable, "{failure:?}");
     }
     // A counter that was lost, and counts anew.
     let mut subscription = invalidations.subscribe().await.unwrap();
-    invalidations.publish(&id(1)).await.unwrap();
+    invalidations.publish(said(1)).await.unwrap();
     assert_eq!(heard(&mut subscription).await.unwrap().len(), 1);
     let _: u64 = direct.must(&[b"DEL", number]);
     heard(&mut subscription).await.expect_err("nobody knows what it counted");
@@ -108,8 +108,8 @@ async fn what_was_left_out_or_nobody_wrote_ends_the_subscription() {
     }
     for bad in ["x", "99999999999999999999999"] {
         let () = direct.must(&[b"SET", number, bad.as_bytes()]);
-        assert_eq!(invalidations.subscribe().await.expect_err("no number").kind(), FailureKind::BadGateway);
-        invalidations.publish(&id(1)).await.expect_err("nor can it be told");
+        assert_eq!(invalidations.subscribe().await.map(drop).expect_err("no number").kind(), FailureKind::BadGateway);
+        invalidations.publish(said(1)).await.expect_err("nor can it be told");
     }
 }
 
@@ -120,7 +120,7 @@ async fn a_reader_that_is_too_slow_is_told_so_and_holds_no_more_than_its_bound()
     let redis = Redis::standalone(url.as_str()).with_prefix(prefix()).with_command_timeout(Duration::from_secs(20));
     let invalidations = over(&redis.build().unwrap());
     let mut slow = invalidations.subscribe().await.unwrap();
-    let tell = async |number: u16| invalidations.publish(&id(number)).await.unwrap();
+    let tell = async |number: u16| invalidations.publish(said(number)).await.unwrap();
     futures_util::future::join_all((0..500).map(tell)).await;
     // It reads, for it is within its bound.
     let mut told = 0;
@@ -149,13 +149,13 @@ async fn a_wire_that_is_cut_is_noticed_in_time() {
     while subscription.next().await.is_ok() {}
     assert!(begin.elapsed() < invalidations.patience(), "noticed after {:?}", begin.elapsed());
     let begin = Instant::now();
-    invalidations.subscribe().await.expect_err("nobody is there");
-    invalidations.publish(&id(1)).await.expect_err("nobody is told");
+    invalidations.subscribe().await.map(drop).expect_err("nobody is there");
+    invalidations.publish(said(1)).await.expect_err("nobody is told");
     assert!(begin.elapsed() < 3 * limit, "{:?}", begin.elapsed());
     cable.is_cut.send_replace(false);
     let mut subscription = soon(async || invalidations.subscribe().await).await;
-    soon(async || invalidations.publish(&id(2)).await).await;
-    assert!(heard(&mut subscription).await.unwrap() == [id(2)]);
+    soon(async || invalidations.publish(said(2)).await).await;
+    assert!(heard(&mut subscription).await.unwrap() == [said(2)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -168,7 +168,7 @@ async fn a_failover_and_a_slot_that_moves_end_the_subscription() {
     let limit = Duration::from_secs(2);
     let redis = builder.with_prefix(&prefix).with_command_timeout(limit).with_connect_timeout(limit);
     let invalidations = over(&redis.build().unwrap());
-    invalidations.publish(&id(1)).await.unwrap();
+    invalidations.publish(said(1)).await.unwrap();
     let before = masters(&urls);
     let (slot, (keeper, _)) = slots(&before, &prefix).pop_first().expect("the counter is somewhere");
     let mut subscription = invalidations.subscribe().await.unwrap();
@@ -176,8 +176,8 @@ async fn a_failover_and_a_slot_that_moves_end_the_subscription() {
     moving.end();
     heard(&mut subscription).await.expect_err("it is elsewhere");
     let mut subscription = soon(async || invalidations.subscribe().await).await;
-    soon(async || invalidations.publish(&id(2)).await).await;
-    assert!(heard(&mut subscription).await.unwrap() == [id(2)]);
+    soon(async || invalidations.publish(said(2)).await).await;
+    assert!(heard(&mut subscription).await.unwrap() == [said(2)]);
 
     let keeper = &before[(keeper + 1) % before.len()];
     let replicated: u32 = Direct::to(&keeper.url).must(&[b"WAIT", b"1", b"5000"]);
@@ -193,8 +193,8 @@ async fn a_failover_and_a_slot_that_moves_end_the_subscription() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     println!("cluster: messages about sessions go on {:?} after the master died (node timeout 5 s)", begin.elapsed());
-    soon(async || invalidations.publish(&id(3)).await).await;
-    assert!(heard(&mut subscription).await.unwrap() == [id(3)]);
+    soon(async || invalidations.publish(said(3)).await).await;
+    assert!(heard(&mut subscription).await.unwrap() == [said(3)]);
     outage.end();
     let old = &keeper.url;
     crate::control::wait_until("the old one follows", Duration::from_secs(60), async || follows(old)).await;

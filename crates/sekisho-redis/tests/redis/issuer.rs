@@ -9,8 +9,12 @@ use sekisho_issuer::{
     CodeRecord, CountStore as _, DeviceStore as _, Grant, GrantStore as _, HandleHash, KeyStore as _, Revocation,
     RevocationListener as _, SealedKeys, SsoStore as _, StoredRecord as _, TakenCode,
 };
-use sekisho_redis::{Redis, RedisIssuerStore, RedisKeyStore, RedisRevocationFeed, RedisWithdrawingListener};
+use sekisho_redis::{
+    Redis, RedisInvalidations, RedisIssuerStore, RedisKeyStore, RedisRevocationFeed, RedisSessionStore,
+    RedisWithdrawingListener,
+};
 use sekisho_revocation::RevocationList;
+use sekisho_session::{Invalidation, Invalidations as _, SessionStore as _};
 
 use crate::control::{Direct, wait_until};
 use crate::setup::{Shape, now, prefix, shared, variable};
@@ -245,4 +249,14 @@ async fn everything_works(redis: &Redis) {
     let feed = RedisRevocationFeed::new(redis.clone()).with_heartbeat(Duration::from_millis(200)).unwrap();
     let push = async |withdrawal| feed.push(&withdrawal, now()).await.unwrap();
     sekisho_testkit::revocation_feed_suite(&feed, push).await;
+    let sessions: Arc<dyn sekisho_session::SessionStore> = Arc::new(RedisSessionStore::new(redis.clone()));
+    sekisho_testkit::session_store_suite([Arc::clone(&sessions), sessions], now()).await;
+    let waiting =
+        RedisSessionStore::new(redis.clone()).with_replicas_acknowledging(1, Duration::from_millis(20)).unwrap();
+    let id = sekisho_session::SessionHash::from_bytes([1; 32]);
+    assert!(!waiting.delete(&id, now()).await.unwrap(), "it may wait");
+    let invalidations = RedisInvalidations::new(redis.clone());
+    let mut listening = invalidations.subscribe().await.unwrap();
+    invalidations.publish(Invalidation::Ended(id)).await.unwrap();
+    assert!(listening.next().await.unwrap() == [Invalidation::Ended(id)]);
 }

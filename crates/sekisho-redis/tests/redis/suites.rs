@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use sekisho_issuer::testing::{key_store_suite, store_suite};
 use sekisho_redis::{
-    RedisBuilder, RedisIssuerStore, RedisKeyStore, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed,
-    RedisSessionStore,
+    RedisBuilder, RedisInvalidations, RedisIssuerStore, RedisKeyStore, RedisReferenceStore, RedisReplayGuard,
+    RedisRevocationFeed, RedisSessionStore,
 };
-use sekisho_session::SessionStore;
+use sekisho_session::{Invalidations, SessionStore, TwoLevelSessionStore};
+use sekisho_testkit::{invalidations_suite, late_session_store_suite};
 use sekisho_testkit::{reference_store_suite, replay_guard_suite, revocation_feed_suite, session_store_suite};
 
 use crate::setup::{Shape, now, prefix, shared};
@@ -57,6 +58,36 @@ async fn sessions(shape: Shape) {
     let store = |builder: RedisBuilder| RedisSessionStore::new(builder.with_prefix(&prefix).build().unwrap());
     let stores: [Arc<dyn SessionStore>; 2] = [Arc::new(store(one)), Arc::new(store(other))];
     session_store_suite(stores, now()).await;
+}
+
+/// By two clients.
+async fn messages_about_sessions(shape: Shape) {
+    let test = "the suite for messages about sessions";
+    let (Some(one), Some(other)) = (shape.builder(test), shape.builder(test)) else { return };
+    let _turn = shared().await;
+    let prefix = prefix();
+    let end = |builder: RedisBuilder| -> Arc<dyn Invalidations> {
+        let invalidations = RedisInvalidations::new(builder.with_prefix(&prefix).build().unwrap());
+        Arc::new(invalidations.with_heartbeat(Duration::from_millis(300)).unwrap())
+    };
+    invalidations_suite([end(one), end(other)]).await;
+}
+
+/// Two processes with a memory each, that hear of each other by Redis alone: the age would come later than the suite waits.
+async fn remembered_sessions(shape: Shape) {
+    let test = "the suite for stores of sessions, remembered";
+    let (Some(one), Some(other)) = (shape.builder(test), shape.builder(test)) else { return };
+    let _turn = shared().await;
+    let prefix = prefix();
+    let store = async |builder: RedisBuilder| {
+        let redis = builder.with_prefix(&prefix).build().unwrap();
+        let (far, told) = (RedisSessionStore::new(redis.clone()), RedisInvalidations::new(redis));
+        let near = TwoLevelSessionStore::builder(Arc::new(far), Arc::new(told)).with_max_age(Duration::from_secs(30));
+        let near = near.start().unwrap();
+        tokio::time::timeout(Duration::from_secs(20), near.listening()).await.expect("it listens");
+        Arc::new(near)
+    };
+    late_session_store_suite([store(one).await, store(other).await], Duration::from_millis(100), now()).await;
 }
 
 /// The same where replicas have to acknowledge.
@@ -112,4 +143,6 @@ in_each_shape! {
     issuer: issuer_records;
     keys: issuer_keys;
     session: sessions;
+    invalidations: messages_about_sessions;
+    two_level: remembered_sessions;
 }

@@ -102,7 +102,7 @@ fn keep(
     let there = match &request.0.presented {
         Presented::InBrowser(brought) => brought.there(),
         Presented::Unreadable(_) => crate::cookie::pieces::There::ALL,
-        Presented::Nothing | Presented::Foreign => Default::default(),
+        Presented::Nothing | Presented::Foreign | Presented::Remembered(_) => Default::default(),
         // Made of another request's session: there is no answer to put a cookie into.
         Presented::Token(_) => return Err(ELSEWHERE),
     };

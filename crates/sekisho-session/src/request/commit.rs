@@ -40,7 +40,7 @@ pub(super) async fn commit(
 /// Writes changes to a session that stays under its id.
 async fn save(request: &RequestSession, prior: Arc<Loaded>, changes: &[Change]) -> Result<(), Failure> {
     let sessions = &request.0.sessions;
-    let mut prior = prior;
+    let (mut prior, mut turn) = (prior, None);
     for attempt in 0..ATTEMPTS {
         let mut content = prior.content.clone();
         apply(changes, &mut content)?;
@@ -66,6 +66,9 @@ async fn save(request: &RequestSession, prior: Arc<Loaded>, changes: &[Change]) 
                 return Ok(());
             }
             Saved::Conflict => {
+                if turn.is_none() {
+                    turn = sessions.turn(&prior.id).await;
+                }
                 back_off(attempt).await?;
                 match sessions.load_latest(&prior.token).await? {
                     Some(again) => prior = Arc::new(again),
@@ -134,7 +137,10 @@ async fn log_in(
     {
         return Err(superseded());
     }
-    let begun = begun(request)?;
+    let mut begun = begun(request)?;
+    if let Remembering::Again { handle } = &remembering {
+        begun.handle.clone_from(handle);
+    }
     let mut content = Content {
         identity: Some(Identity::of(&principal, now, begun.ends_at)?),
         data: prior
@@ -173,7 +179,11 @@ async fn log_in(
         }
         Err(failure) => {
             // Nobody gets its cookie; if the store takes this too, nobody sees it in a list either.
-            let _ = end(sessions, &loaded).await;
+            let _ = match remembering {
+                // The login that is remembered has the same public id, and can be tried again.
+                Remembering::Again { .. } => sessions.store().delete(&loaded.id, sessions.now()).await.map(|_| ()),
+                Remembering::No | Remembering::Yes => end(sessions, &loaded).await,
+            };
             Err(failure)
         }
     }
@@ -193,15 +203,13 @@ async fn settle(
     let sessions = &request.0.sessions;
     let set = remember(request, loaded, remembering, device).await?;
     // Last, for a remembered login ends with its session. What was anonymous dies by itself.
-    let mut own = vec![&*loaded.content.handle];
-    match (&prior, remembering) {
-        // INVARIANT: what was used up stays in the store for a while: whoever ends sessions must meet it, or they could miss what
-        // came of it. The session that it belonged to was retired, and is over with the grace.
-        (Some(prior), Remembering::Again { handle, .. }) if *handle == prior.content.handle => own.push(handle),
-        (Some(prior), _) => end(sessions, prior).await?,
-        (None, _) => {}
+    match &prior {
+        // It was retired, and is over with the grace.
+        Some(prior) if prior.content.handle == loaded.content.handle => {}
+        Some(prior) => end(sessions, prior).await?,
+        None => {}
     }
-    enforce_limit(sessions, principal, &own).await?;
+    enforce_limit(sessions, principal, &loaded.content.handle).await?;
     Ok(set)
 }
 
@@ -229,8 +237,8 @@ async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: 
 /// Ends the remembered login that this browser brought: whoever logs in or out is done with it.
 async fn forget_remembered(request: &RequestSession) -> Result<(), Failure> {
     let sessions = &request.0.sessions;
-    if let Presented::Token(token) = &request.0.remembered {
-        sessions.store().delete(&Kind::Remembered.hash(token), sessions.now()).await?;
+    if let Presented::Remembered(token) = &request.0.remembered {
+        crate::remembered::forget(sessions, token).await?;
     }
     Ok(())
 }
@@ -249,25 +257,22 @@ async fn remember(
     let Some(remembered) = sessions.remembered() else {
         return if *remembering == Remembering::No { Ok(None) } else { Err(NOT_REMEMBERED) };
     };
-    let until = match remembering {
-        Remembering::No => None,
-        Remembering::Yes => Some(remembered.ends_at(sessions.now())),
-        Remembering::Again { until, .. } => Some(UnixSeconds::new(*until)),
-    };
-    let set = match until {
-        Some(until) => Some(crate::remembered::keep(sessions, remembered, &loaded.content, device, until).await?),
-        None if matches!(request.0.remembered, Presented::Nothing) => None,
-        None => Some(remembered.cookie().removal()),
-    };
-    match (&request.0.remembered, remembering) {
-        (Presented::Token(token), Remembering::Again { .. }) => {
-            if !crate::remembered::use_up(sessions, token).await? {
-                return Err(used_up());
-            }
+    match (remembering, &request.0.remembered) {
+        (Remembering::Again { .. }, Presented::Remembered(token)) => {
+            crate::remembered::use_up(sessions, remembered, token).await?.map(Some).ok_or_else(used_up)
         }
-        _ => forget_remembered(request).await?,
+        (Remembering::Again { .. }, _) => Err(used_up()),
+        (Remembering::Yes, _) => {
+            let set = crate::remembered::keep(sessions, remembered, &loaded.content, device).await?;
+            forget_remembered(request).await?;
+            Ok(Some(set))
+        }
+        (Remembering::No, Presented::Nothing) => Ok(None),
+        (Remembering::No, _) => {
+            forget_remembered(request).await?;
+            Ok(Some(remembered.cookie().removal()))
+        }
     }
-    Ok(set)
 }
 
 pub(super) fn elevated(prior: &Arc<Loaded>, principal: &Principal) -> Result<Content, Failure> {
@@ -335,7 +340,7 @@ async fn relocate(
     let mut first = content;
     apply(changes, &mut first)?;
     let mut new = insert(sessions, first, device).await?;
-    let mut old = Arc::clone(prior);
+    let (mut old, mut turn) = (Arc::clone(prior), None);
     for attempt in 0..ATTEMPTS {
         let now = sessions.now();
         let update = old.retire(sessions.keys(), now, sessions.grace())?;
@@ -349,6 +354,9 @@ async fn relocate(
             }
         }
         // Somebody wrote to the old one meanwhile: that must not be lost, so it is taken over before the next attempt.
+        if turn.is_none() {
+            turn = sessions.turn(&old.id).await;
+        }
         back_off(attempt).await?;
         match sessions.load_latest(&old.token).await? {
             None => return over(sessions, new, orphan).await,
@@ -435,10 +443,10 @@ async fn device_of(sessions: &Sessions, prior: &Loaded) -> Result<Option<Box<str
 }
 
 /// Ends the oldest sessions of a subject who has too many. Two logins at once both look after both are there.
-async fn enforce_limit(sessions: &Sessions, principal: &Principal, own: &[&str]) -> Result<(), Failure> {
+async fn enforce_limit(sessions: &Sessions, principal: &Principal, own: &str) -> Result<(), Failure> {
     let Some(limit) = sessions.limit() else { return Ok(()) };
     let listed = sessions.list(&principal.id()).await?;
-    let others = listed.iter().filter(|session| !own.iter().any(|own| session.id().as_str() == *own));
+    let others = listed.iter().filter(|session| session.id().as_str() != own);
     for session in others.skip(limit.saturating_sub(1)) {
         tracing::info!(target: "sekisho", session = %session.id(), "ended, for its subject has too many");
         sessions.end_tagged(|key| content::handle_tag(key, session.id().as_str())).await?;

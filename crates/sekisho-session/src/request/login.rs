@@ -14,9 +14,8 @@ pub struct Login {
 pub(super) enum Remembering {
     No,
     Yes,
-    /// By a token that remembers until then, and belonged to the session of this public id.
+    /// By a token of the remembered login of this public id.
     Again {
-        until: u64,
         handle: Box<str>,
     },
 }

@@ -9,12 +9,15 @@ use sekisho_core::Failure;
 use sekisho_session::{Invalidation, InvalidationSubscription, Invalidations, LocalInvalidations};
 use tokio::sync::{mpsc, oneshot, watch};
 
+/// Goes to a subscription, with what is dropped once it was heeded.
+type Message = (Invalidation, oneshot::Sender<()>);
+
 /// Returns from `publish` when all have heeded what was published.
 #[derive(Debug, Default)]
-pub(crate) struct Heeded(Mutex<Vec<mpsc::UnboundedSender<(Invalidation, oneshot::Sender<()>)>>>);
+pub(crate) struct Heeded(Mutex<Vec<mpsc::UnboundedSender<Message>>>);
 
 struct HeededSubscription {
-    inbox: mpsc::UnboundedReceiver<(Invalidation, oneshot::Sender<()>)>,
+    inbox: mpsc::UnboundedReceiver<Message>,
     last: Option<oneshot::Sender<()>>,
 }
 

@@ -1,0 +1,85 @@
+use std::fmt::{Debug, Write as _};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use sekisho_core::Failure;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use super::world::{Browser, FORM, ISSUER, LIFE, World, logout_token};
+use crate::tokens::TokenError;
+
+/// Writes down every event with all its fields.
+#[derive(Clone, Default)]
+struct Recorder(Arc<Mutex<String>>);
+
+impl Visit for Recorder {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        write!(self.0.lock().unwrap(), " {field}={value:?}").unwrap();
+    }
+}
+
+impl Subscriber for Recorder {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+        self.0.lock().unwrap().push('\n');
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test]
+async fn no_line_of_the_log_shows_a_token_a_state_or_what_a_stranger_sent() {
+    let recorder = Recorder::default();
+    let _guard = tracing::subscriber::set_default(recorder.clone());
+    let world = World::new();
+    let mut browser = Browser::default();
+    let state = browser.begin(&world.bff, "return_to=/hush").await;
+    browser.open(&world.bff, &format!("/bff/callback?error=hush&state={state}")).await;
+    browser.open(&world.bff, &format!("/bff/callback?code=hush&state={state}")).await;
+    browser.log_in(&world.bff, "alice", "/").await;
+    world.wait(LIFE);
+    world.provider.next_answer(Failure::unavailable("down").into());
+    assert!(browser.token(&world.bff).await.is_err());
+    world.wait(10);
+    assert!(browser.token(&world.bff).await.is_ok());
+    world.wait(LIFE);
+    world.provider.next_answer(TokenError::Grant);
+    assert!(browser.token(&world.bff).await.is_err());
+    browser.log_in(&world.bff, "alice", "/").await;
+    browser.send(&world.bff, "POST", "/bff/backchannel", &[], "logout_token=hush.hush.hush").await;
+    let form = format!("logout_token={}", logout_token(ISSUER, Some("sid-alice"), None));
+    browser.send(&world.bff, "POST", "/bff/backchannel", &[], &form).await;
+    browser.log_in(&world.bff, "alice", "/").await;
+    world.provider.is_down.store(false, Ordering::SeqCst);
+    browser.send(&world.bff, "POST", "/bff/logout", FORM, "").await;
+
+    let log = recorder.0.lock().unwrap().clone();
+    for part in [
+        "logged in",
+        "did not succeed",
+        "no login of this browser",
+        "not refreshed",
+        "no longer honours",
+        "by the provider",
+        "logged out",
+    ] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    assert!(!log.contains("hush") && !log.contains(&state), "{log}");
+}

@@ -1,0 +1,229 @@
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use sekisho_gateway::Upstream;
+
+use super::world::{Browser, LIFE, World};
+use crate::tokens::TokenError;
+use crate::{ApiProxy, ApiRoute};
+
+/// Is the service behind: what it was sent.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<Vec<(String, Vec<(String, String)>)>>>);
+
+impl Seen {
+    fn take(&self) -> Vec<(String, Vec<(String, String)>)> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    fn tokens(&self) -> Vec<String> {
+        let token =
+            |headers: Vec<(String, String)>| headers.into_iter().find(|(name, _)| name == "authorization").unwrap().1;
+        self.take().into_iter().map(|(_, headers)| token(headers)).collect()
+    }
+}
+
+async fn serve(State(seen): State<Seen>, request: Request) -> Response {
+    let headers: Vec<_> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let is_first = headers.iter().any(|(_, value)| value == "Bearer access-hush-1");
+    let target = request.uri().to_string();
+    seen.0.lock().unwrap().push((format!("{} {target}", request.method()), headers));
+    if target.starts_with("/orders/never") || (target.starts_with("/orders/stale") && is_first) {
+        return (StatusCode::UNAUTHORIZED, [("www-authenticate", "Bearer error=\"invalid_token\"")]).into_response();
+    }
+    ([("set-cookie", "__Host-session=planted"), ("x-own", "1")], "an order").into_response()
+}
+
+async fn proxied(world: &World) -> (ApiProxy, Seen) {
+    let seen = Seen::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let app = Router::new().fallback(serve).with_state(seen.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let upstream = Upstream::new("orders", &origin).unwrap();
+    let route = ApiRoute::new("/orders/*", ["GET", "POST"], &upstream);
+    (ApiProxy::builder(&world.bff).with_route(route).build().unwrap(), seen)
+}
+
+const HEADERS: &[(&str, &str)] = &[("x-csrf", "1"), ("sec-fetch-site", "same-origin")];
+
+async fn call(
+    proxy: &ApiProxy,
+    browser: &Browser,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Response {
+    let mut request = Request::builder().method(method).uri(target).header("host", "shop.example");
+    if !browser.0.is_empty() {
+        request = request.header("cookie", browser.header());
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = if body.is_empty() { Body::empty() } else { Body::from(body.to_owned()) };
+    proxy.handle(request.body(body).unwrap(), SocketAddr::from(([192, 0, 2, 1], 9))).await
+}
+
+async fn get(proxy: &ApiProxy, browser: &Browser, target: &str) -> Response {
+    call(proxy, browser, "GET", target, HEADERS, "").await
+}
+
+#[tokio::test]
+async fn passes_a_call_on_with_the_token_and_without_anything_that_the_browser_proves_itself_by() {
+    let world = World::new();
+    let (proxy, seen) = proxied(&world).await;
+    let mut browser = world.logged_in("alice").await;
+    browser.begin(&world.bff, "").await;
+    browser.0.insert("theme".to_owned(), "dark".to_owned());
+    let forged = [
+        ("authorization", "Bearer mine"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("forwarded", "for=10.0.0.1"),
+        ("connection", "x-private"),
+        ("x-private", "1"),
+        ("x-original-url", "/admin"),
+        ("accept", "text/plain"),
+    ];
+    let response = call(&proxy, &browser, "GET", "/bff/api/orders/7?a=b%20c", &[HEADERS, &forged].concat(), "").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["x-own"], "1");
+    assert!(!response.headers().contains_key("set-cookie"), "a service behind sets no cookie here");
+    assert_eq!(to_bytes(response.into_body(), 100).await.unwrap(), "an order");
+    let [(line, headers)] = &seen.take()[..] else { panic!("one request") };
+    assert_eq!(line, "GET /orders/7?a=b%20c");
+    let find =
+        |wanted: &str| headers.iter().filter(|(name, _)| name == wanted).map(|(_, value)| &**value).collect::<Vec<_>>();
+    assert_eq!(find("authorization"), ["Bearer access-hush-1"]);
+    assert_eq!(find("x-forwarded-for"), ["192.0.2.1"]);
+    assert_eq!(find("accept"), ["text/plain"]);
+    for gone in ["cookie", "x-private", "x-original-url"] {
+        assert!(find(gone).is_empty(), "{gone}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_reaches_a_service_without_a_session_the_header_or_a_route() {
+    let world = World::new();
+    let (proxy, seen) = proxied(&world).await;
+    let browser = world.logged_in("alice").await;
+    let response = get(&proxy, &Browser::default(), "/bff/api/orders/7").await;
+    assert_eq!(response.status(), 401);
+    assert!(!response.headers().contains_key("location"));
+    for headers in [
+        &[][..],
+        &[("sec-fetch-site", "same-origin")],
+        &[("x-csrf", "1"), ("sec-fetch-site", "cross-site")],
+        &[("x-csrf", "1"), ("sec-fetch-site", "same-site")],
+        &[("x-csrf", "1"), ("origin", "https://evil.example")],
+    ] {
+        for method in ["GET", "POST"] {
+            let response = call(&proxy, &browser, method, "/bff/api/orders/7", headers, "").await;
+            assert_eq!(response.status(), 403, "{method} {headers:?}");
+        }
+    }
+    for (target, status) in [
+        ("/bff/api", 404),
+        ("/bff/api/", 404),
+        ("/bff/api/admin", 404),
+        ("/bff/apix/orders/7", 404),
+        ("/orders/7", 404),
+        ("/bff/api/orders/../admin", 400),
+        ("/bff/api/orders/%2e%2e/admin", 400),
+        ("/bff/api/orders%2f..%2fadmin", 400),
+        ("/bff/api//orders/7", 400),
+        ("/bff/api/orders/7;x", 400),
+        ("/bff/api/orders/%00", 400),
+    ] {
+        assert_eq!(get(&proxy, &browser, target).await.status(), status, "{target}");
+    }
+    for method in ["DELETE", "PUT", "OPTIONS", "TRACE"] {
+        let status = call(&proxy, &browser, method, "/bff/api/orders/7", HEADERS, "").await.status();
+        assert!(matches!(status.as_u16(), 404 | 405), "{method} {status}");
+    }
+    assert!(seen.take().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_that_is_over_is_refreshed_before_the_call() {
+    let world = World::new();
+    let (proxy, seen) = proxied(&world).await;
+    let browser = world.logged_in("alice").await;
+    world.wait(LIFE);
+    assert_eq!(get(&proxy, &browser, "/bff/api/orders/7").await.status(), 200);
+    assert_eq!(seen.tokens(), ["Bearer access-hush-2"]);
+}
+
+#[tokio::test]
+async fn a_call_without_a_body_that_the_service_refuses_is_sent_once_more_with_another_token() {
+    let world = World::new();
+    let (proxy, seen) = proxied(&world).await;
+    let browser = world.logged_in("alice").await;
+    assert_eq!(get(&proxy, &browser, "/bff/api/orders/stale").await.status(), 200);
+    assert_eq!(seen.tokens(), ["Bearer access-hush-1", "Bearer access-hush-2"]);
+    let response = get(&proxy, &browser, "/bff/api/orders/never").await;
+    assert_eq!(response.status(), 401);
+    assert!(response.headers().contains_key("www-authenticate"), "the service's own word");
+    assert_eq!(seen.tokens(), ["Bearer access-hush-2", "Bearer access-hush-3"], "and no third time");
+}
+
+#[tokio::test]
+async fn a_call_with_a_body_is_sent_once() {
+    let world = World::new();
+    let (proxy, seen) = proxied(&world).await;
+    let browser = world.logged_in("alice").await;
+    assert_eq!(call(&proxy, &browser, "POST", "/bff/api/orders/stale", HEADERS, "an order").await.status(), 401);
+    assert_eq!((seen.take().len(), world.provider.refreshes()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_session_that_the_provider_has_ended_is_401_and_its_cookie_goes() {
+    let world = World::new();
+    let (proxy, seen) = proxied(&world).await;
+    let browser = world.logged_in("alice").await;
+    world.wait(LIFE);
+    world.provider.next_answer(TokenError::Grant);
+    let response = get(&proxy, &browser, "/bff/api/orders/7").await;
+    assert_eq!(response.status(), 401);
+    assert!(response.headers()["set-cookie"].to_str().unwrap().starts_with("__Host-session=; "));
+    assert!(seen.take().is_empty());
+    assert_eq!(browser.who(&world.bff).await, None);
+}
+
+#[tokio::test]
+async fn trouble_of_provider_or_store_is_503_and_reaches_no_service() {
+    let world = World::new();
+    let (proxy, seen) = proxied(&world).await;
+    let browser = world.logged_in("alice").await;
+    world.wait(LIFE);
+    world.provider.next_answer(sekisho_core::Failure::unavailable("down").into());
+    let response = get(&proxy, &browser, "/bff/api/orders/7").await;
+    assert_eq!((response.status().as_u16(), response.headers().contains_key("retry-after")), (503, true));
+    world.store.is_down.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(get(&proxy, &browser, "/bff/api/orders/7").await.status(), 503);
+    assert!(seen.take().is_empty());
+}
+
+#[tokio::test]
+async fn refuses_settings_that_would_pass_on_too_much_or_nothing() {
+    let world = World::new();
+    let upstream = Upstream::new("orders", "http://127.0.0.1:1").unwrap();
+    let route = || ApiRoute::new("/orders/*", ["GET"], &upstream);
+    assert!(ApiProxy::builder(&world.bff).build().is_err(), "no route");
+    let methods: [&str; 0] = [];
+    assert!(ApiProxy::builder(&world.bff).with_route(ApiRoute::new("/orders/*", methods, &upstream)).build().is_err());
+    for prefix in ["", "/", "api", "/api/", "//api", "/a%70i", "/../api", "/api?x"] {
+        assert!(ApiProxy::builder(&world.bff).with_route(route()).with_prefix(prefix).build().is_err(), "{prefix}");
+    }
+    assert!(ApiProxy::builder(&world.bff).with_route(route()).with_prefix("/api").build().is_ok());
+}

@@ -1,0 +1,13 @@
+//! Logging in, refreshing and logging out at a scripted provider.
+#![cfg(feature = "aws-lc-rs")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod conformance;
+mod leak;
+mod login;
+mod logout;
+mod refresh;
+mod scripted;
+mod settings;
+mod sockets;
+mod user_info;
