@@ -149,11 +149,11 @@ async fn home(State(title): State<&'static str>, session: Session<()>) -> Result
 }
 
 async fn order(State(title): State<&'static str>, Path(number): Path<u32>, caller: Principal) -> Html<String> {
-    page(title, &format!("Order {number}"), Some(&caller))
+    page(title, &format!("Order {number}"), Some(&*caller))
 }
 
 async fn payout(State(title): State<&'static str>, caller: Principal) -> Html<String> {
-    page(title, "Paid out", Some(&caller))
+    page(title, "Paid out", Some(&*caller))
 }
 
 fn page(title: &str, heading: &str, who: Option<&sekisho_core::Principal>) -> Html<String> {
