@@ -48,6 +48,16 @@ const provider = new Provider(issuer, {
     ClientCredentials: (_context, token, client) => token.resourceServer?.accessTokenTTL ?? lifetime(client),
     AccessToken: (_context, token, client) => token.resourceServer?.accessTokenTTL ?? lifetime(client),
   },
+  // Whoever logs in consents to everything.
+  async loadExistingGrant({ oidc }) {
+    const grantId = oidc.result?.consent?.grantId ?? oidc.session.grantIdFor(oidc.client.clientId);
+    if (grantId) return oidc.provider.Grant.find(grantId);
+    const grant = new oidc.provider.Grant({ clientId: oidc.client.clientId, accountId: oidc.session.accountId });
+    grant.addOIDCScope('openid');
+    grant.addResourceScope('urn:orders-api:rs256', scopes.join(' '));
+    await grant.save();
+    return grant;
+  },
   // A refresh token without the scope for it, which ends with the session here and is good once.
   issueRefreshToken: (_context, client) => client.grantTypeAllowed('refresh_token'),
   rotateRefreshToken: true,

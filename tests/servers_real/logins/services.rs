@@ -7,7 +7,9 @@ use axum::extract::{Path, State};
 use axum::response::Html;
 use axum::routing::get;
 use axum::{Json, Router};
-use sekisho_axum::{ApiProxyExt as _, BffExt as _, CheckpointExt as _, Principal, RefusalResponse, Session, SessionLayer};
+use sekisho_axum::{
+    ApiProxyExt as _, BffExt as _, CheckpointExt as _, Principal, RefusalResponse, Session, SessionLayer,
+};
 use sekisho_core::max_age;
 use sekisho_gateway::Upstream;
 use sekisho_http::Checkpoint;
@@ -108,8 +110,7 @@ impl Service {
     /// Starts it; calls below `/bff/api` go to the service at `api`.
     pub(crate) fn start(title: &'static str, place: Place, group: &Group, client: &Client<'_>, api: &Api) -> Self {
         let Client { issuer, credentials, scopes } = client;
-        let provider: ProviderBuilder =
-            Provider::discover(*issuer, credentials.clone()).redirect_uri(place.callback());
+        let provider: ProviderBuilder = Provider::discover(*issuer, credentials.clone()).redirect_uri(place.callback());
         let provider = provider.with_scopes(scopes.iter().copied()).build().expect("a provider");
         let party = group.party(&place, provider);
         let csrf = CsrfRules::new().with_own_origin(&place.origin).expect("an origin");
