@@ -48,12 +48,14 @@ const provider = new Provider(issuer, {
     ClientCredentials: (_context, token, client) => token.resourceServer?.accessTokenTTL ?? lifetime(client),
     AccessToken: (_context, token, client) => token.resourceServer?.accessTokenTTL ?? lifetime(client),
   },
+  // It would send nothing to this machine, where the clients of tests are.
+  fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
   // Whoever logs in consents to everything.
   async loadExistingGrant({ oidc }) {
     const grantId = oidc.result?.consent?.grantId ?? oidc.session.grantIdFor(oidc.client.clientId);
     if (grantId) return oidc.provider.Grant.find(grantId);
     const grant = new oidc.provider.Grant({ clientId: oidc.client.clientId, accountId: oidc.session.accountId });
-    grant.addOIDCScope('openid');
+    grant.addOIDCScope(`openid ${scopes.join(' ')}`);
     grant.addResourceScope('urn:orders-api:rs256', scopes.join(' '));
     await grant.save();
     return grant;
@@ -90,4 +92,5 @@ function lifetime(client) {
 }
 
 provider.on('server_error', (_context, error) => console.error(error));
+provider.on('backchannel.error', (_context, error, client) => console.error(client.clientId, error));
 provider.listen(port, '127.0.0.1', () => console.log(`ready at ${issuer}`));

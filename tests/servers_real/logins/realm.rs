@@ -9,7 +9,10 @@ use crate::logins::services::Place;
 /// The audience of access tokens.
 pub(crate) const AUDIENCE: &str = "orders-api";
 
-/// A realm with two people, where each event is kept, and a refresh token is good once.
+/// Without saying so Keycloak keeps no refreshes.
+const KEPT: [&str; 4] = ["REFRESH_TOKEN", "REFRESH_TOKEN_ERROR", "REVOKE_GRANT", "REVOKE_GRANT_ERROR"];
+
+/// A realm with two people, where what becomes of tokens is kept, and a refresh token is good once.
 pub(crate) struct Realm {
     keycloak: Keycloak,
     name: &'static str,
@@ -28,7 +31,7 @@ impl Realm {
         };
         let realm = json!({
             "realm": name, "enabled": true, "sslRequired": "none", "accessTokenLifespan": lifespan,
-            "eventsEnabled": true, "eventsExpiration": 3600,
+            "eventsEnabled": true, "eventsExpiration": 3600, "enabledEventTypes": KEPT,
             "revokeRefreshToken": true, "refreshTokenMaxReuse": 0,
             "clients": clients, "users": [user("alice"), user("bob")],
         });
