@@ -217,6 +217,9 @@ async fn at_keycloak(test: &str, journey: &str, realm: &'static str, lifespan: u
     let places = Places::find().await;
     let clients = vec![client("shop", &[&places.shop, &places.orders]), client("accounts", &[&places.accounts])];
     let realm = Realm::make(keycloak, realm, clients, lifespan).await;
+    if journey == "levels" {
+        realm.add_levels().await;
+    }
     let at = At::Keycloak { realm, outage: Mutex::default(), control };
     let clients = Clients {
         shop: ClientCredentials::basic("shop", "shop-secret"),
@@ -414,6 +417,21 @@ fn assert_step_up(stage: &Stage) {
 async fn a_page_that_wants_a_fresh_login_has_keycloak_ask_again() {
     let Some(stage) = at_keycloak("step-up at Keycloak", "stepUp", "logins-step-up", 300).await else { return };
     assert_step_up(&stage);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_wants_a_higher_level_has_keycloak_ask_for_it_once() {
+    let Some(stage) = at_keycloak("levels at Keycloak", "levels", "logins-levels", 300).await else { return };
+    let shop = &stage.scene.shop;
+    stage.assert_seen("silver", shop, "/orders/1", "Order 1", "alice");
+    stage.assert_asked("asked for more");
+    stage.assert_seen("gold", shop, "/vault", "Vault", "alice");
+    assert_eq!(stage.step("gold")["same"], false, "another id");
+    stage.assert_seen("again", shop, "/vault", "Vault", "alice");
+    assert_eq!(stage.step("again")["provider"], json!([]), "the session knows it");
+    let none = stage.step("no such level");
+    assert_eq!((&none["status"], &none["url"]), (&json!(403), &stage.shop("/bff/callback")), "{none}");
+    stage.assert_seen("all the same", shop, "/vault", "Vault", "alice");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

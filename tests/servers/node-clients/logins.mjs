@@ -218,6 +218,25 @@ const JOURNEYS = {
     tell('ids', { before: await callWith(shop, before), after: await callWith(shop, after), ...(await hand('sessions')) });
   },
 
+  /** Levels of a login that Keycloak knows. */
+  async levels(browser) {
+    const { context, page } = await newPage(browser);
+    await visit(page, `${shop}/orders/1`);
+    tell('silver', await seen(page));
+    const before = await sessionOf(context, shop);
+    await page.goto(`${shop}/vault`);
+    tell('asked for more', { asked: await isAsked(page), picture: await shoot(page, 'more') });
+    await signIn(page);
+    tell('gold', { ...(await seen(page)), same: before === (await sessionOf(context, shop)) });
+    const urls = watch(context);
+    await page.goto(`${shop}/vault`);
+    tell('again', { ...(await seen(page)), provider: among(urls, issuer) });
+    const answer = await page.goto(`${shop}/bff/login?acr_values=platinum&return_to=%2Forders%2F1`);
+    tell('no such level', { status: answer.status(), url: page.url().split('?')[0], picture: await shoot(page, 'too-weak') });
+    await page.goto(`${shop}/vault`);
+    tell('all the same', await seen(page));
+  },
+
   async logout(browser) {
     const { context, page } = await newPage(browser);
     await visit(page, `${shop}/orders/1`);

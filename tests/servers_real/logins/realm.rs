@@ -95,6 +95,47 @@ impl Realm {
         self.admin(Method::PUT, &format!("users/{user}"), Some(json!({ "enabled": false }))).await;
     }
 
+    /// Has people log in by their password for the level `silver`, and by it once more for `gold`
+    /// ([step-up](https://www.keycloak.org/docs/latest/server_admin/#_step-up-flow)).
+    pub(crate) async fn add_levels(&self) {
+        let flows = "authentication/flows";
+        let top = json!({ "alias": "levels", "providerId": "basic-flow", "topLevel": true, "builtIn": false });
+        self.admin(Method::POST, flows, Some(top)).await;
+        let add = async |to: &str, kind: &str, body: Value| {
+            self.admin(Method::POST, &format!("{flows}/{to}/executions/{kind}"), Some(body)).await;
+        };
+        let flow = |alias: &str| json!({ "alias": alias, "type": "basic-flow", "description": "" });
+        add("levels", "execution", json!({ "provider": "auth-cookie" })).await;
+        add("levels", "flow", flow("forms")).await;
+        for (level, form) in [("silver", "auth-username-password-form"), ("gold", "auth-password-form")] {
+            add("forms", "flow", flow(level)).await;
+            add(level, "execution", json!({ "provider": "conditional-level-of-authentication" })).await;
+            add(level, "execution", json!({ "provider": form })).await;
+        }
+        let mut level = 0;
+        let steps = self.admin(Method::GET, &format!("{flows}/levels/executions"), None).await;
+        for step in steps.as_array().expect("a list") {
+            let (provider, name) = (step["providerId"].as_str(), step["displayName"].as_str().unwrap_or_default());
+            let mut step = step.clone();
+            step["requirement"] = json!(match (provider, name) {
+                (Some("auth-cookie"), _) | (_, "forms") => "ALTERNATIVE",
+                (_, "silver" | "gold") => "CONDITIONAL",
+                _ => "REQUIRED",
+            });
+            if provider == Some("conditional-level-of-authentication") {
+                level += 1;
+                let config = json!({ "loa-condition-level": level.to_string(), "loa-max-age": "36000" });
+                let config = json!({ "alias": format!("level {level}"), "config": config });
+                let id = step["id"].as_str().expect("an id");
+                self.admin(Method::POST, &format!("authentication/executions/{id}/config"), Some(config)).await;
+            }
+            self.admin(Method::PUT, &format!("{flows}/levels/executions"), Some(step)).await;
+        }
+        let names = json!({ "silver": 1, "gold": 2 }).to_string();
+        let realm = json!({ "browserFlow": "levels", "attributes": { "acr.loa.map": names } });
+        self.admin(Method::PUT, "", Some(realm)).await;
+    }
+
     /// Counts what happened there, by kind and client.
     pub(crate) async fn count(&self, kind: &str, client: &str) -> usize {
         let events = self.admin(Method::GET, &format!("events?max=1000&type={kind}&client={client}"), None).await;

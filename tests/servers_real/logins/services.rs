@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use sekisho_axum::{
     ApiProxyExt as _, BffExt as _, CheckpointExt as _, Principal, RefusalResponse, Session, SessionLayer,
 };
-use sekisho_core::max_age;
+use sekisho_core::{authentication_context, max_age};
 use sekisho_gateway::Upstream;
 use sekisho_http::Checkpoint;
 use sekisho_jwt::{Jwt, Verifier};
@@ -125,8 +125,9 @@ impl Service {
         let login = LoginRedirect::to("/bff/login").expect("a page");
         let rules = SessionRules::new(sessions.clone()).with_csrf(csrf).with_login_redirect(login);
         let pages = Router::new()
-            .route("/payout", get(payout))
-            .route_layer(checkpoint.require(max_age(FRESH)))
+            .route("/vault", get(vault))
+            .route_layer(checkpoint.require(authentication_context(["gold"])))
+            .merge(Router::new().route("/payout", get(payout)).route_layer(checkpoint.require(max_age(FRESH))))
             .route("/orders/{number}", get(order))
             .layer(checkpoint.layer())
             .route("/", get(home))
@@ -155,6 +156,10 @@ async fn order(State(title): State<&'static str>, Path(number): Path<u32>, calle
 
 async fn payout(State(title): State<&'static str>, caller: Principal) -> Html<String> {
     page(title, "Paid out", Some(&*caller))
+}
+
+async fn vault(State(title): State<&'static str>, caller: Principal) -> Html<String> {
+    page(title, "Vault", Some(&*caller))
 }
 
 fn page(title: &str, heading: &str, who: Option<&sekisho_core::Principal>) -> Html<String> {
