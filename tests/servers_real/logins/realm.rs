@@ -106,9 +106,9 @@ impl Realm {
         };
         let flow = |alias: &str| json!({ "alias": alias, "type": "basic-flow", "description": "" });
         add("levels", "execution", json!({ "provider": "auth-cookie" })).await;
-        add("levels", "flow", flow("forms")).await;
+        add("levels", "flow", flow("passwords")).await;
         for (level, form) in [("silver", "auth-username-password-form"), ("gold", "auth-password-form")] {
-            add("forms", "flow", flow(level)).await;
+            add("passwords", "flow", flow(level)).await;
             add(level, "execution", json!({ "provider": "conditional-level-of-authentication" })).await;
             add(level, "execution", json!({ "provider": form })).await;
         }
@@ -118,7 +118,7 @@ impl Realm {
             let (provider, name) = (step["providerId"].as_str(), step["displayName"].as_str().unwrap_or_default());
             let mut step = step.clone();
             step["requirement"] = json!(match (provider, name) {
-                (Some("auth-cookie"), _) | (_, "forms") => "ALTERNATIVE",
+                (Some("auth-cookie"), _) | (_, "passwords") => "ALTERNATIVE",
                 (_, "silver" | "gold") => "CONDITIONAL",
                 _ => "REQUIRED",
             });

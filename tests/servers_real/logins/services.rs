@@ -115,7 +115,7 @@ impl Service {
         let party = group.party(&place, provider);
         let csrf = CsrfRules::new().with_own_origin(&place.origin).expect("an origin");
         let bff = Bff::builder(party).with_csrf(csrf.clone()).build().expect("a backend");
-        let upstream = Upstream::new("orders", &*api.url).expect("an address");
+        let upstream = Upstream::new("orders", &api.url).expect("an address");
         let route = ApiRoute::new("/token", ["GET", "POST"], &upstream);
         let proxy = ApiProxy::builder(&bff).with_route(route).build().expect("a proxy");
 
