@@ -14,7 +14,7 @@ use sekisho::axum::{CheckpointExt as _, Principal, RefusalResponse, Session, Ses
 use sekisho::dangerous::PrincipalBuilder;
 use sekisho::http::{Answer, HeadParts};
 use sekisho::session::{
-    CsrfRules, Login, MemorySessionStore, SameSite, SessionCookie, SessionKey, SessionKeys, Sessions,
+    CsrfRules, Login, MemorySessionStore, SameSite, SessionCookie, SessionKey, SessionKeys, SessionRules, Sessions,
 };
 use sekisho::{Checkpoint, Dpop, Jwt};
 use sekisho_testkit::Issuer;
@@ -84,7 +84,7 @@ pub(crate) fn router(origin: &str, api: &str, stranger: &str) -> Result<Router, 
         .layer(session.layer())
         .route("/login", post(log_in))
         .route("/logout", post(log_out))
-        .layer(SessionLayer::new(sessions).with_csrf(csrf));
+        .layer(SessionLayer::new(SessionRules::new(sessions).with_csrf(csrf)));
     let client = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
     Ok(Router::new()
         // A header does not go along by itself: no other site can cause such a request.

@@ -36,6 +36,44 @@ async fn oidcc_client_test() {
     assert_eq!(info.claims().get("email").and_then(|email| email.as_str()).as_deref(), Some("u1@shop.example"));
 }
 
+#[cfg(feature = "session")]
+#[tokio::test]
+async fn oidcc_client_test_3rd_party_init_login() {
+    use sekisho_http::HeadParts;
+    use sekisho_oidc::{Bff, RelyingParty};
+    use sekisho_session::{MemorySessionStore, SessionKey, SessionKeys, Sessions};
+
+    let op = Scripted::new();
+    let keys = SessionKeys::new(SessionKey::generate().unwrap());
+    let sessions = Sessions::builder(std::sync::Arc::new(MemorySessionStore::new()), keys.clone());
+    let sessions = sessions.with_clock(std::sync::Arc::new(op.clock.clone())).build().unwrap();
+    let party = RelyingParty::builder(sessions, keys).with_provider("op", op.provider());
+    let party = party.with_clock(std::sync::Arc::new(op.clock.clone())).build().unwrap();
+    let bff = Bff::builder(party).build().unwrap();
+    let head = HeadParts { method: "GET", path: "/bff/initiate", headers: &[] };
+    let location = |reply: &sekisho_oidc::Reply| {
+        reply.headers().find(|(name, _)| *name == "location").map(|(_, value)| value.to_owned())
+    };
+
+    let issuer: String = url::form_urlencoded::byte_serialize(ISSUER.as_bytes()).collect();
+    let query = format!("iss={issuer}&login_hint=u1&target_link_uri=%2Fdeep");
+    let begun = bff.handle(&head, Some(&query), b"").await;
+    assert_eq!(begun.status(), 303);
+    let authorize = location(&begun).unwrap();
+    assert!(authorize.contains("login_hint=u1"), "{authorize}");
+    let cookie = begun.cookies()[0].expose().split(';').next().unwrap().to_owned();
+    let headers: [(&str, &[u8]); 1] = [("cookie", cookie.as_bytes())];
+    let head = HeadParts { method: "GET", path: "/bff/callback", headers: &headers };
+    let done = bff.handle(&head, Some(&op.authorize(&authorize)), b"").await;
+    assert_eq!((done.status(), location(&done).as_deref()), (303, Some("/deep")));
+
+    let elsewhere = "iss=https%3A%2F%2Fevil.example&target_link_uri=%2Fdeep".to_owned();
+    for query in [elsewhere, format!("iss={issuer}&target_link_uri=https%3A%2F%2Fevil.example")] {
+        let head = HeadParts { method: "GET", path: "/bff/initiate", headers: &[] };
+        assert_eq!(bff.handle(&head, Some(&query), b"").await.status(), 400, "{query}");
+    }
+}
+
 #[tokio::test]
 async fn oidcc_client_test_aggregated_claims() {
     let op = Scripted::new();
