@@ -172,7 +172,7 @@ const JOURNEYS = {
     await Promise.all(tabs.map((tab, number) => tab.goto(`${shop}/orders/${number + 10}`)));
     const ends = await Promise.all(tabs.map(seen));
     const usable = await Promise.all(tabs.map(async (tab) => (await call(tab, '/bff/user')).status));
-    tell('at once', { ends, usable, cookies: (await cookiesOf(context, shop)).map((cookie) => cookie.name) });
+    tell('at once', { ends, usable, cookies: (await cookiesOf(context, shop)).map((cookie) => cookie.name), ...(await hand('sessions')) });
   },
 
   async refresh(browser) {
