@@ -143,9 +143,12 @@ fn after_the_servers(layout: &Layout) -> Vec<Step> {
         ),
         Step::tests(
             "interleavings",
-            cargo(layout, &format!("cargo test {keys} -p sekisho-session --lib --no-fail-fast shuttle"))
-                .env("RUSTFLAGS", "--cfg sekisho_shuttle")
-                .env("CARGO_TARGET_DIR", layout.target.join("shuttle")),
+            cargo(
+                layout,
+                &format!("cargo test {keys} -p sekisho-session -p sekisho-oidc --lib --no-fail-fast shuttle"),
+            )
+            .env("RUSTFLAGS", "--cfg sekisho_shuttle")
+            .env("CARGO_TARGET_DIR", layout.target.join("shuttle")),
         ),
         Step::check("licences", |layout, log, line| {
             let program = DENY.install(layout, log, line)?;

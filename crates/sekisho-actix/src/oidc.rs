@@ -26,7 +26,7 @@ impl BffExt for Bff {
     fn configure(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let bff = self.clone();
         move |config| {
-            for name in ["login", "callback", "initiate", "user", "logout", "backchannel"] {
+            for name in ["login", "callback", "callback/{provider}", "initiate", "user", "logout", "backchannel"] {
                 let (path, bff) = (format!("{}/{name}", bff.base()), bff.clone());
                 config.service(web::resource(path).to(move |request: HttpRequest, body: Payload| {
                     let bff = bff.clone();
@@ -74,7 +74,8 @@ fn response(reply: &Reply) -> HttpResponse {
         }
     }
     for cookie in reply.cookies() {
-        if let Ok(value) = HeaderValue::from_str(cookie.expose()) {
+        if let Ok(mut value) = HeaderValue::from_str(cookie.expose()) {
+            value.set_sensitive(true);
             response.append_header((SET_COOKIE, value));
         }
     }

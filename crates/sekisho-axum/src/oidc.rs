@@ -28,7 +28,7 @@ pub trait BffExt {
 impl BffExt for Bff {
     fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         let mut router = Router::new();
-        for name in ["login", "callback", "initiate", "user", "logout", "backchannel"] {
+        for name in ["login", "callback", "callback/{provider}", "initiate", "user", "logout", "backchannel"] {
             let bff = self.clone();
             let answer = any(move |request: Request| {
                 let bff = bff.clone();

@@ -27,6 +27,7 @@ mod refusal;
 mod wire;
 
 pub(crate) use answer::TokenAnswer;
+pub(crate) use wire::send;
 
 /// Is one provider's endpoints as its client sees them. A clone costs a counter, and shares the nonces.
 #[derive(Clone)]

@@ -15,8 +15,12 @@ mod proxy;
 mod record;
 mod refresh;
 mod reply;
+mod sync;
 #[cfg(test)]
 mod tests;
+
+use sekisho_core::{Failure, FailureKind};
+use tracing::Instrument as _;
 
 pub use access::{AccessError, AccessToken};
 pub use bff::{Bff, BffBuilder};
@@ -25,6 +29,12 @@ pub use party::{RelyingParty, RelyingPartyBuilder};
 #[cfg(feature = "proxy")]
 pub use proxy::{ApiProxy, ApiProxyBuilder, ApiRoute};
 pub use reply::Reply;
+
+/// Runs to its end though whoever waits goes away, as the handler does of a client that hangs up.
+async fn to_the_end<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> Result<T, Failure> {
+    let broken = Failure::new(FailureKind::Misconfigured, "a task broke off");
+    tokio::spawn(task.in_current_span()).await.map_err(|_| broken)
+}
 
 /// Draws a name for a mark: 128 random bits as text.
 fn random() -> Box<str> {

@@ -378,7 +378,8 @@ mod tests {
         let call = |method: &str, headers: &[(&str, &[u8])]| {
             CsrfRules::new().check_call(&HeadParts { method, path: "/api", headers }, true)
         };
-        let (header, same): ((&str, &[u8]), (&str, &[u8])) = (("x-csrf", b"1"), ("sec-fetch-site", b"same-origin"));
+        let header: (&str, &[u8]) = ("x-csrf", b"1");
+        let same: (&str, &[u8]) = ("sec-fetch-site", b"same-origin");
         for method in ["GET", "HEAD", "POST", "DELETE"] {
             assert_eq!(call(method, &[same]), Err(Forgery::NoHeader), "{method}");
             assert_eq!(call(method, &[header, ("sec-fetch-site", b"cross-site")]), Err(Forgery::OtherSite), "{method}");

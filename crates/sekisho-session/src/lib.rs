@@ -35,7 +35,7 @@ pub use remembered::RememberedLogins;
 pub use request::{Login, RequestSession};
 pub use rules::{FinishedRequest, LayeredRequest, SessionRules};
 pub use session::Session;
-pub use sessions::{Sessions, SessionsBuilder};
+pub use sessions::{ProviderLogout, Sessions, SessionsBuilder};
 pub use store::{ListedSession, NewSession, Saved, Sealed, SessionStore, SessionUpdate, StoredSession};
 pub use token::{SessionHash, SessionTag};
 pub use two_level::{NearLimits, TwoLevelBuilder, TwoLevelSessionStore};

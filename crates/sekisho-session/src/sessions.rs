@@ -17,6 +17,10 @@ use crate::request::{Presented, RequestSession};
 use crate::store::{SessionStore, StoredSession};
 use crate::token::{SessionHash, SessionTag, SessionToken};
 
+mod provider_logout;
+
+pub use provider_logout::ProviderLogout;
+
 /// Is a service's sessions: where they are kept, under which cookie, for how long. A clone costs a counter.
 ///
 /// # Examples
@@ -171,6 +175,12 @@ impl Sessions {
         &self.0.cookie
     }
 
+    /// Tells whether there is no store: [`client_side`](Self::client_side).
+    #[must_use]
+    pub fn is_client_side(&self) -> bool {
+        self.0.client_side.is_some()
+    }
+
     /// Lists the live sessions of a subject, the newest first.
     ///
     /// # Errors
@@ -256,7 +266,8 @@ impl Sessions {
         Ok(handles)
     }
 
-    /// Ends all sessions that came of one session at a provider (`sid`), for back-channel logout.
+    /// Ends all sessions that came of one session at a provider (`sid`). For back-channel logout
+    /// [`end_by_provider`](Self::end_by_provider) does more: it reaches a login that is being finished too.
     ///
     /// # Errors
     /// [`Failure`] when the store broke: some may be alive still.

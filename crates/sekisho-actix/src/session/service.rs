@@ -85,7 +85,8 @@ async fn finish<B: MessageBody>(
         None => response.map_into_left_body(),
     };
     for cookie in finished.cookies() {
-        if let Ok(value) = HeaderValue::from_str(cookie.expose()) {
+        if let Ok(mut value) = HeaderValue::from_str(cookie.expose()) {
+            value.set_sensitive(true);
             response.headers_mut().append(SET_COOKIE, value);
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }

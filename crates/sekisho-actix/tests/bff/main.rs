@@ -43,6 +43,7 @@ async fn a_login_leads_to_the_provider_with_a_cookie_of_its_own() {
         let (status, headers) = send(TestRequest::get().uri(target)).await;
         assert_eq!(status, 303, "{target}");
         assert!(headers.get("location").unwrap().to_str().unwrap().starts_with("https://id.example/authorize?"));
+        assert!(headers.get("set-cookie").unwrap().is_sensitive(), "no debug line shows it");
         let cookie = headers.get("set-cookie").unwrap().to_str().unwrap();
         assert!(cookie.starts_with("__Host-login-") && cookie.ends_with("; Secure; HttpOnly; SameSite=Lax"));
         assert_eq!(headers.get("cache-control").unwrap(), "no-store");
@@ -59,6 +60,8 @@ async fn a_script_gets_401_and_forged_requests_403() {
         (TestRequest::post().uri("/bff/logout").insert_header(("sec-fetch-site", "cross-site")), 403),
         (TestRequest::get().uri("/bff/logout"), 405),
         (TestRequest::get().uri("/bff/callback?code=a&state=b"), 400),
+        (TestRequest::get().uri("/bff/callback/id?code=a&state=b"), 400),
+        (TestRequest::get().uri("/bff/callback/nobody?code=a&state=b"), 404),
         (TestRequest::get().uri("/bff/login?return_to=//evil.example"), 400),
         (TestRequest::post().uri("/bff/backchannel"), 400),
         (TestRequest::post().uri("/bff/backchannel").set_payload("x".repeat(Bff::MAX_BODY + 1)), 413),

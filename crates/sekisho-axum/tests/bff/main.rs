@@ -89,6 +89,8 @@ async fn a_script_gets_401_and_forged_requests_403() {
         ("POST", "/bff/logout", &[("sec-fetch-site", "cross-site")], 403),
         ("GET", "/bff/logout", &[NAVIGATE], 405),
         ("GET", "/bff/callback?code=a&state=b", &[NAVIGATE], 400),
+        ("GET", "/bff/callback/id?code=a&state=b", &[NAVIGATE], 400),
+        ("GET", "/bff/callback/nobody?code=a&state=b", &[NAVIGATE], 404),
         ("POST", "/bff/backchannel", &[], 400),
         ("GET", "/bff/nothing", &[NAVIGATE], 404),
     ] {

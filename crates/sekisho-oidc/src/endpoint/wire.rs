@@ -5,7 +5,7 @@ use std::pin::Pin;
 use oauth2::AsyncHttpClient;
 use sekisho_core::json::JsonObject;
 use sekisho_core::{Failure, FailureKind, UnixSeconds};
-use sekisho_http::{HttpError, HttpMethod, HttpRequest, HttpResponse, address};
+use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpMethod, HttpRequest, HttpResponse, address};
 use tokio::runtime::Handle;
 use url::form_urlencoded::{Serializer, parse};
 
@@ -33,10 +33,7 @@ impl Inner {
                 let nonce = self.nonces.get(url);
                 request = request.with_header("dpop", signer.prove("POST", url, None, nonce.as_deref(), now)?);
             }
-            let response = self.send(request).await.map_err(refusal::no_answer)?;
-            if response.body.len() > self.limits.max_body_bytes {
-                return Err(refusal::no_answer(HttpError::TooLarge).into());
-            }
+            let response = send(&*self.http, request, self.limits).await.map_err(refusal::no_answer)?;
             let is_new = signer.is_some() && self.nonces.note(url, response.header("dpop-nonce"));
             if is_first && is_new && refusal::asks_for_nonce(&response) {
                 is_first = false;
@@ -62,15 +59,21 @@ impl Inner {
         headers.extend(proof.authorization().map(|value| ("authorization", value.to_owned())));
         Ok(HttpRequest { method: HttpMethod::Post, url: url.to_owned(), headers, body: body.into_bytes() })
     }
+}
 
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let exchange = self.http.send(request, self.limits);
-        match Handle::try_current() {
-            // A client of the user's own that forgets its limits must not hold everybody who waits for the same token.
-            Ok(_) => tokio::time::timeout(self.limits.total_timeout, exchange).await.unwrap_or(Err(HttpError::Timeout)),
-            Err(_) => exchange.await,
-        }
-    }
+/// Sends a request within its limits, also where a client of the user's own forgets them: it must not hold everybody who waits for the
+/// same answer.
+pub(crate) async fn send(
+    http: &dyn HttpClient,
+    request: HttpRequest,
+    limits: HttpLimits,
+) -> Result<HttpResponse, HttpError> {
+    let exchange = http.send(request, limits);
+    let response = match Handle::try_current() {
+        Ok(_) => tokio::time::timeout(limits.total_timeout, exchange).await.unwrap_or(Err(HttpError::Timeout))?,
+        Err(_) => exchange.await?,
+    };
+    if response.body.len() > limits.max_body_bytes { Err(HttpError::TooLarge) } else { Ok(response) }
 }
 
 /// Wherever an address came from, secrets go nowhere in the clear.

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use url::Url;
 
 use super::builder::Endpoints;
+use crate::endpoint;
 
 /// Is where a provider is asked for what, each address checked.
 #[derive(Debug)]
@@ -115,8 +116,6 @@ enum MetadataError {
     Http(#[from] HttpError),
     #[error("the provider answered with status {0}")]
     Status(u16),
-    #[error("the answer is larger than allowed")]
-    TooLarge,
     #[error("the metadata are not a JSON object with the members that OpenID Connect requires")]
     Document,
     #[error("the metadata are of another issuer than the one configured")]
@@ -255,16 +254,9 @@ impl Published {
     }
 
     async fn ask(&self) -> Result<Metadata, MetadataError> {
-        let limits = HttpLimits::default();
         let request = HttpRequest::get(&*self.url).with_header("accept", "application/json");
-        let exchange = self.http.send(request, limits);
-        let response = match Handle::try_current() {
-            // A client of the user's own that forgets its limits must not hold everybody who waits.
-            Ok(_) => tokio::time::timeout(limits.total_timeout, exchange).await.unwrap_or(Err(HttpError::Timeout))?,
-            Err(_) => exchange.await?,
-        };
+        let response = endpoint::send(&*self.http, request, HttpLimits::default()).await?;
         match response.status {
-            200 if response.body.len() > limits.max_body_bytes => Err(MetadataError::TooLarge),
             200 => Metadata::read(&response.body, &self.expected),
             status => Err(MetadataError::Status(status)),
         }

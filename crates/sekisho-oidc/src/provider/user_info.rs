@@ -9,6 +9,7 @@ use sekisho_http::{HttpError, HttpLimits, HttpRequest, HttpResponse};
 use super::Inner;
 use super::error::UserInfoError;
 use super::id_token::text;
+use crate::endpoint;
 use crate::tokens::TokenSet;
 
 /// Is what the userinfo endpoint says, of the very subject that was asked about. Personal data; `Debug` shows none of it.
@@ -64,7 +65,7 @@ impl Inner {
         let mut is_first = true;
         loop {
             let request = self.user_info_request(url, &tokens.access_token, tokens.is_dpop, now)?;
-            let response = self.http.send(request, HttpLimits::default()).await.map_err(no_answer)?;
+            let response = endpoint::send(&*self.http, request, HttpLimits::default()).await.map_err(no_answer)?;
             let is_new = tokens.is_dpop && self.endpoint.note_nonce(url, response.header("dpop-nonce"));
             if is_first && is_new && response.status == 401 {
                 is_first = false;
@@ -100,9 +101,6 @@ impl Inner {
             401 => return Err(UserInfoError::AccessToken),
             408 | 425 | 429 | 500..=599 => return Err(Failure::unavailable("the provider cannot answer now").into()),
             _ => return Err(bad_gateway("the provider refuses to say anything about the user").into()),
-        }
-        if response.body.len() > HttpLimits::default().max_body_bytes {
-            return Err(no_answer(HttpError::TooLarge).into());
         }
         let kind = response.header("content-type").unwrap_or_default();
         match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {

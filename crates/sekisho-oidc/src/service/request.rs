@@ -74,6 +74,15 @@ impl TokenRequest {
         request
     }
 
+    /// Sets when the token ends that is exchanged, where the caller's session says otherwise; `None` when nobody said.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn ending_at(mut self, end: Option<UnixSeconds>) -> Self {
+        if let Grant::Exchange(subject) = &mut self.grant {
+            subject.ends_at = end;
+        }
+        self
+    }
+
     /// Sets of which type the token is that is exchanged, such as `urn:ietf:params:oauth:token-type:jwt`
     /// ([RFC 8693 §3](https://www.rfc-editor.org/rfc/rfc8693#section-3)). Default: an access token. No effect on client credentials.
     pub fn with_subject_token_type(mut self, kind: impl Into<Box<str>>) -> Self {

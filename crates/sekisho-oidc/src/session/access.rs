@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 use sekisho_core::{Failure, FailureKind, Refusal, Secret, UnixSeconds};
 use sekisho_http::{Answer, RequestHead};
@@ -96,6 +97,7 @@ impl RelyingParty {
     /// - After that it is handed out as well, and refreshed beside; in its last 5 s (or last twentieth) callers wait for the new one.
     /// - A session's token is refreshed by one task at a time, in this process and in all others that share the store: by a mark in the
     ///   session's record, written by compare-and-set. Others use the old one while it is good, then wait for 5 s at the most.
+    /// - Nobody waits for the task longer than its mark counts, [30 s](crate::RelyingPartyBuilder::with_refresh_timeout).
     /// - The task goes on though the request is dropped, and writes the new tokens down at once: their predecessors are used up.
     /// - It ends the session when the provider no longer honours the login. After other trouble it tries again after 10 s.
     ///
@@ -107,8 +109,11 @@ impl RelyingParty {
 
     /// Returns another access token than the one that a service did not take (401), refreshed for this if need be.
     ///
+    /// One that was obtained less than 10 s ago is not replaced, so a service that refuses everything cannot make us ask the provider
+    /// for each request.
+    ///
     /// # Errors
-    /// [`AccessError`]
+    /// [`AccessError`]; [`AccessError::Failure`] too for one that is too new.
     pub async fn access_token_after(
         &self,
         refused: &AccessToken,
@@ -123,12 +128,18 @@ impl RelyingParty {
             _ => return Err(AccessError::SignedOut),
         };
         let now = self.now();
+        if refused == Some(held.life.serial)
+            && let Some(left) = cycle::is_new_for(&held.life, now, self.rules())
+        {
+            return Err(TOO_NEW.with_retry_after(left).into());
+        }
         match cycle::need(&held.life, refused, now, self.rules()) {
             Need::Nothing => return Ok(AccessToken::of(&held)),
             Need::Over => return Err(AccessError::Over),
             Need::Ahead => {
-                // Whoever is at it, or could not a moment ago, is left in peace.
-                if cycle::claim(&mut held.life.clone(), "", held.life.serial, now, self.rules()) == Claim::Won {
+                // Whoever is at it, or could not a moment ago, is left in peace; what could not be written is.
+                let claim = cycle::claim(&mut held.life.clone(), "", held.life.serial, now, self.rules());
+                if claim == Claim::Won || self.flights().has_stranded(id.as_str()) {
                     let flight = || refresh::fly(self.clone(), session.detached(), held.life.serial, refused);
                     let _beside = self.flights().join(id.as_str(), flight);
                 }
@@ -139,7 +150,10 @@ impl RelyingParty {
         for _ in 0..2 {
             let flight = || refresh::fly(self.clone(), session.detached(), held.life.serial, refused);
             let mut waiting = self.flights().join(id.as_str(), flight).ok_or(CROWDED)?;
-            let landing = waiting.wait_for(Option::is_some).await.ok().and_then(|landing| landing.clone());
+            // A store that never answers holds the task, and must not hold all who wait for it.
+            let waited = tokio::time::timeout(self.rules().lease, waiting.wait_for(Option::is_some)).await;
+            let landing = waited.map_err(|_| STUCK.with_retry_after(Duration::from_secs(1)))?;
+            let landing = landing.ok().and_then(|landing| landing.clone());
             match landing.unwrap_or(Landing::Failed(FailureKind::Misconfigured, None)) {
                 // It was refreshed for others, before the service refused it.
                 Landing::Token(token) if refused == Some(token.serial) => {}
@@ -171,4 +185,6 @@ pub(crate) async fn held(session: &RequestSession) -> Result<Option<Held>, Failu
     }
 }
 
+const TOO_NEW: Failure = Failure::unavailable("a service refuses an access token that has just been obtained");
+const STUCK: Failure = Failure::unavailable("the refresh of an access token does not come to its end");
 const CROWDED: Failure = Failure::unavailable("too many access tokens are being refreshed");

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::provider::{LoginRequest, Prompt};
 use crate::session::form::{Form, Repeated};
 use crate::session::login::{broken, refuse};
-use crate::session::logout::LogoutScope;
+use crate::session::logout::{Hint, LogoutScope};
 use crate::session::party::RelyingParty;
 use crate::session::reply::Reply;
 
@@ -20,7 +20,7 @@ use crate::session::reply::Reply;
 /// | address | method | does |
 /// |---|---|---|
 /// | `/bff/login` | `GET` | begins a login; `return_to`, `provider`, `prompt` (`none`, `login`, `consent`, `select_account`), `acr_values`, `max_age` |
-/// | `/bff/callback` | `GET` | the redirect URI to register |
+/// | `/bff/callback` | `GET` | the redirect URI to register; `/bff/callback/NAME` for the provider of this name, where there are several |
 /// | `/bff/initiate` | `GET`, `POST` | begins a login that a third party asked for: `iss`, `target_link_uri`, `login_hint` |
 /// | `/bff/user` | `GET` | tells who is logged in, as JSON; with `poll=1` without keeping the session alive; 401 for nobody |
 /// | `/bff/logout` | `POST` | ends the session here and at the provider; `scope=everywhere` in the form for all of the user's |
@@ -28,7 +28,8 @@ use crate::session::reply::Reply;
 ///
 /// `/bff/user` and whatever else scripts call need the header `X-CSRF`, with any value, whatever the method; the logout is
 /// checked by [`CsrfRules`], so a plain form can send it. No call is answered with a redirect: a script that calls the logout gets
-/// `{"location": …}` to go to.
+/// `{"location": …}` to go to. That address has no `id_token_hint`, for the ID token is none of a script's business, so the provider may
+/// ask the user whether she wants to log out; after a form's logout it need not.
 ///
 /// It needs no layer of sessions around it: it begins and finishes each request's session by itself. A clone costs a counter.
 ///
@@ -100,7 +101,11 @@ impl Bff {
         if body.len() > Self::MAX_BODY {
             return refuse(head, 413, "Content Too Large", "The request is too long.");
         }
-        match (name.unwrap_or_default(), head.method()) {
+        let name = match name.unwrap_or_default().split_once('/') {
+            Some(("callback", provider)) if party.provider(provider).is_some() => "callback",
+            _ => name.unwrap_or_default(),
+        };
+        match (name, head.method()) {
             ("login", "GET") => self.login(head, query).await,
             ("callback", "GET") => {
                 let session = party.sessions().begin(head);
@@ -179,7 +184,8 @@ impl Bff {
             _ => return refuse(head, 400, "Bad Request", "The logout cannot be done like this."),
         };
         let is_call = csrf.check_call(head, session.has_cookie()) != Err(Forgery::NoHeader);
-        let reply = match party.logout(&session, scope).await {
+        let hint = if is_call { Hint::Nothing } else { Hint::IdToken };
+        let reply = match party.log_out(&session, scope, hint).await {
             Ok(location) if is_call => Reply::json(200, &json!({ "location": location })),
             Ok(location) => Reply::redirect(location),
             Err(failure) => return broken(head, &failure),

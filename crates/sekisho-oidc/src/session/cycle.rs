@@ -42,7 +42,8 @@ pub(crate) struct Rules {
     pub(crate) ahead: Duration,
     /// For how long a mark counts. Longer than any refresh takes, or two would send the same refresh token.
     pub(crate) lease: Duration,
-    /// How long after a refresh that failed the next one may begin.
+    /// How long after a refresh that failed the next one may begin, and after one that succeeded the next one for a service that refuses
+    /// the token.
     pub(crate) cool_off: Duration,
 }
 
@@ -108,6 +109,12 @@ pub(crate) fn need(life: &Life, refused: Option<u64>, now: UnixSeconds, rules: &
     }
 }
 
+/// Says for how long still an access token is too new to be replaced because a service refuses it.
+pub(crate) fn is_new_for(life: &Life, now: UnixSeconds, rules: &Rules) -> Option<Duration> {
+    let left = UnixSeconds::new(life.obtained_at).saturating_add(rules.cool_off).since(now);
+    (!left.is_zero()).then(|| left.min(rules.cool_off))
+}
+
 /// Takes the mark, if the token of this serial still needs it and nobody else has it. To be written by compare-and-set.
 ///
 /// INVARIANT: whoever has the mark, and nobody else, sends the refresh token of the record that the mark stands in.
@@ -131,6 +138,13 @@ pub(crate) fn claim(life: &mut Life, me: &str, seen: u64, now: UnixSeconds, rule
     life.mark = Some(Mark { by: me.into(), until: now.saturating_add(rules.lease).as_secs() });
     life.retry_at = None;
     Claim::Won
+}
+
+/// Tells whether the mark in the record outlives what is about to be sent, which takes so long at the most, by 10 s for writing
+/// down what comes of it.
+pub(crate) fn is_in_time(life: &Life, now: UnixSeconds, takes: Duration) -> bool {
+    let until = life.mark.as_ref().map_or(0, |mark| mark.until);
+    now.saturating_add(takes + TO_WRITE).as_secs() <= until
 }
 
 /// Tells whether the mark is ours, whether or not its time is over: then nobody else has taken it.
@@ -166,6 +180,7 @@ pub(crate) fn fail(life: &mut Life, me: &str, now: UnixSeconds, rules: &Rules) -
 
 /// A token that ends while it is on its way is none.
 const IN_TRANSIT: Duration = Duration::from_secs(5);
+const TO_WRITE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -250,6 +265,17 @@ mod tests {
         assert_eq!(claim(&mut life, "b", 0, after(9), &RULES), Claim::CoolingOff(after(10)));
         assert_eq!(claim(&mut life, "b", 0, after(10), &RULES), Claim::Won);
         assert_eq!(life.retry_at, None);
+    }
+
+    #[test]
+    fn a_mark_that_was_written_late_is_taken_anew_before_anything_is_sent() {
+        let (mut life, takes) = (life(300), Duration::from_secs(10));
+        assert!(!is_in_time(&life, NOW, takes), "there is none");
+        assert_eq!(claim(&mut life, "a", 0, NOW, &RULES), Claim::Won);
+        assert!(is_in_time(&life, after(10), takes));
+        assert!(!is_in_time(&life, after(11), takes));
+        assert_eq!(claim(&mut life, "a", 0, after(11), &RULES), Claim::Won);
+        assert!(is_in_time(&life, after(11), takes));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use sekisho_core::FailureKind;
@@ -10,6 +10,10 @@ use tokio::time::Instant;
 
 use crate::session::access::AccessToken;
 use crate::session::record::Held;
+use crate::session::sync::{Mutex, MutexGuard, spawn};
+
+#[cfg(all(test, sekisho_shuttle))]
+mod interleavings;
 
 /// Holds the refreshes that are under way in this process, one of a session at the most, and new tokens that could not be written down yet.
 #[derive(Default)]
@@ -64,7 +68,7 @@ impl Flights {
                 let (sender, receiver) = watch::channel(None);
                 free.insert(receiver.clone());
                 let (flight, seat) = (begin(), Seat { flights: Arc::clone(self), session: session.into() });
-                tokio::spawn(async move {
+                spawn(async move {
                     let landing = flight.await;
                     // Whoever comes from now on looks into the store.
                     drop(seat);
@@ -89,6 +93,10 @@ impl Flights {
 
     pub(crate) fn stranded(&self, session: &str) -> Option<Stranded> {
         self.lock().stranded.get(session).map(|(stranded, _)| stranded.clone())
+    }
+
+    pub(crate) fn has_stranded(&self, session: &str) -> bool {
+        self.lock().stranded.contains_key(session)
     }
 
     pub(crate) fn forget(&self, session: &str) {

@@ -1,4 +1,4 @@
-use sekisho_core::{Failure, FailureKind};
+use sekisho_core::{Failure, FailureKind, UnixSeconds};
 use sekisho_http::{Answer, RequestHead};
 use sekisho_session::{Login, RequestSession, ReturnTo};
 
@@ -52,6 +52,10 @@ impl RelyingParty {
     /// Takes the browser's return from a provider: finishes the login that this browser began, logs in under a new session id, keeps
     /// the tokens in the session, and goes on to where the login wanted to. `query` is the request's, without its `?`.
     ///
+    /// The last part of the request's path must be that of the redirect URI that the provider was told. So of several providers none can
+    /// pass another one's code off as its own ([RFC 9700 §4.4.2](https://www.rfc-editor.org/rfc/rfc9700#section-4.4.2)), if each has an
+    /// address whose last part is its own; `iss` in the return does as much where providers send it.
+    ///
     /// The session is written before the answer is made. Whoever was logged in as somebody else is logged out by it, data and all.
     /// What a silent login cannot do leaves everything as it was and goes on as well.
     ///
@@ -84,8 +88,17 @@ impl RelyingParty {
         let (Some(provider), Some(return_to)) = (self.provider(&note.provider), note.return_to()) else {
             return foreign(head);
         };
-        match provider.finish(login, query, self.now()).await {
-            Ok(logged_in) => match self.establish(head, session, note, logged_in).await {
+        // RFC 9700 §4.4.2: a provider that had another one send its code here is noticed, if it does not come to its own address.
+        // Proxies in front may change how the path begins.
+        if last_part(url::Url::parse(&provider.redirect_uri()).as_ref().map_or("", url::Url::path))
+            != last_part(head.whole_path())
+        {
+            tracing::warn!(target: "sekisho", provider = &*note.provider, "a return came to another provider's address");
+            return foreign(head);
+        }
+        let began = self.now();
+        match provider.finish(login, query, began).await {
+            Ok(logged_in) => match self.establish(head, session, note, logged_in, began).await {
                 Ok(()) => self.go_on(&return_to),
                 Err(reply) => reply,
             },
@@ -101,6 +114,7 @@ impl RelyingParty {
         session: &RequestSession,
         note: &Note,
         logged_in: LoggedIn,
+        began: UnixSeconds,
     ) -> Result<(), Reply> {
         let LoggedIn { principal, tokens } = logged_in;
         let held = Held::of(&note.provider, &tokens, self.now()).map_err(|failure| broken(head, &failure))?;
@@ -110,7 +124,21 @@ impl RelyingParty {
         let login = Login::new(&principal);
         session.log_in(device.iter().fold(login, |login, device| login.with_device(device)));
         member.update(move |member| member.held = Some(held.clone()));
-        session.flush().await.map_err(|failure| broken(head, &failure))
+        session.flush().await.map_err(|failure| broken(head, &failure))?;
+        // INVARIANT: looked at once the session is there. A logout at the provider that came before it found nobody to end.
+        let issued_at =
+            principal.claims().get("iat").and_then(|iat| iat.as_numeric_date()).map_or(began, UnixSeconds::new);
+        let reply = match self.sessions().was_ended_by_provider(&principal, issued_at).await {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                tracing::info!(target: "sekisho", "the provider has ended a login before it was finished");
+                foreign(head)
+            }
+            Err(failure) => broken(head, &failure),
+        };
+        session.log_out();
+        session.flush().await.map_err(|failure| broken(head, &failure))?;
+        Err(reply)
     }
 
     fn go_on(&self, place: &ReturnTo) -> Reply {
@@ -145,6 +173,10 @@ impl RelyingParty {
         let request = login_hint.into_iter().fold(LoginRequest::new(), LoginRequest::with_login_hint);
         self.login(head, Some(name), place, &request).await
     }
+}
+
+fn last_part(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 fn refused(head: &impl RequestHead, error: &LoginError) -> Reply {

@@ -10,6 +10,7 @@ use crate::session::cycle::Rules;
 use crate::session::flights::Flights;
 use crate::session::pending::PendingLogins;
 use crate::session::protocol::Protocol;
+use crate::session::record::Held;
 
 /// Logs people in at providers of OpenID Connect, keeps their tokens in the session, on the server, and ends both.
 ///
@@ -82,6 +83,12 @@ impl RelyingParty {
     /// Finds a provider by its name.
     pub(crate) fn provider(&self, name: &str) -> Option<&Arc<dyn Protocol>> {
         self.0.providers.iter().find(|(own, _)| **own == *name).map(|(_, provider)| provider)
+    }
+
+    /// Finds the provider that a session's tokens are of. By its issuer too: a name can have come to mean another one since, who must not
+    /// be sent them.
+    pub(crate) fn provider_of(&self, held: &Held, issuer: &str) -> Option<&Arc<dyn Protocol>> {
+        self.provider(&held.provider).filter(|provider| provider.issuer() == issuer)
     }
 
     /// Finds a provider by its name, or the first one where none is named.
@@ -159,7 +166,8 @@ pub struct RelyingPartyBuilder {
 
 impl RelyingPartyBuilder {
     /// Adds a provider under a name of ours: 1 to 32 lower-case letters, digits and `-`. The first one is taken where a login names
-    /// none. At least one is needed, 32 at the most.
+    /// none. At least one is needed, 32 at the most. With several of them each has a redirect URI of its own, such as
+    /// `…/bff/callback/NAME`, unless all of them send `iss` with their returns: see [`callback`](RelyingParty::callback).
     pub fn with_provider(self, name: impl Into<Box<str>>, provider: Provider) -> Self {
         self.with_protocol(name, Arc::new(provider))
     }
@@ -170,7 +178,8 @@ impl RelyingPartyBuilder {
     }
 
     /// Sets what the names of the cookies begin with that hold pending logins. Default `__Host-login-`; services that share a host
-    /// name, such as `localhost`, and not their keys need names of their own.
+    /// name, such as `localhost`, and not their keys need names of their own. `__Host-` must stay: otherwise another host of the site could
+    /// put a login of its own making into a browser.
     pub fn with_login_cookie(self, prefix: impl Into<String>) -> Self {
         Self { login_cookie: prefix.into(), ..self }
     }
@@ -211,12 +220,15 @@ impl RelyingPartyBuilder {
     /// Builds it.
     ///
     /// # Errors
-    /// No provider, more than 32, a name that is none or stands twice, an issuer that stands twice; what cannot be a cookie's name; a
-    /// home that is no place of ours; an origin or URL that is neither `https` nor on the loopback; a time out of bounds.
+    /// Sessions without a store: what is in cookies alone can be neither refreshed beside requests nor ended by the provider. No provider,
+    /// more than 32, a name that is none or stands twice, an issuer that stands twice; what cannot be a `__Host-` cookie's name; a home that is no place of ours; an origin or URL that is neither `https` nor on the loopback; a time out of bounds.
     pub fn build(self) -> Result<RelyingParty, ConfigError> {
         let Self { sessions, keys, providers, login_cookie, home, origin, post_logout, ahead, refresh_timeout, clock } =
             self;
         let refuse = |why: String| Err(ConfigError::new(why));
+        if sessions.is_client_side() {
+            return refuse("logins at a provider need sessions that are in a store".to_owned());
+        }
         if providers.is_empty() || providers.len() > MOST_PROVIDERS {
             return refuse("a relying party needs a provider, and takes 32 at the most".to_owned());
         }

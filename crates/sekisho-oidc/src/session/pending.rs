@@ -50,6 +50,11 @@ impl Note {
 
 impl PendingLogins {
     pub(crate) fn new(keys: SessionKeys, prefix: &str) -> Result<Self, ConfigError> {
+        if !prefix.starts_with("__Host-") {
+            return Err(ConfigError::new(format!(
+                "{prefix:?} must begin with `__Host-`, or another host could set such cookies"
+            )));
+        }
         let logins = Self { keys, prefix: prefix.into() };
         // Whatever is wrong with name or keys shows now.
         logins.cookie(&format!("{prefix}{}", "A".repeat(NAME_LENGTH)))?;

@@ -12,6 +12,9 @@ use crate::tokens::{TokenError, TokenSet};
 pub(crate) trait Protocol: Send + Sync + fmt::Debug {
     fn issuer(&self) -> &str;
 
+    /// Returns the address of ours to which it sends the browser back.
+    fn redirect_uri(&self) -> String;
+
     async fn start(&self, request: &LoginRequest, now: UnixSeconds) -> Result<Started, Failure>;
 
     async fn finish(&self, pending: &[u8], query: &str, now: UnixSeconds) -> Result<LoggedIn, LoginError>;
@@ -44,6 +47,8 @@ pub(crate) struct Started {
 pub(crate) struct Notice {
     pub(crate) sid: Option<Box<str>>,
     pub(crate) subject: Option<Box<str>>,
+    /// When the provider said so, by its clock.
+    pub(crate) issued_at: UnixSeconds,
     /// What the provider's side made of it.
     pub(crate) proved: Option<LogoutNotice>,
 }
@@ -52,6 +57,10 @@ pub(crate) struct Notice {
 impl Protocol for Provider {
     fn issuer(&self) -> &str {
         Self::issuer(self)
+    }
+
+    fn redirect_uri(&self) -> String {
+        Self::redirect_uri(self).to_owned()
     }
 
     async fn start(&self, request: &LoginRequest, now: UnixSeconds) -> Result<Started, Failure> {
@@ -86,7 +95,7 @@ impl Protocol for Provider {
     async fn logout_notice(&self, logout_token: &str, now: UnixSeconds) -> Result<Notice, Refusal> {
         let notice = Self::logout_notice(self, logout_token, now).await?;
         let (sid, subject) = (notice.sid.clone(), notice.subject.clone());
-        Ok(Notice { sid, subject, proved: Some(notice) })
+        Ok(Notice { sid, subject, issued_at: notice.issued_at, proved: Some(notice) })
     }
 
     fn logout_undone(&self, notice: &Notice, now: UnixSeconds) {

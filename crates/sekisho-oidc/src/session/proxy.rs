@@ -29,9 +29,11 @@ use crate::tokens::TokenError;
 ///   caller are taken out, bodies stream;
 /// - loses its cookies, all of them, and any `Authorization` of its own, and gets `Authorization: Bearer` with the session's token,
 ///   refreshed if need be, or with one [exchanged](ApiRoute::with_exchange) for the service;
-/// - is sent once more with another token, if it has no body and the service answers 401.
+/// - is sent once more with another token, if it has no body and the service answers 401 to a token that is older than 10 s.
 ///
-/// Of an answer `Set-Cookie` is taken out: a service behind sets no cookies of this host. A clone costs a counter.
+/// Of an answer `Set-Cookie` and `Clear-Site-Data` are taken out: a service behind sets no cookies of this host. What does not say how
+/// it may be cached gets `Cache-Control: no-store`, and what does not say that others may share it gets `private`: the service was sent
+/// an `Authorization`, which keeps answers out of shared caches, and the browser sends none. A clone costs a counter.
 ///
 /// # Examples
 /// ```
@@ -159,10 +161,27 @@ impl ApiProxy {
     }
 }
 
-/// Takes out of a service's answer what would change this host's cookies.
+/// Takes out of a service's answer what would change this host's cookies, and keeps it from caches that others share.
 fn passed_on(mut response: Response<Body>) -> Response<Body> {
-    response.headers_mut().remove(SET_COOKIE);
+    let headers = response.headers_mut();
+    headers.remove(SET_COOKIE);
+    headers.remove("clear-site-data");
+    // RFC 9111 §3.5: the service's request had `Authorization`, so no shared cache kept its answer unless told to. The browser's has not.
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    } else if !says_who_may_keep_it(headers) {
+        headers.append(CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
     response
+}
+
+fn says_who_may_keep_it(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|directive| {
+        let directive = directive.trim().to_ascii_lowercase();
+        // `private="…"` is about some headers only.
+        matches!(&*directive, "no-store" | "private" | "public") || directive.starts_with("s-maxage=")
+    })
 }
 
 fn response_of(reply: &Reply) -> Response<Body> {
@@ -312,19 +331,16 @@ impl TokenSwap for SessionTokens {
         None
     }
 
-    async fn swap(
-        &self,
-        credential: Credential<'_>,
-        principal: &Principal,
-        now: UnixSeconds,
-    ) -> Result<Secret, Refusal> {
+    async fn swap(&self, credential: Credential<'_>, principal: &Principal, _: UnixSeconds) -> Result<Secret, Refusal> {
         let token = self.token(credential, principal).await?;
         let Some((tokens, audience, scope)) = &self.exchange else {
             return if token.is_dpop() { Err(BOUND.into()) } else { Ok(token.secret().clone()) };
         };
-        let wanted = TokenRequest::on_behalf_of(principal, token.secret().clone()).with_audience(audience.clone());
+        // The principal is the session's, and ends with it: the login's token ends sooner.
+        let wanted = TokenRequest::on_behalf_of(principal, token.secret().clone()).ending_at(token.expires_at());
+        let wanted = wanted.with_audience(audience.clone());
         let wanted = scope.iter().fold(wanted, |wanted, scope| wanted.with_scope(scope));
-        match tokens.token(&wanted, now).await {
+        match tokens.token(&wanted, self.party.now()).await {
             Ok(exchanged) if exchanged.is_dpop() => Err(BOUND.into()),
             Ok(exchanged) => Ok(exchanged.secret().clone()),
             Err(TokenError::Failure(failure)) => Err(failure.into()),

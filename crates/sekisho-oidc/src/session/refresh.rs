@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sekisho_core::{Failure, FailureKind, Refusal, Secret};
+use sekisho_core::{Failure, FailureKind, Refusal, Secret, UnixSeconds};
 use sekisho_session::RequestSession;
 use tokio::time::Instant;
 
@@ -11,6 +11,7 @@ use crate::session::access::{AccessToken, held};
 use crate::session::cycle::{self, Claim, Need};
 use crate::session::flights::{Landing, Stranded};
 use crate::session::party::RelyingParty;
+use crate::session::protocol::Protocol;
 use crate::session::record::{Held, Member};
 use crate::tokens::TokenError;
 
@@ -55,7 +56,9 @@ impl Flight {
                 matches!(need, Need::Nothing | Need::Ahead)
             };
             match claim {
-                Claim::Won => return self.send(held).await,
+                Claim::Won if cycle::is_in_time(&held.life, party.now(), party.refresh_timeout()) => {
+                    return self.send(held).await;
+                }
                 Claim::Renewed => return Ok(Landing::Token(AccessToken::of(&held))),
                 Claim::Over => return Ok(Landing::Over),
                 Claim::Taken | Claim::CoolingOff(_) if is_good(&held) => {
@@ -64,9 +67,11 @@ impl Flight {
                 Claim::CoolingOff(until) => {
                     return Ok(Landing::Failed(FailureKind::Unavailable, Some(until.since(party.now()))));
                 }
-                Claim::Taken if Instant::now() >= deadline => {
+                Claim::Won | Claim::Taken if Instant::now() >= deadline => {
                     return Ok(Landing::Failed(FailureKind::Unavailable, Some(Duration::from_secs(1))));
                 }
+                // It took so long to write the mark that its time is nearly over: it is taken anew.
+                Claim::Won => {}
                 Claim::Taken => tokio::time::sleep(POLL).await,
             }
         }
@@ -82,11 +87,11 @@ impl Flight {
     /// Sends the refresh token, once, and writes down what comes of it.
     async fn send(&self, held: Held) -> Result<Landing, Failure> {
         let Self { party, session, .. } = self;
-        let Some(provider) = party.provider(&held.provider) else {
+        let Some(principal) = session.principal()? else { return Ok(Landing::Gone) };
+        let Some(provider) = party.provider_of(&held, principal.issuer()) else {
             let unknown = Failure::new(FailureKind::Misconfigured, "a session's provider is not configured any more");
             return Ok(self.give_back(&held, &unknown).await);
         };
-        let Some(principal) = session.principal()? else { return Ok(Landing::Gone) };
         let tokens = held.tokens();
         let sending = provider.refresh(&tokens, principal.subject(), party.now());
         let answer = match tokio::time::timeout(party.refresh_timeout(), sending).await {
@@ -95,7 +100,7 @@ impl Flight {
         };
         match answer {
             Ok(tokens) => match Held::of(&held.provider, &tokens, party.now()) {
-                Ok(new) => self.keep(new).await,
+                Ok(new) => self.keep(new, &**provider).await,
                 Err(failure) => Ok(self.give_back(&held, &failure).await),
             },
             Err(TokenError::Grant | TokenError::IdToken(_)) => self.end().await,
@@ -109,7 +114,7 @@ impl Flight {
     }
 
     /// Writes new tokens down: by all means, for they are the only ones that are good.
-    async fn keep(&self, new: Held) -> Result<Landing, Failure> {
+    async fn keep(&self, new: Held, provider: &dyn Protocol) -> Result<Landing, Failure> {
         let Self { party, session, me, .. } = self;
         let id = session.id();
         let mut wait = Duration::from_millis(20);
@@ -124,7 +129,7 @@ impl Flight {
                 Ok(None) => {
                     // INVARIANT: whoever logged out is out, at the provider too.
                     if let Some(token) = new.refresh_token() {
-                        revoke(party, &new.provider, &token).await;
+                        revoke(provider, &token, party.now()).await;
                     }
                     return Ok(Landing::Gone);
                 }
@@ -244,9 +249,8 @@ impl Landing {
 }
 
 /// Withdraws a refresh token as far as that can be done in a moment.
-pub(crate) async fn revoke(party: &RelyingParty, provider: &str, token: &Secret) {
-    let Some(provider) = party.provider(provider) else { return };
-    match tokio::time::timeout(REVOKE, provider.revoke(token, party.now())).await {
+pub(crate) async fn revoke(provider: &dyn Protocol, token: &Secret, now: UnixSeconds) {
+    match tokio::time::timeout(REVOKE, provider.revoke(token, now)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(target: "sekisho", %error, "a refresh token was not revoked"),
         Err(_) => {

@@ -6,6 +6,7 @@ mod bff;
 mod log;
 mod login;
 mod logout;
+mod model;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod refresh;

@@ -44,6 +44,8 @@ struct Script {
     user_info: (&'static str, Vec<u8>),
     /// Answers this instead, at this path.
     instead: HashMap<&'static str, HttpResponse>,
+    /// Never answers at this path.
+    silent_at: Option<&'static str>,
     sends_issuer: bool,
     logins: HashMap<String, HashMap<String, String>>,
     pushed: HashMap<String, String>,
@@ -75,6 +77,7 @@ impl Scripted {
             answer: Box::new(|answer| answer),
             user_info: ("application/json", json!({"sub": "u1", "email": "u1@shop.example"}).to_string().into()),
             instead: HashMap::new(),
+            silent_at: None,
             sends_issuer: false,
             logins: HashMap::new(),
             pushed: HashMap::new(),
@@ -123,6 +126,11 @@ impl Scripted {
             Some((status, body)) => script.instead.insert(path, response(status, "application/json", body)),
             None => script.instead.remove(path),
         };
+    }
+
+    /// Never answers at this path, whatever limits it was told.
+    pub(crate) fn silent_at(&self, path: &'static str) {
+        self.script.lock().unwrap().silent_at = Some(path);
     }
 
     /// Has each return bear `iss`, and says so in the metadata.
@@ -255,6 +263,10 @@ impl Scripted {
 #[async_trait]
 impl HttpClient for Scripted {
     async fn send(&self, request: HttpRequest, _: HttpLimits) -> Result<HttpResponse, HttpError> {
+        let silent_at = self.script.lock().unwrap().silent_at;
+        if silent_at == Some(Self::path(self.issuer.url(), &request.url)) {
+            std::future::pending::<()>().await;
+        }
         Ok(self.answer_to(&request))
     }
 }

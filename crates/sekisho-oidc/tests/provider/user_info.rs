@@ -1,5 +1,7 @@
 //! Asking about the user.
 
+use std::time::Duration;
+
 use sekisho_core::FailureKind;
 use sekisho_jwt::jwks::SigningKey;
 use sekisho_jwt::{Algorithm, Backend};
@@ -38,6 +40,19 @@ async fn what_is_no_answer_is_told_by_whose_trouble_it_is() {
     }
     op.user_info("application/json", format!(r#"{{"sub":"u1","a":"{}"}}"#, "a".repeat(150_000)));
     assert!(matches!(provider.user_info(&tokens, "u1", NOW).await, Err(UserInfoError::Failure(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_forgets_its_limits_holds_nobody_for_longer() {
+    let op = Scripted::new();
+    let provider = op.provider();
+    let tokens = op.login(&provider).await.expect("logged in").tokens;
+    op.silent_at("/userinfo");
+    let asking = tokio::time::timeout(Duration::from_secs(6), provider.user_info(&tokens, "u1", NOW));
+    match asking.await.expect("an answer after 5 s") {
+        Err(UserInfoError::Failure(failure)) => assert_eq!(failure.kind(), FailureKind::Unavailable),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]

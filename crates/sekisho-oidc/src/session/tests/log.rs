@@ -43,10 +43,8 @@ impl Subscriber for Recorder {
     fn exit(&self, _: &Id) {}
 }
 
-#[tokio::test]
-async fn no_line_of_the_log_shows_a_token_a_state_or_what_a_stranger_sent() {
-    let recorder = Recorder::default();
-    let _guard = tracing::subscriber::set_default(recorder.clone());
+/// Does what leaves lines behind, and returns the `state` of a login.
+async fn live() -> String {
     let world = World::new();
     let mut browser = Browser::default();
     let state = browser.begin(&world.bff, "return_to=/hush").await;
@@ -68,6 +66,17 @@ async fn no_line_of_the_log_shows_a_token_a_state_or_what_a_stranger_sent() {
     browser.log_in(&world.bff, "alice", "/").await;
     world.provider.is_down.store(false, Ordering::SeqCst);
     browser.send(&world.bff, "POST", "/bff/logout", FORM, "").await;
+    state
+}
+
+#[tokio::test]
+async fn no_line_of_the_log_shows_a_token_a_state_or_what_a_stranger_sent() {
+    let recorder = Recorder::default();
+    let _guard = tracing::subscriber::set_default(recorder.clone());
+    // Another test may have met a line for the first time just now, and then nobody listened.
+    let first = live().await;
+    tracing::callsite::rebuild_interest_cache();
+    let states = [first, live().await];
 
     let log = recorder.0.lock().unwrap().clone();
     for part in [
@@ -81,5 +90,5 @@ async fn no_line_of_the_log_shows_a_token_a_state_or_what_a_stranger_sent() {
     ] {
         assert!(log.contains(part), "{part}: {log}");
     }
-    assert!(!log.contains("hush") && !log.contains(&state), "{log}");
+    assert!(!log.contains("hush") && !states.iter().any(|state| log.contains(state)), "{log}");
 }

@@ -1,8 +1,9 @@
 use std::sync::atomic::Ordering;
 
-use sekisho_session::{SameSite, SessionCookie};
+use sekisho_session::{MemorySessionStore, SameSite, SessionCookie, SessionKey, SessionKeys, Sessions};
 
 use super::world::{Browser, CALL, NAVIGATE, World, location};
+use crate::RelyingParty;
 
 fn body(reply: &crate::Reply) -> String {
     String::from_utf8(reply.body().to_vec()).unwrap()
@@ -56,6 +57,27 @@ async fn a_return_that_this_browser_did_not_begin_is_refused_and_sets_nothing() 
         303,
         "it is still good where it was begun"
     );
+}
+
+#[tokio::test]
+async fn a_return_comes_to_the_address_that_its_own_provider_was_told() {
+    let world = World::new();
+    *world.other.returns_to.lock().unwrap() = "/bff/callback/other".to_owned();
+    let mut browser = Browser::default();
+    let (main, other) = (browser.begin(&world.bff, "").await, browser.begin(&world.bff, "provider=other").await);
+    for (state, place) in [(&main, "callback/other"), (&other, "callback"), (&other, "callback/main")] {
+        let mut copy = browser.clone();
+        let reply = copy.open(&world.bff, &format!("/bff/{place}?code=alice&state={state}")).await;
+        assert_eq!((reply.status(), copy.who(&world.bff).await), (400, None), "{place}");
+    }
+    for (state, place) in [(&main, "callback"), (&other, "callback/other")] {
+        let mut copy = browser.clone();
+        let reply = copy.open(&world.bff, &format!("/bff/{place}?code=alice&state={state}")).await;
+        assert_eq!((reply.status(), copy.who(&world.bff).await.as_deref()), (303, Some("alice")), "{place}");
+    }
+    for nowhere in ["callback/", "callback/nobody", "callback/other/x"] {
+        assert_eq!(browser.open(&world.bff, &format!("/bff/{nowhere}?code=alice&state={other}")).await.status(), 404);
+    }
 }
 
 #[tokio::test]
@@ -343,4 +365,23 @@ async fn no_cookie_answer_or_debug_shows_a_token() {
     assert!(!all.contains("hush"), "{all}");
     let session = format!("{:?}", browser.session(&world.bff));
     assert!(!session.contains("hush"));
+}
+
+#[test]
+fn refuses_sessions_and_cookies_that_cannot_keep_what_a_login_needs() {
+    let keys = || SessionKeys::new(SessionKey::generate().unwrap());
+    let stored = || Sessions::builder(std::sync::Arc::new(MemorySessionStore::new()), keys()).build().unwrap();
+    let party = |sessions| RelyingParty::builder(sessions, keys()).with_protocol("main", World::new().provider as _);
+    assert!(party(stored()).build().is_ok());
+    assert!(
+        party(Sessions::client_side(keys()).build().unwrap()).build().is_err(),
+        "nothing is refreshed or ended there"
+    );
+    for prefix in ["login-", "__Secure-login-", "__host-login-", "", "__Host-lo gin-"] {
+        assert!(
+            party(stored()).with_login_cookie(prefix).build().is_err(),
+            "{prefix}: another host of the site can set it"
+        );
+    }
+    assert!(party(stored()).with_login_cookie("__Host-shop-login-").build().is_ok());
 }

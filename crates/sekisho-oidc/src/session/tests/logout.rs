@@ -32,6 +32,7 @@ async fn a_script_is_told_where_to_go_and_not_sent_there() {
     assert_eq!(reply.status(), 200);
     let body: serde_json::Value = serde_json::from_slice(reply.body()).unwrap();
     assert!(body["location"].as_str().unwrap().starts_with("https://id.example/logout?"));
+    assert!(!body.to_string().contains("hush"), "no token for scripts, not the ID token either");
     assert!(browser.0.is_empty());
 }
 
@@ -82,6 +83,46 @@ async fn a_logout_that_the_store_did_not_take_is_none_and_touches_nothing_at_the
     assert!(!browser.0.is_empty() && world.provider.revoked.lock().unwrap().is_empty());
     world.store.is_down.store(false, Ordering::SeqCst);
     assert_eq!(browser.who(&world.bff).await.as_deref(), Some("alice"));
+}
+
+/// Waits for what a request whose client has gone does all the same.
+async fn settle() {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_logout_is_done_though_the_browser_does_not_wait_for_it() {
+    let world = World::new();
+    let browser = world.logged_in("alice").await;
+    world.store.holds_deletes.store(true, Ordering::SeqCst);
+    let (mut leaving, bff) = (browser.clone(), world.bff.clone());
+    let request = tokio::spawn(async move { leaving.send(&bff, "POST", "/bff/logout", FORM, "").await });
+    settle().await;
+    request.abort();
+    assert!(request.await.unwrap_err().is_cancelled());
+    world.store.release();
+    settle().await;
+    assert_eq!(browser.who(&world.bff).await, None);
+    assert_eq!(*world.provider.revoked.lock().unwrap(), ["refresh-hush-1"]);
+}
+
+/// Its token is used up by then, so the provider's second try would be refused.
+#[tokio::test]
+async fn a_notice_is_followed_though_the_provider_does_not_wait_for_it() {
+    let world = World::new();
+    let alice = world.logged_in("alice").await;
+    world.store.holds_deletes.store(true, Ordering::SeqCst);
+    let (bff, form) = (world.bff.clone(), format!("logout_token={}", logout_token(ISSUER, Some("sid-alice"), None)));
+    let notice =
+        tokio::spawn(async move { Browser::default().send(&bff, "POST", "/bff/backchannel", &[], &form).await });
+    settle().await;
+    notice.abort();
+    assert!(notice.await.unwrap_err().is_cancelled());
+    world.store.release();
+    settle().await;
+    assert_eq!(alice.who(&world.bff).await, None);
 }
 
 #[tokio::test]

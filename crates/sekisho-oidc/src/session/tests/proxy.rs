@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -7,17 +8,22 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use sekisho_gateway::Upstream;
+use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse};
+use serde_json::json;
 
-use super::world::{Browser, LIFE, World};
+use super::world::{Browser, ISSUER, LIFE, World};
 use crate::tokens::TokenError;
-use crate::{ApiProxy, ApiRoute};
+use crate::{ApiProxy, ApiRoute, ClientCredentials, ServiceTokens};
+
+/// Is a request's line, and its headers.
+type Sent = (String, Vec<(String, String)>);
 
 /// Is the service behind: what it was sent.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(String, Vec<(String, String)>)>>>);
+struct Seen(Arc<Mutex<Vec<Sent>>>);
 
 impl Seen {
-    fn take(&self) -> Vec<(String, Vec<(String, String)>)> {
+    fn take(&self) -> Vec<Sent> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 
@@ -37,20 +43,35 @@ async fn serve(State(seen): State<Seen>, request: Request) -> Response {
     let is_first = headers.iter().any(|(_, value)| value == "Bearer access-hush-1");
     let target = request.uri().to_string();
     seen.0.lock().unwrap().push((format!("{} {target}", request.method()), headers));
+    if let Some(kept) = target.strip_prefix("/orders/kept?") {
+        let mut response = "an order".into_response();
+        for line in kept.split('&').filter(|line| !line.is_empty()) {
+            response
+                .headers_mut()
+                .append("cache-control", line.replace('+', " ").replace("%22", "\"").parse().unwrap());
+        }
+        return response;
+    }
     if target.starts_with("/orders/never") || (target.starts_with("/orders/stale") && is_first) {
         return (StatusCode::UNAUTHORIZED, [("www-authenticate", "Bearer error=\"invalid_token\"")]).into_response();
     }
-    ([("set-cookie", "__Host-session=planted"), ("x-own", "1")], "an order").into_response()
+    let headers =
+        [("set-cookie", "__Host-session=planted"), ("clear-site-data", "\"cookies\", \"storage\""), ("x-own", "1")];
+    (headers, "an order").into_response()
 }
 
 async fn proxied(world: &World) -> (ApiProxy, Seen) {
+    proxied_as(world, |route| route).await
+}
+
+async fn proxied_as(world: &World, change: impl FnOnce(ApiRoute) -> ApiRoute) -> (ApiProxy, Seen) {
     let seen = Seen::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
     let app = Router::new().fallback(serve).with_state(seen.clone());
     tokio::spawn(async move { axum::serve(listener, app).await });
     let upstream = Upstream::new("orders", &origin).unwrap();
-    let route = ApiRoute::new("/orders/*", ["GET", "POST"], &upstream);
+    let route = change(ApiRoute::new("/orders/*", ["GET", "POST"], &upstream));
     (ApiProxy::builder(&world.bff).with_route(route).build().unwrap(), seen)
 }
 
@@ -98,7 +119,9 @@ async fn passes_a_call_on_with_the_token_and_without_anything_that_the_browser_p
     let response = call(&proxy, &browser, "GET", "/bff/api/orders/7?a=b%20c", &[HEADERS, &forged].concat(), "").await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["x-own"], "1");
-    assert!(!response.headers().contains_key("set-cookie"), "a service behind sets no cookie here");
+    for gone in ["set-cookie", "clear-site-data"] {
+        assert!(!response.headers().contains_key(gone), "a service behind sets no cookie here, and takes none: {gone}");
+    }
     assert_eq!(to_bytes(response.into_body(), 100).await.unwrap(), "an order");
     let [(line, headers)] = &seen.take()[..] else { panic!("one request") };
     assert_eq!(line, "GET /orders/7?a=b%20c");
@@ -154,6 +177,37 @@ async fn nothing_reaches_a_service_without_a_session_the_header_or_a_route() {
     assert!(seen.take().is_empty());
 }
 
+/// Exchanges every token, and counts; nobody is told when what it gives ends.
+#[derive(Debug, Default)]
+struct Exchange(AtomicUsize);
+
+#[async_trait::async_trait]
+impl HttpClient for Exchange {
+    async fn send(&self, _: HttpRequest, _: HttpLimits) -> Result<HttpResponse, HttpError> {
+        let number = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+        let kind = "urn:ietf:params:oauth:token-type:access_token";
+        let body = json!({ "access_token": format!("ex-{number}"), "token_type": "Bearer", "issued_token_type": kind });
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        Ok(HttpResponse { status: 200, headers, body: body.to_string().into_bytes() })
+    }
+}
+
+#[tokio::test]
+async fn an_exchanged_token_is_kept_by_the_end_of_the_login_s_token_and_not_of_the_session() {
+    let world = World::new();
+    world.provider.says_when.store(false, Ordering::SeqCst);
+    let tokens = ServiceTokens::at("https://id.example/token", ISSUER, ClientCredentials::basic("shop", "secret"));
+    let tokens = tokens.with_http_client(Arc::new(Exchange::default())).with_clock(Arc::new(world.clock.clone()));
+    let tokens = tokens.build().unwrap();
+    let (proxy, seen) = proxied_as(&world, |route| route.with_exchange(&tokens, "orders")).await;
+    let browser = world.logged_in("alice").await;
+    for (seconds, expected) in [(0, "Bearer ex-1"), (59, "Bearer ex-1"), (1, "Bearer ex-2")] {
+        world.wait(seconds);
+        assert_eq!(get(&proxy, &browser, "/bff/api/orders/7").await.status(), 200);
+        assert_eq!(seen.tokens(), [expected]);
+    }
+}
+
 #[tokio::test]
 async fn a_token_that_is_over_is_refreshed_before_the_call() {
     let world = World::new();
@@ -169,8 +223,10 @@ async fn a_call_without_a_body_that_the_service_refuses_is_sent_once_more_with_a
     let world = World::new();
     let (proxy, seen) = proxied(&world).await;
     let browser = world.logged_in("alice").await;
+    world.wait(10);
     assert_eq!(get(&proxy, &browser, "/bff/api/orders/stale").await.status(), 200);
     assert_eq!(seen.tokens(), ["Bearer access-hush-1", "Bearer access-hush-2"]);
+    world.wait(10);
     let response = get(&proxy, &browser, "/bff/api/orders/never").await;
     assert_eq!(response.status(), 401);
     assert!(response.headers().contains_key("www-authenticate"), "the service's own word");
@@ -178,10 +234,48 @@ async fn a_call_without_a_body_that_the_service_refuses_is_sent_once_more_with_a
 }
 
 #[tokio::test]
+async fn a_service_that_refuses_everybody_makes_nobody_ask_the_provider_for_each_call() {
+    let world = World::new();
+    let (proxy, seen) = proxied(&world).await;
+    let browser = world.logged_in("alice").await;
+    for _ in 0..20 {
+        world.wait(1);
+        assert_eq!(get(&proxy, &browser, "/bff/api/orders/never").await.status(), 401);
+    }
+    assert!(world.provider.refreshes() <= 2, "{}", world.provider.refreshes());
+    assert!(seen.take().len() <= 22);
+}
+
+/// The browser's request has no `Authorization`, so what kept a cache in front from handing the answer to the next one is gone.
+#[tokio::test]
+async fn no_cache_in_front_may_keep_an_answer_for_others_unless_the_service_says_so() {
+    let world = World::new();
+    let (proxy, _) = proxied(&world).await;
+    let browser = world.logged_in("alice").await;
+    for (sent, expected) in [
+        ("", &["no-store"][..]),
+        ("max-age=60", &["max-age=60", "private"]),
+        ("max-age=60,+must-revalidate", &["max-age=60, must-revalidate", "private"]),
+        ("no-cache", &["no-cache", "private"]),
+        ("private=%22x-own%22,+max-age=9", &["private=\"x-own\", max-age=9", "private"]),
+        ("max-age=1&Private", &["max-age=1", "Private"]),
+        ("private,max-age=60", &["private,max-age=60"]),
+        ("No-Store", &["No-Store"]),
+        ("public,+max-age=60", &["public, max-age=60"]),
+        ("S-MaxAge=60", &["S-MaxAge=60"]),
+    ] {
+        let response = get(&proxy, &browser, &format!("/bff/api/orders/kept?{sent}")).await;
+        let kept: Vec<_> = response.headers().get_all("cache-control").iter().collect();
+        assert_eq!(kept, expected, "{sent}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_with_a_body_is_sent_once() {
     let world = World::new();
     let (proxy, seen) = proxied(&world).await;
     let browser = world.logged_in("alice").await;
+    world.wait(10);
     assert_eq!(call(&proxy, &browser, "POST", "/bff/api/orders/stale", HEADERS, "an order").await.status(), 401);
     assert_eq!((seen.take().len(), world.provider.refreshes()), (1, 0));
 }
@@ -209,7 +303,7 @@ async fn trouble_of_provider_or_store_is_503_and_reaches_no_service() {
     world.provider.next_answer(sekisho_core::Failure::unavailable("down").into());
     let response = get(&proxy, &browser, "/bff/api/orders/7").await;
     assert_eq!((response.status().as_u16(), response.headers().contains_key("retry-after")), (503, true));
-    world.store.is_down.store(true, std::sync::atomic::Ordering::SeqCst);
+    world.store.is_down.store(true, Ordering::SeqCst);
     assert_eq!(get(&proxy, &browser, "/bff/api/orders/7").await.status(), 503);
     assert!(seen.take().is_empty());
 }

@@ -211,6 +211,12 @@ async fn a_token_that_a_service_refused_is_replaced_once_for_all_who_held_it() {
     let browser = world.logged_in("alice").await;
     let (bff, other) = (world.bff.clone(), world.another_process());
     let refused = bff.party().access_token(&browser.session(&bff)).await.unwrap();
+    world.wait(9);
+    let early = bff.party().access_token_after(&refused, &browser.session(&bff)).await;
+    let early = failure_of(early.map(|token| text(token.secret())));
+    assert_eq!((early.kind(), early.retry_after()), (FailureKind::Unavailable, Some(Duration::from_secs(1))));
+    assert_eq!(world.provider.refreshes(), 0, "what has just come is not replaced");
+    world.wait(1);
     for bff in [&bff, &other, &bff] {
         let next = bff.party().access_token_after(&refused, &browser.session(bff)).await.unwrap();
         assert_eq!(text(next.secret()), "access-hush-2");
@@ -345,4 +351,52 @@ async fn what_a_handler_has_noted_is_written_by_its_request_and_not_by_the_refre
     session.finish().await.unwrap();
     assert_eq!(read().await, 1);
     assert_eq!(refresh_token(&browser, &world.bff).await, "refresh-hush-2");
+}
+
+#[tokio::test]
+async fn a_provider_s_name_that_came_to_mean_another_one_gets_no_token_of_the_one_before() {
+    let world = World::new();
+    let browser = world.logged_in("alice").await;
+    let swapped = world.with_the_providers_names_swapped();
+    world.wait(LIFE);
+    let failure = failure_of(browser.token(&swapped).await);
+    assert_eq!(failure.kind(), FailureKind::Misconfigured);
+    let reply = browser.clone().send(&swapped, "POST", "/bff/logout", super::world::FORM, "").await;
+    assert_eq!(super::world::location(&reply), "https://shop.example/bye");
+    assert_eq!((world.other.refreshes(), world.provider.refreshes()), (0, 0));
+    assert!(world.other.revoked.lock().unwrap().is_empty());
+    assert_eq!(browser.who(&world.bff).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_answers_is_waited_for_as_long_as_a_mark_counts() {
+    let world = World::new();
+    let browser = world.logged_in("alice").await;
+    world.wait(LIFE);
+    world.store.hangs.store(true, Ordering::SeqCst);
+    let asking = tokio::time::timeout(Duration::from_secs(31), browser.token(&world.bff));
+    let failure = failure_of(asking.await.expect("an answer after 30 s"));
+    assert_eq!((failure.kind(), world.provider.refreshes()), (FailureKind::Unavailable, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_came_while_the_session_got_a_new_id_are_written_before_the_old_one_is_over() {
+    let world = World::new();
+    let mut browser = world.logged_in("alice").await;
+    let other = world.another_process();
+    world.provider.is_gated.store(true, Ordering::SeqCst);
+    world.wait(LIFE - 20);
+    assert_eq!(browser.token(&world.bff).await.unwrap(), "access-hush-1");
+    settle().await;
+    let rotating = browser.session(&world.bff);
+    rotating.rotate();
+    browser.take(&rotating.finish().await.unwrap());
+    world.provider.gate.add_permits(1);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(browser.token(&world.bff).await.unwrap(), "access-hush-1", "it is good, and nobody waits");
+    settle().await;
+    // The mark of the refresh is over by then.
+    world.wait(35);
+    assert_eq!(browser.token(&other).await.unwrap(), "access-hush-2");
+    assert_eq!((world.provider.refreshes(), world.provider.reused.load(Ordering::SeqCst)), (1, 0));
 }

@@ -15,7 +15,7 @@ use sekisho_session::{
 };
 use sekisho_testkit::FixedClock;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use zeroize::Zeroizing;
 
 use crate::provider::{LoggedIn, LoginError, LoginRequest};
@@ -57,6 +57,11 @@ impl World {
     /// Is another process over the same store.
     pub(crate) fn another_process(&self) -> Bff {
         process(&self.clock, &self.store, &self.key, &self.cookie, &self.provider, &self.other)
+    }
+
+    /// Is the service after somebody has mixed up what it calls its providers.
+    pub(crate) fn with_the_providers_names_swapped(&self) -> Bff {
+        process(&self.clock, &self.store, &self.key, &self.cookie, &self.other, &self.provider)
     }
 
     pub(crate) fn wait(&self, seconds: u64) {
@@ -218,6 +223,9 @@ pub(crate) struct Script {
     pub(crate) is_gated: AtomicBool,
     pub(crate) is_down: AtomicBool,
     pub(crate) gives_refresh: AtomicBool,
+    /// Tokens come with their end.
+    pub(crate) says_when: AtomicBool,
+    pub(crate) returns_to: Mutex<String>,
 }
 
 impl fmt::Debug for Script {
@@ -248,6 +256,8 @@ impl Script {
             is_gated: AtomicBool::new(false),
             is_down: AtomicBool::new(false),
             gives_refresh: AtomicBool::new(true),
+            says_when: AtomicBool::new(true),
+            returns_to: Mutex::new("/bff/callback".to_owned()),
         }
     }
 
@@ -265,10 +275,11 @@ impl Script {
         let number = tokens.next;
         let refresh = self.gives_refresh.load(Ordering::SeqCst).then(|| format!("refresh-hush-{number}"));
         tokens.good.extend(refresh.clone());
+        let end = UnixSeconds::new(sekisho_core::Clock::now(&self.clock).as_secs() + LIFE);
         TokenSet {
             access_token: Secret::from(format!("access-hush-{number}")),
             is_dpop: false,
-            expires_at: Some(UnixSeconds::new(sekisho_core::Clock::now(&self.clock).as_secs() + LIFE)),
+            expires_at: self.says_when.load(Ordering::SeqCst).then_some(end),
             refresh_token: refresh.map(Secret::from),
             id_token: Some(Secret::from(format!("id-hush-{number}"))),
             scope: Some("openid".into()),
@@ -285,6 +296,10 @@ pub(crate) fn logout_token(issuer: &str, sid: Option<&str>, subject: Option<&str
 impl Protocol for Script {
     fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    fn redirect_uri(&self) -> String {
+        format!("https://shop.example{}", self.returns_to.lock().unwrap())
     }
 
     async fn start(&self, request: &LoginRequest, _: UnixSeconds) -> Result<Started, Failure> {
@@ -363,12 +378,12 @@ impl Protocol for Script {
         Ok(Some(format!("{}/logout?id_token_hint={hint}&post_logout_redirect_uri={return_to}", self.issuer)))
     }
 
-    async fn logout_notice(&self, logout_token: &str, _: UnixSeconds) -> Result<Notice, Refusal> {
+    async fn logout_notice(&self, logout_token: &str, now: UnixSeconds) -> Result<Notice, Refusal> {
         let claims = logout_token.strip_suffix(".good").ok_or(Reject::Signature)?;
         let claims = URL_SAFE_NO_PAD.decode_to_vec(claims.split('.').nth(1).unwrap()).unwrap();
         let claims: Value = serde_json::from_slice(&claims).unwrap();
         let read = |name: &str| claims[name].as_str().map(Into::into);
-        Ok(Notice { sid: read("sid"), subject: read("sub"), proved: None })
+        Ok(Notice { sid: read("sid"), subject: read("sub"), issued_at: now, proved: None })
     }
 
     fn logout_undone(&self, _: &Notice, _: UnixSeconds) {
@@ -383,9 +398,25 @@ pub(crate) struct Shaky {
     pub(crate) is_down: AtomicBool,
     /// This many writes fail.
     pub(crate) failing_saves: AtomicUsize,
+    /// Saves never end.
+    pub(crate) hangs: AtomicBool,
+    /// Deletes wait until they are let go on.
+    pub(crate) holds_deletes: AtomicBool,
+    released: Notify,
 }
 
 impl Shaky {
+    pub(crate) fn release(&self) {
+        self.holds_deletes.store(false, Ordering::SeqCst);
+        self.released.notify_waiters();
+    }
+
+    async fn hold(&self) {
+        if self.holds_deletes.load(Ordering::SeqCst) {
+            self.released.notified().await;
+        }
+    }
+
     fn check(&self) -> Result<(), Failure> {
         if self.is_down.load(Ordering::SeqCst) { Err(Failure::unavailable("the store is down")) } else { Ok(()) }
     }
@@ -413,6 +444,9 @@ impl SessionStore for Shaky {
     ) -> Result<Saved, Failure> {
         self.check()?;
         tokio::task::yield_now().await;
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         let fails = self.failing_saves.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if fails.is_ok() {
             return Err(Failure::unavailable("the store does not write"));
@@ -427,6 +461,7 @@ impl SessionStore for Shaky {
 
     async fn delete(&self, id: &SessionHash, now: UnixSeconds) -> Result<bool, Failure> {
         self.check()?;
+        self.hold().await;
         self.inner.delete(id, now).await
     }
 
@@ -437,6 +472,7 @@ impl SessionStore for Shaky {
 
     async fn delete_tagged(&self, tag: &SessionTag, now: UnixSeconds) -> Result<u64, Failure> {
         self.check()?;
+        self.hold().await;
         self.inner.delete_tagged(tag, now).await
     }
 
