@@ -128,6 +128,11 @@ impl Keycloak {
         text(&self.token("master", &form).await, "access_token")
     }
 
+    /// Gets an access token of any realm.
+    pub(crate) async fn access_token(&self, realm: &str, form: &[(&str, &str)]) -> String {
+        text(&self.token(realm, form).await, "access_token")
+    }
+
     async fn token(&self, realm: &str, form: &[(&str, &str)]) -> Value {
         let answer = self.http.post(self.token_endpoint(realm)).form(form).send().await.expect("Keycloak answers");
         let status = answer.status();
@@ -197,17 +202,30 @@ impl Keycloak {
     }
 
     async fn admin(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
-        let url = format!("{}/admin/realms/sekisho/{path}", self.url);
+        let answer = self.try_admin(method, &format!("sekisho/{path}"), body).await;
+        answer.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Asks the admin API. `path` begins with a realm; for a new one it is empty. An error is status and body.
+    pub(crate) async fn try_admin(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, String> {
+        let url = format!("{}/admin/realms/{path}", self.url);
         // The token lives for a minute only.
-        let mut request = self.http.request(method, url).bearer_auth(self.admin_token().await);
+        let mut request = self.http.request(method, url.trim_end_matches('/')).bearer_auth(self.admin_token().await);
         if let Some(body) = body {
             request = request.json(&body);
         }
         let answer = request.send().await.expect("Keycloak answers");
         let status = answer.status();
         let body = answer.text().await.expect("a body");
-        assert!(status.is_success(), "{path}: {status} {body}");
-        serde_json::from_str(&body).unwrap_or_default()
+        if !status.is_success() {
+            return Err(format!("{status} {body}"));
+        }
+        Ok(serde_json::from_str(&body).unwrap_or_default())
     }
 }
 

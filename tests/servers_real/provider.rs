@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sekisho_opaque::ClientCredentials;
 use serde_json::{Value, json};
 use tokio::sync::RwLock;
 
@@ -30,6 +31,15 @@ impl OidcProvider {
     pub(crate) async fn discovery(&self) -> Value {
         let url = format!("{}/.well-known/openid-configuration", self.url);
         self.http.get(url).send().await.expect("an answer").json().await.expect("JSON")
+    }
+
+    /// Registers a client ([RFC 7591](https://www.rfc-editor.org/rfc/rfc7591)) and returns its credentials.
+    pub(crate) async fn register(&self, metadata: &Value) -> ClientCredentials {
+        let request = self.http.post(format!("{}/reg", self.url)).bearer_auth("registration-token").json(metadata);
+        let answer = request.send().await.expect("an answer");
+        let (status, client) = (answer.status(), answer.json::<Value>().await.expect("JSON"));
+        let member = |name: &str| client[name].as_str().unwrap_or_else(|| panic!("{status} {client}")).to_owned();
+        ClientCredentials::basic(member("client_id"), member("client_secret"))
     }
 
     /// Gets an access token by client credentials; `resource` is empty for none.

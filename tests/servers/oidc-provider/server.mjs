@@ -44,9 +44,31 @@ const provider = new Provider(issuer, {
   scopes,
   clientAuthMethods: ['client_secret_basic', 'client_secret_post'],
   enabledJWA: { introspectionSigningAlgValues: ['RS256', 'ES256'] },
-  ttl: { ClientCredentials: (_context, token, client) => token.resourceServer?.accessTokenTTL ?? lifetime(client) },
+  ttl: {
+    ClientCredentials: (_context, token, client) => token.resourceServer?.accessTokenTTL ?? lifetime(client),
+    AccessToken: (_context, token, client) => token.resourceServer?.accessTokenTTL ?? lifetime(client),
+  },
+  // It would send nothing to this machine, where the clients of tests are.
+  fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
+  // Whoever logs in consents to everything.
+  async loadExistingGrant({ oidc }) {
+    const grantId = oidc.result?.consent?.grantId ?? oidc.session.grantIdFor(oidc.client.clientId);
+    if (grantId) return oidc.provider.Grant.find(grantId);
+    const grant = new oidc.provider.Grant({ clientId: oidc.client.clientId, accountId: oidc.session.accountId });
+    grant.addOIDCScope(`openid ${scopes.join(' ')}`);
+    grant.addResourceScope('urn:orders-api:rs256', scopes.join(' '));
+    await grant.save();
+    return grant;
+  },
+  // A refresh token without the scope for it, which ends with the session here and is good once.
+  issueRefreshToken: (_context, client) => client.grantTypeAllowed('refresh_token'),
+  rotateRefreshToken: true,
   features: {
-    devInteractions: { enabled: false },
+    // Pages where anybody logs in by any password.
+    devInteractions: { enabled: true },
+    // Where people come back to is known to a test alone, so it registers its clients itself.
+    registration: { enabled: true, initialAccessToken: 'registration-token' },
+    backchannelLogout: { enabled: true },
     clientCredentials: { enabled: true },
     // Only services may ask about tokens, each about anybody's.
     introspection: { enabled: true, allowedPolicy: (_context, client) => client.clientId.startsWith('orders-api') },
@@ -54,7 +76,7 @@ const provider = new Provider(issuer, {
     revocation: { enabled: true },
     resourceIndicators: {
       enabled: true,
-      defaultResource: () => undefined,
+      defaultResource: (_context, client) => (client.grantTypeAllowed('authorization_code') ? 'urn:orders-api:rs256' : undefined),
       useGrantedResource: () => true,
       getResourceServerInfo(_context, resource, client) {
         const known = resources[resource];
@@ -66,8 +88,9 @@ const provider = new Provider(issuer, {
 });
 
 function lifetime(client) {
-  return client.clientId === 'brief-worker' ? 5 : 300;
+  return client.clientId === 'brief-worker' || client.clientName === 'brief' ? 5 : 300;
 }
 
 provider.on('server_error', (_context, error) => console.error(error));
+provider.on('backchannel.error', (_context, error, client) => console.error(client.clientId, error));
 provider.listen(port, '127.0.0.1', () => console.log(`ready at ${issuer}`));
