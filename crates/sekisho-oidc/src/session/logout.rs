@@ -16,7 +16,8 @@ use crate::session::to_the_end;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LogoutScope {
-    /// This session.
+    /// This session, and what else came of the same session at the provider (`sid`): of other tabs that logged in at the same moment, in
+    /// other services that share the store.
     Here,
     /// All sessions of the subject, in all services that share the store.
     Everywhere,
@@ -68,8 +69,17 @@ impl RelyingParty {
             Err(failure) => return Err(failure),
         };
         let who = session.principal().ok().flatten();
-        if let (LogoutScope::Everywhere, Some(who)) = (scope, &who) {
-            self.sessions().end_all(&who.id()).await?;
+        match (scope, &who) {
+            (LogoutScope::Everywhere, Some(who)) => {
+                self.sessions().end_all(&who.id()).await?;
+            }
+            // The provider is about to end its session, so all that came of that is over.
+            (LogoutScope::Here, Some(who)) if held.is_some() => {
+                if let Some(sid) = who.session_id() {
+                    self.sessions().end_provider_session(who.issuer(), &sid).await?;
+                }
+            }
+            (_, _) => {}
         }
         session.log_out();
         session.flush().await?;

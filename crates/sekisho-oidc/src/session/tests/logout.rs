@@ -25,6 +25,17 @@ async fn ends_the_session_then_revokes_then_leads_to_the_provider() {
 }
 
 #[tokio::test]
+async fn ends_what_came_of_the_same_session_at_the_provider_and_not_of_others() {
+    let world = World::new();
+    let (mut tab, other_tab, bob) =
+        (world.logged_in("alice").await, world.logged_in("alice").await, world.logged_in("bob").await);
+    let service = world.another_process();
+    assert_eq!(tab.send(&world.bff, "POST", "/bff/logout", FORM, "").await.status(), 303);
+    assert_eq!((other_tab.who(&world.bff).await, other_tab.who(&service).await), (None, None));
+    assert_eq!(bob.who(&world.bff).await.as_deref(), Some("bob"));
+}
+
+#[tokio::test]
 async fn a_script_is_told_where_to_go_and_not_sent_there() {
     let world = World::new();
     let mut browser = world.logged_in("alice").await;
