@@ -95,6 +95,8 @@ struct State {
     turn: Option<Turn>,
     /// Somebody wanted a logout, also if a login came after it.
     logs_out: bool,
+    /// A logout is being written, or was.
+    is_leaving: bool,
     changes: Vec<Change>,
     /// The public id of a session that does not exist yet.
     new_handle: Option<Box<str>>,
@@ -110,6 +112,7 @@ impl State {
     }
 
     fn take_noted(&mut self) -> (Option<Turn>, Vec<Change>) {
+        self.is_leaving |= matches!(self.turn, Some(Turn::LogOut));
         self.logs_out = false;
         (self.turn.take(), std::mem::take(&mut self.changes))
     }
@@ -511,6 +514,12 @@ impl RequestSession {
         let request = Self(Arc::clone(&self.0), Arc::default());
         *writing = Some(Box::pin(async move { commit::commit(&request, prior, turn, &changes).await }));
         go_on(writing).await
+    }
+
+    /// Tells whether somebody wanted a logout, written or not.
+    pub(crate) fn logs_out(&self) -> bool {
+        let state = self.state();
+        state.logs_out || state.is_leaving
     }
 
     fn logs_out_in_browser(&self) -> bool {

@@ -91,15 +91,18 @@ impl SessionRules {
             csrf.check(head, session.has_cookie()).map_err(|forgery| forgery.answer())?;
         }
         let login = login.as_ref().and_then(|login| login.location(head, query));
-        Ok(LayeredRequest { session, login })
+        Ok(LayeredRequest { session: Unfinished { session, is_over: false }, login })
     }
 }
 
 /// Is a request between a layer and its handler; made by [`SessionRules::begin`].
+///
+/// Dropped before it is finished, because the browser hung up or the handler panicked, it does a logout that was noted all the same, in
+/// a task of its own where there is a tokio runtime, and nothing else: whoever wanted to leave does not stay.
 #[derive(Debug)]
 #[must_use = "what the handler does with its session is written when it is finished"]
 pub struct LayeredRequest {
-    session: RequestSession,
+    session: Unfinished,
     /// Where to go if it is answered with 401.
     login: Option<String>,
 }
@@ -108,7 +111,7 @@ impl LayeredRequest {
     /// Returns the session, to be put where handlers find it.
     #[must_use]
     pub const fn session(&self) -> &RequestSession {
-        &self.session
+        &self.session.session
     }
 
     /// Ends the request by the status of the handler's answer: writes what was noted, and says what is to be changed at the answer.
@@ -132,9 +135,11 @@ impl LayeredRequest {
         status: u16,
         challenges: impl IntoIterator<Item = &'c [u8]>,
     ) -> Result<FinishedRequest, Answer> {
-        let Self { session, login } = self;
+        let Self { session: mut request, login } = self;
         let location = login.filter(|_| status == 401).map(|login| with_step_up(login, challenges));
+        let session = &request.session;
         let cookies = if has_failed(status) { session.finish_failed().await } else { session.finish().await };
+        request.is_over = true;
         cookies.map(|cookies| FinishedRequest { cookies, location }).map_err(|failure| Answer::of_failure(&failure))
     }
 
@@ -143,7 +148,32 @@ impl LayeredRequest {
     /// # Errors
     /// [`Failure`]: a logout could not be written.
     pub async fn abandon(self) -> Result<(), Failure> {
-        self.session.finish_failed().await.map(|_| ())
+        let Self { session: mut request, login: _ } = self;
+        let ended = request.session.finish_failed().await;
+        request.is_over = true;
+        ended.map(|_| ())
+    }
+}
+
+/// Is a request's session until everything is written.
+#[derive(Debug)]
+struct Unfinished {
+    session: RequestSession,
+    is_over: bool,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.is_over || !self.session.logs_out() {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let session = self.session.clone();
+        runtime.spawn(async move {
+            if let Err(failure) = session.finish_failed().await {
+                tracing::warn!(target: "sekisho", %failure, "a logout whose request was dropped is not done");
+            }
+        });
     }
 }
 

@@ -45,6 +45,49 @@ async fn nobody_is_logged_in_by_a_handler_that_then_fails() {
     assert_eq!(browser.who(&world.sessions).await.as_deref(), Some("alice"), "a refusal is no failure");
 }
 
+/// Waits for what a dropped request does all the same.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_while_logging_out_is_out_and_nothing_else_is_done_for_them() {
+    let world = World::new();
+    let browser = world.logged_in("alice").await;
+    let request = begin(&world.sessions, &browser);
+    let mut session = request.session().session::<Cart>(None).await.unwrap();
+    session.update(|cart| cart.items.push(1));
+    drop(request);
+    settle().await;
+    assert_eq!(browser.who(&world.sessions).await.as_deref(), Some("alice"));
+    let request = begin(&world.sessions, &browser);
+    assert!(request.session().session::<Cart>(None).await.unwrap().data().items.is_empty());
+    request.session().log_out();
+    drop(request);
+    settle().await;
+    assert_eq!(browser.who(&world.sessions).await, None);
+    let request = begin(&world.sessions, &Browser::default());
+    request.session().log_in(Login::new(&somebody("bob")));
+    drop(request);
+    settle().await;
+    assert!(world.sessions.list(&somebody("bob").id()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_logout_that_is_dropped_while_it_is_written_is_written_to_its_end() {
+    let world = World::new();
+    let browser = world.logged_in("alice").await;
+    let request = begin(&world.sessions, &browser);
+    request.session().log_out();
+    let mut finish = Box::pin(request.finish(200));
+    let _ = std::future::poll_fn(|context| std::task::Poll::Ready(finish.as_mut().poll(context).is_ready())).await;
+    drop(finish);
+    settle().await;
+    assert_eq!(browser.who(&world.sessions).await, None);
+}
+
 #[tokio::test]
 async fn neither_data_nor_rights_nor_a_new_id_come_of_a_handler_that_fails() {
     let world = World::new();

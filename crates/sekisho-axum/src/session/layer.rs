@@ -8,7 +8,7 @@ use crate::session::SessionService;
 /// It stands outside of the checkpoint and of every handler that extracts a [`Session`](crate::Session). Of a request it
 /// checks that no other site caused it; it asks the store nothing by itself. Of an answer it adds the cookies, and replaces it
 /// by 503 when the session could not be written. Where the handler answers with 500 and more or 408, or a service inside with an error,
-/// only a logout is done. A request that is dropped before its answer writes nothing, unless it was writing just then.
+/// only a logout is done. A request that is dropped before its answer does a logout that was noted, and otherwise writes nothing, unless it was writing just then.
 ///
 /// # Examples
 /// ```
