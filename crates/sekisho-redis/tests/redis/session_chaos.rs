@@ -62,6 +62,7 @@ struct Browser {
     figures: Arc<Figures>,
     end: UnixSeconds,
     sessions: Vec<Known>,
+    last_failure: String,
 }
 
 impl Browser {
@@ -142,9 +143,13 @@ impl Browser {
         let answer = self.store.load(&self.sessions[index].id, now()).await;
         let millis = u64::try_from(begin.elapsed().as_millis()).unwrap();
         self.figures.longest.fetch_max(millis, Ordering::Relaxed);
-        let Ok(found) = answer else {
-            self.failed_if(true);
-            return false;
+        let found = match answer {
+            Ok(found) => found,
+            Err(failure) => {
+                self.failed_if(true);
+                self.last_failure = failure.to_string();
+                return false;
+            }
         };
         Figures::count(&self.figures.loads);
         let Known { id, version, perhaps, state } = &mut self.sessions[index];
@@ -194,7 +199,8 @@ async fn no_acknowledged_session_is_lost_while_slots_move_and_a_master_dies() {
     let load: Vec<_> = (0..BROWSERS)
         .map(|number| {
             let (store, figures, is_over) = (Arc::clone(&store), Arc::clone(&figures), Arc::clone(&is_over));
-            let mut browser = Browser { number, store, figures, end, sessions: Vec::new() };
+            let mut browser =
+                Browser { number, store, figures, end, sessions: Vec::new(), last_failure: String::new() };
             tokio::spawn(async move {
                 let mut turn = 0;
                 while !is_over.load(Ordering::Relaxed) {
@@ -267,7 +273,12 @@ async fn no_acknowledged_session_is_lost_while_slots_move_and_a_master_dies() {
     for browser in &mut browsers {
         let listed = soon(async || browser.store.list(&browser.tag(), now()).await).await;
         for index in 0..browser.sessions.len() {
-            wait_until("an answer", Duration::from_secs(10), async || browser.check(index).await).await;
+            let begin = Instant::now();
+            while !browser.check(index).await {
+                let of = base64_simd::URL_SAFE_NO_PAD.encode_to_string(browser.sessions[index].id.as_bytes());
+                assert!(begin.elapsed() < Duration::from_secs(40), "no answer of {of}: {}", browser.last_failure);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             let known = &browser.sessions[index];
             let is_listed = listed.iter().any(|listed| listed.id == known.id);
             match known.state {
