@@ -75,7 +75,8 @@ impl Secured {
 
 impl Drop for Secured {
     fn drop(&mut self) {
-        drop(self.process.kill());
+        // `timeout` hands it on to the server; killed itself, it would leave that behind.
+        drop(Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status());
         drop(self.process.wait());
         drop(fs::remove_dir_all(&self.folder));
     }
