@@ -14,7 +14,8 @@ use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_core::{Authenticate as _, Credential, CredentialKind};
 use sekisho_http::HeadParts;
 use sekisho_session::{
-    LocalInvalidations, Login, MemorySessionStore, SessionKey, SessionKeys, SessionStore, Sessions, TwoLevelSessionStore,
+    LocalInvalidations, Login, MemorySessionStore, SessionKey, SessionKeys, SessionStore, Sessions,
+    TwoLevelSessionStore,
 };
 use stats_alloc::StatsAlloc;
 
@@ -39,7 +40,9 @@ fn main() -> ExitCode {
     let peer = Peer::new();
     let (secret, body) = ([7_u8; 36], [7_u8; 600]);
     let cases = vec![
-        Case::new("SHA-256 of a cookie", "tower-sessions 0.15, memory: read", || digest::digest(&digest::SHA256, &secret)),
+        Case::new("SHA-256 of a cookie", "tower-sessions 0.15, memory: read", || {
+            digest::digest(&digest::SHA256, &secret)
+        }),
         Case::new("HKDF of a key", "tower-sessions 0.15, memory: read", || {
             let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, &secret[..32]).extract(&secret[..32]);
             let mut key = [0; 44];

@@ -22,16 +22,21 @@ fn main() -> ExitCode {
     let (sessions, loads) = if quick { (2_000, 2_000) } else { (1_000_000, 200_000) };
     let Some(program) = find("SEKISHO_REDIS", "redis-server", &[]) else {
         println!("redis-server is not installed (`apt-get install redis-server`); nothing was measured");
-        write_lines("session_store", &[json!({
-            "case": "left out: no redis-server", "median_ns": null, "baseline": null, "ratio": null, "allocations": null,
-        })]);
+        write_lines(
+            "session_store",
+            &[json!({
+                "case": "left out: no redis-server", "median_ns": null, "baseline": null, "ratio": null, "allocations": null,
+            })],
+        );
         return ExitCode::SUCCESS;
     };
     let port = free_port();
     let redis = Program::start(&program, &[], &["--port", &port.to_string(), "--save", "", "--appendonly", "no"], port);
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(measure(
-        redis.port, sessions, loads,
-    ));
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(measure(redis.port, sessions, loads));
     ExitCode::SUCCESS
 }
 
@@ -59,7 +64,11 @@ async fn measure(port: u16, count: usize, loads: usize) {
     let logins = count as f64 / begun.elapsed().as_secs_f64();
     let bytes = (used_memory(port).await - before) / count as f64;
     let cookies: Arc<[String]> = cookies.into();
-    println!("\n{} sessions: {bytes:.0} bytes each in Redis; {} logins a second, {AT_ONCE} at once\n", thousands(count as f64), thousands(logins));
+    println!(
+        "\n{} sessions: {bytes:.0} bytes each in Redis; {} logins a second, {AT_ONCE} at once\n",
+        thousands(count as f64),
+        thousands(logins)
+    );
     println!("| loads at once | p50 µs | p99 µs | loads a second |");
     println!("|--:|--:|--:|--:|");
     let mut lines = vec![json!({

@@ -58,7 +58,12 @@ async fn compare(rounds: usize) -> Vec<Value> {
             let (wait, ms) = (wait.as_millis(), start.elapsed().as_millis() / rounds as u128);
             println!("| {name} | {wait} ms | {acknowledged} | {refused} | {lost} | {ms} |");
             lines.push(json!({
-                "case": name, "wait_ms": wait, "acknowledged": acknowledged, "refused": refused, "lost": lost, "round_ms": ms,
+                "case": format!("{name}, waiting {wait} ms"),
+                "median_ns": ms * 1_000_000 / REQUESTS as u128,
+                "baseline": "tower-sessions, memory",
+                "ratio": null,
+                "allocations": null,
+                "wait_ms": wait, "acknowledged": acknowledged, "refused": refused, "lost": lost, "round_ms": ms,
             }));
         }
     }

@@ -62,11 +62,8 @@ fn redis(url: &str) -> Redis {
 
 /// Builds the router of one operation.
 pub(crate) fn router(sessions: Sessions, operation: &str) -> Router {
-    let checkpoint = Checkpoint::builder()
-        .with_cookie(sessions.cookie().name())
-        .accept(sessions.authenticator())
-        .build()
-        .unwrap();
+    let checkpoint =
+        Checkpoint::builder().with_cookie(sessions.cookie().name()).accept(sessions.authenticator()).build().unwrap();
     let handler = match operation {
         "untouched" => get(async || BODY),
         "read" => get(async |session: Session<Cart>| {

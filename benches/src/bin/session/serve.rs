@@ -60,9 +60,8 @@ async fn serve_actix(library: &str, store: &str, place: &str) {
         }
         ("actix-session", "Redis") => {
             let (store, key) = (peers::redis_store(place).await, Key::generate());
-            let app = move || {
-                App::new().configure(peers::configure).wrap(SessionMiddleware::new(store.clone(), key.clone()))
-            };
+            let app =
+                move || App::new().configure(peers::configure).wrap(SessionMiddleware::new(store.clone(), key.clone()));
             HttpServer::new(app).workers(1).listen(listener).unwrap().run().await.unwrap();
         }
         ("actix-session", _) => {
