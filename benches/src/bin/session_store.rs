@@ -43,7 +43,9 @@ fn main() -> ExitCode {
 async fn measure(port: u16, count: usize, loads: usize) {
     let redis = Redis::standalone(format!("redis://127.0.0.1:{port}/")).build().unwrap();
     let keys = SessionKeys::new(SessionKey::generate().unwrap());
-    let sessions = Sessions::builder(Arc::new(RedisSessionStore::new(redis)), keys).build().unwrap();
+    // All of them are of one client, whose index would be full else.
+    let store = RedisSessionStore::new(redis).with_max_per_tag(4_000_000).unwrap();
+    let sessions = Sessions::builder(Arc::new(store), keys).build().unwrap();
     // So that what belongs to connections and scripts is there before.
     log_in(&sessions, "nobody".to_owned()).await;
     let before = used_memory(port).await;
