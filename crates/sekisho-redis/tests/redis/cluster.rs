@@ -11,7 +11,7 @@ pub(crate) struct Master {
     pub(crate) url: String,
     /// As the servers' control calls it.
     pub(crate) name: String,
-    id: String,
+    pub(crate) id: String,
 }
 
 /// Returns the masters. A member that is dead or just changing is left out.
