@@ -9,7 +9,9 @@ use sekisho_fuzz::{ISSUER, NOW};
 use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse};
 use sekisho_jwt::Backend;
 use sekisho_jwt::jwks::StaticKeys;
-use sekisho_oidc::{Callback, ClientCredentials, Endpoints, LoginError, LoginRequest, LoginStart, PendingLogin, Provider};
+use sekisho_oidc::{
+    Callback, ClientCredentials, Endpoints, LoginError, LoginRequest, LoginStart, PendingLogin, Provider,
+};
 
 /// Is a provider that refuses every code.
 #[derive(Debug)]
