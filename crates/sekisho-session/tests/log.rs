@@ -1,56 +1,17 @@
 //! What goes to the log, to errors, to `Debug` and to the store: never what the cookie holds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use std::fmt::{Debug, Write as _};
+use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 #[expect(dead_code, reason = "the other tests need more of it")]
 mod world;
 
 use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_session::{Login, SessionStore as _};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use sekisho_testkit::LogRecorder;
 
 use world::{Browser, Cart, ISSUER, START, World, somebody};
-
-/// Writes down every event with all its fields.
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<String>>);
-
-impl Visit for Recorder {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0.lock().unwrap(), " {field}={value:?}").unwrap();
-    }
-}
-
-impl Subscriber for Recorder {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        attributes.record(&mut self.clone());
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut self.clone());
-    }
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-        self.0.lock().unwrap().push('\n');
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
 
 /// Is everything that a cookie could be recognized by: its text, the bytes behind it, and either as hexadecimal or list.
 fn traces(cookie: &str) -> Vec<Vec<u8>> {
@@ -80,7 +41,7 @@ fn base64(text: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn what_the_cookie_holds_is_seen_nowhere_else() {
-    let recorder = Recorder::default();
+    let recorder = LogRecorder::default();
     let guard = tracing::subscriber::set_default(recorder.clone());
     let world = World::with(|builder| builder.with_session_limit(1));
     let mut seen = String::new();
@@ -129,7 +90,7 @@ async fn what_the_cookie_holds_is_seen_nowhere_else() {
         flag.store(false, Ordering::SeqCst);
     }
     drop(guard);
-    let log = recorder.0.lock().unwrap().clone();
+    let log = recorder.text();
     for expected in ["logged in", "too many", "goes on without its session", "ended while a request"] {
         assert!(log.contains(expected), "no event {expected:?}");
     }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::BTreeMap;
-use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
+use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[expect(dead_code, reason = "the other tests need more of it")]
@@ -16,48 +16,10 @@ use sekisho_session::{
     Login, NewSession, RememberedLogins, RequestSession, Sealed, Session, SessionHash, SessionKey, SessionKeys,
     SessionStore, Sessions,
 };
+use sekisho_testkit::LogRecorder;
 use sqlx::Connection as _;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 use world::{Database, Folder};
-
-/// Writes down every event and span with all fields, of all threads.
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<String>>);
-
-impl Visit for Recorder {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0.lock().unwrap(), " {field}={value:?}").unwrap();
-    }
-}
-
-impl Subscriber for Recorder {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        attributes.record(&mut self.clone());
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut self.clone());
-    }
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-        self.0.lock().unwrap().push('\n');
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
 
 /// Keeps cookies by name, and every value that it has seen.
 #[derive(Default)]
@@ -199,9 +161,9 @@ async fn rows_of(database: &Database) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_cookie_holds_is_in_no_table_and_no_log() {
-    let recorder = Recorder::default();
+    let recorder = LogRecorder::default();
     tracing::subscriber::set_global_default(recorder.clone()).unwrap();
-    let log = || recorder.0.lock().unwrap().clone();
+    let log = || recorder.text();
 
     let folder = Folder::new();
     let store = Arc::new(folder.open().await);

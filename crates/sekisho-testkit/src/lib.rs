@@ -13,6 +13,7 @@ mod http_suite;
 mod invalidations_suite;
 mod issuer;
 mod key_source_suite;
+mod log_recorder;
 #[cfg(feature = "opaque")]
 mod reference_store_suite;
 mod replay_guard_suite;
@@ -32,6 +33,7 @@ pub use http_suite::HttpSuite;
 pub use invalidations_suite::invalidations_suite;
 pub use issuer::Issuer;
 pub use key_source_suite::key_source_suite;
+pub use log_recorder::LogRecorder;
 #[cfg(feature = "opaque")]
 pub use reference_store_suite::reference_store_suite;
 pub use replay_guard_suite::replay_guard_suite;

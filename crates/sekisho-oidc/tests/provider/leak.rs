@@ -1,51 +1,11 @@
 //! Nothing secret goes to a log, an error or a `Debug`.
 
-use std::fmt::{self, Write as _};
-use std::sync::{Arc, Mutex};
+use std::fmt::Write as _;
 
 use sekisho_oidc::{Callback, LoginRequest};
-use sekisho_testkit::TokenBuilder;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use sekisho_testkit::{LogRecorder, TokenBuilder};
 
 use crate::scripted::{ACCESS_TOKEN, NOW, REFRESH_TOKEN, SECRET, Scripted, form, pairs};
-
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<String>>);
-
-struct Line<'a>(&'a mut String);
-
-impl Visit for Line<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        write!(self.0, " {field}={value:?}").unwrap();
-    }
-}
-
-impl Subscriber for Lines {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        attributes.record(&mut Line(&mut self.0.lock().unwrap()));
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, record: &Record<'_>) {
-        record.record(&mut Line(&mut self.0.lock().unwrap()));
-    }
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut Line(&mut self.0.lock().unwrap()));
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
 
 /// Writes an error and all its causes, both ways.
 fn shown(error: &dyn std::error::Error) -> String {
@@ -60,7 +20,7 @@ fn shown(error: &dyn std::error::Error) -> String {
 
 #[tokio::test]
 async fn no_log_no_error_and_no_debug_shows_a_secret() {
-    let lines = Lines::default();
+    let lines = LogRecorder::default();
     let _guard = tracing::subscriber::set_default(lines.clone());
     let op = Scripted::new();
     let provider = op.provider();
@@ -111,7 +71,7 @@ async fn no_log_no_error_and_no_debug_shows_a_secret() {
     write!(seen, "{notice:?} {}", shown(&refused)).unwrap();
     secrets.push(token);
 
-    let log = lines.0.lock().unwrap().clone();
+    let log = lines.text();
     assert!(log.contains("metadata"), "the log is read: {log}");
     secrets.push("hush".to_owned());
     for secret in secrets {

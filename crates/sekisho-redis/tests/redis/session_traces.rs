@@ -1,8 +1,8 @@
 //! What the cookie holds is nowhere in Redis: in no key, in no value, in nothing that was asked, and in no log.
 
 use std::collections::HashSet;
-use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
+use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::dangerous::PrincipalBuilder;
@@ -10,10 +10,8 @@ use sekisho_core::{Principal, SystemClock};
 use sekisho_http::HeadParts;
 use sekisho_redis::{Redis, RedisInvalidations, RedisSessionStore};
 use sekisho_session::{Login, RequestSession, SessionKey, SessionKeys, Sessions, SetCookie};
+use sekisho_testkit::LogRecorder;
 use serde::{Deserialize, Serialize};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 use crate::control::{Direct, wait_until};
 use crate::monitor::Monitor;
@@ -24,42 +22,6 @@ use crate::setup::{alone, prefix, variable};
 #[serde(default)]
 struct Cart {
     items: Vec<u32>,
-}
-
-/// Writes down every event with all its fields.
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<String>>);
-
-impl Visit for Recorder {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0.lock().unwrap(), " {field}={value:?}").unwrap();
-    }
-}
-
-impl Subscriber for Recorder {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, attributes: &Attributes<'_>) -> Id {
-        attributes.record(&mut self.clone());
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut self.clone());
-    }
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-        self.0.lock().unwrap().push('\n');
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
 }
 
 fn somebody(scope: &str) -> Principal {
@@ -126,7 +88,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 async fn what_the_cookie_holds_is_not_in_redis_nor_in_a_log() {
     let Some(url) = variable("SEKISHO_REDIS_URL", "traces of cookies") else { return };
     let _turn = alone().await;
-    let recorder = Recorder::default();
+    let recorder = LogRecorder::default();
     let guard = tracing::subscriber::set_default(recorder.clone());
     let cable = Cable::to(&url).await;
     let (prefix, mut direct) = (prefix(), Direct::to(&url));
@@ -186,7 +148,7 @@ async fn what_the_cookie_holds_is_not_in_redis_nor_in_a_log() {
     assert!(sessions.end_all(&somebody("read").id()).await.unwrap() > 0);
     let asked = monitor.stop_at(&mut direct);
     drop(guard);
-    let log = recorder.0.lock().unwrap().clone();
+    let log = recorder.text();
     assert!(log.contains("logged in") && asked.contains("SETRANGE") | asked.contains("EVALSHA") && seen.len() > 500);
     let distinct: HashSet<&String> = browser.cookies.iter().collect();
     assert!(distinct.len() >= 4, "each turn of the id gave another cookie");

@@ -1,47 +1,10 @@
-use std::fmt::{Debug, Write as _};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 use sekisho_core::Failure;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use sekisho_testkit::LogRecorder;
 
 use super::world::{Browser, FORM, ISSUER, LIFE, World, logout_token};
 use crate::tokens::TokenError;
-
-/// Writes down every event with all its fields.
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<String>>);
-
-impl Visit for Recorder {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0.lock().unwrap(), " {field}={value:?}").unwrap();
-    }
-}
-
-impl Subscriber for Recorder {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-        self.0.lock().unwrap().push('\n');
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
 
 /// Does what leaves lines behind, and returns the `state` of a login.
 async fn live() -> String {
@@ -71,14 +34,14 @@ async fn live() -> String {
 
 #[tokio::test]
 async fn no_line_of_the_log_shows_a_token_a_state_or_what_a_stranger_sent() {
-    let recorder = Recorder::default();
+    let recorder = LogRecorder::default();
     let _guard = tracing::subscriber::set_default(recorder.clone());
     // Another test may have met a line for the first time just now, and then nobody listened.
     let first = live().await;
     tracing::callsite::rebuild_interest_cache();
     let states = [first, live().await];
 
-    let log = recorder.0.lock().unwrap().clone();
+    let log = recorder.text();
     for part in [
         "logged in",
         "did not succeed",
