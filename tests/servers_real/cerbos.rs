@@ -37,7 +37,7 @@ impl Cerbos {
             format!("--set=server.grpcListenAddr={grpc}"),
         ];
         let (name, url) = (format!("cerbos--{}", test.replace(' ', "-")), format!("http://{address}"));
-        let recipe = Recipe { name, program, arguments, ready_url: format!("{url}/_cerbos/health") };
+        let recipe = Recipe { name, program, arguments, address, ready_path: "/_cerbos/health" };
         Some(Self { url, process: Some(Process::start(recipe).await) })
     }
 

@@ -35,7 +35,7 @@ impl Opa {
         let mut arguments: Vec<String> = own.iter().chain(arguments).map(|&word| word.to_owned()).collect();
         arguments.push(format!("--addr={address}"));
         let (name, url) = (format!("opa--{}", test.replace(' ', "-")), format!("http://{address}"));
-        let recipe = Recipe { name, program, arguments, ready_url: format!("{url}/health") };
+        let recipe = Recipe { name, program, arguments, address, ready_path: "/health" };
         Some(Self { url, http: setup::http(), process: Some(Process::start(recipe).await) })
     }
 

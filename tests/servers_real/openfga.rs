@@ -51,7 +51,7 @@ impl OpenFga {
         arguments.push(format!("--http-addr={address}"));
         arguments.push(format!("--grpc-addr={grpc}"));
         let name = format!("openfga--{}", test.replace(' ', "-"));
-        let recipe = Recipe { name, program, arguments, ready_url: format!("{url}/healthz") };
+        let recipe = Recipe { name, program, arguments, address, ready_path: "/healthz" };
         Some(Self { url, http: setup::http(), process: Some(Process::start(recipe).await) })
     }
 
