@@ -35,7 +35,8 @@ impl Server for Cerbos {
             .arg(format!("--set=server.grpcListenAddr=127.0.0.1:{grpc}"))
             .folder(place.scratch);
         let log = place.layout.log("cerbos");
-        let resident = Resident::start(invocation, log, port, move || ready::answers_ok(port, "/_cerbos/health"), line)?;
+        let resident =
+            Resident::start(invocation, log, port, move || ready::answers_ok(port, "/_cerbos/health"), line)?;
         Ok(Running::new(resident)
             .with("SEKISHO_CERBOS_URL", format!("http://127.0.0.1:{port}"))
             .with("SEKISHO_CERBOS", program.display().to_string()))
