@@ -1,5 +1,5 @@
-//! OPA, OpenFGA and Cerbos before our HTTP client: they decide, are silent while they are paused, and after a kill know
-//! what they should.
+//! OPA, OpenFGA, Cerbos and Keycloak: they decide, are silent while they are paused, and after a kill know what they
+//! should.
 
 use std::time::Duration;
 
@@ -8,18 +8,21 @@ use serde_json::{Value, json};
 
 use crate::cerbos::Cerbos;
 use crate::decision_process::Process;
+use crate::keycloak::Keycloak;
 use crate::opa::Opa;
 use crate::openfga::{OpenFga, Store};
 
 /// Asks within half a second, and returns status and answer.
 async fn ask(url: &str, question: &Value) -> Result<(u16, Value), HttpError> {
+    ask_with(url, question, None).await
+}
+
+async fn ask_with(url: &str, question: &Value, token: Option<&str>) -> Result<(u16, Value), HttpError> {
     let client = ReqwestClient::new(Duration::from_millis(500)).expect("a client");
-    let request = HttpRequest {
-        method: HttpMethod::Post,
-        url: url.to_owned(),
-        headers: vec![("content-type", "application/json".to_owned())],
-        body: question.to_string().into_bytes(),
-    };
+    let mut headers = vec![("content-type", "application/json".to_owned())];
+    headers.extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
+    let body = question.to_string().into_bytes();
+    let request = HttpRequest { method: HttpMethod::Post, url: url.to_owned(), headers, body };
     let limits = HttpLimits { total_timeout: Duration::from_millis(500), ..HttpLimits::default() };
     let answer = client.send(request, limits).await?;
     Ok((answer.status, serde_json::from_slice(&answer.body).expect("JSON")))
@@ -155,4 +158,56 @@ async fn a_killed_cerbos_comes_back_with_its_policies() {
     let (url, question) = (evaluation(&cerbos), may_write("alice", "active"));
     pause_and_kill(cerbos.process(), &url, &question).await;
     assert_eq!(ask(&url, &question).await.expect("an answer").1["decision"], true);
+}
+
+#[tokio::test]
+async fn keycloak_decides_by_the_roles_of_a_token() {
+    let Some(keycloak) = Keycloak::reach("Keycloak decides").await else { return };
+    let alice = keycloak.password_grant("alice", "").await.access;
+    let bob = keycloak.password_grant("bob", "").await.access;
+    let worker = keycloak.client_token("worker", "").await;
+    let permit = (200, json!({ "result": true }));
+    let deny = (403, json!({ "error": "access_denied", "error_description": "not_authorized" }));
+    for (who, token, permitted) in [
+        ("alice", &alice, &["orders#read", "orders#write", "orders#approve"][..]),
+        ("bob", &bob, &[]),
+        ("worker", &worker, &["orders#read", "exports#read"]),
+    ] {
+        for permission in ["orders#read", "orders#write", "orders#approve", "exports#read"] {
+            let expected = if permitted.contains(&permission) { &permit } else { &deny };
+            assert_eq!(&keycloak.may(token, permission).await, expected, "{who}, {permission}");
+        }
+    }
+    for (permission, error) in [("nothing#read", "invalid_resource"), ("orders#fly", "invalid_scope")] {
+        let (status, answer) = keycloak.may(&alice, permission).await;
+        assert_eq!((status, &answer["error"]), (400, &json!(error)), "{permission}");
+    }
+}
+
+/// Whoever asks for several permissions must look at what is granted, and not at `result`.
+#[tokio::test]
+async fn keycloak_permits_a_question_of_which_it_denies_a_part() {
+    let Some(keycloak) = Keycloak::reach("Keycloak decides about several permissions").await else { return };
+    let worker = keycloak.client_token("worker", "").await;
+    assert_eq!(keycloak.may(&worker, "orders#write").await.0, 403);
+    assert_eq!(keycloak.may(&worker, "orders#read,write").await, (200, json!({ "result": true })));
+    let form = [("response_mode", "permissions"), ("permission", "orders#read,write")];
+    let (status, granted) = keycloak.uma(&worker, &form).await;
+    assert_eq!((status, &granted[0]["rsname"], &granted[0]["scopes"]), (200, &json!("orders"), &json!(["read"])));
+}
+
+#[tokio::test]
+async fn keycloak_decides_over_authzen_for_the_client_that_asks() {
+    let Some(keycloak) = Keycloak::reach("Keycloak decides over AuthZEN").await else { return };
+    let url = format!("{}/authzen/access/v1/evaluation", keycloak.issuer());
+    let (api, worker) = (keycloak.client_token("orders-api", "").await, keycloak.client_token("worker", "").await);
+    for (user, token, decision) in [("alice", &api, true), ("bob", &api, false), ("alice", &worker, false)] {
+        let question = json!({
+            "subject": { "type": "user", "id": user },
+            "action": { "name": "write" },
+            "resource": { "type": "order", "id": "orders" },
+        });
+        let (status, answer) = ask_with(&url, &question, Some(token)).await.expect("an answer");
+        assert_eq!((status, &answer["decision"]), (200, &json!(decision)), "{user}: {answer}");
+    }
 }

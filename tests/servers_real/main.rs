@@ -35,6 +35,7 @@ mod passkeys;
 mod phantom;
 mod provider;
 mod quickstart;
+mod relay;
 mod rotation;
 mod rules;
 mod scripts;
