@@ -60,7 +60,8 @@ impl GoProgram {
         let install = Invocation::new("nice")
             .arg("-n15")
             .arg(compiler(layout, &log, line)?)
-            .args(["install", "-v", "-ldflags=-s -w"])
+            // Debug information that the linker would leave out takes an eighth of the time.
+            .args(["install", "-v", "-gcflags=all=-dwarf=false", "-ldflags=-s -w"])
             .arg(format!("-tags={tags}"))
             .arg(format!("{package}@v{version}"))
             .env("GOBIN", folder)
