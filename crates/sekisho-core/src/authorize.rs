@@ -1,7 +1,9 @@
+use std::fmt;
+
 use async_trait::async_trait;
 
 use crate::json::JsonObject;
-use crate::{Denial, Failure, Principal, UnixSeconds};
+use crate::{Attributes, Decision, Explanation, Failure, Outline, Principal, UnixSeconds};
 
 /// Decides whether a principal may do something.
 ///
@@ -18,6 +20,91 @@ pub trait Authorize: Send + Sync {
     /// # Errors
     /// [`Failure`] when no decision could be had; the request is then refused.
     async fn decide(&self, request: &AccessRequest<'_>) -> Result<Decision, Failure>;
+
+    /// Decides several requests, in their order.
+    ///
+    /// The answer has one item for each request up to the one at which `semantic` ends, and never more. By default one is
+    /// decided after the other; deciders on the network ask for many at once.
+    async fn decide_all(
+        &self,
+        requests: &[AccessRequest<'_>],
+        semantic: EvaluationsSemantic,
+    ) -> Vec<Result<Decision, Failure>> {
+        let mut decisions = Vec::with_capacity(requests.len());
+        for request in requests {
+            let decision = self.decide(request).await;
+            let is_last = semantic.ends_with(&decision);
+            decisions.push(decision);
+            if is_last {
+                break;
+            }
+        }
+        decisions
+    }
+
+    /// Decides, and shows how the decision came about. For people; it may ask more than [`decide`](Self::decide) does.
+    async fn explain(&self, request: &AccessRequest<'_>) -> Explanation {
+        Explanation::leaf(self.outline().name(), self.decide(request).await)
+    }
+
+    /// Returns its shape, for people. By default the name of its type.
+    fn outline(&self) -> Outline {
+        let name = std::any::type_name::<Self>();
+        Outline::leaf(name.split('<').next().and_then(|path| path.rsplit("::").next()).unwrap_or(name))
+    }
+}
+
+#[async_trait]
+impl<A: Authorize + ?Sized> Authorize for std::sync::Arc<A> {
+    fn decide_now(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+        (**self).decide_now(request)
+    }
+
+    async fn decide(&self, request: &AccessRequest<'_>) -> Result<Decision, Failure> {
+        (**self).decide(request).await
+    }
+
+    async fn decide_all(
+        &self,
+        requests: &[AccessRequest<'_>],
+        semantic: EvaluationsSemantic,
+    ) -> Vec<Result<Decision, Failure>> {
+        (**self).decide_all(requests, semantic).await
+    }
+
+    async fn explain(&self, request: &AccessRequest<'_>) -> Explanation {
+        (**self).explain(request).await
+    }
+
+    fn outline(&self) -> Outline {
+        (**self).outline()
+    }
+}
+
+/// Says when several evaluations end (AuthZEN Authorization API 1.0, `evaluations_semantic`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "the standard has these three")]
+pub enum EvaluationsSemantic {
+    /// When all are decided.
+    #[default]
+    ExecuteAll,
+    /// At the first that is not permitted, or for which no decision could be had.
+    DenyOnFirstDeny,
+    /// At the first that is permitted.
+    PermitOnFirstPermit,
+}
+
+impl EvaluationsSemantic {
+    /// Tells whether nothing is decided after this.
+    #[must_use]
+    pub fn ends_with(self, decision: &Result<Decision, Failure>) -> bool {
+        let is_permitted = decision.as_ref().is_ok_and(Decision::is_permitted);
+        match self {
+            Self::ExecuteAll => false,
+            Self::DenyOnFirstDeny => !is_permitted,
+            Self::PermitOnFirstPermit => is_permitted,
+        }
+    }
 }
 
 /// Asks: may this subject do this action to this resource, in this context?
@@ -26,17 +113,33 @@ pub trait Authorize: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct AccessRequest<'a> {
     subject: &'a Principal,
+    subject_kind: &'a str,
     action: &'a str,
+    action_properties: Option<&'a JsonObject>,
     resource: Resource<'a>,
     context: Option<&'a JsonObject>,
     now: UnixSeconds,
 }
 
 impl<'a> AccessRequest<'a> {
-    /// Puts the question together.
+    /// Puts the question together. The subject's type is `user`.
     #[must_use]
     pub const fn new(subject: &'a Principal, action: &'a str, resource: Resource<'a>, now: UnixSeconds) -> Self {
-        Self { subject, action, resource, context: None, now }
+        Self { subject, subject_kind: "user", action, action_properties: None, resource, context: None, now }
+    }
+
+    /// Sets the subject's type. Default `user`.
+    #[must_use]
+    pub const fn with_subject_kind(mut self, kind: &'a str) -> Self {
+        self.subject_kind = kind;
+        self
+    }
+
+    /// Adds what there is to say of the action.
+    #[must_use]
+    pub const fn with_action_properties(mut self, properties: &'a JsonObject) -> Self {
+        self.action_properties = Some(properties);
+        self
     }
 
     /// Adds facts about the circumstances.
@@ -52,10 +155,22 @@ impl<'a> AccessRequest<'a> {
         self.subject
     }
 
+    /// Returns the type of who asks.
+    #[must_use]
+    pub const fn subject_kind(&self) -> &'a str {
+        self.subject_kind
+    }
+
     /// Returns what is to be done.
     #[must_use]
     pub const fn action(&self) -> &'a str {
         self.action
+    }
+
+    /// Returns what there is to say of the action.
+    #[must_use]
+    pub const fn action_properties(&self) -> Option<&'a JsonObject> {
+        self.action_properties
     }
 
     /// Returns to what it is to be done.
@@ -77,18 +192,27 @@ impl<'a> AccessRequest<'a> {
     }
 }
 
-/// Names the thing that an access request is about: its type, and its id within the type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Names the thing that an access request is about: its type, its id within the type, and its attributes if they are at
+/// hand.
+#[derive(Clone, Copy)]
 pub struct Resource<'a> {
     kind: &'a str,
     id: &'a str,
+    attributes: Option<&'a dyn Attributes>,
 }
 
 impl<'a> Resource<'a> {
     /// Names a resource, for example `Resource::new("order", "42")`.
     #[must_use]
     pub const fn new(kind: &'a str, id: &'a str) -> Self {
-        Self { kind, id }
+        Self { kind, id, attributes: None }
+    }
+
+    /// Adds its attributes.
+    #[must_use]
+    pub const fn with_attributes(mut self, attributes: &'a dyn Attributes) -> Self {
+        self.attributes = Some(attributes);
+        self
     }
 
     /// Returns the type.
@@ -102,124 +226,18 @@ impl<'a> Resource<'a> {
     pub const fn id(self) -> &'a str {
         self.id
     }
-}
 
-/// Is the outcome of a decision. Only [`Effect::Permit`] lets a request pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "a new effect must break every caller's match")]
-pub enum Effect {
-    /// Some rule permits, and none denies.
-    Permit,
-    /// Some rule denies.
-    Deny,
-    /// No rule speaks of this request. Alone, it does not let the request pass.
-    NotApplicable,
-}
-
-/// Is what was decided, why, and what must be done along with it.
-#[derive(Clone, Debug)]
-pub struct Decision {
-    effect: Effect,
-    denial: Option<Denial>,
-    reasons: Vec<String>,
-    obligations: Vec<Obligation>,
-}
-
-impl Decision {
-    /// Permits. Allocates nothing.
+    /// Returns the attributes, if they are at hand.
     #[must_use]
-    pub const fn permit() -> Self {
-        Self { effect: Effect::Permit, denial: None, reasons: Vec::new(), obligations: Vec::new() }
-    }
-
-    /// Denies, saying what is lacking.
-    #[must_use]
-    pub const fn deny(denial: Denial) -> Self {
-        Self { effect: Effect::Deny, denial: Some(denial), reasons: Vec::new(), obligations: Vec::new() }
-    }
-
-    /// Says that no rule speaks of this request.
-    #[must_use]
-    pub const fn not_applicable() -> Self {
-        Self { effect: Effect::NotApplicable, denial: None, reasons: Vec::new(), obligations: Vec::new() }
-    }
-
-    /// Adds a reason, for audit logs: the id of a policy, a sentence.
-    #[must_use]
-    pub fn with_reason(mut self, reason: impl Into<String>) -> Self {
-        self.reasons.push(reason.into());
-        self
-    }
-
-    /// Adds something that must be done if the request passes.
-    #[must_use]
-    pub fn with_obligation(mut self, obligation: Obligation) -> Self {
-        self.obligations.push(obligation);
-        self
-    }
-
-    /// Tells whether the request may pass.
-    #[must_use]
-    pub const fn is_permitted(&self) -> bool {
-        matches!(self.effect, Effect::Permit)
-    }
-
-    /// Returns the effect.
-    #[must_use]
-    pub const fn effect(&self) -> Effect {
-        self.effect
-    }
-
-    /// Returns what is lacking, if it was denied for a reason that the caller can mend.
-    #[must_use]
-    pub const fn denial(&self) -> Option<&Denial> {
-        self.denial.as_ref()
-    }
-
-    /// Returns the reasons.
-    #[must_use]
-    pub fn reasons(&self) -> &[String] {
-        &self.reasons
-    }
-
-    /// Returns what must be done if the request passes. Whoever does not know an obligation refuses the request.
-    #[must_use]
-    pub fn obligations(&self) -> &[Obligation] {
-        &self.obligations
+    pub const fn attributes(self) -> Option<&'a dyn Attributes> {
+        self.attributes
     }
 }
 
-/// Is something that must be done along with a permit: mask a field, write an audit line.
-#[derive(Clone, Debug)]
-pub struct Obligation {
-    id: String,
-    parameters: Option<JsonObject>,
-}
-
-impl Obligation {
-    /// Names an obligation.
-    #[must_use]
-    pub fn new(id: impl Into<String>) -> Self {
-        Self { id: id.into(), parameters: None }
-    }
-
-    /// Adds its parameters.
-    #[must_use]
-    pub fn with_parameters(mut self, parameters: JsonObject) -> Self {
-        self.parameters = Some(parameters);
-        self
-    }
-
-    /// Returns its name.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Returns its parameters.
-    #[must_use]
-    pub const fn parameters(&self) -> Option<&JsonObject> {
-        self.parameters.as_ref()
+impl fmt::Debug for Resource<'_> {
+    /// Leaves out the attributes, which may be anything.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resource").field("kind", &self.kind).field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -227,26 +245,6 @@ impl Obligation {
 mod tests {
     use super::*;
     use crate::dangerous::PrincipalBuilder;
-
-    #[test]
-    fn only_a_permit_lets_a_request_pass() {
-        assert!(Decision::permit().is_permitted());
-        assert!(!Decision::not_applicable().is_permitted());
-        assert!(!Decision::deny(Denial::Forbidden { reason: "closed" }).is_permitted());
-        assert_eq!(Decision::not_applicable().effect(), Effect::NotApplicable);
-    }
-
-    #[test]
-    fn a_decision_keeps_its_reasons_and_obligations() {
-        let parameters = JsonObject::parse(br#"{"field":"iban"}"#.to_vec()).unwrap();
-        let decision = Decision::permit()
-            .with_reason("policy orders/1")
-            .with_obligation(Obligation::new("mask").with_parameters(parameters));
-        assert_eq!(decision.reasons(), ["policy orders/1"]);
-        let [mask] = decision.obligations() else { panic!("one obligation") };
-        assert_eq!(mask.id(), "mask");
-        assert_eq!(mask.parameters().unwrap().get("field").unwrap().as_str().as_deref(), Some("iban"));
-    }
 
     #[test]
     fn an_access_request_hands_back_what_was_put_into_it() {
@@ -258,5 +256,21 @@ mod tests {
         assert_eq!((request.subject(), request.action(), request.now().as_secs()), (&alice, "read", 7));
         assert_eq!((request.resource().kind(), request.resource().id()), ("order", "42"));
         assert!(request.context().unwrap().get("ip").is_some());
+        assert_eq!(request.subject_kind(), "user");
+    }
+
+    #[test]
+    fn evaluations_end_where_their_semantic_says() {
+        use EvaluationsSemantic::{DenyOnFirstDeny, ExecuteAll, PermitOnFirstPermit};
+        let permit = Ok(Decision::permit());
+        let silent = Ok(Decision::not_applicable());
+        let error = Err(Failure::unavailable("down"));
+        for (semantic, ends) in [
+            (ExecuteAll, [false, false, false]),
+            (DenyOnFirstDeny, [false, true, true]),
+            (PermitOnFirstPermit, [true, false, false]),
+        ] {
+            assert_eq!([&permit, &silent, &error].map(|outcome| semantic.ends_with(outcome)), ends, "{semantic:?}");
+        }
     }
 }

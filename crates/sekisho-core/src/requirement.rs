@@ -1,15 +1,22 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::authorize::{AccessRequest, Authorize, Decision};
-use crate::{Failure, Principal, UnixSeconds};
+use crate::json::{JsonKind, JsonValue};
+use crate::{
+    AccessRequest, Authorize, Decision, Effect, Explanation, Failure, FailureKind, Outline, Principal, Resource,
+    UnixSeconds,
+};
 
-/// Is what a route asks of a principal, decided from the principal alone.
+/// Is a rule in Rust: what must hold for a request to pass.
 ///
-/// Built by [`scope`], [`role`], [`authentication_context`], [`max_age`], [`any_of`] and [`all_of`]; the same value
-/// guards a route as a layer and is checked in a handler. A clone costs one counter.
+/// [`scope`], [`role`], [`claim`], [`authentication_context`] and [`max_age`] ask the principal alone, and guard a route as
+/// a layer. [`owner`] and [`same_tenant`] ask the resource too, [`when`] anything, [`decided_by`] another authorizer, also
+/// one that has to wait for the network; they belong where the resource is known: in the handler with the loaded object, or
+/// in a layer that names it. [`any_of`], [`all_of`] and [`not`] put them together, what is decided at once before what has
+/// to wait. A clone costs one counter.
 ///
 /// # Examples
 /// ```
@@ -19,18 +26,25 @@ use crate::{Failure, Principal, UnixSeconds};
 /// assert!(writer.check(&caller, UnixSeconds::new(0)).is_ok());
 /// # Ok::<(), sekisho_core::json::JsonError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Requirement(Arc<Rule>);
 
-#[derive(Debug)]
 enum Rule {
     Scope(Arc<str>),
     Role(Box<str>),
+    Claim(Box<str>, ClaimValue),
+    Owner(Box<str>),
+    SameTenant(Box<str>),
+    When(Box<str>, Box<Condition>),
+    DecidedBy(Arc<dyn Authorize>),
+    Not(Requirement),
     AuthenticationContext(Box<[Box<str>]>),
     MaxAge(Duration),
     Any(Box<[Requirement]>),
     All(Box<[Requirement]>),
 }
+
+type Condition = dyn Fn(&AccessRequest<'_>) -> bool + Send + Sync;
 
 /// Asks for scopes: one, or several separated by spaces, all of which must have been granted.
 ///
@@ -62,6 +76,60 @@ pub fn max_age(age: Duration) -> Requirement {
     Requirement(Arc::new(Rule::MaxAge(age)))
 }
 
+/// Asks that a claim have this value: a string, a whole number, true or false; or that it be an array with this string in
+/// it. Otherwise 403.
+#[must_use]
+pub fn claim(name: impl Into<Box<str>>, value: impl Into<ClaimValue>) -> Requirement {
+    Requirement(Arc::new(Rule::Claim(name.into(), value.into())))
+}
+
+/// Asks that the principal be the owner of the resource: that this attribute of it be the principal's subject.
+///
+/// A subject is unique within its issuer alone. Where several issuers are accepted, ask for the issuer too, for example
+/// `all_of([claim("iss", "https://id.example"), owner("owner")])`. A resource without this attribute has no owner.
+#[must_use]
+pub fn owner(attribute: impl Into<Box<str>>) -> Requirement {
+    Requirement(Arc::new(Rule::Owner(attribute.into())))
+}
+
+/// Asks that this attribute of the resource be the principal's tenant. Without a tenant on either side, it is not.
+#[must_use]
+pub fn same_tenant(attribute: impl Into<Box<str>>) -> Requirement {
+    Requirement(Arc::new(Rule::SameTenant(attribute.into())))
+}
+
+/// Asks a function of your own; `name` stands for it in logs.
+///
+/// # Examples
+/// ```
+/// use sekisho_core::{all_of, scope, when};
+/// let small_refund = all_of([scope("orders:refund"), when("at most 100", |request| {
+///     let total = request.resource().attributes().and_then(|order| order.attribute("total")?.as_integer());
+///     total.is_some_and(|total| total <= 100)
+/// })]);
+/// ```
+#[must_use]
+pub fn when(
+    name: impl Into<Box<str>>,
+    condition: impl Fn(&AccessRequest<'_>) -> bool + Send + Sync + 'static,
+) -> Requirement {
+    Requirement(Arc::new(Rule::When(name.into(), Box::new(condition))))
+}
+
+/// Asks another authorizer: a policy, a decision service, a type of your own that has to wait.
+///
+/// Its obligations become those of the whole decision if it permits.
+#[must_use]
+pub fn decided_by(authorizer: impl Authorize + 'static) -> Requirement {
+    Requirement(Arc::new(Rule::DecidedBy(Arc::new(authorizer))))
+}
+
+/// Asks that this not hold. What could not be decided, or of what nobody speaks, stays so.
+#[must_use]
+pub fn not(requirement: Requirement) -> Requirement {
+    Requirement(Arc::new(Rule::Not(requirement)))
+}
+
 /// Asks for at least one of these; of none, nobody has one.
 #[must_use]
 pub fn any_of(requirements: impl IntoIterator<Item = Requirement>) -> Requirement {
@@ -75,70 +143,137 @@ pub fn all_of(requirements: impl IntoIterator<Item = Requirement>) -> Requiremen
 }
 
 impl Requirement {
-    /// Decides for this principal at `now`.
+    /// Decides for this principal at `now`, where there is no resource.
     ///
     /// # Errors
-    /// [`Denial`] says what is lacking, and so how the caller could come by it.
+    /// [`Denial`] says what is lacking, and so how the caller could come by it. A rule that needs the resource, has to wait
+    /// or comes with obligations is denied here, as it cannot be decided; [`Enforcer`](crate::Enforcer) does.
     pub fn check(&self, principal: &Principal, now: UnixSeconds) -> Result<(), Denial> {
-        match &*self.0 {
-            Rule::Scope(scope) => {
-                let mut asked = scope.split(' ');
-                let granted = !scope.is_empty() && asked.all(|one| principal.has_scope(one));
-                if granted { Ok(()) } else { Err(Denial::InsufficientScope { scope: Arc::clone(scope) }) }
-            }
-            Rule::Role(role) => {
-                if principal.has_role(role) {
+        let request = AccessRequest::new(principal, "", Resource::new("", ""), now);
+        let cannot = |reason| Err(Denial::Forbidden { reason });
+        match self.decide_now(&request) {
+            Some(Ok(decision)) if decision.is_permitted() => {
+                if decision.obligations().is_empty() {
                     Ok(())
                 } else {
-                    Err(Denial::Forbidden { reason: "the principal lacks a role" })
+                    cannot("the rule comes with obligations, which nobody fulfils here")
                 }
             }
-            Rule::AuthenticationContext(accepted) => {
-                let held = principal.authentication_context();
-                let fits = held.is_some_and(|acr| accepted.iter().any(|a| **a == *acr));
-                if fits { Ok(()) } else { Err(Denial::step_up(Some(accepted.join(" ").into()), None)) }
-            }
-            Rule::MaxAge(age) => {
-                // `auth_time` in the future is as bad as none: it must not count as fresh.
-                let fresh = principal
-                    .authenticated_at()
-                    .is_some_and(|at| at <= now.saturating_add(CLOCK_SKEW) && now.since(at) <= *age);
-                if fresh { Ok(()) } else { Err(Denial::step_up(None, Some(*age))) }
-            }
-            Rule::Any(requirements) => {
-                let mut best: Option<Denial> = None;
-                for requirement in requirements {
-                    match requirement.check(principal, now) {
-                        Ok(()) => return Ok(()),
-                        // The first that the caller could mend; one that nobody can mend says nothing of the others.
-                        Err(denial) if best.as_ref().is_none_or(Denial::is_final) => best = Some(denial),
-                        Err(_) => {}
+            Some(Ok(decision)) => Err(denial_of(&decision)),
+            Some(Err(_)) => cannot("the rule could not be decided"),
+            None => cannot("the rule has to wait, which cannot be done here"),
+        }
+    }
+
+    /// Returns the sets of scopes each of which is enough, as far as scopes go: for the security requirements of an OpenAPI
+    /// document, one object for each set. An empty set says that some way needs no scope.
+    ///
+    /// What grows beyond 64 sets is shortened: whoever reads a document is not helped by more.
+    #[must_use]
+    pub fn scope_alternatives(&self) -> Vec<Vec<&str>> {
+        const MOST: usize = 64;
+        let mut sets: Vec<Vec<&str>> = match &*self.0 {
+            Rule::Scope(scope) => vec![scope.split(' ').filter(|one| !one.is_empty()).collect()],
+            Rule::Any(requirements) => requirements.iter().flat_map(Self::scope_alternatives).collect(),
+            Rule::All(requirements) => requirements.iter().fold(vec![Vec::new()], |sets, requirement| {
+                let more = requirement.scope_alternatives();
+                let mut joined = Vec::new();
+                for set in &sets {
+                    for other in &more {
+                        if joined.len() < MOST {
+                            let mut both: Vec<&str> = set.clone();
+                            other.iter().for_each(|one| push_once(&mut both, one));
+                            joined.push(both);
+                        }
                     }
                 }
-                Err(best.unwrap_or(Denial::Forbidden { reason: "nothing would satisfy this route" }))
-            }
-            Rule::All(requirements) => {
-                let denials = requirements.iter().filter_map(|r| r.check(principal, now).err());
-                match Denial::weightiest(denials) {
-                    None => Ok(()),
-                    Some(Denial::Forbidden { reason }) => Err(Denial::Forbidden { reason }),
-                    // A client asks for what the challenge names and for no more, so all of it is named, also what this
-                    // token has: the next one is to have it too.
-                    Some(Denial::InsufficientScope { scope }) => {
-                        let mut asked = Vec::new();
-                        requirements.iter().for_each(|requirement| requirement.collect_scopes(&mut asked));
-                        // What an alternative lacks stands in no requirement of its own.
-                        scope.split(' ').for_each(|one| push_once(&mut asked, one));
-                        Err(Denial::InsufficientScope { scope: asked.join(" ").into() })
-                    }
-                    Some(Denial::InsufficientAuthentication { acr_values, max_age }) => {
-                        let mut whole = StepUp { acr_values: acr_values.clone(), max_age };
-                        requirements.iter().for_each(|requirement| requirement.collect_step_up(&mut whole));
-                        Err(Denial::step_up(whole.acr_values, whole.max_age))
-                    }
-                }
+                joined
+            }),
+            _ => vec![Vec::new()],
+        };
+        sets.truncate(MOST);
+        let mut distinct: Vec<Vec<&str>> = Vec::with_capacity(sets.len());
+        for set in sets {
+            if !distinct.contains(&set) {
+                distinct.push(set);
             }
         }
+        distinct
+    }
+
+    /// Decides one that is neither `any_of` nor `all_of`, as far as it can be done at once.
+    fn decide_one(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+        let principal = request.subject();
+        let holds_or = |holds: bool, reason: &'static str| {
+            if holds { Decision::permit() } else { Decision::deny(Denial::Forbidden { reason }) }
+        };
+        let attribute_is = |attribute: &str, value: &str| {
+            let found = request.resource().attributes().and_then(|attributes| attributes.attribute(attribute));
+            !value.is_empty() && found.is_some_and(|found| found.as_text().as_deref() == Some(value))
+        };
+        Some(Ok(match &*self.0 {
+            Rule::Scope(scope) => {
+                let mut asked = scope.split(' ');
+                if !scope.is_empty() && asked.all(|one| principal.has_scope(one)) {
+                    Decision::permit()
+                } else {
+                    Decision::deny(Denial::InsufficientScope { scope: Arc::clone(scope) })
+                }
+            }
+            Rule::Role(role) => holds_or(principal.has_role(role), "the principal lacks a role"),
+            Rule::Claim(name, value) => {
+                let holds = principal.claims().get(name).is_some_and(|found| value.is(found));
+                holds_or(holds, "the principal lacks a claim")
+            }
+            Rule::Owner(attribute) => {
+                holds_or(attribute_is(attribute, principal.subject()), "the principal does not own the resource")
+            }
+            Rule::SameTenant(attribute) => {
+                let same = principal.tenant().is_some_and(|tenant| attribute_is(attribute, tenant));
+                holds_or(same, "the resource belongs to another tenant")
+            }
+            Rule::When(_, condition) => holds_or(condition(request), "a condition does not hold"),
+            Rule::AuthenticationContext(accepted) => {
+                let held = principal.authentication_context();
+                if held.is_some_and(|acr| accepted.iter().any(|a| **a == *acr)) {
+                    Decision::permit()
+                } else {
+                    Decision::deny(Denial::step_up(Some(accepted.join(" ").into()), None))
+                }
+            }
+            Rule::MaxAge(age) => {
+                if is_fresh(principal, *age, request.now()) {
+                    Decision::permit()
+                } else {
+                    Decision::deny(Denial::step_up(None, Some(*age)))
+                }
+            }
+            Rule::DecidedBy(authorizer) => return authorizer.decide_now(request),
+            Rule::Not(requirement) => return requirement.decide_now(request).map(inverse),
+            Rule::Any(_) | Rule::All(_) => return self.decide_now(request),
+        }))
+    }
+
+    /// Joins the denials of several that must all hold.
+    fn deny_all(&self, requirements: &[Self], denials: Vec<Denial>) -> Option<Decision> {
+        let denial = match Denial::weightiest(denials.into_iter())? {
+            Denial::Forbidden { reason } => Denial::Forbidden { reason },
+            // A client asks for what the challenge names and for no more, so all of it is named, also what this
+            // token has: the next one is to have it too.
+            Denial::InsufficientScope { scope } => {
+                let mut asked = Vec::new();
+                requirements.iter().for_each(|requirement| requirement.collect_scopes(&mut asked));
+                // What an alternative lacks stands in no requirement of its own.
+                scope.split(' ').for_each(|one| push_once(&mut asked, one));
+                Denial::InsufficientScope { scope: asked.join(" ").into() }
+            }
+            Denial::InsufficientAuthentication { acr_values, max_age } => {
+                let mut whole = StepUp { acr_values: acr_values.clone(), max_age };
+                requirements.iter().for_each(|requirement| requirement.collect_step_up(&mut whole));
+                Denial::step_up(whole.acr_values, whole.max_age)
+            }
+        };
+        Some(Decision::deny(denial))
     }
 
     /// Collects the scopes that are asked for in any case, each once.
@@ -146,7 +281,7 @@ impl Requirement {
         match &*self.0 {
             Rule::Scope(scope) => scope.split(' ').for_each(|one| push_once(asked, one)),
             Rule::All(requirements) => requirements.iter().for_each(|requirement| requirement.collect_scopes(asked)),
-            Rule::Any(_) | Rule::Role(_) | Rule::AuthenticationContext(_) | Rule::MaxAge(_) => {}
+            _ => {}
         }
     }
 
@@ -168,7 +303,7 @@ impl Requirement {
             }
             Rule::MaxAge(age) => whole.max_age = Some(whole.max_age.map_or(*age, |known| known.min(*age))),
             Rule::All(requirements) => requirements.iter().for_each(|requirement| requirement.collect_step_up(whole)),
-            Rule::Any(_) | Rule::Role(_) | Rule::Scope(_) => {}
+            _ => {}
         }
     }
 }
@@ -188,20 +323,232 @@ fn push_once<'a>(list: &mut Vec<&'a str>, one: &'a str) {
 /// How far in the future `auth_time` may lie, for clocks that are not quite together.
 const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
+/// Is what the members of an `any_of` or `all_of` have said so far.
+#[derive(Default)]
+struct Tally {
+    permit: Option<Decision>,
+    denials: Vec<Denial>,
+    failure: Option<Failure>,
+}
+
+impl Tally {
+    fn count(&mut self, outcome: Result<Decision, Failure>) {
+        match outcome {
+            Ok(decision) if decision.is_permitted() => {
+                self.permit = Some(match self.permit.take() {
+                    Some(permit) => permit.and(&decision),
+                    None => decision,
+                });
+            }
+            Ok(decision) => self.denials.push(denial_of(&decision)),
+            Err(failure) => self.failure = Some(failure),
+        }
+    }
+
+    /// Ends an `any_of` of which none permits.
+    fn into_none(self) -> Result<Decision, Failure> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        // The first that the caller could mend; one that nobody can mend says nothing of the others.
+        let mut best: Option<Denial> = None;
+        for denial in self.denials {
+            if best.as_ref().is_none_or(Denial::is_final) {
+                best = Some(denial);
+            }
+        }
+        Ok(Decision::deny(best.unwrap_or(Denial::Forbidden { reason: "nothing would satisfy this route" })))
+    }
+
+    /// Ends an `all_of` of which none denies.
+    fn into_all(self) -> Result<Decision, Failure> {
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok(self.permit.unwrap_or_else(Decision::permit)),
+        }
+    }
+}
+
+/// Returns what to tell a caller whom this decision does not let pass.
+fn denial_of(decision: &Decision) -> Denial {
+    decision.denial().cloned().unwrap_or(Denial::Forbidden { reason: "no policy permits it" })
+}
+
+fn inverse(outcome: Result<Decision, Failure>) -> Result<Decision, Failure> {
+    Ok(match outcome?.effect() {
+        Effect::Permit => Decision::deny(Denial::Forbidden { reason: "what must not hold does" }),
+        Effect::Deny => Decision::permit(),
+        Effect::NotApplicable => Decision::not_applicable(),
+    })
+}
+
+/// `auth_time` in the future is as bad as none: it must not count as fresh.
+pub(crate) fn is_fresh(principal: &Principal, age: Duration, now: UnixSeconds) -> bool {
+    principal.authenticated_at().is_some_and(|at| at <= now.saturating_add(CLOCK_SKEW) && now.since(at) <= age)
+}
+
 #[async_trait]
 impl Authorize for Requirement {
     fn decide_now(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
-        Some(Ok(match self.check(request.subject(), request.now()) {
-            Ok(()) => Decision::permit(),
-            Err(denial) => Decision::deny(denial),
-        }))
+        let mut tally = Tally::default();
+        let mut waits = false;
+        match &*self.0 {
+            Rule::Any(requirements) => {
+                for requirement in requirements {
+                    match requirement.decide_now(request) {
+                        Some(Ok(decision)) if decision.is_permitted() => return Some(Ok(decision)),
+                        Some(outcome) => tally.count(outcome),
+                        None => waits = true,
+                    }
+                }
+                (!waits).then(|| tally.into_none())
+            }
+            Rule::All(requirements) => {
+                for requirement in requirements {
+                    match requirement.decide_now(request) {
+                        Some(outcome) => tally.count(outcome),
+                        None => waits = true,
+                    }
+                }
+                // What is denied here is denied, whatever the others would say: nobody has to be waited for.
+                if let Some(denied) = self.deny_all(requirements, std::mem::take(&mut tally.denials)) {
+                    return Some(Ok(denied));
+                }
+                (!waits).then(|| tally.into_all())
+            }
+            _ => self.decide_one(request),
+        }
     }
 
     async fn decide(&self, request: &AccessRequest<'_>) -> Result<Decision, Failure> {
-        Ok(match self.check(request.subject(), request.now()) {
-            Ok(()) => Decision::permit(),
-            Err(denial) => Decision::deny(denial),
-        })
+        if let Some(outcome) = self.decide_now(request) {
+            return outcome;
+        }
+        let mut tally = Tally::default();
+        match &*self.0 {
+            Rule::Any(requirements) => {
+                for requirement in requirements {
+                    match requirement.decide(request).await {
+                        Ok(decision) if decision.is_permitted() => return Ok(decision),
+                        outcome => tally.count(outcome),
+                    }
+                }
+                tally.into_none()
+            }
+            Rule::All(requirements) => {
+                for requirement in requirements {
+                    tally.count(requirement.decide(request).await);
+                    if !tally.denials.is_empty() {
+                        break;
+                    }
+                }
+                match self.deny_all(requirements, std::mem::take(&mut tally.denials)) {
+                    Some(denied) => Ok(denied),
+                    None => tally.into_all(),
+                }
+            }
+            Rule::DecidedBy(authorizer) => authorizer.decide(request).await,
+            Rule::Not(requirement) => inverse(requirement.decide(request).await),
+            _ => Err(Failure::new(FailureKind::Misconfigured, "a rule that is decided at once was not")),
+        }
+    }
+
+    async fn explain(&self, request: &AccessRequest<'_>) -> Explanation {
+        let name = self.outline().name().to_owned();
+        let outcome = self.decide(request).await;
+        let effect = |outcome: &Result<Decision, Failure>| outcome.as_ref().ok().map(Decision::effect);
+        let requirements: &[Self] = match &*self.0 {
+            Rule::Any(requirements) | Rule::All(requirements) => requirements,
+            Rule::Not(requirement) => std::slice::from_ref(requirement),
+            Rule::DecidedBy(authorizer) => return authorizer.explain(request).await,
+            _ => &[],
+        };
+        let mut parts = Vec::with_capacity(requirements.len());
+        for requirement in requirements {
+            let part = requirement.explain(request).await;
+            let settles = matches!(&*self.0, Rule::Not(_)) || part.outcome().map(effect) == Some(effect(&outcome));
+            parts.push(if settles { part } else { part.without_weight() });
+        }
+        Explanation::branch(name, outcome, parts)
+    }
+
+    fn outline(&self) -> Outline {
+        let parts = |requirements: &[Self]| requirements.iter().map(Self::outline).collect::<Vec<_>>();
+        match &*self.0 {
+            Rule::Scope(scope) => Outline::leaf(format!("scope {scope}")),
+            Rule::Role(role) => Outline::leaf(format!("role {role}")),
+            Rule::Claim(name, value) => Outline::leaf(format!("claim {name} is {value}")),
+            Rule::Owner(attribute) => Outline::leaf(format!("owner, by {attribute}")),
+            Rule::SameTenant(attribute) => Outline::leaf(format!("same tenant, by {attribute}")),
+            Rule::When(name, _) => Outline::leaf(format!("when {name}")),
+            Rule::AuthenticationContext(accepted) => Outline::leaf(format!("acr one of {}", accepted.join(" "))),
+            Rule::MaxAge(age) => Outline::leaf(format!("authenticated within {} s", age.as_secs())),
+            Rule::DecidedBy(authorizer) => authorizer.outline(),
+            Rule::Not(requirement) => Outline::branch("not", [requirement.outline()]),
+            Rule::Any(requirements) => Outline::branch("any_of", parts(requirements)),
+            Rule::All(requirements) => Outline::branch("all_of", parts(requirements)),
+        }
+    }
+}
+
+impl fmt::Debug for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Requirement").field(&self.outline()).finish()
+    }
+}
+
+/// Is the value that a claim must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClaimValue {
+    /// A string, or an array with this string in it.
+    Text(Box<str>),
+    /// A whole number.
+    Integer(i64),
+    /// True or false.
+    Bool(bool),
+}
+
+impl ClaimValue {
+    fn is(&self, found: JsonValue<'_>) -> bool {
+        match self {
+            Self::Text(text) if found.kind() == JsonKind::Array => {
+                found.elements().into_iter().any(|one| one.as_str().as_deref() == Some(text))
+            }
+            Self::Text(text) => found.as_str().as_deref() == Some(text),
+            Self::Integer(number) => {
+                found.kind() == JsonKind::Number && found.deserialize::<i64>().is_ok_and(|one| one == *number)
+            }
+            Self::Bool(flag) => found.as_bool() == Some(*flag),
+        }
+    }
+}
+
+impl From<&str> for ClaimValue {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<i64> for ClaimValue {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<bool> for ClaimValue {
+    fn from(flag: bool) -> Self {
+        Self::Bool(flag)
+    }
+}
+
+impl fmt::Display for ClaimValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Integer(number) => number.fmt(f),
+            Self::Bool(flag) => flag.fmt(f),
+        }
     }
 }
 
@@ -229,18 +576,18 @@ pub enum Denial {
 }
 
 impl Denial {
-    const fn step_up(acr_values: Option<Arc<str>>, max_age: Option<Duration>) -> Self {
+    pub(crate) const fn step_up(acr_values: Option<Arc<str>>, max_age: Option<Duration>) -> Self {
         Self::InsufficientAuthentication { acr_values, max_age }
     }
 
     /// Tells whether nothing that the caller could bring would help.
-    const fn is_final(&self) -> bool {
+    pub(crate) const fn is_final(&self) -> bool {
         matches!(self, Self::Forbidden { .. })
     }
 
     /// Chooses among the denials of several requirements that must all hold: what nobody can bring weighs most, then
     /// scopes, then step-up.
-    fn weightiest(denials: impl Iterator<Item = Self>) -> Option<Self> {
+    pub(crate) fn weightiest(denials: impl Iterator<Item = Self>) -> Option<Self> {
         denials.reduce(|heaviest, denial| if denial.weight() > heaviest.weight() { denial } else { heaviest })
     }
 

@@ -6,11 +6,13 @@ pub use sekisho_actix as actix;
 #[cfg(feature = "axum")]
 pub use sekisho_axum as axum;
 pub use sekisho_core::{
-    AcceptedProofs, AccessRequest, Authenticate, Authorize, CertificateForm, Claim, Clock, ConfigError, Confirmation,
-    Credential, CredentialKind, Decision, Denial, Effect, Failure, FailureKind, IntoAuthenticate, Obligation,
-    Occurrence, OneTimeUse, Presentation, Principal, ProofFault, ProofHeader, Refusal, Reject, ReplayGuard,
-    Requirement, Resource, RevocationCheck, Secret, ShownCertificate, SubjectId, SystemClock, UnixSeconds, all_of,
-    any_of, authentication_context, dangerous, json, max_age, role, scope,
+    AcceptedProofs, AccessRequest, Attribute, Attributes, Authenticate, Authorize, Barred, CertificateForm, Claim,
+    ClaimValue, Clock, ConfigError, Confirmation, Credential, CredentialKind, Decision, DecisionSource, Denial, Effect,
+    Enforcer, EvaluationsSemantic, Explanation, Failure, FailureKind, IntoAuthenticate, Obligation, ObligationHandler,
+    Occurrence, OneTimeUse, Outline, Permit, Presentation, Principal, ProofFault, ProofHeader, Reason, Refusal, Reject,
+    ReplayGuard, Requirement, Resource, RevocationCheck, Secret, ShownCertificate, SubjectId, SystemClock, UnixSeconds,
+    all_of, any_of, authentication_context, claim, dangerous, decided_by, json, max_age, not, owner, role, same_tenant,
+    scope, when,
 };
 #[cfg(feature = "credentials")]
 pub use sekisho_credentials as credentials;
@@ -30,6 +32,8 @@ pub use sekisho_oidc as oidc;
 pub use sekisho_opaque::{
     self as opaque, ClientCredentials, Introspection, Opaque, OutboundSwap, PhantomSwap, Reference, TokenSwap,
 };
+#[cfg(feature = "policy")]
+pub use sekisho_policy as policy;
 #[cfg(feature = "redis")]
 pub use sekisho_redis as redis;
 #[cfg(feature = "revocation")]

@@ -1,0 +1,1 @@
+//! OPA's bundles: policies and data in one signed archive.

@@ -1,0 +1,1 @@
+//! Decisions as a filter for a query: which rows may the subject see?

@@ -1,0 +1,1 @@
+//! Keycloak's Authorization Services: the provider decides.

@@ -1,0 +1,1 @@
+//! OPA by its REST data API.

@@ -1,0 +1,1 @@
+//! OpenFGA by its own API.

@@ -1,0 +1,1 @@
+//! Where policies come from: files, URLs, bundles; swapped while requests are decided.
