@@ -71,9 +71,12 @@ mod tests {
     #[test]
     fn an_answer_is_decoded_within_the_bound() {
         let body = vec![b'a'; 1000];
-        for (encoding, sent) in
-            [(None, body.clone()), (Some("gzip"), zipped(&body)), (Some("GZIP"), zipped(&body)), (Some("identity"), body.clone())]
-        {
+        for (encoding, sent) in [
+            (None, body.clone()),
+            (Some("gzip"), zipped(&body)),
+            (Some("GZIP"), zipped(&body)),
+            (Some("identity"), body.clone()),
+        ] {
             assert_eq!(decoded(response(encoding, sent.clone()), 1000).unwrap().body, body, "{encoding:?}");
             assert!(decoded(response(encoding, sent), 999).is_err(), "{encoding:?}");
         }

@@ -17,8 +17,12 @@ pub(crate) struct Breaker {
 
 enum State {
     /// One bit for each of the last 32 calls, the latest lowest; set where nothing came of it.
-    Closed { history: u32 },
-    Open { until: Instant },
+    Closed {
+        history: u32,
+    },
+    Open {
+        until: Instant,
+    },
     Probing,
 }
 

@@ -44,7 +44,7 @@ struct Kept {
 
 impl DecisionCache {
     /// Keeps nothing.
-    pub(crate) const fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { kept: None, lifetimes: Lifetimes { permit: Duration::ZERO, deny: Duration::ZERO } }
     }
 

@@ -13,11 +13,12 @@ use sekisho_http::single_flight::{Boarding, Landing, SingleFlight};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
-use super::RemoteBuilder;
-use super::DecisionProtocol;
+use super::builder::RemoteBuilder;
 use super::cache::{Asked, DecisionCache};
 use super::exchange::{Exchange, LATE};
 use super::key::{Key, Keys, Purged};
+use super::protocol::DecisionProtocol;
+use super::question::Question;
 
 /// Asks a decision service, within bounds, and remembers its decisions for a moment.
 ///
@@ -140,8 +141,7 @@ impl Remote {
 impl Authorize for Remote {
     /// Decides as it was decided a moment ago; `None` when that is not known.
     fn decide_now(&self, request: &AccessRequest<'_>) -> Option<Outcome> {
-        let key = self.0.keys.key(request)?;
-        self.0.cache.get(&key, request.now()).map(Ok)
+        self.0.decide_now(request)
     }
 
     async fn decide(&self, request: &AccessRequest<'_>) -> Outcome {
@@ -181,8 +181,22 @@ impl Authorize for Remote {
 }
 
 impl Inner {
+    fn decide_now(&self, request: &AccessRequest<'_>) -> Option<Outcome> {
+        if let Some(outcome) = self.exchange.protocol.answer_now(request) {
+            return Some(outcome);
+        }
+        self.cache.get(&self.key(request)?, request.now()).map(Ok)
+    }
+
+    fn key(&self, request: &AccessRequest<'_>) -> Option<Key> {
+        self.keys.key(request, self.exchange.protocol.key_part(request))
+    }
+
     async fn decide(self: &Arc<Self>, request: &AccessRequest<'_>, asked: Asked, deadline: Instant) -> Outcome {
-        let key = self.keys.key(request);
+        if let Some(outcome) = self.exchange.protocol.answer_now(request) {
+            return outcome;
+        }
+        let key = self.key(request);
         if let Some(key) = &key
             && let Some(decision) = self.cache.get(key, asked.at)
         {
@@ -200,17 +214,18 @@ impl Inner {
     ) -> Outcome {
         let Some(key) = key else {
             let question = self.exchange.protocol.ask(request).await?;
-            return self.send(question, deadline).await;
+            return self.send(question, request, deadline).await;
         };
         let boarding = match self.flights.join(&key) {
             Some(boarding) => boarding,
             None => {
-                let question = self.exchange.protocol.ask(request).await?;
+                let http = self.exchange.protocol.ask(request).await?;
+                let question = Question::of(request);
                 self.flights.board(
                     key,
                     self.most_calls,
                     || self.cache.get(&key, asked.at).map(Ok),
-                    |landing| Box::pin(Self::question(Arc::clone(self), landing, question, key, asked, deadline)),
+                    |landing| Box::pin(Self::question(Arc::clone(self), landing, http, question, key, asked, deadline)),
                 )
             }
         };
@@ -225,12 +240,13 @@ impl Inner {
     async fn question(
         self: Arc<Self>,
         landing: Landing<Key, Outcome>,
-        question: HttpRequest,
+        http: HttpRequest,
+        question: Question,
         key: Key,
         asked: Asked,
         deadline: Instant,
     ) -> Outcome {
-        let decision = self.send(question, deadline).await?;
+        let decision = self.send(http, &question.request(), deadline).await?;
         landing.land(|is_owned| {
             if is_owned {
                 self.keep(key, &decision, asked);
@@ -239,9 +255,9 @@ impl Inner {
         Ok(decision)
     }
 
-    async fn send(&self, question: HttpRequest, deadline: Instant) -> Outcome {
-        let read = |response: &_| self.exchange.protocol.read(response);
-        Ok(self.exchange.run(question, deadline, read).await?.with_source(DecisionSource::Remote))
+    async fn send(&self, http: HttpRequest, request: &AccessRequest<'_>, deadline: Instant) -> Outcome {
+        let read = |response: &_| self.exchange.protocol.read_for(request, response);
+        Ok(self.exchange.run(http, deadline, read).await?.with_source(DecisionSource::Remote))
     }
 
     fn keep(&self, key: Key, decision: &Decision, asked: Asked) {
@@ -277,7 +293,7 @@ impl Inner {
         let mut outcomes = Vec::new();
         for batch in requests.chunks(most) {
             outcomes.extend(self.batch(batch, semantic, deadline).await);
-            if outcomes.last().is_some_and(|outcome| semantic.ends_with(outcome)) {
+            if outcomes.iter().any(|outcome| semantic.ends_with(outcome)) {
                 break;
             }
         }
@@ -306,7 +322,7 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Vec<Outcome>, Failure> {
         // Before the question, so that a purge meanwhile is not overlooked.
-        let keys: Vec<_> = requests.iter().map(|request| (self.keys.key(request), asked(request))).collect();
+        let keys: Vec<_> = requests.iter().map(|request| (self.key(request), asked(request))).collect();
         let protocol = &self.exchange.protocol;
         let question = protocol.ask_all(requests, semantic).await?;
         let count = requests.len();
@@ -370,8 +386,10 @@ fn up_to_the_end(outcomes: impl Iterator<Item = Option<Outcome>>, semantic: Eval
 }
 
 const BUSY: Failure = Failure::unavailable("too many decisions are asked for at once");
-const OTHER_COUNT: Failure =
-    Failure::new(FailureKind::BadGateway, "the decision service answered another number of questions than it was asked");
+const OTHER_COUNT: Failure = Failure::new(
+    FailureKind::BadGateway,
+    "the decision service answered another number of questions than it was asked",
+);
 /// Bounds one batch, whatever the protocol says.
 const LONGEST_BATCH: usize = 1000;
 const BATCHES_AT_ONCE: usize = 4;

@@ -9,9 +9,9 @@ use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse}
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::DecisionProtocol;
 use super::body::{TOO_LARGE, decoded};
 use super::breaker::Breaker;
+use super::protocol::DecisionProtocol;
 
 /// Sends questions: no more than so many at once, none to a service that does not answer, and each a second time at most.
 pub(crate) struct Exchange {
@@ -57,7 +57,11 @@ impl Exchange {
                 Ok(answer)
             }
             Err(Trouble { failure, is_outage, .. }) => {
-                if is_outage { call.failed() } else { call.answered() }
+                if is_outage {
+                    call.failed()
+                } else {
+                    call.answered()
+                }
                 Err(failure)
             }
         }

@@ -58,7 +58,9 @@ impl Keys {
     }
 
     /// Returns the key of a question; `None` when not all that decides can be written down, so that nothing may be shared.
-    pub(crate) fn key(&self, request: &AccessRequest<'_>) -> Option<Key> {
+    ///
+    /// - `part`: of whatever else decides, by the protocol.
+    pub(crate) fn key(&self, request: &AccessRequest<'_>, part: Option<[u8; 32]>) -> Option<Key> {
         let subject = request.subject();
         let mut writer = Writer(self.hash);
         writer.number(self.everything.load(Ordering::Acquire));
@@ -69,6 +71,8 @@ impl Keys {
         let grant = token_id.as_deref().and_then(|id| id.split_once('.')).map(|(grant, _)| grant);
         writer.number(self.generation(Purged::Grant, subject.issuer(), grant));
 
+        writer.mark(u8::from(part.is_some()));
+        writer.0.write(&part.unwrap_or_default());
         writer.text(subject.issuer());
         writer.text(subject.subject());
         writer.text(request.subject_kind());
