@@ -14,6 +14,7 @@ mod outbound;
 mod passage;
 mod proxies;
 mod public_routes;
+pub mod single_flight;
 mod target;
 
 pub use access::{Enforcement, PendingDecision, Question, RouteQuestion};
