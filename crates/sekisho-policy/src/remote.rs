@@ -8,6 +8,7 @@ pub mod authzen;
 pub mod keycloak;
 pub mod opa;
 pub mod openfga;
+mod strict;
 
 /// Speaks the language of one kind of decision service: makes a request of a question, and a decision of the answer.
 ///
