@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, anyhow};
 
 use crate::gates;
 use crate::layout::Layout;
+use crate::libtest::Counts;
 use crate::perform;
 use crate::process::{self, Invocation};
 use crate::progress::{Line, Screen};
@@ -19,6 +20,8 @@ use crate::tools::{DENY, FUZZ};
 
 /// Seconds per fuzz target.
 const FUZZ_SECONDS: u32 = 10;
+/// The smallest machine that all this is run on has as many cores.
+const FUZZ_AT_ONCE: usize = 2;
 
 pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
     let scratch = layout.scratch()?;
@@ -27,9 +30,16 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
     let skipped = scratch.path().join("skipped");
     fs::write(&skipped, "")?;
 
+    let mut later = without_servers(layout).into_iter();
     let servers = thread::scope(|scope| {
         let starting = (!fast).then(|| scope.spawn(|| Servers::start(layout, scratch.path(), &screen)));
         for step in beside_the_servers(layout) {
+            summary.run(step);
+        }
+        // To install all of them takes minutes, once; what needs none is done meanwhile.
+        while starting.as_ref().is_some_and(|thread| !thread.is_finished())
+            && let Some(step) = later.next()
+        {
             summary.run(step);
         }
         starting.and_then(|thread| thread.join().ok())
@@ -39,7 +49,7 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
     // Keycloak takes half a gigabyte and a part of each core from what follows.
     drop(servers);
 
-    for step in after_the_servers(layout) {
+    for step in later {
         summary.run(step);
     }
     if fast {
@@ -114,7 +124,7 @@ fn tests(layout: &Layout, skipped: &Path, servers: Option<&Servers>) -> Invocati
     }
 }
 
-fn after_the_servers(layout: &Layout) -> Vec<Step> {
+fn without_servers(layout: &Layout) -> Vec<Step> {
     let keys = "-p sekisho-jwks -p sekisho-jwt";
     vec![
         Step::passes("quickstart", cargo(layout, "cargo run --example quickstart -- --once")),
@@ -188,14 +198,33 @@ fn fuzz(layout: &Layout) -> Vec<Step> {
             Ok(String::new())
         }));
     }
-    for target in targets {
-        steps.push(Step::new(format!("fuzz: {target}"), move |layout, log, line| {
+    for together in targets.chunks(FUZZ_AT_ONCE) {
+        let together = together.to_vec();
+        steps.push(Step::new(format!("fuzz: {}", together.join(", ")), move |layout, log, line| {
             let program = FUZZ.install(layout, log, line)?;
-            process::must(&perform::fuzz_run(layout, &program, &target, FUZZ_SECONDS)?, log, line, &|| None)?;
-            Ok(Verdict::passed(format!("{FUZZ_SECONDS} s without a crash")))
+            fuzz_at_once(layout, &program, &together, line)?;
+            let passed = Verdict::passed(format!("{FUZZ_SECONDS} s without a crash"));
+            Ok(Verdict { counts: Counts { passed: together.len() as u64, ..passed.counts }, ..passed })
         }));
     }
     steps
+}
+
+/// Runs several targets, each of which keeps one core busy.
+fn fuzz_at_once(layout: &Layout, program: &Path, targets: &[String], line: &Line) -> Result<()> {
+    thread::scope(|scope| {
+        let runs: Vec<_> = targets
+            .iter()
+            .map(|target| {
+                let log = layout.log(&format!("fuzz: {target}"));
+                let run = perform::fuzz_run(layout, program, target, FUZZ_SECONDS);
+                scope.spawn(move || process::must(&run?, &log, line, &|| None).with_context(|| target.clone()))
+            })
+            .collect();
+        // All are waited for, so that none outlives the step.
+        let ends: Vec<_> = runs.into_iter().map(|run| run.join()).collect();
+        ends.into_iter().try_for_each(|end| end.map_err(|_| anyhow!("panicked"))?.map(drop))
+    })
 }
 
 fn benches(layout: &Layout) -> Result<Vec<Step>> {
