@@ -5,11 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::Result;
 
 use crate::gates;
 use crate::layout::Layout;
-use crate::libtest::Counts;
 use crate::perform;
 use crate::process::{self, Invocation};
 use crate::progress::{Line, Screen};
@@ -20,8 +19,6 @@ use crate::tools::{DENY, FUZZ};
 
 /// Seconds per fuzz target.
 const FUZZ_SECONDS: u32 = 10;
-/// The smallest machine that all this is run on has as many cores.
-const FUZZ_AT_ONCE: usize = 2;
 
 pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
     let scratch = layout.scratch()?;
@@ -30,7 +27,7 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
     let skipped = scratch.path().join("skipped");
     fs::write(&skipped, "")?;
 
-    let mut later = without_servers(layout).into_iter();
+    let mut later = without_servers(layout, fast).into_iter();
     let servers = thread::scope(|scope| {
         let starting = (!fast).then(|| scope.spawn(|| Servers::start(layout, scratch.path(), &screen)));
         for step in beside_the_servers(layout) {
@@ -38,9 +35,9 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
         }
         // To install all of them takes minutes, once; what needs none is done meanwhile.
         while starting.as_ref().is_some_and(|thread| !thread.is_finished())
-            && let Some(step) = later.next()
+            && let Some(rows) = later.next()
         {
-            summary.run(step);
+            summary.run_beside(rows);
         }
         starting.and_then(|thread| thread.join().ok())
     });
@@ -49,14 +46,15 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
     // Keycloak takes half a gigabyte and a part of each core from what follows.
     drop(servers);
 
-    for step in later {
-        summary.run(step);
+    for rows in later {
+        summary.run_beside(rows);
     }
     if fast {
         summary.skip("fuzz targets: left out by --fast");
         summary.skip("benches: left out by --fast");
     } else {
-        for step in fuzz(layout).into_iter().chain(benches(layout)?) {
+        summary.run_beside(fuzz(layout));
+        for step in benches(layout)? {
             summary.run(step);
         }
     }
@@ -124,23 +122,36 @@ fn tests(layout: &Layout, skipped: &Path, servers: Option<&Servers>) -> Invocati
     }
 }
 
-fn without_servers(layout: &Layout) -> Vec<Step> {
+/// Lists what is done one after the other; each is rows of steps that run side by side.
+fn without_servers(layout: &Layout, fast: bool) -> Vec<Vec<Vec<Step>>> {
     let keys = "-p sekisho-jwks -p sekisho-jwt";
+    let examples = ["quickstart", "issuer", "gateway", "sessions", "browser-storage"];
+    let alone = examples
+        .map(|name| Step::passes(name, cargo(layout, "cargo run --example").args([name, "--", "--once"])))
+        .into_iter()
+        .chain([
+            Step::tests(
+                "ring alone",
+                cargo(layout, &format!("cargo test {keys} --no-default-features --features ring --lib --no-fail-fast")),
+            ),
+            Step::fails_with(
+                "no backend",
+                cargo(layout, "cargo check -p sekisho-jwks --no-default-features"),
+                "switch on at least one crypto backend",
+            ),
+        ]);
+    let mut all: Vec<_> = alone.map(|step| vec![vec![step]]).collect();
+    let mut elsewhere = in_other_folders(layout);
+    if !fast {
+        elsewhere.extend(fuzz_build(layout));
+    }
+    // The features are compiled one crate after the other, which leaves a core to what has another target folder.
+    all.push(vec![in_the_folder_of_the_build(layout), elsewhere]);
+    all
+}
+
+fn in_the_folder_of_the_build(layout: &Layout) -> Vec<Step> {
     vec![
-        Step::passes("quickstart", cargo(layout, "cargo run --example quickstart -- --once")),
-        Step::passes("issuer", cargo(layout, "cargo run --example issuer -- --once")),
-        Step::passes("gateway", cargo(layout, "cargo run --example gateway -- --once")),
-        Step::passes("sessions", cargo(layout, "cargo run --example sessions -- --once")),
-        Step::passes("browser-storage", cargo(layout, "cargo run --example browser-storage -- --once")),
-        Step::tests(
-            "ring alone",
-            cargo(layout, &format!("cargo test {keys} --no-default-features --features ring --lib --no-fail-fast")),
-        ),
-        Step::fails_with(
-            "no backend",
-            cargo(layout, "cargo check -p sekisho-jwks --no-default-features"),
-            "switch on at least one crypto backend",
-        ),
         Step::check("features", gates::features),
         Step::passes(
             "clippy",
@@ -151,14 +162,17 @@ fn without_servers(layout: &Layout) -> Vec<Step> {
             cargo(layout, "cargo doc --workspace --no-deps --all-features --keep-going")
                 .env("RUSTDOCFLAGS", "-D warnings"),
         ),
+    ]
+}
+
+fn in_other_folders(layout: &Layout) -> Vec<Step> {
+    let shuttle = "-p sekisho-jwks -p sekisho-jwt -p sekisho-session -p sekisho-oidc";
+    vec![
         Step::tests(
             "interleavings",
-            cargo(
-                layout,
-                &format!("cargo test {keys} -p sekisho-session -p sekisho-oidc --lib --no-fail-fast shuttle"),
-            )
-            .env("RUSTFLAGS", "--cfg sekisho_shuttle")
-            .env("CARGO_TARGET_DIR", layout.target.join("shuttle")),
+            cargo(layout, &format!("cargo test {shuttle} --lib --no-fail-fast shuttle"))
+                .env("RUSTFLAGS", "--cfg sekisho_shuttle")
+                .env("CARGO_TARGET_DIR", layout.target.join("shuttle")),
         ),
         Step::check("licences", |layout, log, line| {
             let program = DENY.install(layout, log, line)?;
@@ -187,44 +201,28 @@ fn is_unreachable(output: &str) -> bool {
     output.contains("failed to fetch advisory database") || output.contains("failed to load advisory database")
 }
 
-fn fuzz(layout: &Layout) -> Vec<Step> {
-    let targets = perform::fuzz_targets(layout);
-    let mut steps = Vec::new();
-    if !targets.is_empty() {
-        steps.push(Step::check("fuzz: build", |layout, log, line| {
-            let program = FUZZ.install(layout, log, line)?;
-            process::must(&perform::fuzz_seeds(layout), log, line, &|| None)?;
-            process::must(&perform::fuzz_build(layout, &program), log, line, &|| None)?;
-            Ok(String::new())
-        }));
-    }
-    for together in targets.chunks(FUZZ_AT_ONCE) {
-        let together = together.to_vec();
-        steps.push(Step::new(format!("fuzz: {}", together.join(", ")), move |layout, log, line| {
-            let program = FUZZ.install(layout, log, line)?;
-            fuzz_at_once(layout, &program, &together, line)?;
-            let passed = Verdict::passed(format!("{FUZZ_SECONDS} s without a crash"));
-            Ok(Verdict { counts: Counts { passed: together.len() as u64, ..passed.counts }, ..passed })
-        }));
-    }
-    steps
+fn fuzz_build(layout: &Layout) -> Option<Step> {
+    let build = Step::check("fuzz: build", |layout, log, line| {
+        let program = FUZZ.install(layout, log, line)?;
+        process::must(&perform::fuzz_seeds(layout), log, line, &|| None)?;
+        process::must(&perform::fuzz_build(layout, &program), log, line, &|| None)?;
+        Ok(String::new())
+    });
+    (!perform::fuzz_targets(layout).is_empty()).then_some(build)
 }
 
-/// Runs several targets, each of which keeps one core busy.
-fn fuzz_at_once(layout: &Layout, program: &Path, targets: &[String], line: &Line) -> Result<()> {
-    thread::scope(|scope| {
-        let runs: Vec<_> = targets
-            .iter()
-            .map(|target| {
-                let log = layout.log(&format!("fuzz: {target}"));
-                let run = perform::fuzz_run(layout, program, target, FUZZ_SECONDS);
-                scope.spawn(move || process::must(&run?, &log, line, &|| None).with_context(|| target.clone()))
-            })
-            .collect();
-        // All are waited for, so that none outlives the step.
-        let ends: Vec<_> = runs.into_iter().map(|run| run.join()).collect();
-        ends.into_iter().try_for_each(|end| end.map_err(|_| anyhow!("panicked"))?.map(drop))
-    })
+/// Lists the targets in two rows, since each keeps one core busy and there are at least two.
+fn fuzz(layout: &Layout) -> Vec<Vec<Step>> {
+    let step = |target: String| {
+        Step::new(format!("fuzz: {target}"), move |layout, log, line| {
+            let program = FUZZ.install(layout, log, line)?;
+            process::must(&perform::fuzz_run(layout, &program, &target, FUZZ_SECONDS)?, log, line, &|| None)?;
+            Ok(Verdict::passed(format!("{FUZZ_SECONDS} s without a crash")))
+        })
+    };
+    let mut second = perform::fuzz_targets(layout);
+    let first = second.split_off(second.len() / 2);
+    [first, second].into_iter().map(|targets| targets.into_iter().map(step).collect()).collect()
 }
 
 fn benches(layout: &Layout) -> Result<Vec<Step>> {

@@ -27,6 +27,15 @@ pub trait DecisionProtocol: Send + Sync {
     /// [`Failure`] when the question cannot be put.
     async fn ask(&self, request: &AccessRequest<'_>) -> Result<HttpRequest, Failure>;
 
+    /// Checks that `response` answers `asked`, where the service says so: by a request id that it sends back. Called before
+    /// [`read`](Self::read) and [`read_all`](Self::read_all). By default there is nothing to check.
+    ///
+    /// # Errors
+    /// [`Failure`] when it answers another request.
+    fn check_answer(&self, _asked: &HttpRequest, _response: &HttpResponse) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Reads the answer to one question.
     ///
     /// # Errors
