@@ -21,6 +21,19 @@ pub trait DecisionProtocol: Send + Sync {
     /// Names the kind of service, for logs and metrics: `opa`, `authzen`.
     fn name(&self) -> &'static str;
 
+    /// Answers without the service, or returns `None`. Asked before any cache, and never kept in one.
+    ///
+    /// For what must not be asked, and for what the protocol itself remembers. By default everything is asked.
+    fn answer_now(&self, _request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+        None
+    }
+
+    /// Returns a hash of whatever else the answer depends on: of the caller's token, where the service is shown it. Two
+    /// questions for which it differs are never the same question. By default there is nothing else.
+    fn key_part(&self, _request: &AccessRequest<'_>) -> Option<[u8; 32]> {
+        None
+    }
+
     /// Puts one question. It may wait where a token is needed to ask.
     ///
     /// # Errors
@@ -41,6 +54,15 @@ pub trait DecisionProtocol: Send + Sync {
     /// # Errors
     /// [`Failure`] when it is no decision.
     fn read(&self, response: &HttpResponse) -> Result<Decision, Failure>;
+
+    /// Reads the answer to this question, where it is understood beside the question alone. By default as
+    /// [`read`](Self::read).
+    ///
+    /// # Errors
+    /// [`Failure`] when it is no decision.
+    fn read_for(&self, _request: &AccessRequest<'_>, response: &HttpResponse) -> Result<Decision, Failure> {
+        self.read(response)
+    }
 
     /// Returns how many questions can be put at once; 1 for a service that knows no batch. Default 1.
     fn max_batch(&self) -> usize {
