@@ -16,6 +16,7 @@ pub mod authzen;
 pub mod keycloak;
 pub mod opa;
 pub mod openfga;
+mod strict;
 
 pub use builder::RemoteBuilder;
 pub use decider::{Remote, RemoteHealth};
