@@ -348,7 +348,7 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// Tells whether a character could change how a log is read.
-pub(super) const fn is_unsafe(c: char) -> bool {
+pub(super) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -237,10 +237,10 @@ impl DecisionLogWriter {
             }
             let blocking = tokio::task::spawn_blocking(move || {
                 if has_more {
-                    writer.write_batch()
+                    writer.write_batch();
                 } else {
-                    writer.write_pending()
-                };
+                    writer.write_pending();
+                }
                 writer
             });
             match blocking.await {
