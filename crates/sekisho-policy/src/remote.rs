@@ -23,9 +23,6 @@ pub use decider::{Remote, RemoteHealth};
 pub use protocol::DecisionProtocol;
 #[cfg(feature = "revocation")]
 pub use withdrawn::PurgingFeed;
-<<<<<<< HEAD
 
 #[cfg(test)]
 mod tests;
-=======
->>>>>>> w-authzen
