@@ -126,7 +126,8 @@ impl Link {
         }
         let millis = u64::try_from(wait.within.as_millis()).unwrap_or(u64::MAX);
         all.add_command(command.clone()).cmd("WAIT").arg(wait.replicas).arg(millis);
-        let mut answers = self.0.connection.clone().send_packed_commands(&all, 0, 2 + usize::from(is_importing)).await?;
+        let mut answers =
+            self.0.connection.clone().send_packed_commands(&all, 0, 2 + usize::from(is_importing)).await?;
         let acknowledged = answers.pop().unwrap_or_default();
         let value = answers.pop().unwrap_or_default().extract_error()?;
         // Also an error of WAIT means no more than that nobody knows: the command itself was carried out.

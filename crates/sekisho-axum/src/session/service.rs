@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 
 use axum::extract::OriginalUri;
 use axum::response::Response;
-use http::header::HeaderValue;
+use http::header::{COOKIE, HeaderValue, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 use sekisho_http::RequestHead;
 use sekisho_session::SessionRules;
@@ -77,6 +77,13 @@ impl RequestHead for Head<'_> {
     }
 
     fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers.get_all(name).iter().map(HeaderValue::as_bytes)
+        // Of what is looked for in each request the name needs not be read each time.
+        let values = match name {
+            "cookie" => self.headers.get_all(COOKIE),
+            "upgrade" => self.headers.get_all(UPGRADE),
+            "sec-websocket-key" => self.headers.get_all(SEC_WEBSOCKET_KEY),
+            name => self.headers.get_all(name),
+        };
+        values.iter().map(HeaderValue::as_bytes)
     }
 }
