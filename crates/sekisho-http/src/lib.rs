@@ -13,6 +13,7 @@ mod outbound;
 mod passage;
 mod proxies;
 mod public_routes;
+pub mod single_flight;
 mod target;
 
 pub use answer::{Answer, RefusalContent, RefusalSummary};
