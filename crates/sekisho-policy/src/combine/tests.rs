@@ -156,7 +156,7 @@ const PERMIT_OVERRIDES: [[Value; 6]; 6] = [
 ];
 
 /// Not XACML's: what does not permit denies; `N` is the start.
-fn all_must_permit(values: &[Value]) -> Value {
+fn each_permits(values: &[Value]) -> Value {
     if values.is_empty() {
         N
     } else if values.iter().any(|value| matches!(value, D | N)) {
@@ -178,7 +178,7 @@ fn reference(algorithm: Algorithm, values: &[Value]) -> Said {
         Algorithm::DenyOverrides => by_table(&DENY_OVERRIDES, values),
         Algorithm::PermitOverrides => by_table(&PERMIT_OVERRIDES, values),
         Algorithm::FirstApplicable => values.iter().copied().find(|value| *value != N).unwrap_or(N),
-        Algorithm::AllMustPermit => all_must_permit(values),
+        Algorithm::AllMustPermit => each_permits(values),
     };
     match value {
         P => Permit,
@@ -418,7 +418,8 @@ fn an_explanation_marks_what_settled_it_and_shows_who_was_not_asked() {
 *       closed today: permit
 "
     );
-    let policies = first_applicable([Scripted::local("a", Silent), Scripted::remote("b", Fail), Scripted::local("c", Permit)]);
+    let policies =
+        first_applicable([Scripted::local("a", Silent), Scripted::remote("b", Fail), Scripted::local("c", Permit)]);
     assert_eq!(
         block_on(policies.explain(&request)).to_string(),
         "\

@@ -75,13 +75,17 @@ struct Entry {
 
 /// Stands for the moment at which a question was asked.
 #[derive(Clone, Copy)]
-pub(super) struct Asked {
+pub(in crate::combine) struct Asked {
     came: u64,
     purged: u64,
 }
 
 impl LastKnown {
-    pub(super) fn new(time: Duration, limits: LastKnownLimits, counted: CountedContext) -> Result<Self, ConfigError> {
+    pub(in crate::combine) fn new(
+        time: Duration,
+        limits: LastKnownLimits,
+        counted: CountedContext,
+    ) -> Result<Self, ConfigError> {
         if limits.entries == 0 || limits.bytes < OVERHEAD {
             return Err(ConfigError::new("last known decisions need room for one of them and 400 bytes"));
         }
@@ -148,17 +152,17 @@ impl LastKnown {
         due.into_iter().for_each(|key| memory.remove(key));
     }
 
-    pub(super) fn time(&self) -> Duration {
+    pub(in crate::combine) fn time(&self) -> Duration {
         self.0.time
     }
 
     /// Notes that a question is about to be asked.
-    pub(super) fn asks(&self) -> Asked {
+    pub(in crate::combine) fn asks(&self) -> Asked {
         Asked { came: self.0.came.load(Ordering::Acquire), purged: self.0.purged.load(Ordering::Acquire) }
     }
 
     /// Remembers a decision about a question.
-    pub(super) fn remember(&self, asked: Asked, request: &AccessRequest<'_>, decision: &Decision) {
+    pub(in crate::combine) fn remember(&self, asked: Asked, request: &AccessRequest<'_>, decision: &Decision) {
         // An answer from a cache was remembered when it came, and what stood in is no decision of the inner one.
         let is_second_hand = matches!(decision.source(), DecisionSource::Cache | DecisionSource::Fallback);
         if is_second_hand || self.0.time.as_secs() == 0 {
@@ -215,7 +219,7 @@ impl LastKnown {
     }
 
     /// Returns the last decision about an equal question and how old it is, if it may stand in.
-    pub(super) fn find(&self, request: &AccessRequest<'_>) -> Option<(Decision, Duration)> {
+    pub(in crate::combine) fn find(&self, request: &AccessRequest<'_>) -> Option<(Decision, Duration)> {
         // A token is taken for a while after its end, for clocks that differ; what was decided of it is not.
         if request.subject().expires_at().is_some_and(|end| end <= request.now()) {
             return None;
