@@ -103,9 +103,9 @@ fn what_a_shadow_has_no_room_for_is_dropped_and_counted_and_delays_nobody() {
 fn a_shadow_compares_the_share_that_it_was_told() {
     let alice = alice();
     for (share, expected) in [(0, 0), (100, 100), (1, 1), (1000, 1000)] {
-        let (shop, _runner) =
+        let (shop, runner) =
             shadow(Scripted::local("a", Permit), Scripted::local("b", Deny)).with_share(share).build().unwrap();
-        drop(_runner);
+        drop(runner);
         for _ in 0..1000 {
             shop.decide_now(&ask(&alice, "read", 1)).unwrap().unwrap();
         }

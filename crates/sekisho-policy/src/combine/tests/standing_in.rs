@@ -82,7 +82,8 @@ fn a_last_known_permit_does_not_outlive_its_token() {
 #[test]
 fn a_logout_and_a_withdrawal_make_it_forget() {
     let alice = alice();
-    let purges: [(&str, fn(&LastKnown), Said); 9] = [
+    type Purge = fn(&LastKnown);
+    let purges: [(&str, Purge, Said); 9] = [
         ("subject", |known| known.purge_subject(&SubjectId::new("https://id.example", "alice")), Fail),
         ("session", |known| known.purge_session("https://id.example", "s1"), Fail),
         ("token", |known| known.purge_token("https://id.example", "g1.t1"), Fail),
