@@ -129,6 +129,12 @@ impl LastKnown {
         self.purge(|entry| entry.token == Some(id));
     }
 
+    /// Forgets all decisions about tokens of one grant: those whose `jti` is the grant's id, a dot and whatever follows it.
+    pub fn purge_grant(&self, issuer: &str, grant_id: &str) {
+        let id = self.0.keys.of_id(issuer, IdKind::Grant, grant_id);
+        self.purge(|entry| entry.grant == Some(id));
+    }
+
     /// Forgets all decisions that a withdrawal speaks of; of a subject, whenever its credentials were issued.
     #[cfg(feature = "revocation")]
     pub fn purge_withdrawn(&self, withdrawal: &sekisho_revocation::Withdrawal) {
@@ -138,10 +144,7 @@ impl LastKnown {
             Withdrawn::Token(token_id) => self.purge_token(issuer, token_id),
             Withdrawn::Session(session_id) => self.purge_session(issuer, session_id),
             Withdrawn::Subject { subject, .. } => self.purge_subject(&SubjectId::new(issuer, &**subject)),
-            Withdrawn::Grant(grant_id) => {
-                let id = self.0.keys.of_id(issuer, IdKind::Grant, grant_id);
-                self.purge(|entry| entry.grant == Some(id));
-            }
+            Withdrawn::Grant(grant_id) => self.purge_grant(issuer, grant_id),
         }
     }
 

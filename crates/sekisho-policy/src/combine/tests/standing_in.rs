@@ -83,11 +83,13 @@ fn a_last_known_permit_does_not_outlive_its_token() {
 fn a_logout_and_a_withdrawal_make_it_forget() {
     let alice = alice();
     type Purge = fn(&LastKnown);
-    let purges: [(&str, Purge, Said); 9] = [
+    let purges: [(&str, Purge, Said); 11] = [
         ("subject", |known| known.purge_subject(&SubjectId::new("https://id.example", "alice")), Fail),
         ("session", |known| known.purge_session("https://id.example", "s1"), Fail),
         ("token", |known| known.purge_token("https://id.example", "g1.t1"), Fail),
+        ("grant", |known| known.purge_grant("https://id.example", "g1"), Fail),
         ("all", LastKnown::purge_all, Fail),
+        ("another grant", |known| known.purge_grant("https://id.example", "g1.t1"), Permit),
         ("a subject elsewhere", |known| known.purge_subject(&SubjectId::new("https://x.example", "alice")), Permit),
         ("another subject", |known| known.purge_subject(&SubjectId::new("https://id.example", "s1")), Permit),
         ("another session", |known| known.purge_session("https://id.example", "alice"), Permit),
