@@ -42,7 +42,6 @@ pub use last_known::{LastKnown, LastKnownLimits};
 /// last_known.purge_session("https://id.example", "s-42");
 /// # Ok::<(), sekisho_core::ConfigError>(())
 /// ```
-#[must_use]
 pub fn fallback<A: Authorize>(inner: A) -> FallbackBuilder<A> {
     FallbackBuilder {
         inner,

@@ -39,7 +39,6 @@ const LARGEST: usize = 64 << 10;
 /// # Ok(())
 /// # }
 /// ```
-#[must_use]
 pub fn shadow<L: Authorize, C: Authorize + 'static>(live: L, candidate: C) -> ShadowBuilder<L> {
     ShadowBuilder {
         live,

@@ -120,7 +120,7 @@ pub(super) fn said(outcome: &Result<Decision, Failure>) -> Said {
     }
 }
 
-/// The values of XACML 3.0 §7.10 and appendix C.1, typed off for this test: the algorithms below fold them two by two, as
+/// The values of XACML 3.0 §7.10 and appendix C.1 (`IB` is `Indeterminate{DP}`: it could have been both): the algorithms below fold them two by two, as
 /// tables, and know nothing of the code that they check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Value {
@@ -129,34 +129,34 @@ enum Value {
     N,
     IP,
     ID,
-    IDP,
+    IB,
 }
-use Value::{D, ID, IDP, IP, N, P};
+use Value::{D, IB, ID, IP, N, P};
 
-const VALUES: [Value; 6] = [P, D, N, IP, ID, IDP];
+const VALUES: [Value; 6] = [P, D, N, IP, ID, IB];
 
 /// C.2: rows and columns in the order of [`VALUES`].
 const DENY_OVERRIDES: [[Value; 6]; 6] = [
-    [P, D, P, P, IDP, IDP],
+    [P, D, P, P, IB, IB],
     [D, D, D, D, D, D],
-    [P, D, N, IP, ID, IDP],
-    [P, D, IP, IP, IDP, IDP],
-    [IDP, D, ID, IDP, ID, IDP],
-    [IDP, D, IDP, IDP, IDP, IDP],
+    [P, D, N, IP, ID, IB],
+    [P, D, IP, IP, IB, IB],
+    [IB, D, ID, IB, ID, IB],
+    [IB, D, IB, IB, IB, IB],
 ];
 
 /// C.4.
 const PERMIT_OVERRIDES: [[Value; 6]; 6] = [
     [P, P, P, P, P, P],
-    [P, D, D, IDP, D, IDP],
-    [P, D, N, IP, ID, IDP],
-    [P, IDP, IP, IP, IDP, IDP],
-    [P, D, ID, IDP, ID, IDP],
-    [P, IDP, IDP, IDP, IDP, IDP],
+    [P, D, D, IB, D, IB],
+    [P, D, N, IP, ID, IB],
+    [P, IB, IP, IP, IB, IB],
+    [P, D, ID, IB, ID, IB],
+    [P, IB, IB, IB, IB, IB],
 ];
 
 /// Not XACML's: what does not permit denies; `N` is the start.
-fn all_must_permit(values: &[Value]) -> Value {
+fn each_permits(values: &[Value]) -> Value {
     if values.is_empty() {
         N
     } else if values.iter().any(|value| matches!(value, D | N)) {
@@ -164,7 +164,7 @@ fn all_must_permit(values: &[Value]) -> Value {
     } else if values.iter().all(|value| *value == P) {
         P
     } else {
-        IDP
+        IB
     }
 }
 
@@ -178,13 +178,13 @@ fn reference(algorithm: Algorithm, values: &[Value]) -> Said {
         Algorithm::DenyOverrides => by_table(&DENY_OVERRIDES, values),
         Algorithm::PermitOverrides => by_table(&PERMIT_OVERRIDES, values),
         Algorithm::FirstApplicable => values.iter().copied().find(|value| *value != N).unwrap_or(N),
-        Algorithm::AllMustPermit => all_must_permit(values),
+        Algorithm::AllMustPermit => each_permits(values),
     };
     match value {
         P => Permit,
         D => Deny,
         N => Silent,
-        IP | ID | IDP => Fail,
+        IP | ID | IB => Fail,
     }
 }
 
@@ -200,7 +200,7 @@ fn branch_of(value: Value, waits: bool, plain: bool) -> Branch {
         (N, false) => deny_if(scripted(Deny)),
         (IP, _) => permit_if(scripted(Fail)),
         (ID, _) => deny_if(scripted(Fail)),
-        (IDP, _) => Branch::from(scripted(Fail)),
+        (IB, _) => Branch::from(scripted(Fail)),
     }
 }
 
@@ -418,7 +418,8 @@ fn an_explanation_marks_what_settled_it_and_shows_who_was_not_asked() {
 *       closed today: permit
 "
     );
-    let policies = first_applicable([Scripted::local("a", Silent), Scripted::remote("b", Fail), Scripted::local("c", Permit)]);
+    let policies =
+        first_applicable([Scripted::local("a", Silent), Scripted::remote("b", Fail), Scripted::local("c", Permit)]);
     assert_eq!(
         block_on(policies.explain(&request)).to_string(),
         "\

@@ -37,10 +37,12 @@ impl RotatingFile {
                 written += in_chunk;
                 (in_chunk, chunk) = (0, Vec::new());
             }
-            if in_chunk == 0 && self.size > 0 && self.size + line.len() as u64 > self.most_bytes {
-                if let Err(error) = self.rotate() {
-                    return (written, Err(error));
-                }
+            if in_chunk == 0
+                && self.size > 0
+                && self.size + line.len() as u64 > self.most_bytes
+                && let Err(error) = self.rotate()
+            {
+                return (written, Err(error));
             }
             chunk.extend_from_slice(line.as_bytes());
             in_chunk += 1;

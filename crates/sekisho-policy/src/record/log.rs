@@ -73,7 +73,6 @@ pub struct DecisionLogCounts {
 
 impl DecisionLog {
     /// Begins one that writes to this file, which may exist. One process writes to it.
-    #[must_use]
     pub fn builder(path: impl Into<PathBuf>) -> DecisionLogBuilder {
         DecisionLogBuilder {
             path: path.into(),

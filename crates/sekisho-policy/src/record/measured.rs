@@ -71,3 +71,6 @@ impl<A: Authorize> fmt::Debug for Measured<A> {
         f.debug_tuple("Measured").field(&self.inner.outline()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

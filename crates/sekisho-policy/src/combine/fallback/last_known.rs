@@ -75,13 +75,17 @@ struct Entry {
 
 /// Stands for the moment at which a question was asked.
 #[derive(Clone, Copy)]
-pub(super) struct Asked {
+pub(in crate::combine) struct Asked {
     came: u64,
     purged: u64,
 }
 
 impl LastKnown {
-    pub(super) fn new(time: Duration, limits: LastKnownLimits, counted: CountedContext) -> Result<Self, ConfigError> {
+    pub(in crate::combine) fn new(
+        time: Duration,
+        limits: LastKnownLimits,
+        counted: CountedContext,
+    ) -> Result<Self, ConfigError> {
         if limits.entries == 0 || limits.bytes < OVERHEAD {
             return Err(ConfigError::new("last known decisions need room for one of them and 400 bytes"));
         }
@@ -125,6 +129,12 @@ impl LastKnown {
         self.purge(|entry| entry.token == Some(id));
     }
 
+    /// Forgets all decisions about tokens of one grant: those whose `jti` is the grant's id, a dot and whatever follows it.
+    pub fn purge_grant(&self, issuer: &str, grant_id: &str) {
+        let id = self.0.keys.of_id(issuer, IdKind::Grant, grant_id);
+        self.purge(|entry| entry.grant == Some(id));
+    }
+
     /// Forgets all decisions that a withdrawal speaks of; of a subject, whenever its credentials were issued.
     #[cfg(feature = "revocation")]
     pub fn purge_withdrawn(&self, withdrawal: &sekisho_revocation::Withdrawal) {
@@ -134,10 +144,7 @@ impl LastKnown {
             Withdrawn::Token(token_id) => self.purge_token(issuer, token_id),
             Withdrawn::Session(session_id) => self.purge_session(issuer, session_id),
             Withdrawn::Subject { subject, .. } => self.purge_subject(&SubjectId::new(issuer, &**subject)),
-            Withdrawn::Grant(grant_id) => {
-                let id = self.0.keys.of_id(issuer, IdKind::Grant, grant_id);
-                self.purge(|entry| entry.grant == Some(id));
-            }
+            Withdrawn::Grant(grant_id) => self.purge_grant(issuer, grant_id),
         }
     }
 
@@ -148,17 +155,17 @@ impl LastKnown {
         due.into_iter().for_each(|key| memory.remove(key));
     }
 
-    pub(super) fn time(&self) -> Duration {
+    pub(in crate::combine) fn time(&self) -> Duration {
         self.0.time
     }
 
     /// Notes that a question is about to be asked.
-    pub(super) fn asks(&self) -> Asked {
+    pub(in crate::combine) fn asks(&self) -> Asked {
         Asked { came: self.0.came.load(Ordering::Acquire), purged: self.0.purged.load(Ordering::Acquire) }
     }
 
     /// Remembers a decision about a question.
-    pub(super) fn remember(&self, asked: Asked, request: &AccessRequest<'_>, decision: &Decision) {
+    pub(in crate::combine) fn remember(&self, asked: Asked, request: &AccessRequest<'_>, decision: &Decision) {
         // An answer from a cache was remembered when it came, and what stood in is no decision of the inner one.
         let is_second_hand = matches!(decision.source(), DecisionSource::Cache | DecisionSource::Fallback);
         if is_second_hand || self.0.time.as_secs() == 0 {
@@ -215,7 +222,7 @@ impl LastKnown {
     }
 
     /// Returns the last decision about an equal question and how old it is, if it may stand in.
-    pub(super) fn find(&self, request: &AccessRequest<'_>) -> Option<(Decision, Duration)> {
+    pub(in crate::combine) fn find(&self, request: &AccessRequest<'_>) -> Option<(Decision, Duration)> {
         // A token is taken for a while after its end, for clocks that differ; what was decided of it is not.
         if request.subject().expires_at().is_some_and(|end| end <= request.now()) {
             return None;

@@ -82,11 +82,14 @@ fn a_last_known_permit_does_not_outlive_its_token() {
 #[test]
 fn a_logout_and_a_withdrawal_make_it_forget() {
     let alice = alice();
-    let purges: [(&str, fn(&LastKnown), Said); 9] = [
+    type Purge = fn(&LastKnown);
+    let purges: [(&str, Purge, Said); 11] = [
         ("subject", |known| known.purge_subject(&SubjectId::new("https://id.example", "alice")), Fail),
         ("session", |known| known.purge_session("https://id.example", "s1"), Fail),
         ("token", |known| known.purge_token("https://id.example", "g1.t1"), Fail),
+        ("grant", |known| known.purge_grant("https://id.example", "g1"), Fail),
         ("all", LastKnown::purge_all, Fail),
+        ("another grant", |known| known.purge_grant("https://id.example", "g1.t1"), Permit),
         ("a subject elsewhere", |known| known.purge_subject(&SubjectId::new("https://x.example", "alice")), Permit),
         ("another subject", |known| known.purge_subject(&SubjectId::new("https://id.example", "s1")), Permit),
         ("another session", |known| known.purge_session("https://id.example", "alice"), Permit),
@@ -238,7 +241,8 @@ fn it_remembers_no_more_than_it_may() {
     let limits = LastKnownLimits::new(3, 1 << 20);
     let inner = Scripted::remote("service", Permit);
     let shop = fallback(inner.clone()).reads(["read"]).with_limits(limits).build().unwrap();
-    let about = |id: &'static str, now| AccessRequest::new(&alice, "read", Resource::new("order", id), UnixSeconds::new(now));
+    let about =
+        |id: &'static str, now| AccessRequest::new(&alice, "read", Resource::new("order", id), UnixSeconds::new(now));
     for id in ["1", "2", "3", "4", "5"] {
         decide(&shop, &about(id, 100)).unwrap();
     }
@@ -246,7 +250,8 @@ fn it_remembers_no_more_than_it_may() {
     inner.now_says(Fail);
     assert_eq!(said(&decide(&shop, &about("2", 101))), Fail);
     assert_eq!(said(&decide(&shop, &about("3", 101))), Permit);
-    let small = fallback(Scripted::remote("service", Permit)).reads(["read"]).with_limits(LastKnownLimits::new(100, 1000));
+    let small =
+        fallback(Scripted::remote("service", Permit)).reads(["read"]).with_limits(LastKnownLimits::new(100, 1000));
     let small = small.build().unwrap();
     for id in ["1", "2", "3", "4", "5"] {
         decide(&small, &about(id, 100)).unwrap();
@@ -309,9 +314,9 @@ fn the_explanation_shows_what_stood_in() {
         "fallback for list, read\n  service\n  last known decision, for 60 s\n  strict\n"
     );
     inner.now_says(Fail);
-    let text = |request| block_on(shop.explain(request)).to_string();
+    let text = |action, now| block_on(shop.explain(&ask(&alice, action, now))).to_string();
     assert_eq!(
-        text(&ask(&alice, "read", 100)),
+        text("read", 100),
         "\
 * fallback for list, read: deny, fallback
     service: error, down
@@ -320,7 +325,7 @@ fn the_explanation_shows_what_stood_in() {
 "
     );
     assert_eq!(
-        text(&ask(&alice, "write", 100)),
+        text("write", 100),
         "\
 * fallback for list, read: error, down
 *   service: error, down
@@ -332,7 +337,7 @@ fn the_explanation_shows_what_stood_in() {
     decide(&shop, &ask(&alice, "read", 100)).unwrap();
     inner.now_says(Fail);
     assert_eq!(
-        text(&ask(&alice, "read", 107)),
+        text("read", 107),
         "\
 * fallback for list, read: permit, fallback, last known decision, 7 s old
     service: error, down
