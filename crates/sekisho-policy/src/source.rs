@@ -23,6 +23,8 @@
 mod files;
 mod folder;
 mod live;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "bundle")]
 mod url;
 

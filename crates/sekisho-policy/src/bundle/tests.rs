@@ -62,7 +62,7 @@ fn claims(files: &[(&str, &str)], hash: &str) -> Value {
 
 fn with_claims(key: &SigningKey, files: &[(&str, &str)], claims: &Value) -> Vec<u8> {
     let token = Signer::new(key.clone()).with_type("JWT").sign(claims).unwrap();
-    let signatures = json!({"signatures": [token]}).to_string();
+    let signatures = json!({"signatures": [token], "plugin": "_default"}).to_string();
     let mut all = files.to_vec();
     all.push((SIGNATURES, &signatures));
     archive(&all)
@@ -78,6 +78,32 @@ fn reader(key: &SigningKey) -> BundleReader {
 
 async fn refusal(reader: &BundleReader, archive: &[u8]) -> String {
     format!("{:?}", reader.read(archive, NOW).await.unwrap_err()).split('(').next().unwrap().to_owned()
+}
+
+/// Written and hashed by `opa build` 1.22.3.
+#[test]
+fn hashes_are_those_of_opa() {
+    for (name, text, expected) in [
+        (
+            "data.json",
+            r#"{"shop":{"action":"read","n":1.50,"t":"\u003c\u0026\u2028é\u003e"}}"#,
+            "2538a7e5f01650668a9723100e68eb0e567067976b63281655fb8fee6a23dd46",
+        ),
+        (
+            ".manifest",
+            r#"{"revision":"7","roots":["shop"],"rego_version":1}"#,
+            "3405969c2c2ce66acca25d560a3b32b7cd3ce6e1df8c7f9c9f007c071da1dce3",
+        ),
+        (
+            "src/shop/policy.rego",
+            "package shop\n\ndecision if input.action.name == data.shop.action\n",
+            "e4b6d1d23e45484f45d5b137e5b08323479a36f0aa988ed0611dcd561dd00e0a",
+        ),
+    ] {
+        let digest = HashAlgorithm::Sha256.digest(Backend::default(), name, text.as_bytes()).unwrap();
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, expected, "{name}");
+    }
 }
 
 #[tokio::test]
