@@ -33,6 +33,7 @@ mod outage;
 mod own_issuer;
 mod passkeys;
 mod phantom;
+mod policy_bundle;
 mod provider;
 mod quickstart;
 mod relay;
