@@ -86,7 +86,7 @@ pub(crate) fn attributes(request: &AccessRequest<'_>) -> Result<Option<JsonObjec
     if object.as_str().len() > MAX_INPUT_BYTES { Err(too_large()) } else { Ok(Some(object)) }
 }
 
-const fn too_large() -> Failure {
+pub(crate) const fn too_large() -> Failure {
     Failure::new(FailureKind::Misconfigured, "the input of a policy is too large")
 }
 

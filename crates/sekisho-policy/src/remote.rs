@@ -23,3 +23,6 @@ pub use decider::{Remote, RemoteHealth};
 pub use protocol::DecisionProtocol;
 #[cfg(feature = "revocation")]
 pub use withdrawn::PurgingFeed;
+
+#[cfg(test)]
+mod tests;

@@ -47,8 +47,13 @@ impl Exchange {
         let _in_line = self.line.try_acquire().map_err(|_| busy())?;
         let Ok(place) = timeout_at(deadline, self.places.acquire()).await else { return Err(busy()) };
         let _place = place.map_err(|_| busy())?;
+        let now = Instant::now();
+        // Whoever waited until the end has no time left to ask, and the service is not to blame.
+        if now >= deadline {
+            return Err(busy());
+        }
         // It may have opened meanwhile.
-        let call = self.breaker.admit(Instant::now(), deadline)?;
+        let call = self.breaker.admit(now, deadline)?;
         // A client of the user's own that forgets its limits must not hold everybody who waits for the same answer.
         let outcome = timeout_at(deadline, self.hedged(&request, deadline, &read)).await;
         match outcome.unwrap_or_else(|_| Err(Trouble::outage(LATE))) {
@@ -115,6 +120,9 @@ impl Exchange {
         read: &impl Fn(&HttpResponse) -> Result<T, Failure>,
     ) -> Result<T, Trouble> {
         let total_timeout = deadline.saturating_duration_since(Instant::now());
+        if total_timeout.is_zero() {
+            return Err(Trouble::outage(LATE));
+        }
         let limits = HttpLimits { connect_timeout: total_timeout, total_timeout, max_body_bytes: self.max_body_bytes };
         let response = self.client.send(request.clone(), limits).await?;
         if matches!(response.status, 429 | 502 | 503 | 504) {
