@@ -33,6 +33,7 @@ mod outage;
 mod own_issuer;
 mod passkeys;
 mod phantom;
+mod policies_agree;
 mod provider;
 mod quickstart;
 mod relay;
