@@ -6,6 +6,7 @@
 
 mod browser_storage;
 mod cerbos;
+mod cerbos_decisions;
 mod certificates;
 mod cognito;
 mod control;
@@ -29,6 +30,7 @@ mod login_page;
 mod logins;
 mod opa;
 mod openfga;
+mod openfga_decisions;
 mod outage;
 mod own_issuer;
 mod passkeys;
