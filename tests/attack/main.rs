@@ -17,6 +17,7 @@ mod oidc;
 mod opaque;
 mod parse;
 mod peers;
+mod policy;
 mod random;
 mod session;
 mod sig;

@@ -28,6 +28,7 @@ mod leash;
 mod login_page;
 mod logins;
 mod opa;
+mod opa_decisions;
 mod openfga;
 mod outage;
 mod own_issuer;
