@@ -29,6 +29,7 @@ mod leash;
 mod login_page;
 mod logins;
 mod opa;
+mod opa_decisions;
 mod openfga;
 mod openfga_decisions;
 mod outage;
