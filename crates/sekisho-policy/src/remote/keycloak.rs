@@ -59,8 +59,8 @@ mod token;
 
 use answer::Answer;
 pub use builder::KeycloakBuilder;
-use kept::{Kept, Key};
 pub use kept::KeptPermissions;
+use kept::{Kept, Key};
 use question::Permission;
 pub use token::{CallerToken, KeepToken};
 
@@ -158,7 +158,8 @@ impl Keycloak {
         let claims = question::claims(&parts.pushed, request.context()).map_err(Settled::Failed)?;
         // What policies said of pushed claims holds for no other question.
         let is_kept = parts.kept.is_some() && claims.is_none();
-        let key = is_kept.then(|| Key { token: self.hash(token.secret(), None), resource: permission.resource.clone() });
+        let key =
+            is_kept.then(|| Key { token: self.hash(token.secret(), None), resource: permission.resource.clone() });
         Ok(Question { permission, token: token.secret(), claims, key })
     }
 
@@ -241,7 +242,9 @@ impl DecisionProtocol for Keycloak {
 
     async fn ask(&self, request: &AccessRequest<'_>) -> Result<HttpRequest, Failure> {
         let Question { permission, token, claims, key } = self.question(request).map_err(|settled| match settled {
-            Settled::Decided(_) => Failure::new(FailureKind::Misconfigured, "this is not asked of the authorization provider"),
+            Settled::Decided(_) => {
+                Failure::new(FailureKind::Misconfigured, "this is not asked of the authorization provider")
+            }
             Settled::Failed(failure) => failure,
         })?;
         let parts = &*self.0;
@@ -290,7 +293,9 @@ impl DecisionProtocol for Keycloak {
 
     fn read_for(&self, request: &AccessRequest<'_>, response: &HttpResponse) -> Result<Decision, Failure> {
         let Question { permission, key, .. } = self.question(request).map_err(|settled| match settled {
-            Settled::Decided(_) => Failure::new(FailureKind::Misconfigured, "this was not asked of the authorization provider"),
+            Settled::Decided(_) => {
+                Failure::new(FailureKind::Misconfigured, "this was not asked of the authorization provider")
+            }
             Settled::Failed(failure) => failure,
         })?;
         let (Some(key), Some(kept)) = (key, &self.0.kept) else {

@@ -192,7 +192,8 @@ mod tests {
         ] {
             assert_eq!(read(status, error).unwrap_err().kind(), kind, "{status} {error}");
         }
-        for body in ["", "{}", "access_denied", r#"{"error":{"access_denied":1}}"#, r#"{"error":"a","error":"access_denied"}"#]
+        for body in
+            ["", "{}", "access_denied", r#"{"error":{"access_denied":1}}"#, r#"{"error":"a","error":"access_denied"}"#]
         {
             assert_eq!(decision(&response(403, body)).unwrap_err().kind(), FailureKind::BadGateway, "{body}");
         }
@@ -202,7 +203,9 @@ mod tests {
 
     #[test]
     fn a_list_grants_the_scopes_of_the_resource_that_was_asked_about() {
-        let Answer::Granted(granted) = scopes(&response(200, ORDERS), &orders("read")).unwrap() else { panic!("denied") };
+        let Answer::Granted(granted) = scopes(&response(200, ORDERS), &orders("read")).unwrap() else {
+            panic!("denied")
+        };
         assert_eq!(&*granted, ["read".into(), "write".into()]);
         let by_id = Permission::new("id-1".to_owned(), "read".to_owned()).unwrap();
         assert!(matches!(scopes(&response(200, ORDERS), &by_id), Ok(Answer::Granted(_))));
@@ -231,7 +234,10 @@ mod tests {
         ] {
             assert!(scopes(&response(200, body), &orders("read")).is_err(), "{body}");
         }
-        assert!(scopes(&response(200, &format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))), &orders("read")).is_err());
+        assert!(
+            scopes(&response(200, &format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))), &orders("read"))
+                .is_err()
+        );
     }
 
     #[test]
