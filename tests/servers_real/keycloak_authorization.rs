@@ -12,7 +12,7 @@ use sekisho_core::{
     AccessRequest, Authenticate as _, Authorize as _, Barred, Credential, Decision, DecisionSource, Denial, Effect,
     Enforcer, Failure, FailureKind, Refusal, Resource,
 };
-use sekisho_http::Checkpoint;
+use sekisho_http::{Checkpoint, HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse, ReqwestClient};
 use sekisho_opaque::ClientCredentials;
 use sekisho_policy::remote::Remote;
 use sekisho_policy::remote::keycloak::{
@@ -37,6 +37,27 @@ fn orders(keycloak: &Keycloak) -> KeycloakBuilder {
 
 fn client() -> ClientCredentials {
     ClientCredentials::basic(AUDIENCE, "orders-api-secret")
+}
+
+/// Sends to a relay under the name of the server behind it, from which Keycloak makes the name of its issuer.
+#[derive(Debug)]
+struct UnderItsName {
+    client: ReqwestClient,
+    host: String,
+}
+
+#[async_trait::async_trait]
+impl HttpClient for UnderItsName {
+    async fn send(&self, request: HttpRequest, limits: HttpLimits) -> Result<HttpResponse, HttpError> {
+        self.client.send(request.with_header("host", &*self.host), limits).await
+    }
+}
+
+fn relayed(keycloak: &Keycloak, permissions: &Permissions) -> Remote {
+    let host = keycloak.url().trim_start_matches("http://").to_owned();
+    let client = UnderItsName { client: ReqwestClient::new(DEADLINE).expect("a client"), host };
+    let remote = Remote::builder(permissions.clone()).with_client(Arc::new(client)).with_deadline(DEADLINE);
+    remote.without_cache().without_hedge().build().expect("a decider")
 }
 
 fn remote(permissions: &Permissions) -> Remote {
@@ -147,7 +168,7 @@ async fn tokens_that_keycloak_must_not_or_does_not_take_are_no_permit() {
         // A token of another realm verifies where that realm is accepted too; its text must not reach this one.
         relay.set(Mode::answer(200, "application/json", r#"{"result":true}"#));
         let permissions = permissions.with_token_endpoint(&*endpoint).build().expect("a protocol");
-        let remote = remote(&permissions);
+        let remote = relayed(&keycloak, &permissions);
         assert!(ask(&remote, &principal, "read", "order").await.expect("forged").is_permitted(), "the relay is asked");
         let issuer = sekisho_testkit::Issuer::with_url(format!("{}/realms/master", keycloak.url()));
         let foreign = issuer.token().audience(AUDIENCE).sign();
@@ -165,6 +186,10 @@ async fn tokens_that_keycloak_must_not_or_does_not_take_are_no_permit() {
         assert_eq!(failure.kind(), FailureKind::Misconfigured);
         relay.set(Mode::Pass);
         assert!(ask(&remote, &principal, "read", "order").await.expect("a decision").is_permitted());
+        // Under the relay's own name Keycloak is another issuer, for which this token is as good as none.
+        let elsewhere = self::remote(&permissions);
+        let decision = ask(&elsewhere, &principal, "read", "order").await.expect("a decision");
+        assert!(matches!(decision.denial(), Some(Denial::Forbidden { .. })), "{decision:?}");
     }
 }
 
@@ -193,31 +218,31 @@ async fn what_changes_at_keycloak_is_noticed_within_the_stated_time() {
     let permissions = orders(&keycloak).with_client(client()).with_kept_permissions(KeptPermissions::default());
     let permissions = permissions.build().expect("a protocol");
     let kept = remote(&permissions);
-    assert!(ask(&each, &who, "read", "order").await.expect("a decision").is_permitted());
-    assert!(ask(&kept, &who, "read", "order").await.expect("a decision").is_permitted());
-    // One answer is good for every scope of the resource.
-    let second = ask(&kept, &who, "write", "order").await.expect("a decision");
+    assert!(ask(&each, &who, "read", "payout").await.expect("a decision").is_permitted());
+    assert!(ask(&kept, &who, "read", "payout").await.expect("a decision").is_permitted());
+    let second = ask(&kept, &who, "read", "payout").await.expect("a decision");
     assert_eq!((second.is_permitted(), second.source()), (true, DecisionSource::Cache));
     admin(reqwest::Method::DELETE, roles.clone(), Some(json!([clerk]))).await;
     let changed = Instant::now();
-    // The role still stands in the token. Keycloak says what holds now.
-    let decision = ask(&each, &who, "read", "order").await.expect("a decision");
+    // The role still stands in the token, which is what policies read that are not told to fetch roles.
+    assert!(ask(&each, &who, "read", "order").await.expect("a decision").is_permitted());
+    let decision = ask(&each, &who, "read", "payout").await.expect("a decision");
     println!("role taken away, asked at once: {:?}", decision.effect());
     assert_eq!(decision.effect(), Effect::Deny);
-    while ask(&kept, &who, "read", "order").await.expect("a decision").is_permitted() {
+    while ask(&kept, &who, "read", "payout").await.expect("a decision").is_permitted() {
         assert!(changed.elapsed() < Duration::from_secs(6), "still permitted");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     println!("role taken away, kept permissions: noticed after {:?}", changed.elapsed());
     admin(reqwest::Method::POST, roles, Some(json!([clerk]))).await;
     permissions.purge_subject(&who.id());
-    assert!(ask(&kept, &who, "read", "order").await.expect("a decision").is_permitted());
+    assert!(ask(&kept, &who, "read", "payout").await.expect("a decision").is_permitted());
     // A disabled user's token is no good any more, to whoever asks.
     admin(reqwest::Method::PUT, format!("sekisho/users/{id}"), Some(json!({ "enabled": false }))).await;
     permissions.purge_subject(&who.id());
     assert_eq!(permissions.kept_permissions(), 0);
     for remote in [&each, &kept] {
-        let decision = ask(remote, &who, "read", "order").await.expect("a decision");
+        let decision = ask(remote, &who, "read", "payout").await.expect("a decision");
         assert!(matches!(decision.denial(), Some(Denial::Forbidden { .. })), "{decision:?}");
     }
     admin(reqwest::Method::DELETE, format!("sekisho/users/{id}"), None).await;
@@ -321,7 +346,7 @@ async fn a_silent_slow_lying_or_dead_keycloak_never_permits() {
     }
     let outage = control.kill("keycloak");
     let begun = Instant::now();
-    let dead = Remote::builder(behind(&keycloak, &endpoint, false)).with_deadline(deadline);
+    let dead = Remote::builder(behind(&keycloak, &keycloak.token_endpoint("sekisho"), false)).with_deadline(deadline);
     let failure = ask(&dead.build().expect("a decider"), &alice, "read", "order").await.expect_err("it is dead");
     assert_eq!(failure.kind(), FailureKind::Unavailable);
     assert!(begun.elapsed() < deadline + Duration::from_millis(800), "{:?}", begun.elapsed());
@@ -370,7 +395,7 @@ async fn an_axum_service_tells_its_caller_which_scope_is_lacking() {
         orders(&keycloak).with_client(client()).with_token_endpoint(endpoint).build().expect("a protocol");
     let checkpoint = Checkpoint::builder().accept(KeepToken::new(keycloak.jwt()).expect("an authenticator"));
     let checkpoint = checkpoint.build().expect("a checkpoint");
-    let app = App { checkpoint: checkpoint.clone(), orders: Arc::new(Enforcer::new(remote(&permissions))) };
+    let app = App { checkpoint: checkpoint.clone(), orders: Arc::new(Enforcer::new(relayed(&keycloak, &permissions))) };
     let routes = Router::new()
         .route("/orders/{id}", get(read))
         .route("/orders/{id}/approval", delete(approve))

@@ -23,7 +23,8 @@
 //! ```
 //!
 //! # How late it is
-//! Keycloak reads roles and groups of the user as they are when it is asked, and attributes and scopes out of the token. A
+//! Keycloak looks at each question whether the session has ended and the user is disabled. A role policy reads the roles out of
+//! the token, as old as it is, unless it is told to fetch them ("Fetch Roles"); attributes and scopes are the token's. A
 //! decision is as old as whoever keeps it lets it become: `Remote`'s cache (5 s for a permit, 1 s for a denial, unless
 //! configured otherwise), or [kept permissions](KeycloakBuilder::with_kept_permissions) of a caller on a resource (the same
 //! bounds), which answer for all scopes of the resource and are never kept twice. Permissions in the caller's own token, a

@@ -88,8 +88,9 @@ fn refusal<T>(response: &HttpResponse) -> Result<Answer<T>, Failure> {
     match (response.status, &*error) {
         (403, "access_denied") => Ok(Answer::Denied),
         (400, "invalid_resource" | "invalid_scope") => Ok(Answer::Unknown),
-        (400 | 401, "invalid_grant" | "invalid_token") => Ok(Answer::TokenRefused),
-        (400 | 401, "invalid_client" | "unauthorized_client") => Err(Failure::new(
+        // Where a client hands the token over, it is called `unauthorized_client`, under another status than the client itself.
+        (400 | 401, "invalid_grant" | "invalid_token") | (400, "unauthorized_client") => Ok(Answer::TokenRefused),
+        (400 | 401, "invalid_client") | (401, "unauthorized_client") => Err(Failure::new(
             FailureKind::Misconfigured,
             "the authorization provider does not take us for the client that we say we are",
         )),
@@ -175,12 +176,14 @@ mod tests {
         for error in ["invalid_resource", "invalid_scope"] {
             assert_eq!(read(400, error).unwrap(), Answer::Unknown);
         }
-        for (status, error) in [(400, "invalid_grant"), (401, "invalid_grant"), (401, "invalid_token")] {
+        for (status, error) in
+            [(400, "invalid_grant"), (401, "invalid_grant"), (401, "invalid_token"), (400, "unauthorized_client")]
+        {
             assert_eq!(read(status, error).unwrap(), Answer::TokenRefused);
         }
         for (status, error, kind) in [
             (401, "invalid_client", FailureKind::Misconfigured),
-            (400, "unauthorized_client", FailureKind::Misconfigured),
+            (401, "unauthorized_client", FailureKind::Misconfigured),
             (403, "invalid_grant", FailureKind::BadGateway),
             (403, "invalid_resource", FailureKind::BadGateway),
             (400, "access_denied", FailureKind::BadGateway),
