@@ -25,6 +25,7 @@ mod issuer_clients;
 mod issuer_fronts;
 mod issuer_real;
 mod keycloak;
+mod keycloak_authorization;
 mod leash;
 mod login_page;
 mod logins;
