@@ -6,6 +6,7 @@
 
 mod browser_storage;
 mod cerbos;
+mod cerbos_decisions;
 mod certificates;
 mod cognito;
 mod control;
@@ -24,16 +25,20 @@ mod issuer_clients;
 mod issuer_fronts;
 mod issuer_real;
 mod keycloak;
+mod keycloak_authorization;
 mod leash;
 mod login_page;
 mod logins;
 mod opa;
 mod opa_decisions;
 mod openfga;
+mod openfga_decisions;
 mod outage;
 mod own_issuer;
 mod passkeys;
 mod phantom;
+mod policies_agree;
+mod policy_bundle;
 mod provider;
 mod quickstart;
 mod relay;

@@ -19,4 +19,4 @@ pub use oidc::ApiProxyExt;
 #[cfg(feature = "oidc")]
 pub use oidc::{BffExt, BffResponse};
 #[cfg(feature = "session")]
-pub use session::{Session, SessionLayer, SessionOrAnonymous, SessionService};
+pub use session::{Session, SessionFuture, SessionLayer, SessionOrAnonymous, SessionService};

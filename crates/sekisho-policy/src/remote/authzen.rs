@@ -42,7 +42,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use sekisho_core::{AccessRequest, Decision, EvaluationsSemantic, Failure, Secret};
+use sekisho_core::{AccessRequest, Decision, Denial, EvaluationsSemantic, Failure, Secret};
 use sekisho_http::{HttpRequest, HttpResponse};
 
 use crate::remote::{DecisionProtocol, strict};
@@ -65,6 +65,7 @@ pub struct AuthZen {
     credentials: Vec<(&'static str, Secret)>,
     subjects: Subjects,
     max_batch: usize,
+    digest: strict::Digest,
 }
 
 /// Where the five questions are put; `None` where the service cannot be asked.
@@ -97,6 +98,13 @@ struct Subjects {
     issuer: Option<String>,
     roles_property: &'static str,
     claims: Vec<String>,
+}
+
+impl Subjects {
+    /// Tells whether a question is about somebody else's subject.
+    fn knows_not(&self, request: &AccessRequest<'_>) -> bool {
+        self.issuer.as_deref().is_some_and(|issuer| issuer != request.subject().issuer())
+    }
 }
 
 impl AuthZen {
@@ -136,7 +144,7 @@ impl AuthZen {
 
 impl fmt::Debug for AuthZen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { endpoints, credentials: _, subjects, max_batch } = self;
+        let Self { endpoints, credentials: _, subjects, max_batch, digest: _ } = self;
         f.debug_struct("AuthZen")
             .field("endpoints", endpoints)
             .field("subjects", subjects)
@@ -149,6 +157,17 @@ impl fmt::Debug for AuthZen {
 impl DecisionProtocol for AuthZen {
     fn name(&self) -> &'static str {
         "authzen"
+    }
+
+    fn answer_now(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+        const STRANGER: Denial = Denial::Forbidden { reason: "the decision service knows no subjects of this issuer" };
+        self.subjects.knows_not(request).then(|| Ok(Decision::deny(STRANGER)))
+    }
+
+    /// What is told of the subject: two tokens of one subject may have other scopes.
+    fn key_part(&self, request: &AccessRequest<'_>) -> Option<[u8; 32]> {
+        let subject = question::subject(request, &self.subjects).ok()?;
+        Some(self.digest.of(&serde_json::to_vec(&subject).ok()?))
     }
 
     async fn ask(&self, request: &AccessRequest<'_>) -> Result<HttpRequest, Failure> {

@@ -1,6 +1,7 @@
 //! What every answer of a decision service goes through before it is looked at, and what every question is written with.
 
 use std::fmt::Write as _;
+use std::hash::{BuildHasher as _, RandomState};
 
 use sekisho_core::json::JsonObject;
 use sekisho_core::{AccessRequest, Failure, FailureKind};
@@ -63,6 +64,21 @@ pub(crate) fn raw_attributes(request: &AccessRequest<'_>) -> Result<Option<Box<R
     let object =
         object.map_err(|error| unwritable("the attributes of a resource cannot be written").with_source(error))?;
     raw_object(&object).map(Some)
+}
+
+/// Makes 256 bits of any text, with keys of its own that nobody outside can know or aim at: equal texts of one process have
+/// equal ones.
+#[derive(Clone, Default)]
+pub(crate) struct Digest([RandomState; 4]);
+
+impl Digest {
+    pub(crate) fn of(&self, text: &[u8]) -> [u8; 32] {
+        let mut digest = [0; 32];
+        for (part, keys) in digest.chunks_exact_mut(8).zip(&self.0) {
+            part.copy_from_slice(&keys.hash_one(text).to_ne_bytes());
+        }
+        digest
+    }
 }
 
 /// Makes an id that nobody can guess.

@@ -3,6 +3,8 @@ use std::fmt;
 use sekisho_core::{ConfigError, Secret};
 use sekisho_http::address;
 
+use crate::remote::strict;
+
 use super::{AuthZen, AuthZenMetadata, Endpoints, Subjects};
 
 /// Configures [`AuthZen`].
@@ -29,7 +31,7 @@ impl AuthZenBuilder {
         self
     }
 
-    /// Asks about subjects of this issuer only; a question about another's is a failure and is not put. Default: about all,
+    /// Asks about subjects of this issuer only; another's are denied without asking. Default: about all,
     /// and the service must look at the property `iss`, for a subject is unique within its issuer only.
     pub fn with_issuer(mut self, issuer: &str) -> Self {
         self.subjects.issuer = Some(issuer.to_owned());
@@ -84,7 +86,7 @@ impl AuthZenBuilder {
             return Err(ConfigError::new("between 1 and 1,000 questions at once, with Cerbos 1"));
         }
         let endpoints = endpoints.unwrap_or_else(|| Endpoints::below(&url));
-        Ok(AuthZen { endpoints, credentials, subjects, max_batch })
+        Ok(AuthZen { endpoints, credentials, subjects, max_batch, digest: strict::Digest::default() })
     }
 }
 

@@ -66,9 +66,9 @@ fn object(object: Option<&sekisho_core::json::JsonObject>) -> Result<Option<&Raw
     object.map(|object| serde_json::from_str(object.as_str()).map_err(|_| UNWRITABLE)).transpose()
 }
 
-fn subject<'a>(request: &AccessRequest<'a>, subjects: &Subjects) -> Result<Entity<'a>, Failure> {
+pub(super) fn subject<'a>(request: &AccessRequest<'a>, subjects: &Subjects) -> Result<Entity<'a>, Failure> {
     let principal = request.subject();
-    if subjects.issuer.as_deref().is_some_and(|issuer| issuer != principal.issuer()) {
+    if subjects.knows_not(request) {
         return Err(strict::unwritable("the decision service knows no subjects of this issuer"));
     }
     let mut properties: BTreeMap<&str, Box<RawValue>> = BTreeMap::from([("iss", raw(principal.issuer())?)]);

@@ -96,6 +96,23 @@ async fn puts_no_question_about_a_subject_of_another_issuer() {
     assert!(pdp.ask(&request(&alice(), "1")).await.is_ok());
 }
 
+#[test]
+fn questions_of_two_tokens_of_one_subject_are_two_questions() {
+    let pdp = AuthZen::builder(PDP).with_issuer("https://id.example").with_claims(["department"]).build().unwrap();
+    let token = |scope: &str, department: u8, email: &str| {
+        let token = PrincipalBuilder::new("https://id.example", "alice").with_scope(scope);
+        token.with_claim("department", department).with_claim("email", email).build().unwrap()
+    };
+    let key = |principal: &Principal| pdp.key_part(&request(principal, "1")).unwrap();
+    let first = key(&token("read", 1, "a"));
+    assert_eq!(first, key(&token("read", 1, "b")), "what is not told makes no difference");
+    assert_ne!(first, key(&token("read write", 1, "a")));
+    assert_ne!(first, key(&token("read", 2, "a")));
+    assert!(pdp.answer_now(&request(&token("read", 1, "a"), "1")).is_none());
+    let mallory = PrincipalBuilder::new("https://evil.example", "alice").build().unwrap();
+    assert!(!pdp.answer_now(&request(&mallory, "1")).unwrap().unwrap().is_permitted());
+}
+
 #[tokio::test]
 async fn sends_its_credential_and_shows_it_nowhere() {
     let pdp = AuthZen::builder(PDP).with_bearer(Secret::from("hunter2")).with_header("x-key", Secret::from("hunter3"));
