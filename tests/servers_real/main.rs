@@ -36,6 +36,7 @@ mod own_issuer;
 mod passkeys;
 mod phantom;
 mod policies_agree;
+mod policy_bundle;
 mod provider;
 mod quickstart;
 mod relay;

@@ -31,7 +31,7 @@ impl Opa {
     pub(crate) async fn private_with(test: &str, arguments: &[&str]) -> Option<Self> {
         let program = PathBuf::from(setup::variable("SEKISHO_OPA", test)?);
         let address = format!("127.0.0.1:{}", free_port());
-        let own = ["run", "--server", "--log-level=error", "--disable-telemetry"];
+        let own = ["run", "--server", "--log-level=error", "--skip-version-check"];
         let mut arguments: Vec<String> = own.iter().chain(arguments).map(|&word| word.to_owned()).collect();
         arguments.push(format!("--addr={address}"));
         let (name, url) = (format!("opa--{}", test.replace(' ', "-")), format!("http://{address}"));

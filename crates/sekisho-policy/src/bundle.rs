@@ -39,7 +39,7 @@ mod archive;
 mod hash;
 mod manifest;
 mod signature;
-#[cfg(test)]
+#[cfg(all(test, feature = "aws-lc-rs"))]
 mod tests;
 
 use signature::{Signers, Trust};

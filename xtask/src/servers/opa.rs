@@ -26,7 +26,7 @@ impl Server for Opa {
         let program = self.install(place.layout, line)?;
         let port = ready::free_port()?;
         let invocation = Invocation::new(&program)
-            .args(["run", "--server", "--log-level=error", "--disable-telemetry"])
+            .args(["run", "--server", "--log-level=error", "--skip-version-check"])
             .arg(format!("--addr=127.0.0.1:{port}"))
             .folder(place.scratch);
         let log = place.layout.log("opa");
