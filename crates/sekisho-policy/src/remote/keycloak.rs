@@ -23,7 +23,8 @@
 //! ```
 //!
 //! # How late it is
-//! Keycloak reads roles and groups of the user as they are when it is asked, and attributes and scopes out of the token. A
+//! Keycloak looks at each question whether the session has ended and the user is disabled. A role policy reads the roles out of
+//! the token, as old as it is, unless it is told to fetch them ("Fetch Roles"); attributes and scopes are the token's. A
 //! decision is as old as whoever keeps it lets it become: `Remote`'s cache (5 s for a permit, 1 s for a denial, unless
 //! configured otherwise), or [kept permissions](KeycloakBuilder::with_kept_permissions) of a caller on a resource (the same
 //! bounds), which answer for all scopes of the resource and are never kept twice. Permissions in the caller's own token, a
@@ -59,8 +60,8 @@ mod token;
 
 use answer::Answer;
 pub use builder::KeycloakBuilder;
-use kept::{Kept, Key};
 pub use kept::KeptPermissions;
+use kept::{Kept, Key};
 use question::Permission;
 pub use token::{CallerToken, KeepToken};
 
@@ -158,7 +159,8 @@ impl Keycloak {
         let claims = question::claims(&parts.pushed, request.context()).map_err(Settled::Failed)?;
         // What policies said of pushed claims holds for no other question.
         let is_kept = parts.kept.is_some() && claims.is_none();
-        let key = is_kept.then(|| Key { token: self.hash(token.secret(), None), resource: permission.resource.clone() });
+        let key =
+            is_kept.then(|| Key { token: self.hash(token.secret(), None), resource: permission.resource.clone() });
         Ok(Question { permission, token: token.secret(), claims, key })
     }
 
@@ -241,7 +243,9 @@ impl DecisionProtocol for Keycloak {
 
     async fn ask(&self, request: &AccessRequest<'_>) -> Result<HttpRequest, Failure> {
         let Question { permission, token, claims, key } = self.question(request).map_err(|settled| match settled {
-            Settled::Decided(_) => Failure::new(FailureKind::Misconfigured, "this is not asked of the authorization provider"),
+            Settled::Decided(_) => {
+                Failure::new(FailureKind::Misconfigured, "this is not asked of the authorization provider")
+            }
             Settled::Failed(failure) => failure,
         })?;
         let parts = &*self.0;
@@ -290,7 +294,9 @@ impl DecisionProtocol for Keycloak {
 
     fn read_for(&self, request: &AccessRequest<'_>, response: &HttpResponse) -> Result<Decision, Failure> {
         let Question { permission, key, .. } = self.question(request).map_err(|settled| match settled {
-            Settled::Decided(_) => Failure::new(FailureKind::Misconfigured, "this was not asked of the authorization provider"),
+            Settled::Decided(_) => {
+                Failure::new(FailureKind::Misconfigured, "this was not asked of the authorization provider")
+            }
             Settled::Failed(failure) => failure,
         })?;
         let (Some(key), Some(kept)) = (key, &self.0.kept) else {

@@ -88,8 +88,9 @@ fn refusal<T>(response: &HttpResponse) -> Result<Answer<T>, Failure> {
     match (response.status, &*error) {
         (403, "access_denied") => Ok(Answer::Denied),
         (400, "invalid_resource" | "invalid_scope") => Ok(Answer::Unknown),
-        (400 | 401, "invalid_grant" | "invalid_token") => Ok(Answer::TokenRefused),
-        (400 | 401, "invalid_client" | "unauthorized_client") => Err(Failure::new(
+        // Where a client hands the token over, it is called `unauthorized_client`, under another status than the client itself.
+        (400 | 401, "invalid_grant" | "invalid_token") | (400, "unauthorized_client") => Ok(Answer::TokenRefused),
+        (400 | 401, "invalid_client") | (401, "unauthorized_client") => Err(Failure::new(
             FailureKind::Misconfigured,
             "the authorization provider does not take us for the client that we say we are",
         )),
@@ -175,12 +176,14 @@ mod tests {
         for error in ["invalid_resource", "invalid_scope"] {
             assert_eq!(read(400, error).unwrap(), Answer::Unknown);
         }
-        for (status, error) in [(400, "invalid_grant"), (401, "invalid_grant"), (401, "invalid_token")] {
+        for (status, error) in
+            [(400, "invalid_grant"), (401, "invalid_grant"), (401, "invalid_token"), (400, "unauthorized_client")]
+        {
             assert_eq!(read(status, error).unwrap(), Answer::TokenRefused);
         }
         for (status, error, kind) in [
             (401, "invalid_client", FailureKind::Misconfigured),
-            (400, "unauthorized_client", FailureKind::Misconfigured),
+            (401, "unauthorized_client", FailureKind::Misconfigured),
             (403, "invalid_grant", FailureKind::BadGateway),
             (403, "invalid_resource", FailureKind::BadGateway),
             (400, "access_denied", FailureKind::BadGateway),
@@ -192,7 +195,8 @@ mod tests {
         ] {
             assert_eq!(read(status, error).unwrap_err().kind(), kind, "{status} {error}");
         }
-        for body in ["", "{}", "access_denied", r#"{"error":{"access_denied":1}}"#, r#"{"error":"a","error":"access_denied"}"#]
+        for body in
+            ["", "{}", "access_denied", r#"{"error":{"access_denied":1}}"#, r#"{"error":"a","error":"access_denied"}"#]
         {
             assert_eq!(decision(&response(403, body)).unwrap_err().kind(), FailureKind::BadGateway, "{body}");
         }
@@ -202,7 +206,9 @@ mod tests {
 
     #[test]
     fn a_list_grants_the_scopes_of_the_resource_that_was_asked_about() {
-        let Answer::Granted(granted) = scopes(&response(200, ORDERS), &orders("read")).unwrap() else { panic!("denied") };
+        let Answer::Granted(granted) = scopes(&response(200, ORDERS), &orders("read")).unwrap() else {
+            panic!("denied")
+        };
         assert_eq!(&*granted, ["read".into(), "write".into()]);
         let by_id = Permission::new("id-1".to_owned(), "read".to_owned()).unwrap();
         assert!(matches!(scopes(&response(200, ORDERS), &by_id), Ok(Answer::Granted(_))));
@@ -231,7 +237,10 @@ mod tests {
         ] {
             assert!(scopes(&response(200, body), &orders("read")).is_err(), "{body}");
         }
-        assert!(scopes(&response(200, &format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))), &orders("read")).is_err());
+        assert!(
+            scopes(&response(200, &format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))), &orders("read"))
+                .is_err()
+        );
     }
 
     #[test]

@@ -68,10 +68,7 @@ impl KeycloakBuilder {
     /// Default `TYPE:ID`, so that each thing is a resource of its own; one that Keycloak does not have is denied. Where it
     /// has one resource for all things of a type, name that: `|resource| Some(resource.kind().to_owned())`. Where callers own
     /// resources, address by id: Keycloak looks a name up among the caller's own first.
-    pub fn with_resource_name(
-        mut self,
-        name: impl Fn(Resource<'_>) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with_resource_name(mut self, name: impl Fn(Resource<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
         self.resource_name = Box::new(name);
         self
     }

@@ -61,8 +61,10 @@ fn texts(value: JsonValue<'_>) -> Option<Vec<String>> {
     }
 }
 
-const UNWRITABLE: Failure =
-    Failure::new(FailureKind::Misconfigured, "the context that is pushed is too large, or no text, number, truth or list of texts");
+const UNWRITABLE: Failure = Failure::new(
+    FailureKind::Misconfigured,
+    "the context that is pushed is too large, or no text, number, truth or list of texts",
+);
 
 /// What Keycloak takes for a set of resources rather than for the name of one.
 const SELECTOR: &str = "resource-type";

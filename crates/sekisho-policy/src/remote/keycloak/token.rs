@@ -179,7 +179,9 @@ mod tests {
     fn keeps_nothing_that_is_no_signed_jwt() {
         let alice = alice().build().unwrap();
         let long = format!("a.b.{}", "c".repeat(LONGEST_TOKEN));
-        for credential in ["", "opaque", "a.b", "a.b.", "a..c", "a.b.c.d", "a.b.c.d.e", "a.b.c=", "a.b.ö", "a b.c.d", &long] {
+        for credential in
+            ["", "opaque", "a.b", "a.b.", "a..c", "a.b.c.d", "a.b.c.d.e", "a.b.c=", "a.b.ö", "a b.c.d", &long]
+        {
             let same = keep(&alice, credential).unwrap();
             assert!(CallerToken::of(&same).is_none(), "{credential}");
         }
