@@ -7,14 +7,16 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::routing::{delete, get};
 use sekisho_axum::{CheckpointExt as _, Principal, RefusalResponse};
+use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_core::json::JsonObject;
 use sekisho_core::{
-    AccessRequest, Authenticate as _, Authorize as _, Barred, Credential, Decision, DecisionSource, Denial, Effect,
-    Enforcer, Failure, FailureKind, Refusal, Resource,
+    AccessRequest, Authenticate as _, Authorize as _, Barred, Confirmation, Credential, Decision, DecisionSource,
+    Denial, Effect, Enforcer, Failure, FailureKind, Refusal, Resource,
 };
 use sekisho_http::{Checkpoint, HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse, ReqwestClient};
 use sekisho_opaque::ClientCredentials;
 use sekisho_policy::remote::Remote;
+use sekisho_policy::remote::authzen::AuthZen;
 use sekisho_policy::remote::keycloak::{
     CallerToken, KeepToken, KeptPermissions, Keycloak as Permissions, KeycloakBuilder,
 };
@@ -290,6 +292,76 @@ async fn keycloak_takes_claims_that_a_client_pushes() {
         let request = AccessRequest::new(&alice, action, Resource::new("order", "42"), now()).with_context(&context);
         assert_eq!(remote.decide(&request).await.expect("a decision").is_permitted(), permitted, "{action}");
     }
+}
+
+/// Takes every credential for this principal, to put a token beside it.
+struct Says(sekisho_core::Principal);
+
+#[async_trait::async_trait]
+impl sekisho_core::Authenticate for Says {
+    fn recognizes(&self, _: Credential<'_>) -> bool {
+        true
+    }
+
+    fn authenticate_now(
+        &self,
+        _: Credential<'_>,
+        _: sekisho_core::UnixSeconds,
+    ) -> Option<Result<sekisho_core::Principal, Refusal>> {
+        Some(Ok(self.0.clone()))
+    }
+
+    async fn authenticate(
+        &self,
+        _: Credential<'_>,
+        _: sekisho_core::UnixSeconds,
+    ) -> Result<sekisho_core::Principal, Refusal> {
+        Ok(self.0.clone())
+    }
+}
+
+/// The owner of the bound token has no role, so that Keycloak, if it takes the token, says which scope is lacking.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bound_token_is_handed_over_by_a_client_and_never_shown_as_a_bearer_token() {
+    let Some(keycloak) = Keycloak::reach("a bound token and Keycloak's decision").await else { return };
+    let token = keycloak.bound_token(&sekisho_testkit::DpopKey::generate()).await.expect("a bound token");
+    let claims = setup::part(&token, 1);
+    let thumbprint = claims["cnf"]["jkt"].as_str().expect("it is bound");
+    let bound = PrincipalBuilder::new(keycloak.issuer(), claims["sub"].as_str().expect("a subject"))
+        .with_confirmation(Confirmation::KeyThumbprint(thumbprint.into()))
+        .build()
+        .expect("a principal");
+    let keeping = KeepToken::new(Says(bound)).expect("an authenticator");
+    let who = keeping.authenticate(Credential::bearer(&token), now()).await.expect("whatever it is");
+    let bearer = remote(&orders(&keycloak).build().expect("a protocol"));
+    let failure = ask(&bearer, &who, "read", "order").await.expect_err("it is not shown");
+    assert_eq!(failure.kind(), FailureKind::Misconfigured);
+    let client = remote(&orders(&keycloak).with_client(client()).build().expect("a protocol"));
+    let decision = ask(&client, &who, "read", "order").await.expect("a decision");
+    assert_eq!(lacks(&decision), "orders:read");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_authzen_client_is_understood_by_keycloak() {
+    let Some(keycloak) = Keycloak::reach("Keycloak by our AuthZEN client").await else { return };
+    let ask = |token: String, user: &'static str, action: &'static str| {
+        let protocol = AuthZen::builder(&format!("{}/authzen", keycloak.issuer())).with_bearer(token.into());
+        let remote = Remote::builder(protocol.build().expect("a protocol")).with_deadline(DEADLINE);
+        let remote = remote.without_cache().build().expect("a decider");
+        let who = PrincipalBuilder::new(keycloak.issuer(), user).build().expect("a principal");
+        async move {
+            let request = AccessRequest::new(&who, action, Resource::new("order", "orders"), now());
+            remote.decide(&request).await.map(|decision| decision.is_permitted())
+        }
+    };
+    let ours = keycloak.client_token(AUDIENCE, "").await;
+    assert!(ask(ours.clone(), "alice", "write").await.expect("a decision"));
+    for (user, action) in [("bob", "write"), ("alice", "fly"), ("nobody", "read")] {
+        assert!(!ask(ours.clone(), user, action).await.expect("a decision"), "{user} {action}");
+    }
+    let other = keycloak.client_token("worker", "").await;
+    assert!(!ask(other, "alice", "write").await.expect("a decision"));
+    assert!(ask("a.b.c".to_owned(), "alice", "write").await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
