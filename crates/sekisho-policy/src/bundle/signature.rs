@@ -154,7 +154,10 @@ fn the_one(content: &[u8]) -> Option<String> {
 }
 
 /// Reads the list of files: each name once, with its hash.
-fn read_list(list: &JsonObject) -> Result<BTreeMap<Box<str>, (HashAlgorithm, Vec<u8>)>, BundleError> {
+/// Is what each file must hash to.
+type Hashes = BTreeMap<Box<str>, (HashAlgorithm, Vec<u8>)>;
+
+fn read_list(list: &JsonObject) -> Result<Hashes, BundleError> {
     let files = list.get("files").filter(|files| files.kind() == JsonKind::Array).ok_or(BundleError::SignedList)?;
     let mut listed = BTreeMap::new();
     for file in files.elements() {

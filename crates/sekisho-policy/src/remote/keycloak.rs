@@ -108,7 +108,6 @@ enum Settled {
 impl Keycloak {
     /// Starts from the realm, as its tokens name it (`iss`), and the client id of the resource server, whose resources and
     /// policies decide.
-    #[must_use]
     pub fn realm(issuer: impl Into<Box<str>>, resource_server: impl Into<Box<str>>) -> KeycloakBuilder {
         KeycloakBuilder::new(issuer.into(), resource_server.into())
     }
