@@ -31,11 +31,19 @@ pub(crate) async fn serve(issuer: &Issuer, authorizer: Arc<dyn Authorize>, port:
     Ok(port)
 }
 
-async fn read(caller: Principal, enforcer: State<Enforcer>, Path(id): Path<String>) -> Result<Response, RefusalResponse> {
+async fn read(
+    caller: Principal,
+    enforcer: State<Enforcer>,
+    Path(id): Path<String>,
+) -> Result<Response, RefusalResponse> {
     act(&caller, &enforcer, "read", &id).await
 }
 
-async fn refund(caller: Principal, enforcer: State<Enforcer>, Path(id): Path<String>) -> Result<Response, RefusalResponse> {
+async fn refund(
+    caller: Principal,
+    enforcer: State<Enforcer>,
+    Path(id): Path<String>,
+) -> Result<Response, RefusalResponse> {
     act(&caller, &enforcer, "refund", &id).await
 }
 

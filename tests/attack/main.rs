@@ -18,6 +18,7 @@ mod opaque;
 mod parse;
 mod peers;
 mod policy;
+mod policy_protocols;
 mod random;
 mod session;
 mod sig;

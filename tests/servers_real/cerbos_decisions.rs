@@ -30,8 +30,8 @@ fn principal(id: &str, properties: &Value) -> Principal {
 }
 
 fn object(value: &Value) -> JsonObject {
-    JsonObject::from_serialize(if value.is_null() { &Value::Object(serde_json::Map::new()) } else { value })
-        .expect("an object")
+    let empty = Value::Object(serde_json::Map::new());
+    JsonObject::from_serialize(if value.is_null() { &empty } else { value }).expect("an object")
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use sekisho_core::dangerous::PrincipalBuilder;
-use sekisho_core::{AccessRequest, Authorize as _, EvaluationsSemantic, Principal, Resource, Secret, UnixSeconds};
+use sekisho_core::{AccessRequest, Authorize as _, EvaluationsSemantic, Principal, Resource, UnixSeconds};
 use sekisho_http::{HttpLimits, ReqwestClient};
 use sekisho_policy::remote::Remote;
 use sekisho_policy::remote::authzen::{AuthZen, Sought};
@@ -153,10 +153,7 @@ async fn openfga_decides_batches_and_lists_and_hears_contextual_tuples() {
 async fn openfga_decides_over_authzen_for_our_client_one_by_one_and_in_batches() {
     let Some(openfga) = OpenFga::reach("OpenFGA over AuthZEN for our client") else { return };
     let store = documents(&openfga).await;
-    let pdp = || {
-        let asks = AuthZen::builder(&format!("{}/stores/{}", openfga.url(), store.id));
-        asks.with_header("openfga-authorization-model-id", Secret::from(&*store.model_id)).build().expect("a client")
-    };
+    let pdp = || AuthZen::openfga(openfga.url(), &store.id, &store.model_id).build().expect("a client");
     let remote =
         Remote::builder(pdp()).with_deadline(Duration::from_secs(5)).without_cache().build().expect("a remote");
     let alice = user("alice");

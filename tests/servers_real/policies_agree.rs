@@ -6,8 +6,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_core::json::JsonObject;
 use sekisho_core::{
-    AccessRequest, Authorize, Decision, EvaluationsSemantic, Failure, Principal, Requirement, Resource, UnixSeconds, all_of,
-    any_of, claim, not, owner, role, same_tenant, scope, when,
+    AccessRequest, Authorize, Decision, EvaluationsSemantic, Failure, Principal, Requirement, Resource, UnixSeconds,
+    all_of, any_of, claim, not, owner, role, same_tenant, scope, when,
 };
 use sekisho_policy::cedar::CedarPolicies;
 use sekisho_policy::combine::{deny_if, deny_overrides, permit_if};
@@ -24,7 +24,9 @@ const REQUESTS: usize = 10_000;
 /// tenant refund up to 100, managers of it any sum. Nobody who is suspended does anything, and a locked order is only read.
 fn in_rust() -> impl Authorize {
     let total = |request: &AccessRequest<'_>| request.resource().attributes()?.attribute("total")?.as_integer();
-    let action = |name: &'static str| when(name, move |request| request.action() == name && request.resource().kind() == "order");
+    let action = |name: &'static str| {
+        when(name, move |request| request.action() == name && request.resource().kind() == "order")
+    };
     let is_locked = when("locked", |request| {
         let order = request.resource().attributes();
         order.and_then(|order| order.attribute("locked")?.as_bool()).unwrap_or(false)
@@ -41,7 +43,10 @@ fn in_rust() -> impl Authorize {
             action("refund"),
             any_of([
                 colleague("manager"),
-                all_of([colleague("clerk"), not(when("more than 100", move |request| total(request).is_none_or(|sum| sum > 100)))]),
+                all_of([
+                    colleague("clerk"),
+                    not(when("more than 100", move |request| total(request).is_none_or(|sum| sum > 100))),
+                ]),
             ]),
         ])),
     ])
@@ -175,7 +180,8 @@ async fn a_policy_in_rust_cedar_rego_and_opa_decides_ten_thousand_requests_alike
     opa.put_policy("agree", REGO).await;
     let protocol = OpaProtocol::at(opa.url(), "agree/decision").expect("an address").with_claims(["department"]);
     // Not of speed: a busy machine must not make it fail.
-    let remote = Remote::builder(protocol).without_cache().without_hedge().with_deadline(std::time::Duration::from_secs(20));
+    let remote =
+        Remote::builder(protocol).without_cache().without_hedge().with_deadline(std::time::Duration::from_secs(20));
     let remote = remote.with_max_concurrent(16, REQUESTS).build().expect("a remote decider");
     for (cases, requests) in cases.chunks(500).zip(requests.chunks(500)) {
         let first = cases.first().map(|case| format!("{case:?}"));

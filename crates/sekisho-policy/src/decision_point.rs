@@ -199,7 +199,8 @@ impl DecisionPointBuilder {
         if is_open == inner.guard.is_some() {
             return Err(ConfigError::new("either a checkpoint before the decision point, or it is open to everybody"));
         }
-        if inner.subjects.is_empty() || inner.subjects.iter().any(|(kind, issuer)| kind.is_empty() || issuer.is_empty()) {
+        if inner.subjects.is_empty() || inner.subjects.iter().any(|(kind, issuer)| kind.is_empty() || issuer.is_empty())
+        {
             return Err(ConfigError::new("no issuer was stated for the subjects that are asked about"));
         }
         if inner.max_evaluations == 0 || inner.max_body_bytes == 0 {
@@ -207,7 +208,8 @@ impl DecisionPointBuilder {
         }
         if let Some(url) = &mut inner.url {
             let checked = address::check_issuer(url).map_err(|error| {
-                ConfigError::new(format!("the address {} of the decision point", address::shown(url))).with_source(error)
+                ConfigError::new(format!("the address {} of the decision point", address::shown(url)))
+                    .with_source(error)
             })?;
             if checked.path() != "/" || url.ends_with('/') {
                 return Err(ConfigError::new("the address of a decision point has no path, and no slash at its end"));

@@ -174,7 +174,8 @@ fn failed(error: &anyhow::Error) -> Failure {
     if error.downcast_ref::<LimitError>().is_some() {
         return Failure::unavailable("the evaluation of a Rego policy took too long");
     }
-    Failure::new(FailureKind::Misconfigured, "a Rego policy could not be evaluated").with_source(EvaluationError::of(error))
+    Failure::new(FailureKind::Misconfigured, "a Rego policy could not be evaluated")
+        .with_source(EvaluationError::of(error))
 }
 
 /// Says where in the policies an evaluation failed.

@@ -149,7 +149,6 @@ impl LayeredRequest {
     /// # Errors
     /// The request itself, to be [finished](Self::finish_challenged): something is to be written, or read, or the answer is a 401 that
     /// leads to the login, or one of a handler that failed.
-    #[expect(clippy::result_large_err, reason = "it is the caller's own, and goes on where it was")]
     pub fn finish_now(self, status: u16) -> Result<FinishedRequest, Self> {
         if has_failed(status) || (status == 401 && self.login.is_some()) {
             return Err(self);

@@ -1,6 +1,5 @@
 //! Stands for a question: all that decides about its answer, and how often what it names was purged.
 
-use std::borrow::Cow;
 use std::hash::Hasher as _;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -121,7 +120,10 @@ impl Keys {
                     match attributes.attribute(name) {
                         None => writer.mark(0),
                         Some(Attribute::Text(text)) => writer.marked(1, &text),
-                        Some(Attribute::Integer(number)) => writer.marked(2, &Cow::Owned(number.to_string())),
+                        Some(Attribute::Integer(number)) => {
+                            writer.mark(2);
+                            writer.number(number.cast_unsigned());
+                        }
                         Some(Attribute::Bool(flag)) => writer.mark(3 + u8::from(flag)),
                         Some(Attribute::Json(value)) => writer.marked(5, value.as_json()),
                         Some(_) => return None,

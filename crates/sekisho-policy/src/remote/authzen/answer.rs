@@ -242,7 +242,7 @@ fn reason(value: JsonValue<'_>) -> Option<Reason> {
 }
 
 /// Cuts a text for a log, and takes control characters out of it.
-fn shortened(text: &Cow<'_, str>) -> String {
+fn shortened(text: &str) -> String {
     let mut short = String::new();
     for c in text.chars() {
         if short.len() + c.len_utf8() > MAX_TEXT {

@@ -15,6 +15,7 @@ pub struct AuthZenBuilder {
     pub(super) credentials: Vec<(&'static str, Secret)>,
     pub(super) subjects: Subjects,
     pub(super) max_batch: usize,
+    pub(super) echoes_ids: bool,
 }
 
 impl AuthZenBuilder {
@@ -50,6 +51,13 @@ impl AuthZenBuilder {
         self
     }
 
+    /// Does not compare the request id of an answer with the one that was sent, for a service that has ids of its own, against
+    /// §10.1.3. Default: an answer with another id is none.
+    pub const fn with_foreign_request_ids(mut self) -> Self {
+        self.echoes_ids = false;
+        self
+    }
+
     /// Takes the endpoints from the service's metadata. Default: the paths of the standard.
     pub fn with_metadata(mut self, metadata: &AuthZenMetadata) -> Self {
         self.endpoints = Some(metadata.endpoints().clone());
@@ -63,7 +71,7 @@ impl AuthZenBuilder {
     /// [`ConfigError`] when the address is not `https` nor on this machine, or has a query; a header cannot be sent; a claim
     /// has the name of another property or of a part of the protocol; no question, or more than 1,000, may be put at once.
     pub fn build(self) -> Result<AuthZen, ConfigError> {
-        let Self { url, endpoints, credentials, subjects, max_batch } = self;
+        let Self { url, endpoints, credentials, subjects, max_batch, echoes_ids } = self;
         let what =
             |error| ConfigError::new(format!("the decision service {}", address::shown(&url))).with_source(error);
         address::check_issuer(&url).map_err(what)?;
@@ -86,7 +94,7 @@ impl AuthZenBuilder {
             return Err(ConfigError::new("between 1 and 1,000 questions at once, with Cerbos 1"));
         }
         let endpoints = endpoints.unwrap_or_else(|| Endpoints::below(&url));
-        Ok(AuthZen { endpoints, credentials, subjects, max_batch, digest: strict::Digest::default() })
+        Ok(AuthZen { endpoints, credentials, subjects, max_batch, echoes_ids, digest: strict::Digest::default() })
     }
 }
 

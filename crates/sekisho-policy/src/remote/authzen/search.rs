@@ -5,8 +5,8 @@ use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
 use sekisho_core::{AccessRequest, Failure};
 use sekisho_http::{HttpClient, HttpLimits, HttpRequest, HttpResponse};
 
+use super::AuthZen;
 use super::question::{Evaluation, Page};
-use super::{AuthZen, check_request_id};
 use crate::remote::strict::{self, malformed};
 
 /// Bounds the pages of one search.
@@ -65,7 +65,7 @@ impl AuthZen {
             let response = client.send(asked.clone(), limits).await;
             let response =
                 response.map_err(|error| Failure::unavailable("a search has no answer").with_source(error))?;
-            check_request_id(&asked, &response)?;
+            self.check_request_id(&asked, &response)?;
             let (results, next) = read_page(sought, request, &response)?;
             found.extend(results);
             if found.len() > MAX_RESULTS {

@@ -200,6 +200,11 @@ async fn each_question_has_an_id_and_an_answer_with_another_is_none() {
     let mut two = echoed.clone();
     two.headers.push((REQUEST_ID.to_owned(), id(&other)));
     assert!(pdp.check_answer(&one, &two).is_err());
+    let openfga = AuthZen::openfga("https://fga.example/", "01S", "01M").build().unwrap();
+    let asked = openfga.ask(&request(&alice, "1")).await.unwrap();
+    assert_eq!(asked.url, "https://fga.example/stores/01S/access/v1/evaluation");
+    assert!(asked.headers.contains(&("openfga-authorization-model-id", "01M".to_owned())));
+    assert!(openfga.check_answer(&asked, &answer_with(200, permit, Some("an id of its own"))).is_ok());
 }
 
 #[test]
