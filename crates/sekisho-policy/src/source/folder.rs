@@ -65,7 +65,7 @@ fn read_folder(
     mut files: PolicyFiles,
 ) -> Result<PolicyFiles, ConfigError> {
     let unreadable =
-        |error| ConfigError::new("the folder of policies cannot be read").with_source::<std::io::Error>(error);
+        |error: std::io::Error| ConfigError::new("the folder of policies cannot be read").with_source(error);
     let unreadable = |error: std::io::Error| ConfigError::new("the folder of policies cannot be read").with_source(error);
         |error: std::io::Error| ConfigError::new("the folder of policies cannot be read").with_source(error);
     if depth >= MAX_DEPTH {
