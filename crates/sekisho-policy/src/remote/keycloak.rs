@@ -61,7 +61,7 @@ mod token;
 use answer::Answer;
 pub use builder::KeycloakBuilder;
 pub use kept::KeptPermissions;
-use kept::{Kept, Key};
+use kept::{Kept, Key, Purged};
 use question::Permission;
 pub use token::{CallerToken, KeepToken};
 
@@ -112,24 +112,25 @@ impl Keycloak {
         KeycloakBuilder::new(issuer.into(), resource_server.into())
     }
 
-    /// Forgets what is kept of a subject: at a logout, when its roles change.
+    /// Forgets what is kept of a subject: at a logout, when its roles change. What was asked before and is on its way is not
+    /// kept either; `Remote` has purges of its own.
     pub fn purge_subject(&self, subject: &SubjectId) {
-        self.0.kept.iter().for_each(|kept| kept.purge_subject(subject));
+        self.0.kept.iter().for_each(|kept| kept.purge(Purged::Subject(subject.clone())));
     }
 
     /// Forgets what is kept of a session at the realm (`sid`).
     pub fn purge_session(&self, session: &str) {
-        self.0.kept.iter().for_each(|kept| kept.purge_session(session));
+        self.0.kept.iter().for_each(|kept| kept.purge(Purged::Session(session.into())));
     }
 
     /// Forgets what is kept of a token (`jti`).
     pub fn purge_token(&self, token_id: &str) {
-        self.0.kept.iter().for_each(|kept| kept.purge_token(token_id));
+        self.0.kept.iter().for_each(|kept| kept.purge(Purged::Token(token_id.into())));
     }
 
     /// Forgets all that is kept: when policies change.
     pub fn purge_all(&self) {
-        self.0.kept.iter().for_each(Kept::purge_all);
+        self.0.kept.iter().for_each(|kept| kept.purge(Purged::All));
     }
 
     /// Tells of how many pairs of a token and a resource the permissions are kept.

@@ -1,9 +1,10 @@
 //! What Keycloak granted a moment ago, by a hash of the caller's token and the resource.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use quick_cache::OptionsBuilder;
 use quick_cache::Weighter;
@@ -83,7 +84,33 @@ struct Held {
 pub(super) struct Kept {
     entries: Cache<Key, Entry, Weight>,
     limits: KeptPermissions,
+    /// Of late.
+    purged: Mutex<VecDeque<(Instant, Purged)>>,
 }
+
+/// Is what must not be answered any more.
+pub(super) enum Purged {
+    Subject(SubjectId),
+    Session(Box<str>),
+    Token(Box<str>),
+    All,
+}
+
+impl Purged {
+    fn concerns(&self, held: &Held) -> bool {
+        match self {
+            Self::Subject(subject) => held.subject == *subject,
+            Self::Session(session) => held.session.as_ref() == Some(session),
+            Self::Token(token_id) => held.token_id.as_ref() == Some(token_id),
+            Self::All => true,
+        }
+    }
+}
+
+/// No decider waits longer for an answer.
+const LONGEST_QUESTION: Duration = Duration::from_secs(10);
+/// Of more purges at once, nothing is kept until they are over.
+const MOST_PURGED: usize = 1024;
 
 impl Kept {
     pub(super) fn new(limits: KeptPermissions) -> Result<Self, ConfigError> {
@@ -102,7 +129,7 @@ impl Kept {
         let options = options
             .map_err(|error| ConfigError::new("the bounds of kept permissions cannot be met").with_source(error))?;
         let entries = Cache::with_options(options, weight, Default::default(), DefaultLifecycle::default());
-        Ok(Self { entries, limits })
+        Ok(Self { entries, limits, purged: Mutex::default() })
     }
 
     /// Tells whether `scope` is granted, as far as that is known at `now`.
@@ -130,27 +157,31 @@ impl Kept {
             session: caller.session_id().map(|id| id.as_ref().into()),
             token_id: caller.token_id().map(|id| id.as_ref().into()),
         };
-        self.entries.insert(key, Entry(Arc::new(entry)));
+        // INVARIANT: held until it is in, so that a purge comes before and is seen, or after and finds it.
+        let purged = self.purged.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_purged = |(at, what): &(Instant, Purged)| at.elapsed() < LONGEST_QUESTION && what.concerns(&entry);
+        if !purged.iter().any(is_purged) {
+            self.entries.insert(key, Entry(Arc::new(entry)));
+        }
     }
 
     pub(super) fn forget(&self, key: &Key) {
         self.entries.remove(key);
     }
 
-    pub(super) fn purge_subject(&self, subject: &SubjectId) {
-        self.entries.retain(|_, Entry(held)| held.subject != *subject);
-    }
-
-    pub(super) fn purge_session(&self, session: &str) {
-        self.entries.retain(|_, Entry(held)| held.session.as_deref() != Some(session));
-    }
-
-    pub(super) fn purge_token(&self, token_id: &str) {
-        self.entries.retain(|_, Entry(held)| held.token_id.as_deref() != Some(token_id));
-    }
-
-    pub(super) fn purge_all(&self) {
-        self.entries.clear();
+    /// Forgets what is kept of it, and keeps nothing of it that was asked before: an answer may be on its way.
+    pub(super) fn purge(&self, what: Purged) {
+        let mut purged = self.purged.lock().unwrap_or_else(PoisonError::into_inner);
+        match &what {
+            Purged::All => self.entries.clear(),
+            what => self.entries.retain(|_, Entry(held)| !what.concerns(held)),
+        }
+        purged.retain(|(at, _)| at.elapsed() < LONGEST_QUESTION);
+        if purged.len() >= MOST_PURGED {
+            purged.clear();
+            purged.push_back((Instant::now(), Purged::All));
+        }
+        purged.push_back((Instant::now(), what));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -237,31 +268,53 @@ mod tests {
     }
 
     #[test]
-    fn a_logout_takes_everything_along_that_came_of_it() {
-        let kept = kept(KeptPermissions::default());
-        let fill = || {
-            kept.keep(key(1), &caller("alice").build().unwrap(), Box::new(["read".into()]), NOW);
-            kept.keep(
-                key(2),
-                &caller("bob").with_claim("sid", "s2").with_claim("jti", "t2").build().unwrap(),
-                Box::default(),
-                NOW,
-            );
-        };
-        for purge in [
-            &|| kept.purge_subject(&caller("alice").build().unwrap().id()) as (),
-            &|| kept.purge_session("s1"),
-            &|| kept.purge_token("t1"),
-            &|| kept.forget(&key(1)),
-        ] as [&dyn Fn(); 4]
-        {
-            fill();
-            purge();
+    fn a_logout_takes_everything_along_that_came_of_it_and_what_is_on_its_way() {
+        let (alice, bob) =
+            (caller("alice").build().unwrap(), caller("bob").with_claim("sid", "s2").with_claim("jti", "t2"));
+        let bob = bob.build().unwrap();
+        for what in [Purged::Subject(alice.id()), Purged::Session("s1".into()), Purged::Token("t1".into())] {
+            let kept = kept(KeptPermissions::default());
+            kept.keep(key(1), &alice, Box::new(["read".into()]), NOW);
+            kept.keep(key(2), &bob, Box::default(), NOW);
+            kept.purge(what);
             assert_eq!((kept.get(&key(1), "read", NOW), kept.get(&key(2), "read", NOW)), (None, Some(false)));
+            // An answer to a question of before.
+            kept.keep(key(1), &alice, Box::new(["read".into()]), NOW);
+            kept.keep(key(3), &bob, Box::new(["read".into()]), NOW);
+            assert_eq!((kept.get(&key(1), "read", NOW), kept.get(&key(3), "read", NOW)), (None, Some(true)));
         }
-        kept.purge_subject(&SubjectId::new("https://other.example", "bob"));
+    }
+
+    #[test]
+    fn a_purge_of_others_forgets_nothing_and_one_of_all_everything() {
+        let kept = kept(KeptPermissions::default());
+        let alice = caller("alice").build().unwrap();
+        kept.keep(key(1), &alice, Box::default(), NOW);
+        for what in [
+            Purged::Subject(SubjectId::new("https://other.example", "alice")),
+            Purged::Session("s".into()),
+            Purged::Token("".into()),
+        ] {
+            kept.purge(what);
+        }
         assert_eq!(kept.len(), 1);
-        kept.purge_all();
+        kept.forget(&key(1));
+        assert_eq!(kept.len(), 0);
+        kept.keep(key(1), &alice, Box::default(), NOW);
+        kept.purge(Purged::All);
+        kept.keep(key(2), &alice, Box::default(), NOW);
+        assert_eq!(kept.len(), 0);
+    }
+
+    #[test]
+    fn more_purges_than_are_remembered_keep_nothing_rather_than_too_much() {
+        let kept = kept(KeptPermissions::default());
+        let alice = caller("alice").build().unwrap();
+        kept.purge(Purged::Subject(alice.id()));
+        for number in 0..MOST_PURGED {
+            kept.purge(Purged::Session(format!("other-{number}").into()));
+        }
+        kept.keep(key(1), &alice, Box::default(), NOW);
         assert_eq!(kept.len(), 0);
     }
 
