@@ -73,6 +73,7 @@ mod build;
 mod entities;
 mod index;
 mod names;
+mod residual;
 mod shape;
 mod verdict;
 
@@ -85,7 +86,8 @@ use cedar_policy::{Context, Entities, PolicyId, Request, Schema};
 #[doc(no_inline)]
 pub use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use sekisho_core::{
-    AccessRequest, Attribute, Authorize, Decision, Denial, EvaluationsSemantic, Failure, FailureKind, Outline, UnixSeconds,
+    AccessRequest, Attribute, Authorize, Decision, Denial, EvaluationsSemantic, Failure, FailureKind, Outline,
+    UnixSeconds,
 };
 
 pub use self::build::{CedarBuilder, CedarLimits};
@@ -185,7 +187,9 @@ impl CedarPolicies {
     fn settle(&self, nameless: Nameless) -> Decision {
         let decision = match nameless {
             Nameless::OutsideOfSchema => Decision::not_applicable().with_reason("outside of the schema"),
-            Nameless::Stranger => Decision::deny(Denial::Forbidden { reason: "the subject's issuer has no subjects here" }),
+            Nameless::Stranger => {
+                Decision::deny(Denial::Forbidden { reason: "the subject's issuer has no subjects here" })
+            }
         };
         decision.with_revision(Arc::clone(&self.0.revision))
     }
@@ -271,9 +275,7 @@ impl Inner {
         }
         if let Some(role) = self.role.as_ref().filter(|role| shape.parents.contains(role)) {
             let roles = subject.roles().iter();
-            root.parents.extend(
-                roles.map(|name| EntityUid::from_type_name_and_id(role.clone(), EntityId::new(name))),
-            );
+            root.parents.extend(roles.map(|name| EntityUid::from_type_name_and_id(role.clone(), EntityId::new(name))));
             references.extend(root.parents.iter().cloned());
         }
         Ok(root)
@@ -311,9 +313,8 @@ impl Inner {
         if let Some(value) = shape.read(value, references).map_err(|_| MISFIT)? {
             root.attributes.push((name.to_owned(), value));
         }
-        let names_parents = |(kind, attribute): &(EntityTypeName, Box<str>)| {
-            kind == root.uid.type_name() && **attribute == *name
-        };
+        let names_parents =
+            |(kind, attribute): &(EntityTypeName, Box<str>)| kind == root.uid.type_name() && **attribute == *name;
         if self.parents.iter().any(names_parents) {
             root.parents.extend(references.get(before..).unwrap_or_default().iter().cloned());
         }

@@ -46,7 +46,9 @@ impl Demands {
                 return Err(malformed("a text of 1 to 4096 bytes"));
             }
             match name {
-                "step_up" => acr_values = Some(words(value).ok_or_else(|| malformed("`acr` values, one space between"))?),
+                "step_up" => {
+                    acr_values = Some(words(value).ok_or_else(|| malformed("`acr` values, one space between"))?)
+                }
                 "max_age" => {
                     let digits = value.bytes().all(|byte| byte.is_ascii_digit());
                     let seconds = value.parse().ok().filter(|_| digits);
@@ -84,8 +86,9 @@ impl Demands {
 
     /// Reads `{"name": {parameters}, "other": null}`.
     fn read_object(&mut self, value: &str) -> Result<(), ConfigError> {
-        let malformed =
-            || ConfigError::new("`@obligations` must be a JSON object: of each obligation the name, and an object or null");
+        let malformed = || {
+            ConfigError::new("`@obligations` must be a JSON object: of each obligation the name, and an object or null")
+        };
         let named = JsonObject::parse(value.as_bytes().to_vec()).map_err(|error| malformed().with_source(error))?;
         if named.is_empty() {
             return Err(malformed());
@@ -149,7 +152,8 @@ fn words(text: &str) -> Option<Vec<String>> {
 }
 
 fn write<T: serde::Serialize>(value: &T) -> Result<JsonObject, ConfigError> {
-    JsonObject::from_serialize(value).map_err(|error| ConfigError::new("parameters cannot be written").with_source(error))
+    JsonObject::from_serialize(value)
+        .map_err(|error| ConfigError::new("parameters cannot be written").with_source(error))
 }
 
 #[cfg(test)]
@@ -192,7 +196,8 @@ mod tests {
         }
         let long = "x".repeat(MAX_VALUE + 1);
         assert!(read(&[("log", &long)]).is_err());
-        let many: serde_json::Map<_, _> = (0..=MAX_OBLIGATIONS).map(|n| (format!("o{n}"), serde_json::Value::Null)).collect();
+        let many: serde_json::Map<_, _> =
+            (0..=MAX_OBLIGATIONS).map(|n| (format!("o{n}"), serde_json::Value::Null)).collect();
         assert!(read(&[("obligations", &serde_json::Value::Object(many).to_string())]).is_err());
     }
 
@@ -233,7 +238,8 @@ mod tests {
     fn whoever_has_stepped_up_is_not_asked_to_again() {
         let step_up = read(&[("step_up", "gold"), ("max_age", "300")]).unwrap().step_up.unwrap();
         let denial = |acr: &str, at: u64| {
-            let caller = PrincipalBuilder::new("https://id.example", "alice").with_claim("acr", acr).with_claim("auth_time", at);
+            let caller =
+                PrincipalBuilder::new("https://id.example", "alice").with_claim("acr", acr).with_claim("auth_time", at);
             let caller = caller.build().unwrap();
             step_up.denial(&AccessRequest::new(&caller, "read", Resource::new("order", "1"), UnixSeconds::new(1000)))
         };

@@ -91,10 +91,7 @@ impl CedarBuilder {
     }
 
     /// Names principal, action and resource by a function. `None` is a denial.
-    pub fn with_names(
-        mut self,
-        naming: impl Fn(&AccessRequest<'_>) -> Option<Names> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with_names(mut self, naming: impl Fn(&AccessRequest<'_>) -> Option<Names> + Send + Sync + 'static) -> Self {
         self.naming = Some(Arc::new(naming));
         self
     }
@@ -235,9 +232,8 @@ impl CedarBuilder {
     }
 
     fn read_schema(&self) -> Result<(Schema, Shapes), ConfigError> {
-        let wrong = |error: &dyn Diagnostic| {
-            ConfigError::new(format!("the schema{}: {error}", place(error, &self.schema)))
-        };
+        let wrong =
+            |error: &dyn Diagnostic| ConfigError::new(format!("the schema{}: {error}", place(error, &self.schema)));
         let (fragment, _) = SchemaFragment::from_cedarschema_str(&self.schema).map_err(|error| wrong(&error))?;
         let json = fragment.clone().to_json_value().map_err(|error| wrong(&error))?;
         let schema = Schema::from_schema_fragments([fragment]).map_err(|error| wrong(&error))?;
@@ -333,7 +329,10 @@ fn validate(policies: &[Policy], schema: &Schema, text: &str) -> Result<Vec<Stri
     let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
     if let Some(error) = result.validation_errors().next() {
         let place = place(error, text);
-        return Err(ConfigError::new(format!("policy `{}`{place} does not fit the schema: {error}", error.policy_id())));
+        return Err(ConfigError::new(format!(
+            "policy `{}`{place} does not fit the schema: {error}",
+            error.policy_id()
+        )));
     }
     Ok(result.validation_warnings().map(|warning| format!("policy `{}`: {warning}", warning.policy_id())).collect())
 }

@@ -130,10 +130,8 @@ impl Root {
         all.extend(known_attributes);
         // The transitive closure counts as parents here, which is as good.
         let parents: HashSet<EntityUid> = parents.into_iter().chain(known_parents).collect();
-        let tags: Vec<_> = known
-            .tags()
-            .filter_map(|(name, value)| Some((name.to_owned(), restricted(value.ok()?)?)))
-            .collect();
+        let tags: Vec<_> =
+            known.tags().filter_map(|(name, value)| Some((name.to_owned(), restricted(value.ok()?)?))).collect();
         Entity::new_with_tags(uid, all, parents, tags).map(Some).map_err(|error| UNREADABLE.with_source(error))
     }
 }
@@ -287,8 +285,12 @@ impl<'a> Gathering<'a> {
             attributes.extend(principal.attributes);
             parents.extend(principal.parents);
             let attributes: HashMap<_, _> = attributes.into_iter().collect();
-            let both =
-                Root { uid: principal_uid.clone(), attributes: attributes.into_iter().collect(), parents, exists: true };
+            let both = Root {
+                uid: principal_uid.clone(),
+                attributes: attributes.into_iter().collect(),
+                parents,
+                exists: true,
+            };
             entities.extend(both.merge(of(&principal_uid))?);
         } else {
             entities.extend(principal.merge(of(&principal_uid))?);

@@ -5,6 +5,7 @@ use sekisho_core::{Effect, Obligation, Principal, Resource};
 use super::*;
 
 mod equality;
+mod filters;
 mod vectors;
 
 const SCHEMA: &str = r#"
@@ -50,9 +51,15 @@ fn policies_that_are_wrong_are_refused_with_id_and_line() {
             "@id(\"a\") permit(principal, action, resource);\n@id(\"a\") forbid(principal, action, resource);",
             "policy `a` (line 2): another one",
         ),
-        ("\n@id(\"a\") permit(principal, action, resource) when { resource.nothing };", "policy `a` (line 2) does not fit"),
+        (
+            "\n@id(\"a\") permit(principal, action, resource) when { resource.nothing };",
+            "policy `a` (line 2) does not fit",
+        ),
         ("@id(\"a\") permit(principal, action == Action::\"fly\", resource);", "policy `a` (line 1) does not fit"),
-        ("@id(\"a\") @redacted(\"x\") permit(principal, action, resource);", "policy `a` (line 1): the annotation `@redacted` is"),
+        (
+            "@id(\"a\") @redacted(\"x\") permit(principal, action, resource);",
+            "policy `a` (line 1): the annotation `@redacted` is",
+        ),
         ("@id(\"a\") permit(principal == ?principal, action, resource);", "templates"),
         ("\n\npermit(principal, action", "(line 3)"),
     ];
@@ -103,7 +110,12 @@ fn four_outcomes_are_kept_apart() {
     assert_eq!((locked.effect(), locked.reasons()[0].policy()), (Effect::Deny, "locked"));
 
     // Of the wrong type: no decision, so no comparison that is quietly false.
-    for order in [r#"{"owner":"alice","total":"1"}"#, r#"{"owner":"alice","locked":"true"}"#, r#"{"owner":7}"#, r#"{"price":"x"}"#] {
+    for order in [
+        r#"{"owner":"alice","total":"1"}"#,
+        r#"{"owner":"alice","locked":"true"}"#,
+        r#"{"owner":7}"#,
+        r#"{"price":"x"}"#,
+    ] {
         assert!(ask(&policies, &alice, "write", order).is_err(), "{order}");
     }
 }
@@ -118,7 +130,10 @@ fn a_forbid_that_cannot_be_evaluated_denies_and_a_permit_does_not_count() {
         assert_eq!(decision.reasons(), ["cannot be evaluated: `huge`"]);
     }
     let decision = ask(&policies, &alice(), "read", r#"{"total":1}"#).unwrap();
-    assert_eq!((decision.effect(), decision.reasons()), (Effect::NotApplicable, &["cannot be evaluated: `own`".into()][..]));
+    assert_eq!(
+        (decision.effect(), decision.reasons()),
+        (Effect::NotApplicable, &["cannot be evaluated: `own`".into()][..])
+    );
     // The scope of the forbid does not match, so it is not asked.
     assert!(ask(&policies, &alice(), "read", r#"{"owner":"alice"}"#).unwrap().is_permitted());
 }
@@ -141,7 +156,9 @@ fn nobody_is_taken_for_somebody_of_another_issuer() {
 fn what_the_schema_does_not_know_is_not_applicable() {
     let policies = builder().build("@id(\"all\") permit(principal, action, resource);").unwrap();
     let alice = alice();
-    for (action, kind) in [("fly", "order"), ("read", "planet"), ("read", "team"), ("ping", "order"), ("Action::read", "order")] {
+    for (action, kind) in
+        [("fly", "order"), ("read", "planet"), ("read", "team"), ("ping", "order"), ("Action::read", "order")]
+    {
         let request = AccessRequest::new(&alice, action, Resource::new(kind, "1"), UnixSeconds::new(1));
         assert_eq!(policies.decide_now(&request).unwrap().unwrap().effect(), Effect::NotApplicable, "{action} {kind}");
     }
@@ -172,14 +189,18 @@ fn annotations_become_obligations_advice_and_a_denial_that_helps() {
 #[test]
 fn only_listed_claims_reach_a_policy_and_the_time_is_ours() {
     let sales = "@id(\"sales\") permit(principal, action, resource) when { principal has department && principal.department == \"sales\" };";
-    let caller = PrincipalBuilder::new("https://id.example", "alice").with_claim("dept", "sales").with_claim("department", "sales");
+    let caller = PrincipalBuilder::new("https://id.example", "alice")
+        .with_claim("dept", "sales")
+        .with_claim("department", "sales");
     let caller = caller.build().unwrap();
     let order = r#"{"total":1}"#;
     assert!(!ask(&builder().build(sales).unwrap(), &caller, "read", order).unwrap().is_permitted());
     let policies = builder().with_claim("department", "dept").build(sales).unwrap();
     assert!(ask(&policies, &caller, "read", order).unwrap().is_permitted());
 
-    let policies = builder().build("@id(\"late\") permit(principal, action == Action::\"read\", resource) when { context.now >= 2000 };").unwrap();
+    let policies = builder()
+        .build("@id(\"late\") permit(principal, action == Action::\"read\", resource) when { context.now >= 2000 };")
+        .unwrap();
     let context = JsonObject::parse(br#"{"now":5000,"ip":"192.0.2.1","unknown":{}}"#.to_vec()).unwrap();
     let request = AccessRequest::new(&caller, "read", Resource::new("order", "1"), UnixSeconds::new(1999));
     assert!(!policies.decide_now(&request.with_context(&context)).unwrap().unwrap().is_permitted());
@@ -237,7 +258,9 @@ impl EntityProvider for Groups {
 async fn a_provider_is_waited_for_once_and_its_failure_is_no_decision() {
     let team = "@id(\"team\") permit(principal in Team::\"a\", action == Action::\"read\", resource);";
     let limits = ProviderLimits { time: std::time::Duration::from_millis(50), ..ProviderLimits::default() };
-    let with = |mode| builder().with_provider(Groups { asked: std::sync::Mutex::default(), mode }, limits).build(team).unwrap();
+    let with = |mode| {
+        builder().with_provider(Groups { asked: std::sync::Mutex::default(), mode }, limits).build(team).unwrap()
+    };
     let alice = alice();
     let request = AccessRequest::new(&alice, "read", Resource::new("order", "1"), UnixSeconds::new(1));
     assert!(with(0).decide_now(&request).is_none());
@@ -247,7 +270,8 @@ async fn a_provider_is_waited_for_once_and_its_failure_is_no_decision() {
     }
     assert!(!with(4).decide(&request).await.unwrap().is_permitted());
     let none = ProviderLimits { entities: 0, ..limits };
-    let policies = builder().with_provider(Groups { asked: std::sync::Mutex::default(), mode: 0 }, none).build(team).unwrap();
+    let policies =
+        builder().with_provider(Groups { asked: std::sync::Mutex::default(), mode: 0 }, none).build(team).unwrap();
     assert!(policies.decide(&request).await.is_err());
 
     let provider = Arc::new(Groups { asked: std::sync::Mutex::default(), mode: 0 });
@@ -262,7 +286,8 @@ async fn a_provider_is_waited_for_once_and_its_failure_is_no_decision() {
         }
     }
     let policies = builder().with_provider(Shared(Arc::clone(&provider)), limits).build(team).unwrap();
-    let answers = policies.decide_all(&[request.clone(), request.clone(), request], EvaluationsSemantic::ExecuteAll).await;
+    let answers =
+        policies.decide_all(&[request.clone(), request.clone(), request], EvaluationsSemantic::ExecuteAll).await;
     assert!(answers.iter().all(|answer| answer.as_ref().unwrap().is_permitted()));
     assert_eq!(*provider.asked.lock().unwrap(), ["User::\"alice\""]);
 }

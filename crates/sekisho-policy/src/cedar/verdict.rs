@@ -44,7 +44,8 @@ impl Inner {
             holding.clear();
         }
         for policy in &holding {
-            decision = decision.with_reason(Reason::new(Arc::clone(&policy.id)).with_revision(Arc::clone(&self.revision)));
+            decision =
+                decision.with_reason(Reason::new(Arc::clone(&policy.id)).with_revision(Arc::clone(&self.revision)));
             for obligation in &policy.demands.obligations {
                 decision = decision.with_obligation(obligation.clone());
             }

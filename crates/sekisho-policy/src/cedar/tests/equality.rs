@@ -1,6 +1,6 @@
 use cedar_policy::{Authorizer, Context, Entities, Entity, EntityUid, Policy, PolicySet, Request, Response};
-use proptest::test_runner::{RngAlgorithm, TestRng};
 use proptest::prelude::RngCore;
+use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use super::super::index::Index;
 

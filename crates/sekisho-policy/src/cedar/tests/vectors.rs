@@ -1,7 +1,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use cedar_policy::{Authorizer, Context, Entities, EntityId, EntityUid, PolicySet, Request, Schema, ValidationMode, Validator};
+use cedar_policy::{
+    Authorizer, Context, Entities, EntityId, EntityUid, PolicySet, Request, Schema, ValidationMode, Validator,
+};
 use serde_json::Value;
 
 use super::super::index::Index;
@@ -65,13 +67,21 @@ fn all_requests_of_the_integration_tests_are_answered_as_expected() {
                 let ours = by_index(&index, &request, &entities);
                 assert_eq!(shown(&Authorizer::new().is_authorized(&request, &set, &entities)), shown(&ours));
                 let name = format!("{}: {}", file.display(), wanted["description"]);
-                assert_eq!(format!("{:?}", ours.decision()).to_lowercase(), wanted["decision"].as_str().unwrap(), "{name}");
+                assert_eq!(
+                    format!("{:?}", ours.decision()).to_lowercase(),
+                    wanted["decision"].as_str().unwrap(),
+                    "{name}"
+                );
                 let (_, reasons, _) = shown(&ours);
                 assert_eq!(reasons, sorted(&wanted["reason"]), "{name}");
-                let mut failed: Vec<String> = ours.diagnostics().errors().map(|error| {
-                    let cedar_policy::AuthorizationError::PolicyEvaluationError(error) = error;
-                    error.policy_id().to_string()
-                }).collect();
+                let mut failed: Vec<String> = ours
+                    .diagnostics()
+                    .errors()
+                    .map(|error| {
+                        let cedar_policy::AuthorizationError::PolicyEvaluationError(error) = error;
+                        error.policy_id().to_string()
+                    })
+                    .collect();
                 failed.sort();
                 assert_eq!(failed, sorted(&wanted["errors"]), "{name}");
                 asked += 1;
