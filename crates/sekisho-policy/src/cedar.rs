@@ -73,6 +73,7 @@ mod build;
 mod entities;
 mod index;
 mod names;
+mod residual;
 mod shape;
 mod verdict;
 

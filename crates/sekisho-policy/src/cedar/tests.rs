@@ -5,6 +5,7 @@ use sekisho_core::{Effect, Obligation, Principal, Resource};
 use super::*;
 
 mod equality;
+mod filters;
 mod vectors;
 
 const SCHEMA: &str = r#"
@@ -133,6 +134,8 @@ fn a_forbid_that_cannot_be_evaluated_denies_and_a_permit_does_not_count() {
         (decision.effect(), decision.reasons()),
         (Effect::NotApplicable, &["cannot be evaluated: `own`".into()][..])
     );
+    assert_eq!(decision.effect(), Effect::NotApplicable);
+    assert_eq!(decision.reasons(), ["cannot be evaluated: `own`"]);
     // The scope of the forbid does not match, so it is not asked.
     assert!(ask(&policies, &alice(), "read", r#"{"owner":"alice"}"#).unwrap().is_permitted());
 }

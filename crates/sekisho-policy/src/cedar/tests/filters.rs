@@ -1,0 +1,115 @@
+use sekisho_core::json::JsonObject;
+use sekisho_core::{AccessRequest, Authorize, Effect, Resource, UnixSeconds};
+use serde_json::{Map, Value as Json, json};
+
+use super::{CedarPolicies, alice, builder};
+use crate::filter::{Comparison, Expr, Filter, Operand, Value};
+
+fn matches(expression: &Expr, id: &str, row: &Map<String, Json>) -> bool {
+    match expression {
+        Expr::And(parts) => parts.iter().all(|part| matches(part, id, row)),
+        Expr::Or(parts) => parts.iter().any(|part| matches(part, id, row)),
+        Expr::Has(name) => row.contains_key(&**name),
+        Expr::Lacks(name) => !row.contains_key(&**name),
+        Expr::Compare(operand, comparison, value) => {
+            let held = match operand {
+                Operand::Id => Some(json!(id)),
+                Operand::Attribute(name) => row.get(&**name).cloned(),
+            };
+            let order = match (held, value) {
+                (Some(Json::String(held)), Value::Text(text)) => held.cmp(text),
+                (Some(Json::Number(held)), Value::Integer(number)) => held.as_i64().unwrap().cmp(number),
+                (Some(Json::Bool(held)), Value::Bool(flag)) => held.cmp(flag),
+                _ => return false,
+            };
+            match comparison {
+                Comparison::Equal => order.is_eq(),
+                Comparison::NotEqual => order.is_ne(),
+                Comparison::Less => order.is_lt(),
+                Comparison::LessOrEqual => order.is_le(),
+                Comparison::Greater => order.is_gt(),
+                Comparison::GreaterOrEqual => order.is_ge(),
+            }
+        }
+    }
+}
+
+async fn filter(policies: &CedarPolicies) -> Option<Filter> {
+    let alice = alice();
+    let request = AccessRequest::new(&alice, "read", Resource::new("order", ""), UnixSeconds::new(1000));
+    policies.filter(&request).await.ok()
+}
+
+#[tokio::test]
+async fn rows_that_a_filter_shows_are_those_that_decisions_permit() {
+    let conditions = [
+        "resource.owner == principal",
+        "!(resource.owner == principal)",
+        "resource has locked && resource.locked",
+        "!(resource has locked && resource.locked)",
+        "resource.total > 2 || resource.owner == principal",
+        "!(3 <= resource.total && resource.total != 4)",
+        "resource == Order::\"1\"",
+        "[1, 2].contains(resource.total)",
+        "context.now > 5 && !(resource has price) && resource.total < 3",
+        "true",
+    ];
+    let mut shown = 0;
+    for permit in conditions {
+        for forbid in conditions.iter().chain(["false"].iter()) {
+            let text = format!(
+                "@id(\"p\") permit(principal, action, resource is Order) when {{ {permit} }};
+                 @id(\"f\") forbid(principal, action, resource is Order) when {{ {forbid} }};"
+            );
+            let policies = builder().build(&text).unwrap();
+            let filter = filter(&policies).await.unwrap_or_else(|| panic!("{text}"));
+            for number in 0..96 {
+                let mut row = Map::new();
+                let owner = ["alice", "bob"][number % 2];
+                row.insert("owner".into(), json!(owner));
+                if number % 3 > 0 {
+                    row.insert("locked".into(), json!(number % 3 == 1));
+                }
+                if number % 8 < 4 {
+                    row.insert("price".into(), json!("1.5"));
+                }
+                row.insert("total".into(), json!(number / 16));
+                let id = if number % 5 == 0 { "1" } else { "2" };
+                let order = JsonObject::from_serialize(&row).unwrap();
+                let alice = alice();
+                let resource = Resource::new("order", id).with_attributes(&order);
+                let request = AccessRequest::new(&alice, "read", resource, UnixSeconds::new(1000));
+                let is_permitted = policies.decide(&request).await.unwrap().effect() == Effect::Permit;
+                let is_shown = match &filter {
+                    Filter::All => true,
+                    Filter::None => false,
+                    Filter::Where(expression) => matches(expression, id, &row),
+                };
+                assert_eq!(is_shown, is_permitted, "{text} {row:?} {filter:?}");
+                shown += usize::from(is_shown);
+            }
+        }
+    }
+    assert!(shown > 500, "{shown}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_as_a_filter_is_an_error_and_never_wider() {
+    for policy in [
+        "permit(principal, action, resource is Order) when { resource.owner in Team::\"a\" };",
+        "permit(principal, action, resource is Order) when { resource.owner has department };",
+        "permit(principal, action, resource is Order) when { resource.total + 1 > 2 };",
+        "permit(principal, action, resource is Order) when { resource has price && resource.price.lessThan(decimal(\"1.0\")) };",
+        "permit(principal, action, resource in Order::\"1\");",
+        "@redact(\"iban\") permit(principal, action, resource);",
+    ] {
+        let text = format!("@id(\"x\") {policy}");
+        let Ok(policies) = builder().build(&text) else { continue };
+        if let Some(filter) = filter(&policies).await {
+            // `in` of a type that has no parents is `==`.
+            assert!(policy.contains("in Order") && matches!(filter, Filter::Where(_)), "{policy} {filter:?}");
+        }
+    }
+    let policies = builder().build("@id(\"x\") permit(principal, action == Action::\"write\", resource);").unwrap();
+    assert_eq!(filter(&policies).await, Some(Filter::None));
+}
