@@ -189,14 +189,16 @@ impl CedarBuilder {
         let mut parents = Vec::new();
         for (name, attribute) in &self.parents {
             let kind = self.declared(name, &shapes)?;
-            let declared = shapes.entities.get(&kind).and_then(|shape| shape.attribute(attribute));
-            let is_entity = |shape: &Shape| matches!(shape, Shape::Entity(_));
-            let names_entities = declared.is_some_and(|shape| match shape {
-                Shape::Set(element) => is_entity(element),
-                shape => is_entity(shape),
+            let declared = shapes.entities.get(&kind);
+            let named = declared.and_then(|shape| match shape.attribute(attribute)? {
+                Shape::Set(element) => element.entity(),
+                shape => shape.entity(),
             });
-            if !names_entities {
-                return Err(ConfigError::new(format!("`{attribute}` of `{name}` names no entities in the schema")));
+            // The validator takes it that there are no others.
+            if !declared.zip(named).is_some_and(|(shape, named)| shape.parents.contains(named)) {
+                return Err(ConfigError::new(format!(
+                    "`{attribute}` of `{name}` names no entities that it may be in, by the schema"
+                )));
             }
             parents.push((kind, attribute.clone()));
         }

@@ -53,6 +53,11 @@ pub(super) enum Shape {
 pub(super) struct Mismatch;
 
 impl Shape {
+    /// Returns the type of the entity that it is.
+    pub(super) const fn entity(&self) -> Option<&EntityTypeName> {
+        if let Self::Entity(kind) = self { Some(kind) } else { None }
+    }
+
     /// Reads a value of this type; the entities that it names go to `references`. `None` for JSON's null.
     pub(super) fn read(
         &self,
