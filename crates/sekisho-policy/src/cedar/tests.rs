@@ -6,6 +6,9 @@ use super::*;
 
 mod equality;
 mod filters;
+mod merging;
+mod sqlite;
+mod timing;
 mod vectors;
 
 const SCHEMA: &str = r#"
