@@ -61,7 +61,7 @@ impl Dice {
         let (text, number) = (self.literal(), self.below(4));
         let sign = ["==", "!=", "<", "<=", ">", ">="][self.below(6)];
         let equality = ["==", "!="][self.below(2)];
-        match self.below(11) {
+        match self.below(13) {
             0 => "resource.owner == principal".to_owned(),
             1 => format!("resource.owner {equality} User::{text}"),
             2 => format!("resource.total {sign} {number}"),
@@ -70,6 +70,8 @@ impl Dice {
             5 => format!("(resource has locked && resource.locked {equality} true)"),
             6 => format!("(resource has note && resource.note {equality} {text})"),
             7 => "resource has note".to_owned(),
+            11 => "resource has total".to_owned(),
+            12 => "resource has owner".to_owned(),
             8 => format!("resource {equality} Order::{text}"),
             9 => format!("(resource has note && [{text}, \"alice\"].contains(resource.note))"),
             _ => format!("context.now {sign} {number}"),
@@ -82,7 +84,7 @@ struct Stored {
     number: i64,
     id: String,
     attributes: JsonObject,
-    /// Every value is stored as its attribute's type.
+    /// Every value is stored as its attribute's type, and what is required is there.
     is_typed: bool,
 }
 
@@ -107,8 +109,10 @@ async fn fill(database: &mut SqliteConnection, dice: &mut Dice, id_type: &str) -
         let insert = insert.bind([None, Some(true), Some(false)][dice.below(3)]).bind(note);
         insert.execute(&mut *database).await.unwrap();
     }
+    // What the schema requires and is missing hides a row, and so may what is stored as another type.
     let select = "SELECT rowid, CAST(id AS TEXT), owner, total, typeof(total), locked, CAST(note AS TEXT),
-         typeof(id) = 'text' AND typeof(note) IN ('text', 'null') AND typeof(total) IN ('integer', 'null') FROM orders ORDER BY rowid";
+            typeof(id) = 'text' AND typeof(note) IN ('text', 'null') AND typeof(total) = 'integer' AND owner IS NOT NULL
+         FROM orders ORDER BY rowid";
     let rows = sqlx::query(select).fetch_all(&mut *database).await.unwrap();
     let read = |row: &sqlx::sqlite::SqliteRow| {
         let mut attributes = Map::new();
@@ -197,7 +201,7 @@ async fn a_database_shows_the_rows_that_decisions_permit() {
             only_permitted += usize::from(is_permitted && !is_shown);
         }
     }
-    // Neither always nor never; and of what is stored as another type, most is found.
-    assert!(shown > 2_000 && hidden > 2_000 && only_permitted < shown / 4, "{shown} {hidden} {only_permitted}");
-    println!("{shown} shown, {hidden} hidden, {only_permitted} hidden because stored as another type");
+    // Neither always nor never.
+    assert!(shown > 2_000 && hidden > 2_000 && only_permitted < shown / 2, "{shown} {hidden} {only_permitted}");
+    println!("{shown} shown, {hidden} hidden, {only_permitted} hidden because a required value lacks or is stored as another type");
 }
