@@ -155,7 +155,6 @@ const MISFIT: Failure =
 
 impl CedarPolicies {
     /// Starts from a schema, in Cedar's own syntax. At most 256 KiB.
-    #[must_use]
     pub fn builder(schema: impl Into<String>) -> CedarBuilder {
         CedarBuilder::new(schema.into())
     }
@@ -435,10 +434,10 @@ impl Authorize for CedarPolicies {
         let decide = || {
             let entities = gathering.finish(&action.entities, principal, resource, &loaded, &inner.schema)?;
             let Some(selection) = inner.select(&names, &entities)? else { return Ok(Some(inner.not_applicable())) };
-            if let Some(provider) = &inner.provider {
-                if inner.fixed.leads_to(&selection.literals, |uid| provider.provides(uid.type_name())) {
-                    return Ok(None);
-                }
+            if let Some(provider) = &inner.provider
+                && inner.fixed.leads_to(&selection.literals, |uid| provider.provides(uid.type_name()))
+            {
+                return Ok(None);
             }
             let entities = inner.with_literals(entities, &selection.literals)?;
             Ok(Some(inner.evaluate(request, &asked, &selection.set, &entities)))

@@ -180,7 +180,7 @@ impl CedarBuilder {
         let fixed = FixedEntities::read(entities, &schema)?;
         let actions = actions(&schema, &shapes)?;
         check_context(&shapes)?;
-        let claims = self.claims(&shapes)?;
+        self.check_claims(&shapes)?;
         let namer = self.namer(&shapes, &actions)?;
         let role = match &self.role {
             Some(name) => Some(self.declared(name, &shapes)?),
@@ -210,7 +210,7 @@ impl CedarBuilder {
             shapes,
             actions,
             namer,
-            claims,
+            claims: self.claims.clone(),
             parents,
             role,
             fixed,
@@ -287,7 +287,7 @@ impl CedarBuilder {
         Err(ConfigError::new(format!("the schema has no type `{full}`")))
     }
 
-    fn claims(&self, shapes: &Shapes) -> Result<Vec<(Box<str>, Box<str>)>, ConfigError> {
+    fn check_claims(&self, shapes: &Shapes) -> Result<(), ConfigError> {
         for (attribute, _) in &self.claims {
             if !shapes.entities.values().any(|shape| shape.attribute(attribute).is_some()) {
                 return Err(ConfigError::new(format!("the schema has no attribute `{attribute}`")));
@@ -296,7 +296,7 @@ impl CedarBuilder {
                 return Err(ConfigError::new(format!("two claims are mapped to `{attribute}`")));
             }
         }
-        Ok(self.claims.clone())
+        Ok(())
     }
 
     fn namer(&self, shapes: &Shapes, actions: &Actions) -> Result<Namer, ConfigError> {

@@ -105,10 +105,10 @@ impl FixedEntities {
             if is_loaded(&uid) {
                 return true;
             }
-            if let Some(known) = self.0.get(&uid) {
-                if seen.insert(uid) {
-                    queue.extend(known.references.iter().cloned());
-                }
+            if let Some(known) = self.0.get(&uid)
+                && seen.insert(uid)
+            {
+                queue.extend(known.references.iter().cloned());
             }
         }
         false

@@ -64,10 +64,10 @@ impl Shape {
         value: &Attribute<'_>,
         references: &mut Vec<EntityUid>,
     ) -> Result<Option<RestrictedExpression>, Mismatch> {
-        if let Attribute::Json(json) = value {
-            if json.kind() == JsonKind::Null {
-                return Ok(None);
-            }
+        if let Attribute::Json(json) = value
+            && json.kind() == JsonKind::Null
+        {
+            return Ok(None);
         }
         let text = || value.as_text().map(std::borrow::Cow::into_owned).ok_or(Mismatch);
         Ok(Some(match self {

@@ -203,5 +203,7 @@ async fn a_database_shows_the_rows_that_decisions_permit() {
     }
     // Neither always nor never.
     assert!(shown > 2_000 && hidden > 2_000 && only_permitted < shown / 2, "{shown} {hidden} {only_permitted}");
-    println!("{shown} shown, {hidden} hidden, {only_permitted} hidden because a required value lacks or is stored as another type");
+    println!(
+        "{shown} shown, {hidden} hidden, {only_permitted} hidden because a required value lacks or is stored as another type"
+    );
 }
