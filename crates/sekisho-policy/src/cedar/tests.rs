@@ -6,6 +6,7 @@ use super::*;
 
 mod equality;
 mod filters;
+mod gathering;
 mod merging;
 mod sqlite;
 mod timing;
