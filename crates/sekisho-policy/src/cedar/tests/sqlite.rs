@@ -61,7 +61,7 @@ impl Dice {
         let (text, number) = (self.literal(), self.below(4));
         let sign = ["==", "!=", "<", "<=", ">", ">="][self.below(6)];
         let equality = ["==", "!="][self.below(2)];
-        match self.below(13) {
+        match self.below(14) {
             0 => "resource.owner == principal".to_owned(),
             1 => format!("resource.owner {equality} User::{text}"),
             2 => format!("resource.total {sign} {number}"),
@@ -73,6 +73,7 @@ impl Dice {
             11 => "resource has total".to_owned(),
             12 => "resource has owner".to_owned(),
             8 => format!("resource {equality} Order::{text}"),
+            10 => format!("resource {equality} Order::\"{}\"", ["42", "042", "4e1"][self.below(3)]),
             9 => format!("(resource has note && [{text}, \"alice\"].contains(resource.note))"),
             _ => format!("context.now {sign} {number}"),
         }
