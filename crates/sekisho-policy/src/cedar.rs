@@ -80,6 +80,7 @@ mod verdict;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use cedar_policy::{Context, Entities, PolicyId, Request, Schema};
@@ -154,7 +155,6 @@ const MISFIT: Failure =
 
 impl CedarPolicies {
     /// Starts from a schema, in Cedar's own syntax. At most 256 KiB.
-    #[must_use]
     pub fn builder(schema: impl Into<String>) -> CedarBuilder {
         CedarBuilder::new(schema.into())
     }
@@ -195,13 +195,13 @@ impl CedarPolicies {
     }
 
     async fn decide_with(&self, request: &AccessRequest<'_>, loaded: &mut Loaded) -> Result<Decision, Failure> {
-        let inner = &*self.0;
+        let (inner, start) = (&*self.0, Instant::now());
         let question = match inner.question(request)? {
             Ok(question) => question,
             Err(nameless) => return Ok(self.settle(nameless)),
         };
         let mut gathering = inner.gathering(&question);
-        inner.load(&mut gathering, loaded).await?;
+        inner.load(&mut gathering, loaded, start).await?;
         let Question { action, request: asked, names, principal, resource, references } = question;
         // What is in the selected policies' conditions can only be known when they are selected.
         let mut again = inner.provider.is_some().then(|| (principal.clone(), resource.clone()));
@@ -215,7 +215,7 @@ impl CedarPolicies {
         };
         let mut gathering = inner.gathering_of(&names, selection.literals.iter().cloned());
         gathering.add(references);
-        inner.load(&mut gathering, loaded).await?;
+        inner.load(&mut gathering, loaded, start).await?;
         let entities = gathering.finish(&action.entities, principal, resource, loaded, &inner.schema)?;
         Ok(inner.evaluate(request, &asked, &selection.set, &entities))
     }
@@ -235,7 +235,7 @@ impl Inner {
         }
         let mut references = Vec::new();
         let principal = self.principal(request, &names.principal, &mut references)?;
-        let resource = self.resource(request, &names.resource, &mut references)?;
+        let resource = self.resource(request, &names, &mut references)?;
         let context = context(&action.context, request, &mut references)?;
         // The types were compared above, and each value was read by its type.
         let Names { principal: who, action: what, resource: whereto } = names.clone();
@@ -284,21 +284,33 @@ impl Inner {
     fn resource(
         &self,
         request: &AccessRequest<'_>,
-        uid: &EntityUid,
+        names: &Names,
         references: &mut Vec<EntityUid>,
     ) -> Result<Root, Failure> {
+        let uid = &names.resource;
         let mut root = Root { uid: uid.clone(), attributes: Vec::new(), parents: Vec::new(), exists: false };
         let attributes = request.resource().attributes();
         let (Some(attributes), Some(shape)) = (attributes, self.shapes.entities.get(uid.type_name())) else {
             return Ok(root);
         };
         root.exists = true;
+        let is_own = names.principal == *uid;
         for Member { name, shape, .. } in &shape.attributes {
+            // Of the subject itself, only its issuer says this: a claim that lacks stays lacking.
+            if is_own && self.is_of_the_subject(name) {
+                continue;
+            }
             if let Some(value) = attributes.attribute(name) {
                 self.read(&mut root, name, shape, &value, references)?;
             }
         }
         Ok(root)
+    }
+
+    /// Tells whether an attribute of principals is read from the subject.
+    fn is_of_the_subject(&self, attribute: &str) -> bool {
+        const ALWAYS: [&str; 5] = ["issuer", "client", "tenant", "scopes", "roles"];
+        ALWAYS.contains(&attribute) || self.claims.iter().any(|(claimed, _)| **claimed == *attribute)
     }
 
     fn read(
@@ -331,12 +343,14 @@ impl Inner {
         gathering
     }
 
-    async fn load(&self, gathering: &mut Gathering<'_>, loaded: &mut Loaded) -> Result<(), Failure> {
+    /// Loads what lacks, within what is left of the time since `start`.
+    async fn load(&self, gathering: &mut Gathering<'_>, loaded: &mut Loaded, start: Instant) -> Result<(), Failure> {
         if self.provider.is_none() {
             gathering.advance(loaded);
             return Ok(());
         }
-        tokio::time::timeout(self.limits.time, gathering.complete(loaded, &self.limits))
+        let left = self.limits.time.saturating_sub(start.elapsed());
+        tokio::time::timeout(left, gathering.complete(loaded, &self.limits))
             .await
             .map_err(|_| Failure::unavailable("the entities of a decision took too long to load"))?
     }
@@ -420,10 +434,10 @@ impl Authorize for CedarPolicies {
         let decide = || {
             let entities = gathering.finish(&action.entities, principal, resource, &loaded, &inner.schema)?;
             let Some(selection) = inner.select(&names, &entities)? else { return Ok(Some(inner.not_applicable())) };
-            if let Some(provider) = &inner.provider {
-                if selection.literals.iter().any(|uid| provider.provides(uid.type_name())) {
-                    return Ok(None);
-                }
+            if let Some(provider) = &inner.provider
+                && inner.fixed.leads_to(&selection.literals, |uid| provider.provides(uid.type_name()))
+            {
+                return Ok(None);
             }
             let entities = inner.with_literals(entities, &selection.literals)?;
             Ok(Some(inner.evaluate(request, &asked, &selection.set, &entities)))

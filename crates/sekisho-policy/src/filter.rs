@@ -97,6 +97,9 @@ pub enum SqlDialect {
 
 /// Lists the columns that a filter may name, each of the type of its attribute: text, integer (64 bits) or boolean. A
 /// missing attribute is `NULL`.
+///
+/// SQLite stores values of any type in any column. There, a row whose value is not stored as its attribute's type (a boolean as
+/// the integer 0 or 1) is not shown by a comparison; but an id that is stored as an integer equals its decimal digits.
 #[derive(Clone, Debug)]
 pub struct SqlColumns {
     dialect: SqlDialect,
@@ -236,6 +239,11 @@ impl SqlFilter {
             Operand::Id => columns.column(None)?,
             Operand::Attribute(name) => columns.column(Some(name))?,
         };
+        // Of two values, one is not the other. Databases that keep numbers instead may hold a third, which is neither.
+        let (comparison, value) = match (comparison, value) {
+            (Comparison::NotEqual, Value::Bool(flag)) => (Comparison::Equal, Value::Bool(!flag)),
+            (comparison, value) => (comparison, value.clone()),
+        };
         let sign = match comparison {
             Comparison::Equal => "=",
             Comparison::NotEqual => "<>",
@@ -248,16 +256,36 @@ impl SqlFilter {
             SqlDialect::Sqlite => "?".to_owned(),
             SqlDialect::Postgres => format!("${}", columns.first.saturating_add(self.params.len())),
         };
-        // A column whose collation ignores case would show more than the policy means.
-        let collation = match (value, columns.dialect) {
+        // A column whose collation or type ignores case would show more than the policy means.
+        let read = match (&value, columns.dialect) {
             (Value::Text(_), SqlDialect::Sqlite) => " COLLATE BINARY",
-            (Value::Text(_), SqlDialect::Postgres) => " COLLATE \"C\"",
+            (Value::Text(_), SqlDialect::Postgres) => "::text COLLATE \"C\"",
             (Value::Integer(_) | Value::Bool(_), _) => "",
         };
-        self.sql.push_str(&format!("({column} IS NOT NULL AND {column}{collation} {sign} {placeholder})"));
-        self.params.push(value.clone());
+        let guard = match columns.dialect {
+            SqlDialect::Sqlite => format!("typeof({column}) {}", stored(&value, comparison)),
+            SqlDialect::Postgres => format!("{column} IS NOT NULL"),
+        };
+        self.sql.push_str(&format!("({guard} AND {column}{read} {sign} {placeholder})"));
+        self.params.push(value);
         Ok(())
     }
+}
+
+/// Says how SQLite must have stored what is compared. Its columns hold values of any type, and it finds an order between
+/// them all: `'abc' > 5`; and where a column is a number, `'042'` and 42 are equal.
+fn stored(value: &Value, comparison: Comparison) -> &'static str {
+    match value {
+        Value::Integer(_) | Value::Bool(_) => "= 'integer'",
+        // Ids that are numbers are often stored as such.
+        Value::Text(text) if comparison == Comparison::Equal && is_integer(text) => "IN ('text', 'integer')",
+        Value::Text(_) => "= 'text'",
+    }
+}
+
+/// Tells whether a text is how a whole number of 64 bits is written, and no other way to write it.
+fn is_integer(text: &str) -> bool {
+    text.parse::<i64>().is_ok_and(|number| number.to_string() == text)
 }
 
 #[cfg(test)]
@@ -291,7 +319,7 @@ mod tests {
         let both = Expr::And(vec![owner(hostile), Expr::Or(vec![]), owner("b")]);
         let filter = Filter::Where(both).to_sql(&columns).unwrap();
         let column = r#""o""rders"."own""er""#;
-        let one = |n| format!("({column} IS NOT NULL AND {column} COLLATE \"C\" = ${n})");
+        let one = |n| format!("({column} IS NOT NULL AND {column}::text COLLATE \"C\" = ${n})");
         assert_eq!(filter.sql, format!("({} AND (1 = 0) AND {})", one(3), one(4)));
         assert_eq!(filter.params, [Value::Text(hostile.into()), Value::Text("b".into())]);
         assert_eq!(Filter::None.to_sql(&columns).unwrap().sql, "(1 = 0)");

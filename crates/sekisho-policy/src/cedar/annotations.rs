@@ -21,6 +21,8 @@ pub(super) struct StepUp {
 }
 
 const KNOWN: [&str; 8] = ["id", "step_up", "max_age", "redact", "log", "obligation", "obligations", "advice"];
+/// As for rules in Rust.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
 const MAX_VALUE: usize = 4096;
 const MAX_OBLIGATIONS: usize = 16;
 
@@ -132,9 +134,9 @@ impl StepUp {
         let held = request.subject().authentication_context();
         let is_strong = acr_values.is_empty() || held.is_some_and(|held| acr_values.iter().any(|value| *value == held));
         let is_fresh = max_age.is_none_or(|age| {
-            // A time in the future is no proof of anything.
-            let at = request.subject().authenticated_at();
-            at.is_some_and(|at| at <= request.now() && request.now().since(at) <= age)
+            // A time that lies further ahead than clocks differ is no proof of anything.
+            let (at, now) = (request.subject().authenticated_at(), request.now());
+            at.is_some_and(|at| at <= now.saturating_add(CLOCK_SKEW) && now.since(at) <= age)
         });
         if is_strong && is_fresh {
             return None;
@@ -244,7 +246,8 @@ mod tests {
             step_up.denial(&AccessRequest::new(&caller, "read", Resource::new("order", "1"), UnixSeconds::new(1000)))
         };
         assert_eq!(denial("gold", 700), None);
-        for (acr, at) in [("gold", 699), ("gold", 1001), ("silver", 1000), ("", 1000)] {
+        assert_eq!(denial("gold", 1060), None);
+        for (acr, at) in [("gold", 699), ("gold", 1061), ("silver", 1000), ("", 1000)] {
             let lacking = Denial::InsufficientAuthentication {
                 acr_values: Some("gold".into()),
                 max_age: Some(Duration::from_secs(300)),

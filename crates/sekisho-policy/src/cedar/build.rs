@@ -180,7 +180,7 @@ impl CedarBuilder {
         let fixed = FixedEntities::read(entities, &schema)?;
         let actions = actions(&schema, &shapes)?;
         check_context(&shapes)?;
-        let claims = self.claims(&shapes)?;
+        self.check_claims(&shapes)?;
         let namer = self.namer(&shapes, &actions)?;
         let role = match &self.role {
             Some(name) => Some(self.declared(name, &shapes)?),
@@ -189,14 +189,16 @@ impl CedarBuilder {
         let mut parents = Vec::new();
         for (name, attribute) in &self.parents {
             let kind = self.declared(name, &shapes)?;
-            let declared = shapes.entities.get(&kind).and_then(|shape| shape.attribute(attribute));
-            let is_entity = |shape: &Shape| matches!(shape, Shape::Entity(_));
-            let names_entities = declared.is_some_and(|shape| match shape {
-                Shape::Set(element) => is_entity(element),
-                shape => is_entity(shape),
+            let declared = shapes.entities.get(&kind);
+            let named = declared.and_then(|shape| match shape.attribute(attribute)? {
+                Shape::Set(element) => element.entity(),
+                shape => shape.entity(),
             });
-            if !names_entities {
-                return Err(ConfigError::new(format!("`{attribute}` of `{name}` names no entities in the schema")));
+            // The validator takes it that there are no others.
+            if !declared.zip(named).is_some_and(|(shape, named)| shape.parents.contains(named)) {
+                return Err(ConfigError::new(format!(
+                    "`{attribute}` of `{name}` names no entities that it may be in, by the schema"
+                )));
             }
             parents.push((kind, attribute.clone()));
         }
@@ -208,7 +210,7 @@ impl CedarBuilder {
             shapes,
             actions,
             namer,
-            claims,
+            claims: self.claims.clone(),
             parents,
             role,
             fixed,
@@ -285,7 +287,7 @@ impl CedarBuilder {
         Err(ConfigError::new(format!("the schema has no type `{full}`")))
     }
 
-    fn claims(&self, shapes: &Shapes) -> Result<Vec<(Box<str>, Box<str>)>, ConfigError> {
+    fn check_claims(&self, shapes: &Shapes) -> Result<(), ConfigError> {
         for (attribute, _) in &self.claims {
             if !shapes.entities.values().any(|shape| shape.attribute(attribute).is_some()) {
                 return Err(ConfigError::new(format!("the schema has no attribute `{attribute}`")));
@@ -294,7 +296,7 @@ impl CedarBuilder {
                 return Err(ConfigError::new(format!("two claims are mapped to `{attribute}`")));
             }
         }
-        Ok(self.claims.clone())
+        Ok(())
     }
 
     fn namer(&self, shapes: &Shapes, actions: &Actions) -> Result<Namer, ConfigError> {

@@ -97,6 +97,28 @@ impl FixedEntities {
         found
     }
 
+    /// Tells whether these, or what they lead to, are such that they have to be loaded.
+    pub(super) fn leads_to(&self, from: &[EntityUid], is_loaded: impl Fn(&EntityUid) -> bool) -> bool {
+        let mut queue = from.to_vec();
+        let mut seen = HashSet::new();
+        while let Some(uid) = queue.pop() {
+            if is_loaded(&uid) {
+                return true;
+            }
+            if let Some(known) = self.0.get(&uid)
+                && seen.insert(uid)
+            {
+                queue.extend(known.references.iter().cloned());
+            }
+        }
+        false
+    }
+
+    /// Tells whether an attribute of some entity of this type is fixed.
+    pub(super) fn says(&self, kind: &EntityTypeName, attribute: &str) -> bool {
+        self.0.iter().any(|(uid, known)| uid.type_name() == kind && known.entity.attr(attribute).is_some())
+    }
+
     pub(super) fn read(json: &str, schema: &Schema) -> Result<Self, ConfigError> {
         let entities = Entities::from_json_str(json, Some(schema))
             .map_err(|error| ConfigError::new("the entities do not fit the schema").with_source(error))?;
@@ -130,9 +152,10 @@ impl Root {
         all.extend(known_attributes);
         // The transitive closure counts as parents here, which is as good.
         let parents: HashSet<EntityUid> = parents.into_iter().chain(known_parents).collect();
-        let tags: Vec<_> =
-            known.tags().filter_map(|(name, value)| Some((name.to_owned(), restricted(value.ok()?)?))).collect();
-        Entity::new_with_tags(uid, all, parents, tags).map(Some).map_err(|error| UNREADABLE.with_source(error))
+        let tags: Option<Vec<_>> =
+            known.tags().map(|(name, value)| Some((name.to_owned(), restricted(value.ok()?)?))).collect();
+        // The source may quote the value.
+        Entity::new_with_tags(uid, all, parents, tags.ok_or(UNREADABLE)?).map(Some).map_err(|_| UNREADABLE)
     }
 }
 

@@ -118,7 +118,7 @@ impl Index {
         action: &EntityUid,
         resource: &EntityUid,
         entities: &Entities,
-    ) -> Result<Option<Arc<Selection>>, PolicySetError> {
+    ) -> Result<Option<Arc<Selection>>, Box<PolicySetError>> {
         let actions = self.scopes(action, entities);
         let principals = self.scopes(principal, entities);
         let resources = self.scopes(resource, entities);
@@ -137,7 +137,7 @@ impl Index {
         principal: &EntityUid,
         action: &EntityUid,
         entities: &Entities,
-    ) -> Result<Option<Arc<Selection>>, PolicySetError> {
+    ) -> Result<Option<Arc<Selection>>, Box<PolicySetError>> {
         let actions = self.scopes(action, entities);
         let principals = self.scopes(principal, entities);
         let mut found = Vec::new();
@@ -147,7 +147,7 @@ impl Index {
         self.selection(found)
     }
 
-    fn selection(&self, mut leaves: Vec<Leaf>) -> Result<Option<Arc<Selection>>, PolicySetError> {
+    fn selection(&self, mut leaves: Vec<Leaf>) -> Result<Option<Arc<Selection>>, Box<PolicySetError>> {
         if leaves.is_empty() {
             return Ok(None);
         }

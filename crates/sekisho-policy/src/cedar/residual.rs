@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use cedar_policy::pst::{self, BinaryOp, Literal, UnaryOp, Var};
 use cedar_policy::{Effect, PartialEntities, PartialEntityUid, PartialRequest, Policy};
 use sekisho_core::{AccessRequest, Failure, FailureKind};
@@ -21,16 +23,20 @@ impl CedarPolicies {
     /// not count, and a forbid denies. Resources that lack an attribute which the schema requires, and of which a policy
     /// speaks, are left out. Obligations are not part of a filter: policies that have some are refused here.
     ///
+    /// What an [`EntityProvider`](super::EntityProvider) says of resources of this type must be what the rows say.
+    ///
     /// # Errors
     /// [`Failure`] when the request does not fit the schema, an entity cannot be loaded, or a policy says something else of
-    /// the resource. There is never a wider filter instead.
+    /// the resource. Also when a policy asks for an attribute that some resource has from elsewhere than its row: from the
+    /// fixed entities, or, where resources are of the principal's type, from the subject. There is never a wider filter
+    /// instead.
     pub async fn filter(&self, request: &AccessRequest<'_>) -> Result<Filter, Failure> {
         let inner = &*self.0;
         // Whatever the caller has put there, attributes of one resource must not count for all.
         let Ok(question) = inner.question(&without_attributes(request))? else { return Ok(Filter::None) };
         let mut loaded = Loaded::default();
         let mut gathering = inner.gathering(&question);
-        inner.load(&mut gathering, &mut loaded).await?;
+        inner.load(&mut gathering, &mut loaded, Instant::now()).await?;
         let Question { action, request: asked, names, principal, resource, .. } = question;
         let entities = gathering.finish(&action.entities, principal, resource, &loaded, &inner.schema)?;
         let selected = inner.index.select_for_any_resource(&names.principal, &names.action, &entities);
@@ -55,7 +61,8 @@ impl CedarPolicies {
             if inner.policies.get(policy.id()).is_none_or(|known| !known.demands.obligations.is_empty()) {
                 return Err(OUTSIDE);
             }
-            let mut reader = Reader { inner, kind, parts: 0 };
+            let is_own_kind = names.principal.type_name() == kind;
+            let mut reader = Reader { inner, kind, is_own_kind, parts: 0 };
             match policy.effect() {
                 Effect::Permit => permits.push(reader.policy(&policy, true)?),
                 Effect::Forbid => forbids.push(reader.policy(&policy, false)?),
@@ -102,6 +109,8 @@ impl Inner {
 struct Reader<'a> {
     inner: &'a Inner,
     kind: &'a EntityTypeName,
+    /// The principal may be among the resources.
+    is_own_kind: bool,
     parts: usize,
 }
 
@@ -133,7 +142,7 @@ impl Reader<'_> {
             pst::Expr::BinaryOp { op: BinaryOp::And, left, right } => self.junction(left, right, true, wanted, depth),
             pst::Expr::BinaryOp { op: BinaryOp::Or, left, right } => self.junction(left, right, false, wanted, depth),
             pst::Expr::HasAttr { expr, attrs } if is_resource(expr) && attrs.tail.is_empty() => {
-                let name: Box<str> = attrs.head.as_str().into();
+                let name = self.in_row(&attrs.head)?;
                 Ok(if wanted { Expr::Has(name) } else { Expr::Lacks(name) })
             }
             pst::Expr::GetAttr { .. } => self.compare(expression, Comparison::Equal, &Literal::Bool(true), wanted),
@@ -219,7 +228,16 @@ impl Reader<'_> {
             (super::Shape::Entity(kind), Literal::EntityUID(uid)) => entity(uid, kind).ok_or(OUTSIDE)?,
             _ => return Err(OUTSIDE),
         };
-        Ok(Expr::Compare(Operand::Attribute(attr.as_str().into()), comparison, value))
+        Ok(Expr::Compare(Operand::Attribute(self.in_row(attr)?), comparison, value))
+    }
+
+    /// Refuses attributes that a decision does not take from the row alone.
+    fn in_row(&self, attribute: &str) -> Result<Box<str>, Failure> {
+        let is_of_the_subject = self.is_own_kind && self.inner.is_of_the_subject(attribute);
+        if is_of_the_subject || self.inner.fixed.says(self.kind, attribute) {
+            return Err(OUTSIDE);
+        }
+        Ok(attribute.into())
     }
 }
 

@@ -53,16 +53,21 @@ pub(super) enum Shape {
 pub(super) struct Mismatch;
 
 impl Shape {
+    /// Returns the type of the entity that it is.
+    pub(super) const fn entity(&self) -> Option<&EntityTypeName> {
+        if let Self::Entity(kind) = self { Some(kind) } else { None }
+    }
+
     /// Reads a value of this type; the entities that it names go to `references`. `None` for JSON's null.
     pub(super) fn read(
         &self,
         value: &Attribute<'_>,
         references: &mut Vec<EntityUid>,
     ) -> Result<Option<RestrictedExpression>, Mismatch> {
-        if let Attribute::Json(json) = value {
-            if json.kind() == JsonKind::Null {
-                return Ok(None);
-            }
+        if let Attribute::Json(json) = value
+            && json.kind() == JsonKind::Null
+        {
+            return Ok(None);
         }
         let text = || value.as_text().map(std::borrow::Cow::into_owned).ok_or(Mismatch);
         Ok(Some(match self {

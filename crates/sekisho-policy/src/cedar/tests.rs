@@ -6,6 +6,10 @@ use super::*;
 
 mod equality;
 mod filters;
+mod gathering;
+mod merging;
+mod sqlite;
+mod timing;
 mod vectors;
 
 const SCHEMA: &str = r#"
