@@ -60,7 +60,7 @@ fn read_folder(
     room: &mut usize,
     mut files: PolicyFiles,
 ) -> Result<PolicyFiles, ConfigError> {
-    let unreadable = |error| ConfigError::new("the folder of policies cannot be read").with_source::<std::io::Error>(error);
+    let unreadable = |error: std::io::Error| ConfigError::new("the folder of policies cannot be read").with_source(error);
     if depth >= MAX_DEPTH {
         return Err(ConfigError::new("the folder of policies is more than 16 folders deep"));
     }
