@@ -142,9 +142,18 @@ mod tests {
     #[test]
     fn what_means_two_things_to_two_readers_is_refused() {
         let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
-        for json in
-            ["", "{", r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":2}"#, "1,\"w\":2", "1}", "{}{}", "NaN", "\u{feff}{}", &deep]
-        {
+        for json in [
+            "",
+            "{",
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            "1,\"w\":2",
+            "1}",
+            "{}{}",
+            "NaN",
+            "\u{feff}{}",
+            &deep,
+        ] {
             assert!(StrictJson::parse(json.as_bytes()).is_err(), "{json}");
         }
     }

@@ -144,7 +144,8 @@ impl KeySource for TheKey {
 fn the_one(content: &[u8]) -> Option<String> {
     let object = JsonObject::parse(content.to_vec()).ok()?;
     // `_default` is what OPA calls the way that is implemented here.
-    let is_plain = object.get("plugin").is_none_or(|plugin| matches!(plugin.as_str().as_deref(), Some("" | "_default")));
+    let is_plain =
+        object.get("plugin").is_none_or(|plugin| matches!(plugin.as_str().as_deref(), Some("" | "_default")));
     let signatures = object.get("signatures").filter(|value| value.kind() == JsonKind::Array && is_plain)?;
     match signatures.as_strings()?.as_slice() {
         [one] => Some(one.clone().into_owned()),

@@ -158,8 +158,13 @@ async fn refuses_other_forms_of_signature_and_list() {
     let reader = reader(&key);
     let token = Signer::new(key.clone()).with_type("JWT").sign(&claims(FILES, "SHA-256")).unwrap();
     for signatures in [
-        json!({}), json!({"signatures": []}), json!({"signatures": [token, token]}), json!({"signatures": token}),
-        json!({"signatures": [token], "plugin": "custom"}), json!({"signatures": [1]}), json!([token]),
+        json!({}),
+        json!({"signatures": []}),
+        json!({"signatures": [token, token]}),
+        json!({"signatures": token}),
+        json!({"signatures": [token], "plugin": "custom"}),
+        json!({"signatures": [1]}),
+        json!([token]),
     ] {
         let text = signatures.to_string();
         let mut all = FILES.to_vec();
@@ -227,7 +232,14 @@ async fn refuses_names_that_lead_elsewhere_and_special_entries() {
         assert_eq!(refusal(&open, &archive(&[(name, "x")])).await, "Name", "{name}");
     }
     use tar::EntryType;
-    for kind in [EntryType::Symlink, EntryType::Link, EntryType::Char, EntryType::Block, EntryType::Fifo, EntryType::XGlobalHeader] {
+    for kind in [
+        EntryType::Symlink,
+        EntryType::Link,
+        EntryType::Char,
+        EntryType::Block,
+        EntryType::Fifo,
+        EntryType::XGlobalHeader,
+    ] {
         assert_eq!(refusal(&open, &gzip(&entry("a", kind, b""))).await, "EntryKind", "{kind:?}");
     }
     assert_eq!(refusal(&open, &archive(&[("a", "1"), ("/a", "2")])).await, "Duplicate");
@@ -240,7 +252,15 @@ async fn refuses_what_is_no_archive_or_too_large() {
     let open = BundleReader::dangerous_unsigned();
     let good = archive(FILES);
     let doubled = [good.clone(), good.clone()].concat();
-    for bad in [&b""[..], b"{}", &good[..good.len() / 2], &good[1..], &doubled, &gzip(b"no tar archive"), &[good.as_slice(), b"x"].concat()] {
+    for bad in [
+        &b""[..],
+        b"{}",
+        &good[..good.len() / 2],
+        &good[1..],
+        &doubled,
+        &gzip(b"no tar archive"),
+        &[good.as_slice(), b"x"].concat(),
+    ] {
         assert_eq!(refusal(&open, bad).await, "Archive", "{} bytes", bad.len());
     }
     let limited = |limits| BundleReader::dangerous_unsigned().with_limits(limits);
@@ -258,8 +278,15 @@ async fn refuses_what_is_no_archive_or_too_large() {
 async fn refuses_manifests_and_data_that_do_not_fit() {
     let open = BundleReader::dangerous_unsigned();
     for manifest in [
-        r#"{"roots":"shop"}"#, r#"{"roots":["a","a/b"]}"#, r#"{"roots":["","a"]}"#, r#"{"roots":["a","a"]}"#, r#"{"roots":[1]}"#,
-        r#"{"revision":7}"#, r#"{"revision":"a\nb"}"#, r#"{"rego_version":2}"#, r#"{"rego_version":"1"}"#,
+        r#"{"roots":"shop"}"#,
+        r#"{"roots":["a","a/b"]}"#,
+        r#"{"roots":["","a"]}"#,
+        r#"{"roots":["a","a"]}"#,
+        r#"{"roots":[1]}"#,
+        r#"{"revision":7}"#,
+        r#"{"revision":"a\nb"}"#,
+        r#"{"rego_version":2}"#,
+        r#"{"rego_version":"1"}"#,
         r#"{"file_rego_versions":{"a.rego":0}}"#,
     ] {
         assert_eq!(refusal(&open, &archive(&[(".manifest", manifest)])).await, "Manifest", "{manifest}");
@@ -269,12 +296,21 @@ async fn refuses_manifests_and_data_that_do_not_fit() {
     }
     let manifest = (".manifest", r#"{"roots":["shop/orders"]}"#);
     for (name, data) in [
-        ("data.json", r#"{"other":1}"#), ("data.json", r#"{"shop":{"other":1}}"#), ("data.json", r#"{"shop":1}"#),
-        ("shop/data.json", "1"), ("shop/data.json", r#"{"ordersX":1}"#), ("other/data.json", "{}"), ("data.json", r#"{"shop/orders":1}"#),
+        ("data.json", r#"{"other":1}"#),
+        ("data.json", r#"{"shop":{"other":1}}"#),
+        ("data.json", r#"{"shop":1}"#),
+        ("shop/data.json", "1"),
+        ("shop/data.json", r#"{"ordersX":1}"#),
+        ("other/data.json", "{}"),
+        ("data.json", r#"{"shop/orders":1}"#),
     ] {
         assert_eq!(refusal(&open, &archive(&[manifest, (name, data)])).await, "Roots", "{name} {data}");
     }
-    for (name, data) in [("data.json", r#"{"shop":{"orders":{"a":1}}}"#), ("shop/orders/data.json", "[1]"), ("shop/orders/x/data.json", "1")] {
+    for (name, data) in [
+        ("data.json", r#"{"shop":{"orders":{"a":1}}}"#),
+        ("shop/orders/data.json", "[1]"),
+        ("shop/orders/x/data.json", "1"),
+    ] {
         assert!(open.read(&archive(&[manifest, (name, data)]), NOW).await.is_ok(), "{name}");
     }
 }

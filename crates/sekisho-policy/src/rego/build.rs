@@ -123,9 +123,12 @@ impl RegoBuilder {
         if !(Duration::from_millis(1)..=Duration::from_secs(10)).contains(&time_limit) {
             return Err(ConfigError::new("the time limit of an evaluation is not between 1 ms and 10 s"));
         }
-        let path = paths::split(&entry_point).filter(|path| path.len() > 1 && path.first().is_some_and(|p| p == "data"));
+        let path =
+            paths::split(&entry_point).filter(|path| path.len() > 1 && path.first().is_some_and(|p| p == "data"));
         if path.is_none() {
-            return Err(ConfigError::new(format!("the entry point {entry_point:?} is no path such as data.shop.decision")));
+            return Err(ConfigError::new(format!(
+                "the entry point {entry_point:?} is no path such as data.shop.decision"
+            )));
         }
         check_sizes(&modules, &data)?;
 
@@ -221,12 +224,7 @@ fn nesting(text: &str) -> usize {
     deepest
 }
 
-fn add_module(
-    engine: &mut Engine,
-    calls: &mut Calls,
-    module: Module,
-    roots: &[Box<str>],
-) -> Result<(), ConfigError> {
+fn add_module(engine: &mut Engine, calls: &mut Calls, module: Module, roots: &[Box<str>]) -> Result<(), ConfigError> {
     let Module { name, text, is_v0 } = module;
     if nesting(&text) > MAX_NESTING {
         return Err(ConfigError::new(format!("the Rego module {name} is nested too deep")));
@@ -237,16 +235,20 @@ fn add_module(
     let package = alone
         .add_policy(name.clone(), text.clone())
         .map_err(|error| bad(&format!("the Rego module {name} does not parse"), &error))?;
-    let tree = alone.get_ast_as_json().map_err(|error| bad(&format!("the Rego module {name} cannot be read"), &error))?;
+    let tree =
+        alone.get_ast_as_json().map_err(|error| bad(&format!("the Rego module {name} cannot be read"), &error))?;
     calls.add(&tree).ok_or_else(|| ConfigError::new(format!("the Rego module {name} is nested too deep")))?;
     drop((alone, tree));
-    let path = paths::split(&package).ok_or_else(|| ConfigError::new(format!("the package of {name} is not understood")))?;
+    let path =
+        paths::split(&package).ok_or_else(|| ConfigError::new(format!("the package of {name} is not understood")))?;
     let path = path.get(1..).unwrap_or_default().join("/");
     if !roots.is_empty() && !roots.iter().any(|root| is_within(&path, root)) {
         return Err(ConfigError::new(format!("the package of {name} lies outside of the bundle's roots")));
     }
     engine.set_rego_v0(is_v0);
-    engine.add_policy(name.clone(), text).map_err(|error| bad(&format!("the Rego module {name} does not parse"), &error))?;
+    engine
+        .add_policy(name.clone(), text)
+        .map_err(|error| bad(&format!("the Rego module {name} does not parse"), &error))?;
     Ok(())
 }
 

@@ -42,7 +42,19 @@ mod tests {
     fn splits_names_and_quoted_names_and_nothing_else() {
         assert_eq!(split("data.shop.decision").unwrap(), ["data", "shop", "decision"]);
         assert_eq!(split(r#"data.graph["1.0.0"].deny"#).unwrap(), ["data", "graph", "1.0.0", "deny"]);
-        for bad in ["", ".", "data.", "data..a", "data.a b", "data[a]", "data[\"a\"", "data[\"a\\\"\"]", "1.a", "data.a;x", "data[\"a\"]b"] {
+        for bad in [
+            "",
+            ".",
+            "data.",
+            "data..a",
+            "data.a b",
+            "data[a]",
+            "data[\"a\"",
+            "data[\"a\\\"\"]",
+            "1.a",
+            "data.a;x",
+            "data[\"a\"]b",
+        ] {
             assert!(split(bad).is_none(), "{bad}");
         }
     }

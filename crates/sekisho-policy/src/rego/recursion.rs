@@ -128,7 +128,10 @@ fn reference(node: &Value) -> Option<Vec<String>> {
     } else {
         let bracket = node.get("RefBrack")?;
         let index = bracket.get("index")?;
-        (bracket.get("refr")?, index.get("String").or_else(|| index.get("RawString")).and_then(|s| s.get("value")?.as_str()))
+        (
+            bracket.get("refr")?,
+            index.get("String").or_else(|| index.get("RawString")).and_then(|s| s.get("value")?.as_str()),
+        )
     };
     let mut path = reference(inner)?;
     path.push(last?.to_owned());

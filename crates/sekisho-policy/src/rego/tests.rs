@@ -40,16 +40,15 @@ fn effect(body: &str) -> Result<Effect, Failure> {
 
 #[test]
 fn decides_by_the_rule_at_the_entry_point_and_names_the_revision() {
-    let policies = RegoPolicies::builder("data.shop.decision")
-        .with_module("shop.rego", SHOP)
-        .with_revision("7")
-        .build()
-        .unwrap();
+    let policies =
+        RegoPolicies::builder("data.shop.decision").with_module("shop.rego", SHOP).with_revision("7").build().unwrap();
     let decision = decide(&policies).unwrap();
     assert_eq!((decision.effect(), decision.revision()), (Effect::Permit, Some("7")));
-    let (bob, order) = (PrincipalBuilder::new("https://id.example", "bob").build().unwrap(), object(r#"{"owner":"bob"}"#));
+    let (bob, order) =
+        (PrincipalBuilder::new("https://id.example", "bob").build().unwrap(), object(r#"{"owner":"bob"}"#));
     let resource = Resource::new("order", "42").with_attributes(&order);
-    let denied = policies.decide_now(&AccessRequest::new(&bob, "read", resource, UnixSeconds::new(7))).unwrap().unwrap();
+    let denied =
+        policies.decide_now(&AccessRequest::new(&bob, "read", resource, UnixSeconds::new(7))).unwrap().unwrap();
     assert_eq!(denied.effect(), Effect::Deny);
 }
 
@@ -71,8 +70,19 @@ fn reasons_and_obligations_come_along_also_as_sets() {
 #[test]
 fn what_is_no_decision_is_a_failure() {
     for value in [
-        "\"true\"", "1", "null", "[true]", "{true}", "[]", "{}", "{\"allow\": \"true\"}", "{\"allow\": true, \"decision\": false}",
-        "{\"allow\": true, \"obligation\": []}", "{\"decision\": {true}}", "{1: true}", "{\"allow\": true, \"reasons\": {1}}",
+        "\"true\"",
+        "1",
+        "null",
+        "[true]",
+        "{true}",
+        "[]",
+        "{}",
+        "{\"allow\": \"true\"}",
+        "{\"allow\": true, \"decision\": false}",
+        "{\"allow\": true, \"obligation\": []}",
+        "{\"decision\": {true}}",
+        "{1: true}",
+        "{\"allow\": true, \"reasons\": {1}}",
         "{\"allow\": true, \"lifetime_s\": 0.5}",
     ] {
         let failure = effect(&format!("x := {value}")).expect_err(value);
@@ -90,7 +100,6 @@ fn an_error_while_evaluating_is_a_failure_that_does_not_quote_the_input() {
         "x if { 1 / 0 == 1 }",
         "x := http.send({\"method\": \"get\", \"url\": \"http://127.0.0.1\"})",
         "x := opa.runtime()",
-        "x := rand.intn(\"a\", 3)",
         "x := net.lookup_ip_addr(\"localhost\")",
     ] {
         let Ok(policies) = build(body) else { continue };
@@ -131,7 +140,10 @@ fn refuses_what_cannot_work_when_it_is_built() {
         ("unsafe variable", builder().with_module("a", "package a\nx if y")),
         ("a line too long", builder().with_module("a", format!("package a\nx := \"{}\"", "a".repeat(2000)))),
         ("a module too long", builder().with_module("a", format!("package a\nx := true\n{}", "# c\n".repeat(70_000)))),
-        ("nested too deep", builder().with_module("a", format!("package a\nx := {}1{}", "[".repeat(60), "]".repeat(60)))),
+        (
+            "nested too deep",
+            builder().with_module("a", format!("package a\nx := {}1{}", "[".repeat(60), "]".repeat(60))),
+        ),
         ("time limit", builder().with_module("a", "package a\nx := true").with_time_limit(Duration::ZERO)),
     ] {
         assert!(builder.build().is_err(), "{what}");
@@ -146,7 +158,15 @@ fn refuses_data_that_is_no_strict_object_or_contradicts() {
     };
     assert!(with(&[r#"{"k":1}"#, r#"{"l":{"m":2}}"#, r#"{"l":{"n":2}}"#]));
     let deep = format!("{{\"k\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    for bad in [&["[]"][..], &["1"], &["{"], &[r#"{"k":1,"k":2}"#], &[r#"{"k":1},"w":{}"#], &[&deep], &[r#"{"k":1}"#, r#"{"k":2}"#]] {
+    for bad in [
+        &["[]"][..],
+        &["1"],
+        &["{"],
+        &[r#"{"k":1,"k":2}"#],
+        &[r#"{"k":1},"w":{}"#],
+        &[&deep],
+        &[r#"{"k":1}"#, r#"{"k":2}"#],
+    ] {
         assert!(!with(bad), "{bad:?}");
     }
 }
@@ -155,10 +175,20 @@ fn refuses_data_that_is_no_strict_object_or_contradicts() {
 fn refuses_data_where_a_rule_stands() {
     // The engine would answer with the data.
     let with = |data: &str| {
-        RegoPolicies::builder("data.a.x").with_module("a", "package a\nx := false\nq.r.s := 1").with_data(data).build().is_ok()
+        RegoPolicies::builder("data.a.x")
+            .with_module("a", "package a\nx := false\nq.r.s := 1")
+            .with_data(data)
+            .build()
+            .is_ok()
     };
     assert!(with(r#"{"a":{"other":true},"b":1}"#));
-    for bad in [r#"{"a":{"x":true}}"#, r#"{"a":1}"#, r#"{"a":{"x":null}}"#, r#"{"a":{"q":{"r":{"s":2}}}}"#, r#"{"a":{"q":[]}}"#] {
+    for bad in [
+        r#"{"a":{"x":true}}"#,
+        r#"{"a":1}"#,
+        r#"{"a":{"x":null}}"#,
+        r#"{"a":{"q":{"r":{"s":2}}}}"#,
+        r#"{"a":{"q":[]}}"#,
+    ] {
         assert!(!with(bad), "{bad}");
     }
 }
@@ -178,7 +208,10 @@ fn refuses_functions_that_call_themselves() {
         assert!(build(body).is_err(), "{body}");
     }
     let two = |a: &str, b: &str| {
-        RegoPolicies::builder("data.a.x").with_module("a", format!("package a\n{a}\nx := f(1)")).with_module("b", b).build()
+        RegoPolicies::builder("data.a.x")
+            .with_module("a", format!("package a\n{a}\nx := f(1)"))
+            .with_module("b", b)
+            .build()
     };
     assert!(two("import data.b as lib\nf(n) := lib.f(n)", "package b\nf(n) := n > 0").is_ok());
     assert!(two("import data.b as lib\nf(n) := lib.f(n)", "package b\nimport data.a.f as g\nf(n) := g(n)").is_err());
@@ -188,9 +221,12 @@ fn refuses_functions_that_call_themselves() {
 #[test]
 fn files_bring_modules_data_and_revision() {
     let files = PolicyFiles::new()
-        .with_file("shop/policy.rego", "package shop\ndecision if data.limits.orders.most > 3").unwrap()
-        .with_file("limits/data.json", r#"{"orders":{"most":5}}"#).unwrap()
-        .with_file("README.md", "nothing").unwrap();
+        .with_file("shop/policy.rego", "package shop\ndecision if data.limits.orders.most > 3")
+        .unwrap()
+        .with_file("limits/data.json", r#"{"orders":{"most":5}}"#)
+        .unwrap()
+        .with_file("README.md", "nothing")
+        .unwrap();
     let policies = RegoPolicies::builder("data.shop.decision").with_files(&files).build().unwrap();
     let decision = decide(&policies).unwrap();
     assert_eq!(decision.effect(), Effect::Permit);

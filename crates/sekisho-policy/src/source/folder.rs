@@ -30,7 +30,11 @@ impl PolicySource for FolderSource {
         let path = self.path.clone();
         let read = move || {
             let files = read_all(&path)?;
-            if read_all(&path)? == files { Ok(files) } else { Err(ConfigError::new("the folder of policies is being written")) }
+            if read_all(&path)? == files {
+                Ok(files)
+            } else {
+                Err(ConfigError::new("the folder of policies is being written"))
+            }
         };
         let files = match tokio::runtime::Handle::try_current() {
             Ok(runtime) => runtime
@@ -60,7 +64,8 @@ fn read_folder(
     room: &mut usize,
     mut files: PolicyFiles,
 ) -> Result<PolicyFiles, ConfigError> {
-    let unreadable = |error: std::io::Error| ConfigError::new("the folder of policies cannot be read").with_source(error);
+    let unreadable =
+        |error: std::io::Error| ConfigError::new("the folder of policies cannot be read").with_source(error);
     if depth >= MAX_DEPTH {
         return Err(ConfigError::new("the folder of policies is more than 16 folders deep"));
     }

@@ -154,7 +154,9 @@ impl<P: Authorize + 'static> Inner<P> {
     async fn load(&self, known: &mut Known, now: UnixSeconds) -> Result<bool, ConfigError> {
         let (files, tag) = match self.source.load(known.tag.as_deref(), now).await? {
             Loaded::Unchanged if known.files.is_some() => return Ok(false),
-            Loaded::Unchanged => return Err(ConfigError::new("the source says that nothing changed, but brought nothing yet")),
+            Loaded::Unchanged => {
+                return Err(ConfigError::new("the source says that nothing changed, but brought nothing yet"));
+            }
             Loaded::Files { files, tag } => (files, tag),
         };
         if known.files.as_ref() == Some(&files) {

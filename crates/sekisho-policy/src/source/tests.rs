@@ -183,7 +183,11 @@ mod url {
     impl HttpClient for Server {
         async fn send(&self, request: HttpRequest, _: HttpLimits) -> Result<HttpResponse, HttpError> {
             self.1.lock().unwrap().push(request);
-            Ok(HttpResponse { status: self.0, headers: vec![("etag".to_owned(), "\"1\"".to_owned())], body: vec![1, 2] })
+            Ok(HttpResponse {
+                status: self.0,
+                headers: vec![("etag".to_owned(), "\"1\"".to_owned())],
+                body: vec![1, 2],
+            })
         }
     }
 

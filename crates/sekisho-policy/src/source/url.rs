@@ -27,7 +27,8 @@ impl BundleUrl {
     /// [`ConfigError`] for another URL.
     pub fn new(url: impl Into<String>, reader: BundleReader, client: Arc<dyn HttpClient>) -> Result<Self, ConfigError> {
         let url = url.into();
-        address::check(&url).map_err(|error| ConfigError::new("the URL of the bundle cannot be used").with_source(error))?;
+        address::check(&url)
+            .map_err(|error| ConfigError::new("the URL of the bundle cannot be used").with_source(error))?;
         Ok(Self { url, reader, client, authorization: None, timeout: Duration::from_secs(30) })
     }
 
@@ -49,9 +50,11 @@ impl BundleUrl {
 #[async_trait]
 impl PolicySource for BundleUrl {
     async fn load(&self, tag: Option<&str>, now: UnixSeconds) -> Result<Loaded, ConfigError> {
-        let mut request = HttpRequest::get(&self.url).with_header("accept", "application/gzip, application/octet-stream");
+        let mut request =
+            HttpRequest::get(&self.url).with_header("accept", "application/gzip, application/octet-stream");
         if let Some(value) = &self.authorization {
-            let value = value.expose_str().ok_or_else(|| ConfigError::new("the authorization for the bundle is no text"))?;
+            let value =
+                value.expose_str().ok_or_else(|| ConfigError::new("the authorization for the bundle is no text"))?;
             request = request.with_header("authorization", value);
         }
         if let Some(tag) = tag {
