@@ -1,14 +1,17 @@
-//! Real servers: providers with their tokens, keys and outages, gateways, and databases.
+//! Real servers: providers with their tokens, keys and outages, gateways, databases, and decision services.
 //!
 //! `cargo xtask test` and `cargo xtask servers` start them and say where they are. Without them each test says on one
 //! line that it is skipped; with `CI=true` it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod browser_storage;
+mod cerbos;
 mod certificates;
 mod cognito;
 mod control;
 mod cookie_gateway;
+mod decision_process;
+mod decision_servers;
 mod discovery;
 mod dpop;
 mod drill;
@@ -24,12 +27,15 @@ mod keycloak;
 mod leash;
 mod login_page;
 mod logins;
+mod opa;
+mod openfga;
 mod outage;
 mod own_issuer;
 mod passkeys;
 mod phantom;
 mod provider;
 mod quickstart;
+mod relay;
 mod rotation;
 mod rules;
 mod scripts;

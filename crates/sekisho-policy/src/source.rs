@@ -1,1 +1,6 @@
-//! Where policies come from: files, URLs, bundles; swapped while requests are decided.
+//! Where policies come from.
+
+mod files;
+
+pub use files::PolicyFiles;
+pub(crate) use files::is_name;

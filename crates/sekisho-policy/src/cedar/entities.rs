@@ -1,0 +1,312 @@
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cedar_policy::{Entities, Entity, EntityTypeName, EntityUid, EvalResult, RestrictedExpression, Schema};
+use sekisho_core::{ConfigError, Failure, FailureKind};
+
+/// Loads entities that policies look at and that neither the request nor the fixed entities bring: the groups of a user,
+/// the folder of a document.
+///
+/// One entity is asked for at most once in a decision, and at most once in a batch. What it says of the request's own
+/// principal or resource wins over what the request says, attribute by attribute; parents are united. Must be safe to
+/// drop at every await.
+#[async_trait]
+pub trait EntityProvider: Send + Sync {
+    /// Tells whether entities of this type are to be had here. Decisions that lead to none are made without waiting.
+    fn provides(&self, kind: &EntityTypeName) -> bool;
+
+    /// Loads entities, each with its direct parents; those that do not exist are left out, in any order.
+    ///
+    /// Entities that were not asked for are ignored.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be known; there is no decision then.
+    async fn load(&self, uids: &[EntityUid]) -> Result<Vec<Entity>, Failure>;
+}
+
+/// Bounds what an [`EntityProvider`] is asked for in one decision. Beyond, there is no decision but a failure.
+#[derive(Clone, Copy, Debug)]
+pub struct ProviderLimits {
+    /// How often it is asked: entities that lead to entities. Default 4.
+    pub rounds: usize,
+    /// How many entities it is asked for. Default 1,000.
+    pub entities: usize,
+    /// For how long, in all. Default 200 ms.
+    pub time: Duration,
+}
+
+impl Default for ProviderLimits {
+    fn default() -> Self {
+        Self { rounds: 4, entities: 1_000, time: Duration::from_millis(200) }
+    }
+}
+
+/// What a provider said, for one decision or one batch; `None` is an entity that does not exist.
+pub(super) type Loaded = HashMap<EntityUid, Option<Known>>;
+
+/// Is an entity with what it leads to.
+#[derive(Clone)]
+pub(super) struct Known {
+    entity: Entity,
+    references: Vec<EntityUid>,
+}
+
+impl Known {
+    pub(super) fn new(entity: Entity) -> Self {
+        let mut references = Vec::new();
+        entity.attrs().chain(entity.tags()).for_each(|(_, value)| {
+            if let Ok(value) = value {
+                collect(&value, &mut references);
+            }
+        });
+        references.extend(entity.clone().into_inner().2);
+        Self { entity, references }
+    }
+}
+
+fn collect(value: &EvalResult, references: &mut Vec<EntityUid>) {
+    match value {
+        EvalResult::EntityUid(uid) => references.push(uid.clone()),
+        EvalResult::Set(set) => set.iter().for_each(|value| collect(value, references)),
+        EvalResult::Record(record) => record.iter().for_each(|(_, value)| collect(value, references)),
+        EvalResult::Bool(_) | EvalResult::Long(_) | EvalResult::String(_) | EvalResult::ExtensionValue(_) => {}
+    }
+}
+
+/// Holds entities that are the same for every request: a hierarchy of roles, of folders.
+#[derive(Default)]
+pub(super) struct FixedEntities(HashMap<EntityUid, Known, foldhash::fast::RandomState>);
+
+impl FixedEntities {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Lists the entities to which these lead, without those that `have` already has.
+    pub(super) fn reachable(&self, from: &[EntityUid], have: &Entities) -> Vec<Entity> {
+        let mut queue = from.to_vec();
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        while let Some(uid) = queue.pop() {
+            let is_new = have.get(&uid).is_none() && seen.insert(uid.clone());
+            let Some(known) = self.0.get(&uid).filter(|_| is_new) else { continue };
+            queue.extend(known.references.iter().cloned());
+            found.push(known.entity.clone());
+        }
+        found
+    }
+
+    pub(super) fn read(json: &str, schema: &Schema) -> Result<Self, ConfigError> {
+        let entities = Entities::from_json_str(json, Some(schema))
+            .map_err(|error| ConfigError::new("the entities do not fit the schema").with_source(error))?;
+        let own = entities.into_iter().filter(|entity| entity.uid().type_name().basename() != "Action");
+        Ok(Self(own.map(|entity| (entity.uid(), Known::new(entity))).collect()))
+    }
+}
+
+/// Is the principal or the resource of a request, as the request describes it.
+#[derive(Clone)]
+pub(super) struct Root {
+    pub(super) uid: EntityUid,
+    pub(super) attributes: Vec<(String, RestrictedExpression)>,
+    pub(super) parents: Vec<EntityUid>,
+    /// There is such an entity even if nothing is known of it.
+    pub(super) exists: bool,
+}
+
+impl Root {
+    /// Puts together what the request says and what is known; what is known wins.
+    fn merge(self, known: Option<&Entity>) -> Result<Option<Entity>, Failure> {
+        let Self { uid, attributes, parents, exists } = self;
+        let Some(known) = known else {
+            if !exists && attributes.is_empty() && parents.is_empty() {
+                return Ok(None);
+            }
+            return entity(uid, attributes, parents).map(Some);
+        };
+        let (_, known_attributes, known_parents) = known.clone().into_inner();
+        let mut all: HashMap<String, RestrictedExpression> = attributes.into_iter().collect();
+        all.extend(known_attributes);
+        // The transitive closure counts as parents here, which is as good.
+        let parents: HashSet<EntityUid> = parents.into_iter().chain(known_parents).collect();
+        let tags: Vec<_> = known
+            .tags()
+            .filter_map(|(name, value)| Some((name.to_owned(), restricted(value.ok()?)?)))
+            .collect();
+        Entity::new_with_tags(uid, all, parents, tags).map(Some).map_err(|error| UNREADABLE.with_source(error))
+    }
+}
+
+const UNREADABLE: Failure = Failure::new(FailureKind::Misconfigured, "an attribute cannot be read");
+
+fn entity(
+    uid: EntityUid,
+    attributes: Vec<(String, RestrictedExpression)>,
+    parents: Vec<EntityUid>,
+) -> Result<Entity, Failure> {
+    if attributes.is_empty() {
+        return Ok(Entity::new_no_attrs(uid, parents.into_iter().collect()));
+    }
+    // The source may quote the value.
+    Entity::new_with_tags(uid, attributes, parents, []).map_err(|_| UNREADABLE)
+}
+
+fn restricted(value: EvalResult) -> Option<RestrictedExpression> {
+    Some(match value {
+        EvalResult::Bool(flag) => RestrictedExpression::new_bool(flag),
+        EvalResult::Long(number) => RestrictedExpression::new_long(number),
+        EvalResult::String(text) => RestrictedExpression::new_string(text),
+        EvalResult::EntityUid(uid) => RestrictedExpression::new_entity_uid(uid),
+        EvalResult::Set(set) => {
+            RestrictedExpression::new_set(set.iter().cloned().map(restricted).collect::<Option<Vec<_>>>()?)
+        }
+        EvalResult::Record(record) => {
+            let fields = record.iter().map(|(name, value)| Some((name.clone(), restricted(value.clone())?)));
+            RestrictedExpression::new_record(fields.collect::<Option<Vec<_>>>()?).ok()?
+        }
+        EvalResult::ExtensionValue(text) => text.parse().ok()?,
+    })
+}
+
+/// Collects all entities to which a request leads: whatever else there is, the engine cannot get at it.
+pub(super) struct Gathering<'a> {
+    fixed: &'a FixedEntities,
+    provider: Option<&'a dyn EntityProvider>,
+    principal: EntityUid,
+    resource: EntityUid,
+    seen: HashSet<EntityUid, foldhash::fast::RandomState>,
+    queue: Vec<EntityUid>,
+    found: Vec<EntityUid>,
+    rounds: usize,
+    asked: usize,
+}
+
+impl<'a> Gathering<'a> {
+    pub(super) fn new(
+        fixed: &'a FixedEntities,
+        provider: Option<&'a dyn EntityProvider>,
+        principal: &EntityUid,
+        resource: &EntityUid,
+    ) -> Self {
+        let (principal, resource) = (principal.clone(), resource.clone());
+        let mut gathering = Self {
+            fixed,
+            provider,
+            principal: principal.clone(),
+            resource: resource.clone(),
+            seen: HashSet::default(),
+            queue: Vec::new(),
+            found: Vec::new(),
+            rounds: 0,
+            asked: 0,
+        };
+        gathering.add([principal, resource]);
+        gathering
+    }
+
+    /// Adds entities that the engine may look at.
+    pub(super) fn add(&mut self, uids: impl IntoIterator<Item = EntityUid>) {
+        if !self.fixed.0.is_empty() || self.provider.is_some() {
+            self.queue.extend(uids);
+        }
+    }
+
+    /// Goes on as far as possible without waiting, and returns what has to be loaded to go further.
+    pub(super) fn advance(&mut self, loaded: &Loaded) -> Vec<EntityUid> {
+        let mut lacking = Vec::new();
+        while let Some(uid) = self.queue.pop() {
+            if self.seen.contains(&uid) {
+                continue;
+            }
+            let is_provided = self.provider.is_some_and(|provider| provider.provides(uid.type_name()));
+            if is_provided && !loaded.contains_key(&uid) {
+                self.seen.insert(uid.clone());
+                lacking.push(uid);
+                continue;
+            }
+            self.seen.insert(uid.clone());
+            if let Some(known) = known(self.fixed, loaded, &uid) {
+                self.queue.extend(known.references.iter().cloned());
+                self.found.push(uid);
+            }
+        }
+        lacking
+    }
+
+    /// Loads what lacks, until nothing does.
+    pub(super) async fn complete(&mut self, loaded: &mut Loaded, limits: &ProviderLimits) -> Result<(), Failure> {
+        loop {
+            let lacking = self.advance(loaded);
+            let Some(provider) = self.provider.filter(|_| !lacking.is_empty()) else { return Ok(()) };
+            self.rounds += 1;
+            self.asked += lacking.len();
+            if self.rounds > limits.rounds || self.asked > limits.entities {
+                return Err(Failure::new(FailureKind::Misconfigured, "a decision needs too many entities"));
+            }
+            let answers = provider.load(&lacking).await?;
+            loaded.extend(lacking.iter().map(|uid| (uid.clone(), None)));
+            for answer in answers {
+                let uid = answer.uid();
+                // What nobody asked for must not stand in for something that somebody else says.
+                if !lacking.contains(&uid) {
+                    continue;
+                }
+                if loaded.insert(uid, Some(Known::new(answer))).flatten().is_some() {
+                    return Err(Failure::new(FailureKind::BadGateway, "an entity was loaded twice"));
+                }
+            }
+            for uid in lacking {
+                self.seen.remove(&uid);
+                self.queue.push(uid);
+            }
+        }
+    }
+
+    /// Adds what was found to the entities of the request's action.
+    pub(super) fn finish(
+        self,
+        base: &Entities,
+        principal: Root,
+        resource: Root,
+        loaded: &Loaded,
+        schema: &Schema,
+    ) -> Result<Entities, Failure> {
+        let mut entities = Vec::with_capacity(self.found.len() + 2);
+        for uid in &self.found {
+            if *uid != self.principal && *uid != self.resource {
+                entities.extend(known(self.fixed, loaded, uid).map(|known| known.entity.clone()));
+            }
+        }
+        let (principal_uid, resource_uid) = (principal.uid.clone(), resource.uid.clone());
+        let is_loaded = |uid: &EntityUid| matches!(loaded.get(uid), Some(Some(_)));
+        let of = |uid: &EntityUid| known(self.fixed, loaded, uid).map(|known| &known.entity);
+        if principal_uid == resource_uid {
+            let Root { mut attributes, mut parents, .. } = resource;
+            // The principal's own attributes come last, and win.
+            attributes.extend(principal.attributes);
+            parents.extend(principal.parents);
+            let attributes: HashMap<_, _> = attributes.into_iter().collect();
+            let both =
+                Root { uid: principal_uid.clone(), attributes: attributes.into_iter().collect(), parents, exists: true };
+            entities.extend(both.merge(of(&principal_uid))?);
+        } else {
+            entities.extend(principal.merge(of(&principal_uid))?);
+            entities.extend(resource.merge(of(&resource_uid))?);
+        }
+        const MISFIT: Failure = Failure::new(FailureKind::BadGateway, "a loaded entity does not fit the schema");
+        if loaded.values().any(Option::is_some) {
+            // What the request and the fixed entities bring has been checked; what was loaded has not.
+            let strangers = entities.iter().filter(|entity| is_loaded(&entity.uid())).cloned();
+            Entities::empty().add_entities(strangers, Some(schema)).map_err(|_| MISFIT)?;
+        }
+        base.clone().add_entities(entities, None).map_err(|error| MISFIT.with_source(error))
+    }
+}
+
+fn known<'a>(fixed: &'a FixedEntities, loaded: &'a Loaded, uid: &EntityUid) -> Option<&'a Known> {
+    match loaded.get(uid) {
+        Some(Some(known)) => Some(known),
+        Some(None) | None => fixed.0.get(uid),
+    }
+}
