@@ -1,5 +1,6 @@
 //! Programs that show one pattern each. Run one with `cargo run --example NAME`.
 //!
+//! - `authorization`: a small shop that asks four patterns of authorization the same questions, before and after its decision service is killed.
 //! - `bff`: two services with a backend for their frontend, which log people in at an authentication service, share sessions and pass calls on to an API.
 //! - `browser-storage`: a page that keeps a JWT in eight places, and a stranger's script in it that tries each of them.
 //! - `gateway`: a gateway before two services, and a walk with a JWT, a phantom token and a revocation.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sekisho_tests::vector_json;
 
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     include_str!("alg.rs"),
     include_str!("claims.rs"),
     include_str!("dpop.rs"),
@@ -15,6 +15,7 @@ const SOURCES: [&str; 12] = [
     include_str!("oidc.rs"),
     include_str!("opaque.rs"),
     include_str!("parse.rs"),
+    include_str!("policy.rs"),
     include_str!("session.rs"),
     include_str!("sig.rs"),
 ];
@@ -39,7 +40,7 @@ fn tests() -> BTreeSet<String> {
 #[test]
 fn each_case_of_our_groups_has_its_test_and_each_test_its_case() {
     let Some(cases) = vector_json("attack-cases/cases.json") else { return };
-    let groups = ["alg", "sig", "key", "parse", "claims", "jwe", "jwks", "dpop", "mtls", "opaque", "session"];
+    let groups = ["alg", "sig", "key", "parse", "claims", "jwe", "jwks", "dpop", "mtls", "opaque", "policy", "session"];
     let text = |case: &serde_json::Value, name: &str| case[name].as_str().unwrap().to_owned();
     let expected: BTreeSet<String> = cases
         .as_array()
@@ -51,5 +52,5 @@ fn each_case_of_our_groups_has_its_test_and_each_test_its_case() {
         })
         .collect();
     assert_eq!(tests(), expected);
-    assert_eq!(expected.len(), 129);
+    assert_eq!(expected.len(), 131);
 }

@@ -17,6 +17,8 @@ mod oidc;
 mod opaque;
 mod parse;
 mod peers;
+mod policy;
+mod policy_protocols;
 mod random;
 mod session;
 mod sig;

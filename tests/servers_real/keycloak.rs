@@ -133,6 +133,20 @@ impl Keycloak {
         text(&self.token(realm, form).await, "access_token")
     }
 
+    /// Asks the Authorization Services of `orders-api` in the name of the token's owner, for one `permission` in the form
+    /// `RESOURCE#SCOPE`, and returns status and answer.
+    pub(crate) async fn may(&self, token: &str, permission: &str) -> (u16, Value) {
+        self.uma(token, &[("response_mode", "decision"), ("permission", permission)]).await
+    }
+
+    /// As [`may`](Self::may), with the members of the form that follow grant type and audience.
+    pub(crate) async fn uma(&self, token: &str, form: &[(&str, &str)]) -> (u16, Value) {
+        let grant = [("grant_type", "urn:ietf:params:oauth:grant-type:uma-ticket"), ("audience", AUDIENCE)];
+        let request = self.http.post(self.token_endpoint("sekisho")).bearer_auth(token);
+        let answer = request.form(&[&grant, form].concat()).send().await.expect("Keycloak answers");
+        (answer.status().as_u16(), answer.json().await.expect("JSON"))
+    }
+
     async fn token(&self, realm: &str, form: &[(&str, &str)]) -> Value {
         let answer = self.http.post(self.token_endpoint(realm)).form(form).send().await.expect("Keycloak answers");
         let status = answer.status();

@@ -1,11 +1,12 @@
 //! Rules about the workspace itself that no other tool checks.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::layout::Layout;
 use crate::process::{self, Invocation};
@@ -98,8 +99,25 @@ fn feature_sets(metadata: &Value) -> Vec<(String, String)> {
         let first = backends.first().copied().unwrap_or_default();
         let own = features.keys().filter(|feature| !BACKENDS.contains(&feature.as_str()));
         sets.extend(own.map(|feature| (name.to_owned(), with(first, feature))));
+        // Two sets that bring the same are one: `default` is a feature of its own only in name.
+        let mut known = BTreeSet::new();
+        sets.retain(|(package, set)| package != name || known.insert(closure(features, set)));
     }
     sets
+}
+
+/// Lists what a set of features brings, but for the name `default`.
+fn closure(features: &Map<String, Value>, set: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    let mut open: Vec<&str> = set.split_whitespace().collect();
+    while let Some(feature) = open.pop() {
+        if all.insert(feature.to_owned()) {
+            let brought = features.get(feature).and_then(Value::as_array).into_iter().flatten();
+            open.extend(brought.filter_map(Value::as_str));
+        }
+    }
+    all.remove("default");
+    all
 }
 
 fn unwanted(tree: &str) -> Vec<&str> {
@@ -145,6 +163,17 @@ mod tests {
             sets,
             [("a", "aws-lc-rs"), ("a", "ring"), ("a", "aws-lc-rs default"), ("a", "aws-lc-rs x"), ("b", "")]
         );
+    }
+
+    #[test]
+    fn compiles_two_sets_of_features_that_bring_the_same_once() {
+        let metadata = serde_json::json!({ "packages": [
+            { "name": "a", "publish": null, "features": { "default": ["x"], "x": ["y", "dep:z"], "y": [], "full": ["x"] } },
+            { "name": "b", "publish": null, "features": { "default": [], "x": [] } },
+        ]});
+        let sets = feature_sets(&metadata);
+        let sets: Vec<_> = sets.iter().map(|(name, features)| (&**name, &**features)).collect();
+        assert_eq!(sets, [("a", ""), ("a", "default"), ("a", "full"), ("a", "y"), ("b", ""), ("b", "x")]);
     }
 
     #[test]

@@ -118,7 +118,8 @@ fn bins(metadata: &[u8], manifest: &Path) -> Result<Vec<String>> {
 
 /// Builds and runs one bench, which leaves its rows in `bench_rows`.
 pub(crate) fn bench_run(layout: &Layout, name: &str, quick: bool) -> Invocation {
-    let run = peers(layout, "benches/Cargo.toml").args(["--bin", name, "--"]);
+    let profile = if quick { "quick" } else { "release" };
+    let run = peers(layout, "benches/Cargo.toml", profile).args(["--bin", name, "--"]);
     if quick { run.arg("--quick") } else { run }
 }
 
@@ -168,11 +169,13 @@ fn count_rows(text: &str) -> Result<usize> {
 
 /// `cargo xtask compare`.
 pub(crate) fn compare(layout: &Layout, arguments: &[String]) -> Result<ExitCode> {
-    show(&peers(layout, "benches/compare/Cargo.toml").arg("--").args(arguments))
+    show(&peers(layout, "benches/compare/Cargo.toml", "release").arg("--").args(arguments))
 }
 
-fn peers(layout: &Layout, manifest: &str) -> Invocation {
-    Invocation::parse("cargo run --release --manifest-path")
+fn peers(layout: &Layout, manifest: &str, profile: &str) -> Invocation {
+    Invocation::parse("cargo run --profile")
+        .arg(profile)
+        .arg("--manifest-path")
         .arg(layout.root.join(manifest))
         .arg("--target-dir")
         .arg(layout.target.join("peers"))

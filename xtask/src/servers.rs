@@ -1,15 +1,20 @@
 //! The real servers that tests talk to: installed once into the cache, started on free loopback ports.
 
 mod cached;
+mod cerbos;
 mod control;
 mod gateways;
+mod go;
 mod keycloak;
 mod moto;
 mod node_clients;
 mod npm;
 mod oidc_provider;
+mod opa;
+mod openfga;
 mod postgresql;
 mod program;
+mod pypi;
 mod ready;
 mod redis;
 mod redis_cluster;
@@ -31,8 +36,11 @@ use crate::servers::control::Control;
 use crate::servers::running::{Place, Running, Server};
 
 /// All of them; the slowest first.
-const SERVERS: [&dyn Server; 14] = [
+const SERVERS: [&dyn Server; 17] = [
     &keycloak::Keycloak,
+    &opa::Opa,
+    &openfga::OpenFga,
+    &cerbos::Cerbos,
     &moto::Moto,
     &oidc_provider::OidcProvider,
     &postgresql::Postgresql,

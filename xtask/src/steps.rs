@@ -36,7 +36,7 @@ impl Verdict {
     }
 }
 
-type Action = Box<dyn FnOnce(&Layout, &Path, &Line) -> Result<Verdict>>;
+type Action = Box<dyn FnOnce(&Layout, &Path, &Line) -> Result<Verdict> + Send>;
 
 /// A name and what to do; the action gets the log file to write to and the line to report on.
 pub(crate) struct Step {
@@ -47,7 +47,7 @@ pub(crate) struct Step {
 impl Step {
     pub(crate) fn new(
         name: impl Into<String>,
-        action: impl FnOnce(&Layout, &Path, &Line) -> Result<Verdict> + 'static,
+        action: impl FnOnce(&Layout, &Path, &Line) -> Result<Verdict> + Send + 'static,
     ) -> Self {
         Self { name: name.into(), action: Box::new(action) }
     }

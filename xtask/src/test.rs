@@ -27,10 +27,17 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
     let skipped = scratch.path().join("skipped");
     fs::write(&skipped, "")?;
 
+    let mut later = without_servers(layout, fast).into_iter();
     let servers = thread::scope(|scope| {
         let starting = (!fast).then(|| scope.spawn(|| Servers::start(layout, scratch.path(), &screen)));
         for step in beside_the_servers(layout) {
             summary.run(step);
+        }
+        // To install all of them takes minutes, once; what needs none is done meanwhile.
+        while starting.as_ref().is_some_and(|thread| !thread.is_finished())
+            && let Some(rows) = later.next()
+        {
+            summary.run_beside(rows);
         }
         starting.and_then(|thread| thread.join().ok())
     });
@@ -39,14 +46,15 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
     // Keycloak takes half a gigabyte and a part of each core from what follows.
     drop(servers);
 
-    for step in after_the_servers(layout) {
-        summary.run(step);
+    for rows in later {
+        summary.run_beside(rows);
     }
     if fast {
         summary.skip("fuzz targets: left out by --fast");
         summary.skip("benches: left out by --fast");
     } else {
-        for step in fuzz(layout).into_iter().chain(benches(layout)?) {
+        summary.run_beside(fuzz(layout));
+        for step in benches(layout)? {
             summary.run(step);
         }
     }
@@ -114,23 +122,36 @@ fn tests(layout: &Layout, skipped: &Path, servers: Option<&Servers>) -> Invocati
     }
 }
 
-fn after_the_servers(layout: &Layout) -> Vec<Step> {
+/// Lists what is done one after the other; each is rows of steps that run side by side.
+fn without_servers(layout: &Layout, fast: bool) -> Vec<Vec<Vec<Step>>> {
     let keys = "-p sekisho-jwks -p sekisho-jwt";
+    let examples = ["quickstart", "issuer", "gateway", "sessions", "browser-storage", "authorization"];
+    let alone = examples
+        .map(|name| Step::passes(name, cargo(layout, "cargo run --example").args([name, "--", "--once"])))
+        .into_iter()
+        .chain([
+            Step::tests(
+                "ring alone",
+                cargo(layout, &format!("cargo test {keys} --no-default-features --features ring --lib --no-fail-fast")),
+            ),
+            Step::fails_with(
+                "no backend",
+                cargo(layout, "cargo check -p sekisho-jwks --no-default-features"),
+                "switch on at least one crypto backend",
+            ),
+        ]);
+    let mut all: Vec<_> = alone.map(|step| vec![vec![step]]).collect();
+    let mut elsewhere = in_other_folders(layout);
+    if !fast {
+        elsewhere.extend(fuzz_build(layout));
+    }
+    // The features are compiled one crate after the other, which leaves a core to what has another target folder.
+    all.push(vec![in_the_folder_of_the_build(layout), elsewhere]);
+    all
+}
+
+fn in_the_folder_of_the_build(layout: &Layout) -> Vec<Step> {
     vec![
-        Step::passes("quickstart", cargo(layout, "cargo run --example quickstart -- --once")),
-        Step::passes("issuer", cargo(layout, "cargo run --example issuer -- --once")),
-        Step::passes("gateway", cargo(layout, "cargo run --example gateway -- --once")),
-        Step::passes("sessions", cargo(layout, "cargo run --example sessions -- --once")),
-        Step::passes("browser-storage", cargo(layout, "cargo run --example browser-storage -- --once")),
-        Step::tests(
-            "ring alone",
-            cargo(layout, &format!("cargo test {keys} --no-default-features --features ring --lib --no-fail-fast")),
-        ),
-        Step::fails_with(
-            "no backend",
-            cargo(layout, "cargo check -p sekisho-jwks --no-default-features"),
-            "switch on at least one crypto backend",
-        ),
         Step::check("features", gates::features),
         Step::passes(
             "clippy",
@@ -141,14 +162,17 @@ fn after_the_servers(layout: &Layout) -> Vec<Step> {
             cargo(layout, "cargo doc --workspace --no-deps --all-features --keep-going")
                 .env("RUSTDOCFLAGS", "-D warnings"),
         ),
+    ]
+}
+
+fn in_other_folders(layout: &Layout) -> Vec<Step> {
+    let shuttle = "-p sekisho-jwks -p sekisho-jwt -p sekisho-session -p sekisho-oidc";
+    vec![
         Step::tests(
             "interleavings",
-            cargo(
-                layout,
-                &format!("cargo test {keys} -p sekisho-session -p sekisho-oidc --lib --no-fail-fast shuttle"),
-            )
-            .env("RUSTFLAGS", "--cfg sekisho_shuttle")
-            .env("CARGO_TARGET_DIR", layout.target.join("shuttle")),
+            cargo(layout, &format!("cargo test {shuttle} --lib --no-fail-fast shuttle"))
+                .env("RUSTFLAGS", "--cfg sekisho_shuttle")
+                .env("CARGO_TARGET_DIR", layout.target.join("shuttle")),
         ),
         Step::check("licences", |layout, log, line| {
             let program = DENY.install(layout, log, line)?;
@@ -177,25 +201,28 @@ fn is_unreachable(output: &str) -> bool {
     output.contains("failed to fetch advisory database") || output.contains("failed to load advisory database")
 }
 
-fn fuzz(layout: &Layout) -> Vec<Step> {
-    let targets = perform::fuzz_targets(layout);
-    let mut steps = Vec::new();
-    if !targets.is_empty() {
-        steps.push(Step::check("fuzz: build", |layout, log, line| {
-            let program = FUZZ.install(layout, log, line)?;
-            process::must(&perform::fuzz_seeds(layout), log, line, &|| None)?;
-            process::must(&perform::fuzz_build(layout, &program), log, line, &|| None)?;
-            Ok(String::new())
-        }));
-    }
-    for target in targets {
-        steps.push(Step::new(format!("fuzz: {target}"), move |layout, log, line| {
+fn fuzz_build(layout: &Layout) -> Option<Step> {
+    let build = Step::check("fuzz: build", |layout, log, line| {
+        let program = FUZZ.install(layout, log, line)?;
+        process::must(&perform::fuzz_seeds(layout), log, line, &|| None)?;
+        process::must(&perform::fuzz_build(layout, &program), log, line, &|| None)?;
+        Ok(String::new())
+    });
+    (!perform::fuzz_targets(layout).is_empty()).then_some(build)
+}
+
+/// Lists the targets in two rows, since each keeps one core busy and there are at least two.
+fn fuzz(layout: &Layout) -> Vec<Vec<Step>> {
+    let step = |target: String| {
+        Step::new(format!("fuzz: {target}"), move |layout, log, line| {
             let program = FUZZ.install(layout, log, line)?;
             process::must(&perform::fuzz_run(layout, &program, &target, FUZZ_SECONDS)?, log, line, &|| None)?;
             Ok(Verdict::passed(format!("{FUZZ_SECONDS} s without a crash")))
-        }));
-    }
-    steps
+        })
+    };
+    let mut second = perform::fuzz_targets(layout);
+    let first = second.split_off(second.len() / 2);
+    [first, second].into_iter().map(|targets| targets.into_iter().map(step).collect()).collect()
 }
 
 fn benches(layout: &Layout) -> Result<Vec<Step>> {

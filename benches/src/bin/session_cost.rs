@@ -1,23 +1,31 @@
 //! Where does the time of a request with a session go? Nanoseconds and allocations in one thread, without HTTP.
 //!
-//! What is asked for is what a layer and an extractor ask for: begin, read the typed data, finish.
+//! What is asked for is what a layer and an extractor ask for: begin, read the typed data, finish. The cases of axum are a request through
+//! a router, from its head to its answer.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{digest, hkdf};
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::routing::get;
+use sekisho_axum::{CheckpointExt as _, Principal, Session, SessionLayer};
 use sekisho_benches::measure::{Case, measure};
 use sekisho_benches::report::report;
 use sekisho_benches::{ALLOCATOR, ready};
 use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_core::{Authenticate as _, Credential, CredentialKind};
-use sekisho_http::HeadParts;
+use sekisho_http::{Checkpoint, HeadParts};
 use sekisho_session::{
     LocalInvalidations, Login, MemorySessionStore, SessionKey, SessionKeys, SessionStore, Sessions,
     TwoLevelSessionStore,
 };
 use stats_alloc::StatsAlloc;
+use tower::Service as _;
+use tower::layer::util::Identity;
 
 #[global_allocator]
 static GLOBAL: &StatsAlloc<std::alloc::System> = ALLOCATOR;
@@ -38,8 +46,19 @@ fn main() -> ExitCode {
     runtime.block_on(near.listening());
     let near = Service::new(Arc::new(near));
     let peer = Peer::new();
+    let routers = [
+        ("axum", Router::new().route("/orders", get(async || BODY))),
+        ("axum, a layer that does nothing", Router::new().route("/orders", get(async || BODY)).layer(Identity::new())),
+        ("axum, sekisho: untouched", memory.router("untouched")),
+        ("axum, sekisho, memory: read", memory.router("read")),
+        ("axum, sekisho, memory: principal", memory.router("principal")),
+        ("axum, tower-sessions 0.15: untouched", peer.router("untouched")),
+        ("axum, tower-sessions 0.15, memory: read", peer.router("read")),
+    ];
+    let cookies = format!("{}; id={}", memory.cookie, peer.id);
+    let routed = routers.iter().map(|(name, router)| Case::new(*name, "axum", || ask(router, &cookies)));
     let (secret, body) = ([7_u8; 36], [7_u8; 600]);
-    let cases = vec![
+    let mut cases = vec![
         Case::new("SHA-256 of a cookie", "tower-sessions 0.15, memory: read", || {
             digest::digest(&digest::SHA256, &secret)
         }),
@@ -62,8 +81,20 @@ fn main() -> ExitCode {
         Case::new("sekisho, memory: change", "tower-sessions 0.15, memory: read", || memory.change()),
         Case::new("tower-sessions 0.15, memory: read", "tower-sessions 0.15, memory: read", || peer.read()),
     ];
+    cases.extend(routed);
     report("session_cost", &measure(cases, if quick { 5 } else { 300 }));
     ExitCode::SUCCESS
+}
+
+const BODY: &str = "ok";
+
+/// Sends a request through a router.
+fn ask(router: &Router, cookies: &str) -> u16 {
+    let request = Request::get("/orders").header("host", "localhost").header("cookie", cookies);
+    let response = ready(router.clone().call(request.body(Body::empty()).unwrap())).unwrap();
+    let status = response.status().as_u16();
+    assert_eq!(status, 200);
+    status
 }
 
 struct Length;
@@ -125,6 +156,20 @@ impl Service {
         ready(request.finish()).unwrap().len()
     }
 
+    fn router(&self, operation: &str) -> Router {
+        let name = self.sessions.cookie().name();
+        let checkpoint = Checkpoint::builder().with_cookie(name).accept(self.sessions.authenticator()).build().unwrap();
+        let handler = match operation {
+            "read" => get(async |session: Session<Cart>| {
+                assert!(session.data().items > 0);
+                BODY
+            }),
+            "principal" => get(async |_: Principal| BODY).layer(checkpoint.layer()),
+            _ => get(async || BODY),
+        };
+        Router::new().route("/orders", handler).layer(SessionLayer::new(self.sessions.clone()))
+    }
+
     fn authenticate(&self) -> sekisho_core::Principal {
         let (_, value) = self.cookie.split_once('=').unwrap();
         let credential = Credential::new(CredentialKind::Cookie, value);
@@ -152,5 +197,18 @@ impl Peer {
         let id = self.id.parse().unwrap();
         let session = tower_sessions::Session::new(Some(id), self.store.clone(), None);
         ready(session.get("items")).unwrap().unwrap()
+    }
+
+    fn router(&self, operation: &str) -> Router {
+        let handler = match operation {
+            "read" => get(async |session: tower_sessions::Session| {
+                assert!(session.get::<u32>("items").await.unwrap().is_some());
+                BODY
+            }),
+            _ => get(async || BODY),
+        };
+        let expiry = tower_sessions::Expiry::OnInactivity(tower_sessions::cookie::time::Duration::minutes(30));
+        let layer = tower_sessions::SessionManagerLayer::new((*self.store).clone()).with_expiry(expiry);
+        Router::new().route("/orders", handler).layer(layer)
     }
 }

@@ -9,7 +9,8 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage as _, ResponseError as _};
 use pin_project_lite::pin_project;
-use sekisho_http::{Answer, Passage, Pending};
+use sekisho_core::Permit;
+use sekisho_http::{Answer, Passage, Pending, PendingDecision};
 
 use crate::RefusalError;
 
@@ -44,7 +45,13 @@ fn add_nonce(headers: &mut HeaderMap, nonce: Bytes) {
 
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
-type Resolve = Pin<Box<dyn Future<Output = Result<Passage, Answer>>>>;
+type Resolve = Pin<Box<dyn Future<Output = Result<Leave, Answer>>>>;
+
+/// Is what a request takes along when it passes.
+enum Leave {
+    Passage(Passage),
+    Permit(Permit),
+}
 
 impl<S: Service<ServiceRequest>> ResponseFuture<S> {
     pub(crate) const fn inner(future: S::Future) -> Self {
@@ -61,7 +68,19 @@ impl<S: Service<ServiceRequest>> ResponseFuture<S> {
     }
 
     pub(crate) fn waiting(pending: Pending, service: Rc<S>, request: ServiceRequest) -> Self {
-        let (pending, held) = (Box::pin(pending.resolve()), Some((service, request)));
+        Self::waiting_for(async { pending.resolve().await.map(Leave::Passage) }, service, request)
+    }
+
+    pub(crate) fn deciding(pending: PendingDecision, service: Rc<S>, request: ServiceRequest) -> Self {
+        Self::waiting_for(async { pending.resolve().await.map(Leave::Permit) }, service, request)
+    }
+
+    fn waiting_for(
+        pending: impl Future<Output = Result<Leave, Answer>> + 'static,
+        service: Rc<S>,
+        request: ServiceRequest,
+    ) -> Self {
+        let (pending, held): (Resolve, _) = (Box::pin(pending), Some((service, request)));
         Self { state: State::Waiting { pending, held }, nonce: None }
     }
 }
@@ -97,9 +116,14 @@ where
                 StateProjection::Waiting { pending, held } => {
                     let resolved = ready!(pending.as_mut().poll(cx));
                     match (resolved, held.take()) {
-                        (Ok(passage), Some((service, request))) => {
-                            *nonce = passage.next_nonce();
-                            request.extensions_mut().insert(passage);
+                        (Ok(leave), Some((service, request))) => {
+                            match leave {
+                                Leave::Passage(passage) => {
+                                    *nonce = passage.next_nonce();
+                                    request.extensions_mut().insert(passage);
+                                }
+                                Leave::Permit(permit) => drop(request.extensions_mut().insert(permit)),
+                            }
                             State::Inner { future: service.call(request) }
                         }
                         (Err(answer), Some((_, request))) => State::Refused { held: Some((answer, request)) },

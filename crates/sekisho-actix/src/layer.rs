@@ -4,9 +4,10 @@ use std::rc::Rc;
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppService, HttpServiceFactory, Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::{Error, HttpResponse, Resource, web};
-use sekisho_core::Requirement;
-use sekisho_http::{Checkpoint, MetadataDocument, Presence};
+use sekisho_core::{Enforcer, Requirement};
+use sekisho_http::{Checkpoint, MetadataDocument, Presence, RouteQuestion};
 
+use crate::enforce::EnforceMiddleware;
 use crate::service::{CheckpointService, RequireService};
 
 /// Makes actix-web middleware of a checkpoint.
@@ -29,6 +30,14 @@ pub trait CheckpointExt {
     /// same checkpoint; without it, every request is answered with 500 and a clear line in the log.
     fn require(&self, rule: Requirement) -> RequireMiddleware;
 
+    /// Lets only requests pass that `enforcer` permits, as `question` says what is asked of them.
+    ///
+    /// For resources whose path names what it is about: it goes on the resource itself (`Resource::wrap`), and the id is what
+    /// the router found, however the client has written the path. The handler gets the [`Permit`](crate::Permit). Where the
+    /// object must be loaded first, ask in the handler, by [`Principal::enforce`](crate::Principal::enforce). It goes inside
+    /// of [`middleware`](Self::middleware) as [`require`](Self::require) does.
+    fn enforce(&self, enforcer: &Enforcer, question: RouteQuestion) -> EnforceMiddleware;
+
     /// Serves the protected resource metadata at the path that
     /// [RFC 9728 §3](https://www.rfc-editor.org/rfc/rfc9728#section-3) gives it, for `App::service`. Without configured
     /// metadata, it serves nothing.
@@ -46,6 +55,10 @@ impl CheckpointExt for Checkpoint {
 
     fn require(&self, rule: Requirement) -> RequireMiddleware {
         RequireMiddleware { checkpoint: self.clone(), rule }
+    }
+
+    fn enforce(&self, enforcer: &Enforcer, question: RouteQuestion) -> EnforceMiddleware {
+        EnforceMiddleware { checkpoint: self.clone(), enforcer: enforcer.clone(), question }
     }
 
     fn metadata_resource(&self) -> MetadataResource {

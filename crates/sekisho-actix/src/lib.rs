@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod enforce;
 mod error;
 mod extract;
 mod future;
@@ -11,6 +12,7 @@ mod service;
 #[cfg(feature = "session")]
 mod session;
 
+pub use enforce::{Ask, EnforceMiddleware, EnforceService, Permit, Permitted};
 pub use error::RefusalError;
 pub use extract::{Claims, MaybeClaims, MaybePrincipal, Principal};
 pub use future::ResponseFuture;

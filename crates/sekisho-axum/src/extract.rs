@@ -3,7 +3,7 @@ use std::ops::Deref;
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
-use sekisho_core::Requirement;
+use sekisho_core::{AccessRequest, Enforcer, Permit, Requirement, Resource};
 use sekisho_http::{Caller, Passage};
 use serde::de::DeserializeOwned;
 
@@ -27,6 +27,38 @@ impl Principal {
     /// The response to return, plain HTTP whoever calls: 403, or 401 when the caller must step up, each with its challenge.
     pub fn require(&self, rule: &Requirement) -> Result<(), RefusalResponse> {
         self.0.require(rule).map_err(RefusalResponse::from)
+    }
+
+    /// Checks, in the middle of a handler, that the principal may do this: with the loaded object as the resource's
+    /// attributes. Obligations that are passed on stand in the permit.
+    ///
+    /// # Errors
+    /// The response to return: that of [`require`](Self::require), and 502, 503 or 500 when no decision could be had.
+    pub async fn enforce(
+        &self,
+        enforcer: &Enforcer,
+        action: &str,
+        resource: Resource<'_>,
+    ) -> Result<Permit, RefusalResponse> {
+        self.0.enforce(enforcer, action, resource).await.map_err(RefusalResponse::from)
+    }
+
+    /// Asks for an action on a resource, with the checkpoint's clock; add context to it if there is some.
+    #[must_use]
+    pub fn request<'a>(&'a self, action: &'a str, resource: Resource<'a>) -> AccessRequest<'a> {
+        self.0.request(action, resource)
+    }
+
+    /// Checks as [`enforce`](Self::enforce) does; `request` was made by [`request`](Self::request).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn enforce_request(
+        &self,
+        enforcer: &Enforcer,
+        request: &AccessRequest<'_>,
+    ) -> Result<Permit, RefusalResponse> {
+        self.0.enforce_request(enforcer, request).await.map_err(RefusalResponse::from)
     }
 
     /// Returns the principal without its checkpoint.

@@ -5,9 +5,10 @@ use axum::extract::{ConnectInfo, OriginalUri};
 use axum::routing::get;
 use http::Extensions;
 use http::header::CONTENT_TYPE;
-use sekisho_core::Requirement;
-use sekisho_http::{Checkpoint, Presence};
-use sekisho_tower::{Around, CheckpointLayer, Kept, RequireLayer};
+use http::request::Parts;
+use sekisho_core::{Enforcer, Requirement};
+use sekisho_http::{Answer, Checkpoint, Presence, Question, RouteQuestion};
+use sekisho_tower::{Around, CheckpointLayer, EnforceLayer, Kept, RequireLayer};
 
 /// Makes axum layers of a checkpoint.
 ///
@@ -29,6 +30,19 @@ pub trait CheckpointExt {
     /// without it, every request is answered with 500 and a clear line in the log.
     fn require(&self, rule: Requirement) -> RequireLayer<Kept>;
 
+    /// Lets only requests pass that `enforcer` permits, as `question` says what is asked of them.
+    ///
+    /// For routes whose path names the resource: it goes on the route itself (`MethodRouter::layer`, `Router::route_layer`),
+    /// and the id is what the router found, however the client has written the path. The handler gets the
+    /// [`Permit`](crate::Permit). Where the resource must be loaded first, ask in the handler, by
+    /// [`Principal::enforce`](crate::Principal::enforce). It goes inside of [`layer`](Self::layer) as
+    /// [`require`](Self::require) does.
+    fn enforce(
+        &self,
+        enforcer: &Enforcer,
+        question: RouteQuestion,
+    ) -> EnforceLayer<impl Fn(&mut Parts) -> Result<Question, Answer> + Clone + Send + Sync + 'static, Kept>;
+
     /// Serves the protected resource metadata at the path that
     /// [RFC 9728 §3](https://www.rfc-editor.org/rfc/rfc9728#section-3) gives it, to be merged into the outermost router.
     /// Without configured metadata, the router is empty.
@@ -46,6 +60,15 @@ impl CheckpointExt for Checkpoint {
 
     fn require(&self, rule: Requirement) -> RequireLayer<Kept> {
         RequireLayer::new(self.clone(), rule).keeping_body()
+    }
+
+    fn enforce(
+        &self,
+        enforcer: &Enforcer,
+        question: RouteQuestion,
+    ) -> EnforceLayer<impl Fn(&mut Parts) -> Result<Question, Answer> + Clone + Send + Sync + 'static, Kept> {
+        let ask = move |parts: &mut Parts| crate::enforce::ask(&question, parts);
+        EnforceLayer::new(self.clone(), enforcer.clone(), ask).keeping_body()
     }
 
     fn metadata_route<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod enforce;
 mod error;
 mod extract;
 mod layer;
@@ -9,6 +10,7 @@ mod oidc;
 #[cfg(feature = "session")]
 mod session;
 
+pub use enforce::{Ask, Permit, Permitted};
 pub use error::RefusalResponse;
 pub use extract::{Claims, Principal};
 pub use layer::CheckpointExt;
@@ -17,4 +19,4 @@ pub use oidc::ApiProxyExt;
 #[cfg(feature = "oidc")]
 pub use oidc::{BffExt, BffResponse};
 #[cfg(feature = "session")]
-pub use session::{Session, SessionLayer, SessionOrAnonymous, SessionService};
+pub use session::{Session, SessionFuture, SessionLayer, SessionOrAnonymous, SessionService};

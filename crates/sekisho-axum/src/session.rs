@@ -1,8 +1,10 @@
 mod extract;
+mod future;
 mod layer;
 mod service;
 
 pub use extract::{Session, SessionOrAnonymous};
+pub use future::SessionFuture;
 pub use layer::SessionLayer;
 #[cfg(feature = "oidc")]
 pub(crate) use service::Head;

@@ -300,8 +300,7 @@ impl fmt::Display for Reason {
 
 /// Is something that must be done along with a permit: mask a field, write an audit line.
 ///
-/// [`Enforcer`](crate::Enforcer) knows [`STEP_UP`](Self::STEP_UP) and [`LOG`](Self::LOG) by itself; every other one must be
-/// given a handler or taken on by the application, or the request is refused.
+/// [`Enforcer`](crate::Enforcer) knows [`STEP_UP`](Self::STEP_UP) by itself; every other one must be given a handler or taken on by the application, or the request is refused.
 #[derive(Clone, Debug)]
 pub struct Obligation {
     id: Arc<str>,

@@ -21,8 +21,7 @@ pub trait ObligationHandler: Send + Sync {
 
 /// Makes a decision hold: lets nothing pass but a permit whose obligations are all fulfilled (a policy enforcement point).
 ///
-/// It fulfils [`Obligation::STEP_UP`] by itself, and [`Obligation::LOG`] by a line of the application's log. An obligation
-/// that has no handler here and is not [passed on](Self::passing_on) is a refusal, as is one that fails. A clone costs one
+/// It fulfils [`Obligation::STEP_UP`] by itself. An obligation that has no handler here and is not [passed on](Self::passing_on) is a refusal, as is one that fails. A clone costs one
 /// counter.
 ///
 /// # Examples
@@ -161,7 +160,10 @@ fn step_up(obligation: &Obligation, request: &AccessRequest<'_>) -> Result<(), D
     let parameter = |name| obligation.parameters().and_then(|parameters| parameters.get(name));
     let acr_values = match parameter("acr_values") {
         None => None,
-        Some(values) => Some(values.as_strings().filter(|values| !values.is_empty()).ok_or(MALFORMED)?),
+        Some(values) => {
+            let list = Some(values).filter(|values| values.kind() == JsonKind::Array).and_then(JsonValue::as_strings);
+            Some(list.filter(|values| !values.is_empty()).ok_or(MALFORMED)?)
+        }
     };
     let max_age = match parameter("max_age") {
         None => None,
@@ -228,3 +230,6 @@ pub enum Barred {
     /// No decision could be had.
     Failed(Failure),
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,17 +3,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use sekisho_core::{
-    Authenticate, Clock, Confirmation, Credential, CredentialKind, Denial, Failure, FailureKind, Principal, Refusal,
-    Reject, Requirement, Secret,
+    Authenticate, Clock, Confirmation, Credential, CredentialKind, Denial, Enforcer, Failure, FailureKind, Principal,
+    Refusal, Reject, Requirement, Secret, UnixSeconds,
 };
 
+use crate::access::{Enforcement, PendingDecision, Question};
 use crate::answer::{Answer, RefusalBody, Status};
 use crate::certificate::ClientCertificateHeader;
 use crate::challenge::Challenges;
 use crate::extract::CredentialSources;
 use crate::head::{RequestHead, is_preflight};
 use crate::metadata::MetadataDocument;
-use crate::passage::{Bearer, Passage, unguarded};
+use crate::passage::{Bearer, Caller, Passage, unguarded};
 use crate::public_routes::PublicRoutes;
 
 mod binding;
@@ -221,6 +222,41 @@ impl Checkpoint {
         rule: &Requirement,
         head: &impl RequestHead,
     ) -> Result<(), Answer> {
+        match self.passed(found, head)? {
+            Some(principal) => self.check(principal, rule),
+            None => Ok(()),
+        }
+    }
+
+    /// Enforces, before a route, that the principal may do what `question` asks of this request. `found` is what the
+    /// request's extensions hold. A preflight passes as in [`check_passage`](Self::check_passage).
+    ///
+    /// Refused is, besides what is denied, what `check_passage` refuses before it asks for the rule, and with 502, 503 or
+    /// 500 what could not be decided.
+    #[must_use]
+    pub fn enforce_passage(
+        &self,
+        found: Option<&Passage>,
+        enforcer: &Enforcer,
+        question: Question,
+        head: &impl RequestHead,
+    ) -> Enforcement {
+        let principal = match self.passed(found, head) {
+            Ok(Some(principal)) => principal,
+            Ok(None) => return Enforcement::Pass(None),
+            Err(answer) => return Enforcement::Refuse(answer),
+        };
+        let outcome = enforcer.enforce_now(&question.of(principal, self.now()));
+        let caller = || Caller { principal: principal.clone(), checkpoint: self.clone() };
+        match outcome {
+            Some(Ok(permit)) => Enforcement::Pass(Some(permit)),
+            Some(Err(barred)) => Enforcement::Refuse(caller().answer_to(barred)),
+            None => Enforcement::Wait(PendingDecision { caller: caller(), enforcer: enforcer.clone(), question }),
+        }
+    }
+
+    /// Returns the principal that this checkpoint let pass, or `None` for a preflight that may pass.
+    fn passed<'p>(&self, found: Option<&'p Passage>, head: &impl RequestHead) -> Result<Option<&'p Principal>, Answer> {
         match found {
             None => Err(unguarded(&*self.0.body)),
             Some(passage) if !self.is_same(passage.checkpoint()) => Err(self.refuse(&Refusal::Failure(Failure::new(
@@ -228,11 +264,16 @@ impl Checkpoint {
                 "the request passed another checkpoint than the one whose `require` guards this route",
             )))),
             Some(passage) => match passage.bearer() {
-                Bearer::Principal(principal) => self.check(principal, rule),
-                Bearer::Preflight if is_preflight(head) => Ok(()),
+                Bearer::Principal(principal) => Ok(Some(principal)),
+                Bearer::Preflight if is_preflight(head) => Ok(None),
                 Bearer::Preflight | Bearer::Nobody | Bearer::Public => Err(self.ask()),
             },
         }
+    }
+
+    /// Returns what its clock says.
+    pub(crate) fn now(&self) -> UnixSeconds {
+        self.0.clock.now()
     }
 
     /// Checks that a principal satisfies `rule` now.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod access;
 pub mod address;
 mod answer;
 mod certificate;
@@ -13,8 +14,10 @@ mod outbound;
 mod passage;
 mod proxies;
 mod public_routes;
+pub mod single_flight;
 mod target;
 
+pub use access::{Enforcement, PendingDecision, Question, RouteQuestion};
 pub use answer::{Answer, RefusalContent, RefusalSummary};
 pub use certificate::{ClientCertificate, ClientCertificateHeader, certificate_der};
 pub use checkpoint::{Checkpoint, CheckpointBuilder, Inspection, NeedsAuthenticator, Pending, Presence, Ready};

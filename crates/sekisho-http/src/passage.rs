@@ -2,9 +2,13 @@ use std::fmt;
 use std::ops::Deref;
 
 use bytes::Bytes;
-use sekisho_core::{Failure, FailureKind, Principal, Reject, Requirement};
+use sekisho_core::{
+    AccessRequest, Barred, Enforcer, Failure, FailureKind, Permit, Principal, Refusal, Reject, Requirement, Resource,
+    UnixSeconds,
+};
 use serde::de::DeserializeOwned;
 
+use crate::access::{Question, told};
 use crate::answer::{Answer, RefusalBody, is_nonce, problem_json};
 use crate::checkpoint::{Checkpoint, log_failure};
 
@@ -108,8 +112,8 @@ impl fmt::Debug for Passage {
 /// checkpoint's own words. A clone costs two counters.
 #[derive(Clone)]
 pub struct Caller {
-    principal: Principal,
-    checkpoint: Checkpoint,
+    pub(crate) principal: Principal,
+    pub(crate) checkpoint: Checkpoint,
 }
 
 impl Caller {
@@ -119,6 +123,54 @@ impl Caller {
     /// The response to send, plain HTTP also for a gRPC call: 403, or 401 when the caller must step up, each with its challenge.
     pub fn require(&self, rule: &Requirement) -> Result<(), Answer> {
         self.checkpoint.check(&self.principal, rule)
+    }
+
+    /// Asks for an action on a resource, with the checkpoint's clock; add context to it if there is some.
+    #[must_use]
+    pub fn request<'a>(&'a self, action: &'a str, resource: Resource<'a>) -> AccessRequest<'a> {
+        AccessRequest::new(&self.principal, action, resource, self.now())
+    }
+
+    /// Checks that the principal may do this: in the middle of a handler, with the loaded object as the resource's
+    /// attributes. The obligations of the permit are fulfilled then, or passed on in it.
+    ///
+    /// # Errors
+    /// The response to send: what [`require`](Self::require) answers, and 502, 503 or 500 when no decision could be had.
+    pub async fn enforce(&self, enforcer: &Enforcer, action: &str, resource: Resource<'_>) -> Result<Permit, Answer> {
+        self.enforce_request(enforcer, &self.request(action, resource)).await
+    }
+
+    /// Checks as [`enforce`](Self::enforce) does. `request` is one of this caller, made by [`request`](Self::request).
+    ///
+    /// # Errors
+    /// As there; and 500, with a clear line in the log, when somebody else asks.
+    pub async fn enforce_request(&self, enforcer: &Enforcer, request: &AccessRequest<'_>) -> Result<Permit, Answer> {
+        if !std::ptr::eq(request.subject(), &self.principal) && request.subject() != &self.principal {
+            return Err(self.checkpoint.refuse(&Refusal::Failure(Failure::new(
+                FailureKind::Misconfigured,
+                "the access request is not one of this caller",
+            ))));
+        }
+        enforcer.enforce(request).await.map_err(|barred| self.answer_to(barred))
+    }
+
+    /// Checks as [`enforce`](Self::enforce) does, for a question that was put together before.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn enforce_question(&self, enforcer: &Enforcer, question: &Question) -> Result<Permit, Answer> {
+        self.enforce_request(enforcer, &question.of(&self.principal, self.now())).await
+    }
+
+    pub(crate) fn answer_to(&self, barred: Barred) -> Answer {
+        match told(barred) {
+            Ok(denial) => self.checkpoint.deny(&self.principal, &denial),
+            Err(failure) => self.checkpoint.refuse(&Refusal::Failure(failure)),
+        }
+    }
+
+    pub(crate) fn now(&self) -> UnixSeconds {
+        self.checkpoint.now()
     }
 
     /// Reads the claims as `T`.

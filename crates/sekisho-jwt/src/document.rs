@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use sekisho_core::json::JsonObject;
 use sekisho_core::{Refusal, Reject, UnixSeconds};
-use sekisho_jwks::{KeyQuery, KeySource};
+use sekisho_jwks::{KeyFamily, KeyQuery, KeySource};
 
+use crate::Algorithm;
 use crate::algorithms::AlgorithmSet;
 use crate::compact::{Compact, parse_object};
 use crate::header::{Header, normal_type};
@@ -17,7 +18,7 @@ const DEFAULT_LONGEST: usize = 64 * 1024;
 ///
 /// A document is a compact JWS of one `typ` whose payload is a JSON object. What is proved is who signed it, and as
 /// what. Every claim is the caller's to check, the issuer's name and the dates too: use it to build a verifier of one
-/// kind of document, never to let anybody in. Shared secrets are not taken. Nothing is remembered. Where the document has an
+/// kind of document, never to let anybody in. Shared secrets are not taken unless asked for. Nothing is remembered. Where the document has an
 /// issuer and an audience, [`StatementVerifier`](crate::StatementVerifier) checks them too.
 ///
 /// # Examples
@@ -64,6 +65,32 @@ impl DocumentVerifier {
         Self { keys, types, takes_absent_type: false, algorithms, looks_anew: true, longest: DEFAULT_LONGEST }
     }
 
+    /// Takes documents without `typ` too.
+    #[must_use]
+    pub const fn with_absent_type(mut self) -> Self {
+        self.takes_absent_type = true;
+        self
+    }
+
+    /// Sets which algorithms may sign; shared secrets are left out whatever is named. Default: all with a public key.
+    #[must_use]
+    pub fn with_algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.algorithms =
+            AlgorithmSet::new(algorithms.into_iter().filter(|algorithm| algorithm.family() != KeyFamily::Hmac));
+        self
+    }
+
+    /// Takes documents that are signed by a secret which the issuer shares with us, with these algorithms, and no others: of those
+    /// named, only the ones with a shared secret count. The keys must then be that secret.
+    ///
+    /// Whoever can verify such a document could have made it.
+    #[must_use]
+    pub fn with_shared_secret_algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.algorithms =
+            AlgorithmSet::new(algorithms.into_iter().filter(|algorithm| algorithm.family() == KeyFamily::Hmac));
+        self
+    }
+
     /// Sets how long a document may be, in bytes. Default 65,536.
     #[must_use]
     pub const fn with_max_bytes(mut self, bytes: usize) -> Self {
@@ -81,7 +108,7 @@ impl DocumentVerifier {
     ///   not strict JSON.
     /// - [`Reject::DuplicateMember`], [`Reject::Critical`], [`Reject::Algorithm`]: of the header.
     /// - [`Reject::Type`]: another `typ`, or none.
-    /// - [`Reject::Algorithm`]: a shared secret.
+    /// - [`Reject::Algorithm`]: not one of those that are taken.
     /// - [`Reject::UnknownKey`], [`Reject::AmbiguousKey`]; [`Refusal::Failure`] when no keys are at hand.
     /// - [`Reject::Signature`]: the bytes do not match, also after the keys were [looked up anew](KeySource::fetch_anew).
     /// - [`Reject::Malformed`], [`Reject::DuplicateMember`]: of the claims.
@@ -203,6 +230,24 @@ mod tests {
         }
         let secret = SigningKey::hmac(Backend::aws_lc(), Algorithm::Hs256, &[7; 32]).expect("a key");
         assert_eq!(refusal(&verifier(&key), &document(&secret, "statuslist+jwt")).await, Reject::Algorithm);
+    }
+
+    #[tokio::test]
+    async fn takes_a_shared_secret_or_no_type_only_where_that_was_asked_for() {
+        let (secret, public) = (SigningKey::hmac(Backend::aws_lc(), Algorithm::Hs256, &[7; 32]).expect("a key"), key());
+        let keys: Arc<dyn KeySource> = Arc::new(StaticKeys::new([secret.verifying_key(), public.verifying_key()]));
+        let all = [Algorithm::Hs256, Algorithm::Es256];
+        let published = DocumentVerifier::new(Arc::clone(&keys), "JWT").with_algorithms(all);
+        let shared = DocumentVerifier::new(keys, "JWT").with_shared_secret_algorithms(all);
+        for (verifier, good, bad) in [(&shared, &secret, &public), (&published, &public, &secret)] {
+            assert!(verifier.verify(&document(good, "JWT"), NOW).await.is_ok());
+            assert_eq!(refusal(verifier, &document(bad, "JWT")).await, Reject::Algorithm);
+        }
+        let header = base64::encode(json!({"alg": "ES256", "kid": public.kid()}).to_string().as_bytes());
+        let input = format!("{header}.{}", base64::encode(b"{}"));
+        let untyped = format!("{input}.{}", base64::encode(&public.sign(input.as_bytes()).expect("signed")));
+        assert_eq!(refusal(&published, &untyped).await, Reject::Type);
+        assert!(published.with_absent_type().verify(&untyped, NOW).await.is_ok());
     }
 
     #[tokio::test]

@@ -4,7 +4,6 @@
 mod attach;
 mod builder;
 mod cache;
-mod flight;
 #[cfg(feature = "reqwest-middleware")]
 mod middleware;
 mod origins;

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sekisho_core::json::JsonObject;
 use sekisho_core::{
     Credential, CredentialKind, Failure, FailureKind, Refusal, Reject, RevocationCheck, Secret, UnixSeconds,
 };
+use sekisho_http::single_flight::{Boarding, Landing, SingleFlight};
 use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpMethod, HttpRequest, HttpResponse, address};
 use sekisho_jwt::{Backend, SenderConstraint};
 use tokio::runtime::Handle;
@@ -16,8 +18,13 @@ use crate::answer::{Active, Form, Unanswered, no_answer};
 use crate::base64;
 use crate::cache::{AnswerCache, TokenHasher, TokenKey};
 use crate::credentials::ClientCredentials;
-use crate::flight::{Boarding, Flights, Landing, Outcome};
 use crate::freshness::Freshness;
+
+/// Is what a question came to: yes, no, or nobody knows.
+pub(crate) type Outcome = Result<Result<Active, Reject>, Unanswered>;
+
+/// One question at a time for each token, and not too many at once.
+pub(crate) type Flights = SingleFlight<TokenKey, Outcome>;
 
 /// Holds everything that one introspection endpoint is asked with.
 pub(crate) struct Engine {
@@ -62,14 +69,14 @@ impl Engine {
         let boarding = self.flights.board(
             key,
             self.most_calls,
-            || self.cache.get(&key, now).filter(|answer| self.is_sound(answer, now)),
+            || self.cache.get(&key, now).filter(|answer| self.is_sound(answer, now)).map(Ok),
             |landing| Box::pin(Self::question(Arc::clone(self), landing, Secret::from(token), key, now)),
         );
         let outcome = match boarding {
             Boarding::Aboard(flight, _seat) => flight.await,
-            Boarding::Known(answer) => Ok(answer),
+            Boarding::Known(outcome) => outcome,
             // That we are busy says nothing of the provider, and anybody can make us so.
-            Boarding::Full(failure) => return Err(failure.into()),
+            Boarding::Full => return Err(busy().into()),
         };
         match outcome {
             Ok(Ok(active)) => {
@@ -140,7 +147,13 @@ impl Engine {
         Ok(active)
     }
 
-    async fn question(self: Arc<Self>, landing: Landing, token: Secret, key: TokenKey, now: UnixSeconds) -> Outcome {
+    async fn question(
+        self: Arc<Self>,
+        landing: Landing<TokenKey, Outcome>,
+        token: Secret,
+        key: TokenKey,
+        now: UnixSeconds,
+    ) -> Outcome {
         let (freshness, answer) = self.ask(&token, now).await?;
         landing.land(|is_owned| match &answer {
             answer if is_owned => self.cache.insert(key, answer, freshness, now),
@@ -232,3 +245,10 @@ pub(crate) fn looks_like_jwt(token: &str) -> bool {
     let is_object = token.starts_with("ey") || token.starts_with("ew");
     is_object && matches!(token.bytes().filter(|byte| *byte == b'.').take(5).count(), 2 | 4)
 }
+
+fn busy() -> Failure {
+    Failure::unavailable("too many introspections at once").with_retry_after(Duration::from_secs(1))
+}
+
+/// Bounds how many requests may wait; a flood beyond it is told to come back.
+pub(crate) const MOST_WAITING: usize = 4096;

@@ -8,7 +8,6 @@ mod cache;
 mod claims;
 mod credentials;
 mod engine;
-mod flight;
 mod freshness;
 mod introspection;
 mod outbound;

@@ -10,7 +10,7 @@ use sekisho_jwt::{Backend, CacheLimits};
 use crate::answer::Form;
 use crate::cache::{AnswerCache, Lifetimes, TokenHasher};
 use crate::credentials::ClientCredentials;
-use crate::engine::Engine;
+use crate::engine::{Engine, Flights, MOST_WAITING};
 
 pub(crate) struct Settings {
     pub(crate) backend: Backend,
@@ -117,7 +117,7 @@ impl Settings {
             backend,
             constraint: form.constraint(),
             form,
-            flights: Arc::default(),
+            flights: Arc::new(Flights::new(MOST_WAITING)),
             most_calls,
             longest_token,
             also_jwts,

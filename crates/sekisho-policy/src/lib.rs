@@ -9,6 +9,10 @@ pub mod combine;
 #[cfg(feature = "decision-point")]
 pub mod decision_point;
 pub mod filter;
+#[cfg(any(feature = "rego", feature = "remote"))]
+mod input;
+#[cfg(any(feature = "rego", feature = "remote"))]
+mod outcome;
 pub mod record;
 #[cfg(feature = "rego")]
 pub mod rego;

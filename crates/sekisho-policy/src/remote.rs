@@ -1,65 +1,47 @@
 //! Deciders on the network: what is asked, within which bounds, and what of the answer is kept.
+//!
+//! A [`Remote`] is an [`Authorize`](sekisho_core::Authorize) that asks a service in the language of a [`DecisionProtocol`]:
+//! [OPA](opa::Opa), [AuthZEN](authzen::AuthZen), OpenFGA, Keycloak, or one of your own. Whatever goes wrong is a failure, never a
+//! permit; one decision takes 200 ms at the most. The table of bounds stands at [`Remote`].
+//!
+//! ```
+//! use std::time::Duration;
+//! use sekisho_core::{AccessRequest, Authorize, Decision, Failure, Principal, Resource, UnixSeconds};
+//! use sekisho_policy::remote::{Remote, opa::Opa};
+//!
+//! fn decider() -> Result<Remote, sekisho_core::ConfigError> {
+//!     let protocol = Opa::at("http://127.0.0.1:8181", "shop/authz")?;
+//!     Remote::builder(protocol).with_deadline(Duration::from_millis(100)).depends_on_context(["ip"]).build()
+//! }
+//!
+//! async fn may_read(opa: &Remote, who: &Principal, order: &str, now: UnixSeconds) -> Result<Decision, Failure> {
+//!     opa.decide(&AccessRequest::new(who, "read", Resource::new("order", order), now)).await
+//! }
+//! ```
 
-use async_trait::async_trait;
-use sekisho_core::{AccessRequest, Decision, EvaluationsSemantic, Failure};
-use sekisho_http::{HttpRequest, HttpResponse};
+mod body;
+mod breaker;
+mod builder;
+mod cache;
+mod decider;
+mod exchange;
+mod key;
+mod protocol;
+mod question;
+#[cfg(feature = "revocation")]
+mod withdrawn;
 
 pub mod authzen;
 pub mod keycloak;
 pub mod opa;
 pub mod openfga;
+mod strict;
 
-/// Speaks the language of one kind of decision service: makes a request of a question, and a decision of the answer.
-///
-/// It sends nothing itself; `Remote` does, within its bounds.
-///
-/// Contract for implementers: whatever is not clearly a permit in the service's own terms is none. A status other than the
-/// one that decisions come with, a body that is not what was promised, a missing or doubled member: a [`Failure`], never a
-/// decision. The answer to a batch has as many items as were asked, in their order, or all of them are failures.
-#[async_trait]
-pub trait DecisionProtocol: Send + Sync {
-    /// Names the kind of service, for logs and metrics: `opa`, `authzen`.
-    fn name(&self) -> &'static str;
+pub use builder::RemoteBuilder;
+pub use decider::{Remote, RemoteHealth};
+pub use protocol::DecisionProtocol;
+#[cfg(feature = "revocation")]
+pub use withdrawn::PurgingFeed;
 
-    /// Puts one question. It may wait where a token is needed to ask.
-    ///
-    /// # Errors
-    /// [`Failure`] when the question cannot be put.
-    async fn ask(&self, request: &AccessRequest<'_>) -> Result<HttpRequest, Failure>;
-
-    /// Reads the answer to one question.
-    ///
-    /// # Errors
-    /// [`Failure`] when it is no decision.
-    fn read(&self, response: &HttpResponse) -> Result<Decision, Failure>;
-
-    /// Returns how many questions can be put at once; 1 for a service that knows no batch. Default 1.
-    fn max_batch(&self) -> usize {
-        1
-    }
-
-    /// Puts several questions at once, no more than [`max_batch`](Self::max_batch).
-    ///
-    /// # Errors
-    /// [`Failure`] when they cannot be put.
-    async fn ask_all(
-        &self,
-        _requests: &[AccessRequest<'_>],
-        _semantic: EvaluationsSemantic,
-    ) -> Result<HttpRequest, Failure> {
-        Err(Failure::new(sekisho_core::FailureKind::Misconfigured, "this decision service knows no batch"))
-    }
-
-    /// Reads the answer to `count` questions.
-    ///
-    /// # Errors
-    /// [`Failure`] when it is not an answer to these.
-    fn read_all(
-        &self,
-        _response: &HttpResponse,
-        _count: usize,
-        _semantic: EvaluationsSemantic,
-    ) -> Result<Vec<Result<Decision, Failure>>, Failure> {
-        Err(Failure::new(sekisho_core::FailureKind::Misconfigured, "this decision service knows no batch"))
-    }
-}
+#[cfg(test)]
+mod tests;

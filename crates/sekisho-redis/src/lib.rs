@@ -11,6 +11,7 @@ mod client;
 mod cluster;
 mod config;
 mod error;
+mod gather;
 #[cfg(feature = "session")]
 mod invalidations;
 #[cfg(feature = "issuer")]

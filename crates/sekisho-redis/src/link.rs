@@ -12,13 +12,16 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::{Endpoint, Login};
 use crate::error::{Fault, FaultKind};
+use crate::gather::Gathering;
 use crate::reply;
 
 /// Is one connection, shared by all who ask at the same time. It ends with its last clone.
 #[derive(Clone)]
-pub(crate) struct Link {
+pub(crate) struct Link(Arc<Inner>);
+
+struct Inner {
     connection: MultiplexedConnection,
-    driver: Arc<Driver>,
+    driver: Driver,
 }
 
 /// Says how many replicas must have what a command changed, and how long to wait for them.
@@ -78,33 +81,35 @@ impl Link {
                 Ok::<(), ()>(())
             });
         }
+        let stream = Gathering::new(stream);
         let (connection, driver) = MultiplexedConnection::new_with_config(&settings, stream, config).await?;
-        Ok(Self { connection, driver: Arc::new(Driver(tokio::spawn(driver).abort_handle())) })
+        let driver = Driver(tokio::spawn(driver).abort_handle());
+        Ok(Self(Arc::new(Inner { connection, driver })))
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        !self.driver.0.is_finished()
+        !self.0.driver.0.is_finished()
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.driver, &other.driver)
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Ends it for all who hold it.
     pub(crate) fn close(&self) {
-        self.driver.0.abort();
+        self.0.driver.0.abort();
     }
 
     /// Asks, and waits for the answer for as long as it takes.
     pub(crate) async fn ask(&self, command: &Cmd) -> Result<Value, RedisError> {
-        self.connection.clone().send_packed_command(command).await?.extract_error()
+        self.0.connection.clone().send_packed_command(command).await?.extract_error()
     }
 
     /// Asks for a slot that is on its way to this server.
     pub(crate) async fn ask_importing(&self, command: &Cmd) -> Result<Value, RedisError> {
         let mut both = redis::pipe();
         both.cmd("ASKING").add_command(command.clone());
-        let mut answers = self.connection.clone().send_packed_commands(&both, 0, 2).await?;
+        let mut answers = self.0.connection.clone().send_packed_commands(&both, 0, 2).await?;
         answers.pop().unwrap_or_default().extract_error()
     }
 
@@ -121,7 +126,8 @@ impl Link {
         }
         let millis = u64::try_from(wait.within.as_millis()).unwrap_or(u64::MAX);
         all.add_command(command.clone()).cmd("WAIT").arg(wait.replicas).arg(millis);
-        let mut answers = self.connection.clone().send_packed_commands(&all, 0, 2 + usize::from(is_importing)).await?;
+        let mut answers =
+            self.0.connection.clone().send_packed_commands(&all, 0, 2 + usize::from(is_importing)).await?;
         let acknowledged = answers.pop().unwrap_or_default();
         let value = answers.pop().unwrap_or_default().extract_error()?;
         // Also an error of WAIT means no more than that nobody knows: the command itself was carried out.

@@ -111,6 +111,7 @@ pub(crate) struct ClientSide {
 }
 
 /// Is what a request brought of a session.
+#[derive(Clone)]
 pub(crate) struct Brought {
     head: Option<Zeroizing<String>>,
     data: Option<Zeroizing<String>>,

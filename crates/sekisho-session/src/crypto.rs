@@ -1,4 +1,5 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::digest;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use sekisho_core::{Failure, FailureKind};
 use zeroize::Zeroizing;
@@ -16,15 +17,42 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
 
 /// Hashes parts with SHA-256 so that no two lists of parts meet.
 pub(crate) fn digest(purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    for part in std::iter::once(&purpose.as_bytes()).chain(parts) {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
+    let mut text = Zeroizing::new([0; SHORT]);
+    let digest = match join(&mut *text, purpose, parts) {
+        // What names a session is hashed with each request: in one go that takes half the time.
+        Some(joined) => digest::digest(&digest::SHA256, joined),
+        None => {
+            let mut context = digest::Context::new(&digest::SHA256);
+            for part in each(purpose, parts) {
+                context.update(&(part.len() as u64).to_be_bytes());
+                context.update(part);
+            }
+            context.finish()
+        }
+    };
     let mut hash = [0; 32];
-    hash.copy_from_slice(context.finish().as_ref());
+    hash.copy_from_slice(digest.as_ref());
     hash
 }
+
+fn each<'p>(purpose: &'p str, parts: &'p [&'p [u8]]) -> impl Iterator<Item = &'p [u8]> {
+    std::iter::once(purpose.as_bytes()).chain(parts.iter().copied())
+}
+
+/// Writes parts one after the other, each with its length before it; `None` when there is no room.
+fn join<'t>(text: &'t mut [u8], purpose: &str, parts: &[&[u8]]) -> Option<&'t [u8]> {
+    let mut end = 0;
+    for part in each(purpose, parts) {
+        let (length, rest) = text.get_mut(end..)?.split_first_chunk_mut()?;
+        *length = (part.len() as u64).to_be_bytes();
+        rest.get_mut(..part.len())?.copy_from_slice(part);
+        end += length.len() + part.len();
+    }
+    text.get(..end)
+}
+
+/// Bytes that are hashed in one go: a purpose and a token with their lengths.
+const SHORT: usize = 96;
 
 /// Makes the key from which a session's records are sealed: HKDF-Extract ([RFC 5869 §2.2](https://www.rfc-editor.org/rfc/rfc5869#section-2.2))
 /// of the cookie's secret, salted with the service's key. Neither alone opens or forges anything.
@@ -123,5 +151,16 @@ mod tests {
     fn digests_of_parts_that_run_together_differ() {
         assert_ne!(digest("p", &[b"ab", b"c"]), digest("p", &[b"a", b"bc"]));
         assert_ne!(digest("p", &[b"ab"]), digest("pa", &[b"b"]));
+    }
+
+    #[test]
+    fn a_digest_is_the_same_whichever_way_it_is_made() {
+        for length in 0..200 {
+            let part = vec![7; length];
+            let mut text = (length as u64).to_be_bytes().to_vec();
+            text.extend(&part);
+            let text = [&1_u64.to_be_bytes()[..], b"p", &text].concat();
+            assert_eq!(digest("p", &[&part]), digest::digest(&digest::SHA256, &text).as_ref(), "{length}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sekisho_core::{Failure, FailureKind, Principal, Refusal, Reject};
 use sekisho_http::Answer as HttpAnswer;
@@ -38,13 +38,7 @@ use login::Remembering;
 /// Of a handler that fails, with an answer of 500 and more or 408, nothing is done but a logout, and what it has
 /// [flushed](Self::flush) before: see [`finish_failed`](Self::finish_failed).
 #[derive(Clone)]
-pub struct RequestSession(Arc<Shared>, Arc<Writing>);
-
-/// Is a write that somebody began and gave up waiting for, if there is one: whoever comes next goes on with it.
-///
-/// It stands beside what is shared, which the write itself holds on to.
-type Writing = tokio::sync::Mutex<Option<Commit>>;
-type Commit = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+pub struct RequestSession(Arc<Shared>);
 
 struct Shared {
     sessions: Sessions,
@@ -52,10 +46,18 @@ struct Shared {
     remembered: Presented,
     /// One load for all that ask at the same time.
     loading: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
+    /// Made when somebody asks or notes something for the first time: most requests of most services never do.
+    state: OnceLock<Arc<Mutex<State>>>,
+    /// Is a write that somebody began and gave up waiting for, if there is one: whoever comes next goes on with it.
+    ///
+    /// INVARIANT: of all that is here a write holds on to `state` alone, or neither of both would ever be dropped.
+    writing: tokio::sync::Mutex<Option<Commit>>,
 }
 
+type Commit = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
 /// Is what the request brought as the session's cookie.
+#[derive(Clone)]
 pub(crate) enum Presented {
     Nothing,
     /// Something that no session was ever named by.
@@ -116,6 +118,12 @@ impl State {
         self.logs_out = false;
         (self.turn.take(), std::mem::take(&mut self.changes))
     }
+
+    fn take_cookies(&mut self) -> Vec<SetCookie> {
+        let mut set = std::mem::take(&mut self.browser_cookies);
+        set.extend([self.cookie.take(), self.remembered_cookie.take()].into_iter().flatten());
+        set
+    }
 }
 
 /// Waits for the end of a write, if there is one.
@@ -159,8 +167,23 @@ const UNKNOWN: Failure = Failure::unavailable("the session store did not answer 
 
 impl RequestSession {
     pub(crate) fn new(sessions: Sessions, presented: Presented, remembered: Presented) -> Self {
-        let (loading, state) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { sessions, presented, remembered, loading, state }), Arc::default())
+        Self::with_state(sessions, presented, remembered, OnceLock::new())
+    }
+
+    fn with_state(
+        sessions: Sessions,
+        presented: Presented,
+        remembered: Presented,
+        state: OnceLock<Arc<Mutex<State>>>,
+    ) -> Self {
+        let (loading, writing) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
+        Self(Arc::new(Shared { sessions, presented, remembered, loading, state, writing }))
+    }
+
+    /// Makes the same request, for a write to hold on to.
+    fn to_be_written(&self) -> Self {
+        let Shared { sessions, presented, remembered, loading: _, state, writing: _ } = &*self.0;
+        Self::with_state(sessions.clone(), presented.clone(), remembered.clone(), state.clone())
     }
 
     /// Tells whether the request brought a cookie that may be a session's or a remembered login's; the store is not asked.
@@ -227,7 +250,11 @@ impl RequestSession {
                 Presented::InBrowser(brought) => browser::open(self, brought)?.map(|loaded| (Arc::new(loaded), true)),
                 Presented::Token(token) => match self.already_loaded(passed, token) {
                     Some(loaded) => Some((loaded, false)),
-                    None => sessions.load_untouched(token).await?.map(|loaded| (loaded, true)),
+                    None => match sessions.load_now(token) {
+                        // There is nothing to be extended.
+                        Some(found) => found?.map(|loaded| (loaded, idle == Idle::Kept)),
+                        None => sessions.load_untouched(token).await?.map(|loaded| (loaded, true)),
+                    },
                 },
             },
         };
@@ -444,12 +471,25 @@ impl RequestSession {
     /// [`Failure`]: the store broke; too many requests wrote at once; the session got a new id while this request changed it
     /// (the browser has the new one, and may try again); data or a principal that cannot be written.
     pub async fn finish(&self) -> Result<Vec<SetCookie>, Failure> {
+        if let Some(set) = self.finish_now() {
+            return Ok(set);
+        }
         self.flush().await?;
         browser::extend(self).await;
+        Ok(self.state().take_cookies())
+    }
+
+    /// Does as [`finish`](Self::finish) where nothing is to be written; `None` where something is, or where a browser keeps its session
+    /// itself.
+    pub(crate) fn finish_now(&self) -> Option<Vec<SetCookie>> {
+        if self.0.sessions.in_browser().is_some() || self.0.writing.try_lock().ok()?.is_some() {
+            return None;
+        }
+        if self.0.state.get().is_none() {
+            return Some(Vec::new());
+        }
         let mut state = self.state();
-        let mut set = std::mem::take(&mut state.browser_cookies);
-        set.extend([state.cookie.take(), state.remembered_cookie.take()].into_iter().flatten());
-        Ok(set)
+        (!state.is_anything_noted()).then(|| state.take_cookies())
     }
 
     /// Does as [`finish`](Self::finish) for a handler that failed: when its answer has a status of 500 and more, or 408, or there is
@@ -481,7 +521,7 @@ impl RequestSession {
     /// # Errors
     /// Those of [`finish`](Self::finish).
     pub async fn flush(&self) -> Result<(), Failure> {
-        let mut writing = self.1.lock().await;
+        let mut writing = self.0.writing.lock().await;
         let before = go_on(&mut writing).await;
         // A logout must not wait for somebody to ask again.
         let now = self.write(&mut writing).await;
@@ -511,13 +551,16 @@ impl RequestSession {
         if let Some(client_side) = self.0.sessions.in_browser() {
             return browser::commit(self, client_side, prior, turn, &changes);
         }
-        let request = Self(Arc::clone(&self.0), Arc::default());
+        let request = self.to_be_written();
         *writing = Some(Box::pin(async move { commit::commit(&request, prior, turn, &changes).await }));
         go_on(writing).await
     }
 
     /// Tells whether somebody wanted a logout, written or not.
     pub(crate) fn logs_out(&self) -> bool {
+        if self.0.state.get().is_none() {
+            return false;
+        }
         let state = self.state();
         state.logs_out || state.is_leaving
     }
@@ -536,6 +579,7 @@ impl RequestSession {
     }
 
     fn loaded(&self) -> Option<Arc<Loaded>> {
+        self.0.state.get()?;
         match &self.state().loaded {
             Answer::Found(loaded) => Some(Arc::clone(loaded)),
             Answer::NotAsked | Answer::Nothing | Answer::Unknown => None,
@@ -562,7 +606,7 @@ impl RequestSession {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.get_or_init(Arc::default).lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -143,6 +143,22 @@ impl LayeredRequest {
         cookies.map(|cookies| FinishedRequest { cookies, location }).map_err(|failure| Answer::of_failure(&failure))
     }
 
+    /// Ends the request as [`finish`](Self::finish) does where that needs no waiting, as for most requests: for adapters that would make
+    /// room for a future otherwise.
+    ///
+    /// # Errors
+    /// The request itself, to be [finished](Self::finish_challenged): something is to be written, or read, or the answer is a 401 that
+    /// leads to the login, or one of a handler that failed.
+    pub fn finish_now(self, status: u16) -> Result<FinishedRequest, Self> {
+        if has_failed(status) || (status == 401 && self.login.is_some()) {
+            return Err(self);
+        }
+        let Some(cookies) = self.session.session.finish_now() else { return Err(self) };
+        let Self { session: mut request, login: _ } = self;
+        request.is_over = true;
+        Ok(FinishedRequest { cookies, location: None })
+    }
+
     /// Ends a request that has no answer to put a cookie into: as [`RequestSession::finish_failed`].
     ///
     /// # Errors

@@ -2,8 +2,8 @@ use std::fmt;
 use std::ops::Deref;
 
 use sekisho_core::{Failure, FailureKind};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserializer, Serialize, forward_to_deserialize_any};
 use serde_json::{Map, Value};
 
 use crate::request::RequestSession;
@@ -90,11 +90,61 @@ pub(crate) fn read<T: Serialize + DeserializeOwned + Default>(data: &Map<String,
     if data.is_empty() {
         return Ok(T::default());
     }
+    if let Ok(value) = T::deserialize(Complete(data)) {
+        return Ok(value);
+    }
     let Some(mut members) = members(&T::default())? else { return Ok(T::default()) };
     // Members that `T` leaves out by default are there too, if they were written once.
     members.extend(data.iter().map(|(name, value)| (name.clone(), value.clone())));
     serde_json::from_value(Value::Object(members))
         .map_err(|_| misconfigured("the data of a session do not have the shape that the handler asks for"))
+}
+
+/// Reads a struct all of whose members are there, so that nothing comes of its defaults, and nothing is copied for them. Anything else it
+/// does not read.
+struct Complete<'de>(&'de Map<String, Value>);
+
+impl<'de> Deserializer<'de> for Complete<'de> {
+    type Error = NotComplete;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, NotComplete> {
+        Err(NotComplete)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, NotComplete> {
+        let Self(data) = self;
+        if !fields.iter().all(|field| data.contains_key(*field)) {
+            return Err(NotComplete);
+        }
+        data.deserialize_struct(name, fields, visitor).map_err(|_| NotComplete)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+        seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+#[derive(Debug)]
+struct NotComplete;
+
+impl fmt::Display for NotComplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a struct with all its members")
+    }
+}
+
+impl std::error::Error for NotComplete {}
+
+impl serde::de::Error for NotComplete {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
 }
 
 fn apply<T: Serialize + DeserializeOwned + Default>(
@@ -171,6 +221,47 @@ mod tests {
         assert_eq!(read::<Cart>(&data).unwrap().voucher.as_deref(), Some("x"));
         apply(&mut data, &|cart: &mut Cart| cart.voucher = None).unwrap();
         assert_eq!(Value::Object(data), json!({ "items": [1] }));
+    }
+
+    /// Has defaults that are not those of its members.
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    struct Settings {
+        #[serde(default)]
+        size: u32,
+        theme: Option<String>,
+    }
+
+    impl Default for Settings {
+        fn default() -> Self {
+            Self { size: 7, theme: Some("dark".to_owned()) }
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_not_there_yet_is_what_the_default_of_the_whole_says() {
+        let settings = |value| read::<Settings>(&map(value)).unwrap();
+        let made = |size, theme: Option<&str>| Settings { size, theme: theme.map(str::to_owned) };
+        assert_eq!(settings(json!({})), made(7, Some("dark")));
+        assert_eq!(settings(json!({ "other": 1 })), made(7, Some("dark")));
+        assert_eq!(settings(json!({ "size": 1 })), made(1, Some("dark")));
+        assert_eq!(settings(json!({ "theme": null })), made(7, None));
+        assert_eq!(settings(json!({ "theme": null, "size": 1, "other": 1 })), made(1, None));
+    }
+
+    #[test]
+    fn what_takes_any_member_takes_those_of_its_default_too() {
+        #[derive(Serialize, Deserialize)]
+        struct All {
+            #[serde(flatten)]
+            members: Map<String, Value>,
+        }
+        impl Default for All {
+            fn default() -> Self {
+                Self { members: map(json!({ "a": 1, "b": 1 })) }
+            }
+        }
+        let all: All = read(&map(json!({ "b": 2, "c": 2 }))).unwrap();
+        assert_eq!(Value::Object(all.members), json!({ "a": 1, "b": 2, "c": 2 }));
     }
 
     #[test]

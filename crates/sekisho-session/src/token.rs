@@ -1,6 +1,7 @@
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
-use base64_simd::URL_SAFE_NO_PAD;
+use base64_simd::{AsOut as _, URL_SAFE_NO_PAD};
 use sekisho_core::Failure;
 use zeroize::Zeroizing;
 
@@ -35,13 +36,9 @@ impl SessionToken {
         if text.len() != LENGTH / 3 * 4 {
             return None;
         }
-        let decoded = Zeroizing::new(URL_SAFE_NO_PAD.decode_to_vec(text).ok()?);
         let mut bytes = Zeroizing::new([0; LENGTH]);
-        if decoded.len() != LENGTH {
-            return None;
-        }
-        bytes.copy_from_slice(&decoded);
-        Some(Self(bytes))
+        let length = URL_SAFE_NO_PAD.decode(text.as_bytes(), bytes.as_mut_slice().as_out()).ok()?.len();
+        (length == LENGTH).then_some(Self(bytes))
     }
 
     pub(crate) fn to_text(&self) -> Zeroizing<String> {
@@ -72,7 +69,7 @@ impl fmt::Debug for SessionToken {
 }
 
 /// Names a session in a store: SHA-256 of what the cookie holds. Who reads it there can use it for nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionHash([u8; 32]);
 
 impl SessionHash {
@@ -86,6 +83,13 @@ impl SessionHash {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl Hash for SessionHash {
+    /// Takes eight bytes of it, which are as good as all: nobody chooses the token that a session is named by.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from_ne_bytes(*self.0.first_chunk().unwrap_or(&[0; 8])));
     }
 }
 

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
-use sekisho_http::{Answer, Passage, Pending};
+use sekisho_core::Permit;
+use sekisho_http::{Answer, Passage, Pending, PendingDecision};
 use tower_service::Service;
 
 use crate::body::RefusalBody;
@@ -46,7 +47,13 @@ fn in_terms_of(answer: Answer, is_grpc: bool) -> Answer {
     if is_grpc { answer.into_grpc() } else { answer }
 }
 
-type Resolve = Pin<Box<dyn Future<Output = Result<Passage, Answer>> + Send>>;
+type Resolve = Pin<Box<dyn Future<Output = Result<Leave, Answer>> + Send>>;
+
+/// Is what a request takes along when it passes.
+enum Leave {
+    Passage(Passage),
+    Permit(Permit),
+}
 
 impl<S: Service<Request<ReqBody>>, ReqBody, Body> ResponseFuture<S, ReqBody, Body> {
     pub(crate) const fn inner(future: S::Future) -> Self {
@@ -63,7 +70,20 @@ impl<S: Service<Request<ReqBody>>, ReqBody, Body> ResponseFuture<S, ReqBody, Bod
     }
 
     pub(crate) fn waiting(pending: Pending, is_grpc: bool, service: S, request: Request<ReqBody>) -> Self {
-        let (pending, held) = (Box::pin(pending.resolve()), Some((service, request)));
+        Self::waiting_for(async { pending.resolve().await.map(Leave::Passage) }, is_grpc, service, request)
+    }
+
+    pub(crate) fn deciding(pending: PendingDecision, is_grpc: bool, service: S, request: Request<ReqBody>) -> Self {
+        Self::waiting_for(async { pending.resolve().await.map(Leave::Permit) }, is_grpc, service, request)
+    }
+
+    fn waiting_for(
+        pending: impl Future<Output = Result<Leave, Answer>> + Send + 'static,
+        is_grpc: bool,
+        service: S,
+        request: Request<ReqBody>,
+    ) -> Self {
+        let (pending, held): (Resolve, _) = (Box::pin(pending), Some((service, request)));
         Self { state: State::Waiting { pending, is_grpc, held }, nonce: None, body: PhantomData }
     }
 }
@@ -96,9 +116,14 @@ where
                 StateProjection::Waiting { pending, is_grpc, held } => {
                     let resolved = ready!(pending.as_mut().poll(cx));
                     match (resolved, held.take()) {
-                        (Ok(passage), Some((mut service, mut request))) => {
-                            *nonce = passage.next_nonce();
-                            request.extensions_mut().insert(passage);
+                        (Ok(leave), Some((mut service, mut request))) => {
+                            match leave {
+                                Leave::Passage(passage) => {
+                                    *nonce = passage.next_nonce();
+                                    request.extensions_mut().insert(passage);
+                                }
+                                Leave::Permit(permit) => drop(request.extensions_mut().insert(permit)),
+                            }
                             State::Inner { future: service.call(request) }
                         }
                         (Err(answer), _) => State::Refused { answer: Some(in_terms_of(answer, *is_grpc)) },

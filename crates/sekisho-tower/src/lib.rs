@@ -3,6 +3,7 @@
 
 mod around;
 mod body;
+mod enforce;
 mod error;
 mod future;
 mod layer;
@@ -10,6 +11,7 @@ mod service;
 
 pub use around::{Around, ReadAround};
 pub use body::{CheckpointBody, Kept, RefusalBody, Wrapped};
+pub use enforce::{EnforceLayer, EnforceService};
 pub use error::response;
 pub use future::ResponseFuture;
 pub use layer::{CheckpointExt, CheckpointLayer, RequireLayer};

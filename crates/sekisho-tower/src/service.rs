@@ -122,9 +122,9 @@ impl<S: fmt::Debug, Body> fmt::Debug for RequireService<S, Body> {
 }
 
 /// Reads a request of the `http` crate.
-struct Head<'r, B> {
-    request: &'r Request<B>,
-    around: ReadAround,
+pub(crate) struct Head<'r, B> {
+    pub(crate) request: &'r Request<B>,
+    pub(crate) around: ReadAround,
 }
 
 impl<B> Head<'_, B> {

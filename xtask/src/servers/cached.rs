@@ -7,12 +7,14 @@ use anyhow::{Context, Result};
 
 use crate::progress::Line;
 
+const MARKER: &str = ".complete";
+
 /// Fills the folder `destination` by `work`, unless that has been done before.
 ///
 /// A marker file is written last, so that an interrupted installation is begun anew. Other runs that want the same
 /// folder wait for this one.
 pub(crate) fn once(destination: &Path, line: &Line, work: impl FnOnce() -> Result<()>) -> Result<()> {
-    let marker = destination.join(".complete");
+    let marker = destination.join(MARKER);
     if marker.exists() {
         return Ok(());
     }
@@ -35,6 +37,11 @@ pub(crate) fn once(destination: &Path, line: &Line, work: impl FnOnce() -> Resul
     Ok(())
 }
 
+/// Says whether an installation was brought to its end.
+pub(crate) fn is_complete(destination: &Path) -> bool {
+    destination.join(MARKER).exists()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,8 +58,9 @@ mod tests {
             anyhow::bail!("network gone")
         };
         assert!(once(&destination, &line, half_done).is_err());
+        assert!(!is_complete(&destination));
         once(&destination, &line, || Ok(fs::create_dir_all(&destination)?)).unwrap();
-        assert!(!destination.join("half").exists());
+        assert!(is_complete(&destination) && !destination.join("half").exists());
         once(&destination, &line, || panic!("installed twice")).unwrap();
         fs::remove_dir_all(parent).unwrap();
     }

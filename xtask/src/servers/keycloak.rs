@@ -19,6 +19,8 @@ const VERSION: &str = "26.7.3";
 /// 1e21a7f572581692aacb379dbba8413f99b67208, which Maven checks.
 const SHA256: &str = "27a6535553c3cdcd083872ba40629efafb3475e3b758e0c6f691395561dd0f1f";
 const SIZE: u64 = 176_710_367;
+/// Its experimental decision point by AuthZEN.
+const FEATURES: &str = "authzen";
 const DISCOVERY: &str = "/realms/sekisho/.well-known/openid-configuration";
 
 /// Keeps its database in its own folder, so each run gets a copy of the installation.
@@ -30,7 +32,7 @@ impl Server for Keycloak {
     }
 
     fn install(&self, layout: &Layout, line: &Line) -> Result<PathBuf> {
-        let home = layout.cache.join(format!("servers/keycloak-{VERSION}"));
+        let home = layout.cache.join(format!("servers/keycloak-{VERSION}-{FEATURES}"));
         cached::once(&home, line, || fetch(layout, &home, line))?;
         Ok(home)
     }
@@ -90,7 +92,9 @@ fn fetch(layout: &Layout, home: &Path, line: &Line) -> Result<()> {
     process::must(&unpack, &log, line, &|| None)?;
     let unpacked = partial.join(format!("keycloak-{VERSION}"));
     // Done once here, this saves each start some twenty seconds.
-    let build = Invocation::new(unpacked.join("bin/kc.sh")).args(["build", "--db=dev-file"]);
+    let build = Invocation::new(unpacked.join("bin/kc.sh"))
+        .args(["build", "--db=dev-file"])
+        .arg(format!("--features={FEATURES}"));
     process::must(&build, &log, line, &|| None)?;
     fs::rename(unpacked, home)?;
     fs::remove_dir_all(partial)?;

@@ -58,6 +58,7 @@ mod tests {
     use super::is_new_enough;
 
     const OIDC_PROVIDER: &str = include_str!("../../../tests/servers/oidc-provider/package-lock.json");
+    const CERBOS: &str = include_str!("../../../tests/servers/cerbos/package-lock.json");
     const NODE_CLIENTS: &str = include_str!("../../../tests/servers/node-clients/package-lock.json");
 
     #[test]
@@ -74,6 +75,7 @@ mod tests {
     fn each_lock_file_pins_each_package_by_its_sum_and_names_no_registry() {
         for (lock, package, version) in [
             (OIDC_PROVIDER, "oidc-provider", "9.13.3"),
+            (CERBOS, "@cerbos/cerbos-linux-x64", "0.51.0"),
             (NODE_CLIENTS, "oauth4webapi", "3.8.8"),
             (NODE_CLIENTS, "openid-client", "6.9.0"),
             (NODE_CLIENTS, "playwright-core", "1.65.1"),

@@ -9,7 +9,7 @@ use sekisho_opaque::ClientCredentials;
 
 use super::ServiceTokens;
 use super::cache::TokenCache;
-use super::source::Source;
+use super::source::{Flights, MOST_WAITING, Source};
 use crate::endpoint::TokenEndpoint;
 
 impl ServiceTokens {
@@ -168,7 +168,7 @@ impl ServiceTokensBuilder {
         let endpoint = TokenEndpoint::new(credentials, issuer, backend, http, dpop)?.with_limits(limits);
         let endpoint = if takes_bearer { endpoint.accepting_bearer() } else { endpoint };
         let cache = TokenCache::new(entries, bytes)?;
-        let (url, flights) = (url.into(), Arc::default());
+        let (url, flights) = (url.into(), Arc::new(Flights::new(MOST_WAITING)));
         Ok(ServiceTokens::new(Source { url, backend, endpoint, cache, flights, most_calls, clock }))
     }
 }

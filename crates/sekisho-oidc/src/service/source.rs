@@ -1,12 +1,13 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sekisho_core::{Clock, Failure, FailureKind, SubjectId, UnixSeconds};
 use sekisho_http::address;
+use sekisho_http::single_flight::{Boarding, Landing, SingleFlight};
 use sekisho_jwt::Backend;
 
 use super::cache::{BACK_OFF, RequestKey, TokenCache};
-use super::flight::{Boarding, Flights, Landing, Outcome};
 use super::request::{ACCESS_TOKEN, JWT, TokenRequest};
 use super::token::ServiceToken;
 use crate::endpoint::TokenEndpoint;
@@ -38,6 +39,11 @@ use crate::tokens::TokenError;
 /// ```
 #[derive(Clone)]
 pub struct ServiceTokens(Arc<Source>);
+
+pub(super) type Outcome = Result<ServiceToken, TokenError>;
+
+/// One question at a time for each request, and not too many at once.
+pub(super) type Flights = SingleFlight<RequestKey, Outcome>;
 
 pub(super) struct Source {
     pub(super) url: Box<str>,
@@ -80,7 +86,7 @@ impl ServiceTokens {
         match boarding {
             Boarding::Aboard(flight, _seat) => flight.await,
             Boarding::Known(outcome) => outcome,
-            Boarding::Full(failure) => Err(failure.into()),
+            Boarding::Full => Err(BUSY.with_retry_after(Duration::from_secs(1)).into()),
         }
     }
 
@@ -166,7 +172,7 @@ impl ServiceTokens {
 impl Source {
     async fn question(
         self: Arc<Self>,
-        landing: Landing,
+        landing: Landing<RequestKey, Outcome>,
         request: TokenRequest,
         key: RequestKey,
         now: UnixSeconds,
@@ -230,3 +236,6 @@ impl fmt::Debug for ServiceTokens {
 
 const OTHER_TYPE: Failure =
     Failure::new(FailureKind::BadGateway, "the provider exchanged the token for something that is no access token");
+const BUSY: Failure = Failure::unavailable("too many tokens are asked for at once");
+/// Bounds how many requests may wait; a flood beyond it is told to come back.
+pub(super) const MOST_WAITING: usize = 4096;

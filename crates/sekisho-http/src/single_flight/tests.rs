@@ -1,9 +1,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sekisho_core::FailureKind;
 use tokio::sync::Semaphore;
 
 use super::*;
+
+type Flights = SingleFlight<u8, u32>;
 
 /// Counts the questions, and holds each back until it is told to go on.
 struct Provider {
@@ -16,10 +17,10 @@ impl Provider {
         Arc::new(Self { asked: AtomicUsize::new(0), gate: Semaphore::new(0) })
     }
 
-    fn board(self: &Arc<Self>, flights: &Arc<Flights>, number: u8, most: usize) -> Boarding {
+    fn board(self: &Arc<Self>, flights: &Arc<Flights>, number: u8, most: usize) -> Boarding<u8, u32> {
         let this = Arc::clone(self);
         flights.board(
-            key(number),
+            number,
             most,
             || None,
             |landing| {
@@ -28,7 +29,7 @@ impl Provider {
                     let permit = this.gate.acquire().await;
                     permit.expect("open").forget();
                     landing.land(|_| ());
-                    Ok(Err(Reject::Inactive))
+                    7
                 })
             },
         )
@@ -39,15 +40,15 @@ impl Provider {
     }
 }
 
-fn key(number: u8) -> TokenKey {
-    TokenKey::for_tests(number)
+fn flights() -> Arc<Flights> {
+    Arc::new(Flights::new(MOST_WAITING))
 }
 
-fn aboard(boarding: Boarding) -> (Flight, Seat) {
+fn aboard(boarding: Boarding<u8, u32>) -> (Flight<u32>, Seat<u8, u32>) {
     match boarding {
         Boarding::Aboard(flight, seat) => (flight, seat),
         Boarding::Known(_) => panic!("known"),
-        Boarding::Full(failure) => panic!("{failure}"),
+        Boarding::Full => panic!("full"),
     }
 }
 
@@ -58,12 +59,12 @@ fn counts(flights: &Flights) -> (usize, usize, usize) {
 
 #[tokio::test]
 async fn many_share_one_question_and_nothing_is_left_behind() {
-    let (flights, provider) = (Arc::<Flights>::default(), Provider::new());
+    let (flights, provider) = (flights(), Provider::new());
     let all: Vec<_> = (0..100).map(|_| aboard(provider.board(&flights, 1, 1))).collect();
     assert_eq!(counts(&flights), (1, 1, 100));
     provider.gate.add_permits(1);
     for (flight, seat) in all {
-        assert_eq!(flight.await.expect("an answer").err(), Some(Reject::Inactive));
+        assert_eq!(flight.await, 7);
         drop(seat);
     }
     assert_eq!(provider.asked(), 1);
@@ -72,7 +73,7 @@ async fn many_share_one_question_and_nothing_is_left_behind() {
 
 #[tokio::test]
 async fn the_first_may_go_away_in_the_middle() {
-    let (flights, provider) = (Arc::<Flights>::default(), Provider::new());
+    let (flights, provider) = (flights(), Provider::new());
     let first = aboard(provider.board(&flights, 1, 1));
     let leader = tokio::spawn(first.0);
     while provider.asked() == 0 {
@@ -84,17 +85,15 @@ async fn the_first_may_go_away_in_the_middle() {
     leader.abort();
     assert!(leader.await.expect_err("aborted").is_cancelled());
     provider.gate.add_permits(1);
-    assert!(follower.await.expect("no panic").is_ok());
+    assert_eq!(follower.await.expect("no panic"), 7);
     assert_eq!(provider.asked(), 1);
 }
 
 #[tokio::test]
 async fn a_question_that_nobody_waits_for_ends_and_makes_room() {
-    let (flights, provider) = (Arc::<Flights>::default(), Provider::new());
+    let (flights, provider) = (flights(), Provider::new());
     let (flight, seat) = aboard(provider.board(&flights, 1, 1));
-    assert!(
-        matches!(provider.board(&flights, 2, 1), Boarding::Full(failure) if failure.kind() == FailureKind::Unavailable)
-    );
+    assert!(matches!(provider.board(&flights, 2, 1), Boarding::Full));
     drop((flight, seat));
     assert_eq!(counts(&flights), (0, 0, 0));
     drop(aboard(provider.board(&flights, 2, 1)));
@@ -103,9 +102,9 @@ async fn a_question_that_nobody_waits_for_ends_and_makes_room() {
 
 #[tokio::test]
 async fn a_panic_in_a_question_blocks_nobody_after_it() {
-    let flights = Arc::<Flights>::default();
+    let flights = flights();
     let boarding = flights.board(
-        key(1),
+        1,
         1,
         || None,
         |landing| {
@@ -123,42 +122,76 @@ async fn a_panic_in_a_question_blocks_nobody_after_it() {
 
 #[tokio::test]
 async fn a_disowned_question_answers_who_waits_and_is_not_kept() {
-    let flights = Arc::<Flights>::default();
+    let flights = flights();
     let kept = Arc::new(AtomicUsize::new(0));
-    let begin = |landing: Landing| -> BoxFuture<'static, Outcome> {
+    let begin = |landing: Landing<u8, u32>| -> Question<u32> {
         let kept = Arc::clone(&kept);
         Box::pin(async move {
             landing.land(|owned| _ = kept.fetch_add(usize::from(owned), Ordering::SeqCst));
-            Ok(Err(Reject::Inactive))
+            7
         })
     };
-    let (first, _seat) = aboard(flights.board(key(1), 9, || None, begin));
-    flights.disown(Some(&key(1)), || ());
-    let (second, _seat) = aboard(flights.board(key(1), 9, || None, begin));
-    assert!(first.await.is_ok());
+    let (first, _seat) = aboard(flights.board(1, 9, || None, begin));
+    flights.disown(Some(&1), || ());
+    let (second, _seat) = aboard(flights.board(1, 9, || None, begin));
+    assert!(first.await == 7);
     assert_eq!(kept.load(Ordering::SeqCst), 0);
-    assert!(second.await.is_ok());
+    assert!(second.await == 7);
     assert_eq!(kept.load(Ordering::SeqCst), 1);
-    let (third, _seat) = aboard(flights.board(key(1), 9, || None, begin));
+    let (third, _seat) = aboard(flights.board(1, 9, || None, begin));
     flights.disown(None, || ());
-    assert!(third.await.is_ok());
+    assert!(third.await == 7);
     assert_eq!(kept.load(Ordering::SeqCst), 1);
     assert_eq!(counts(&flights).1, 0);
 }
 
 #[tokio::test]
 async fn an_answer_that_has_just_come_in_is_not_asked_for_again() {
-    let (flights, provider) = (Arc::<Flights>::default(), Provider::new());
-    let boarding = flights.board(key(1), 0, || Some(Err(Reject::Inactive)), |_| panic!("asked"));
-    assert!(matches!(boarding, Boarding::Known(Err(Reject::Inactive))));
+    let (flights, provider) = (flights(), Provider::new());
+    let boarding = flights.board(1, 0, || Some(7), |_| panic!("asked"));
+    assert!(matches!(boarding, Boarding::Known(7)));
     assert_eq!(provider.asked(), 0);
 }
 
 #[test]
 fn a_flood_that_waits_is_bounded() {
-    let (flights, provider) = (Arc::<Flights>::default(), Provider::new());
+    let (flights, provider) = (flights(), Provider::new());
     let all: Vec<_> = (0..MOST_WAITING).map(|_| aboard(provider.board(&flights, 1, 1))).collect();
-    assert!(matches!(provider.board(&flights, 1, 1), Boarding::Full(_)));
+    assert!(matches!(provider.board(&flights, 1, 1), Boarding::Full));
     drop(all);
     assert_eq!(counts(&flights), (0, 0, 0));
 }
+
+#[tokio::test]
+async fn whoever_joins_begins_nothing() {
+    let (flights, provider) = (flights(), Provider::new());
+    assert!(flights.join(&1).is_none());
+    let (first, _seat) = aboard(provider.board(&flights, 1, 1));
+    assert!(flights.join(&2).is_none());
+    let (second, _second_seat) = aboard(flights.join(&1).expect("it runs"));
+    assert_eq!(counts(&flights), (1, 1, 2));
+    provider.gate.add_permits(1);
+    assert_eq!((second.await, first.await, provider.asked()), (7, 7, 1));
+    assert!(flights.join(&1).is_none());
+}
+
+#[tokio::test]
+async fn whoever_joins_a_full_house_is_told_so() {
+    let (flights, provider) = (Arc::new(Flights::new(1)), Provider::new());
+    let first = aboard(provider.board(&flights, 1, 9));
+    assert!(matches!(flights.join(&1), Some(Boarding::Full)));
+    drop(first);
+    assert_eq!(counts(&flights), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_disowned_question_is_joined_by_nobody() {
+    let (flights, provider) = (flights(), Provider::new());
+    let (first, _seat) = aboard(provider.board(&flights, 1, 9));
+    flights.disown(Some(&1), || ());
+    assert!(flights.join(&1).is_none());
+    provider.gate.add_permits(1);
+    assert_eq!(first.await, 7);
+}
+
+const MOST_WAITING: usize = 128;

@@ -1,0 +1,257 @@
+//! Decisions before actix-web resources: by middleware, by extractor, in the handler.
+
+use std::sync::{Arc, Mutex};
+
+use actix_web::test::{TestRequest, init_service, try_call_service};
+use actix_web::web::{self, Path};
+use actix_web::{App, HttpResponse};
+use async_trait::async_trait;
+use sekisho_actix::{Ask, CheckpointExt as _, Permit, Permitted, Principal, RefusalError};
+use sekisho_core::json::JsonObject;
+use sekisho_core::{
+    AccessRequest, Authorize, Decision, Denial, Enforcer, Failure, Obligation, Resource, any_of, owner, role, scope,
+};
+use sekisho_http::RouteQuestion;
+
+use crate::fake::checkpoint;
+
+/// Permits reading order 42, breaks for order 13, and remembers what it was asked.
+#[derive(Clone, Default)]
+struct Policy {
+    asked: Arc<Mutex<Vec<String>>>,
+    waits: bool,
+}
+
+impl Policy {
+    fn outcome(&self, request: &AccessRequest<'_>) -> Result<Decision, Failure> {
+        let (action, resource) = (request.action(), request.resource());
+        self.asked.lock().unwrap().push(format!("{action} {} {}", resource.kind(), resource.id()));
+        match (action, resource.kind(), resource.id()) {
+            (_, _, "13") => Err(Failure::unavailable("down")),
+            ("read", "order", "obliging") => Ok(Decision::permit().with_obligation(Obligation::new("notify"))),
+            ("read", "order", "scoped") => {
+                Ok(Decision::deny(Denial::InsufficientScope { scope: "orders:read".into() }))
+            }
+            ("read", "order", "42" | "a/b" | "ü" | "%2e" | "a+b" | "a b") => Ok(Decision::permit()),
+            _ => Ok(Decision::not_applicable()),
+        }
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl Authorize for Policy {
+    fn decide_now(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+        (!self.waits).then(|| self.outcome(request))
+    }
+
+    async fn decide(&self, request: &AccessRequest<'_>) -> Result<Decision, Failure> {
+        std::future::ready(()).await;
+        self.outcome(request)
+    }
+}
+
+struct ReadOrder;
+
+impl Ask for ReadOrder {
+    const QUESTION: RouteQuestion = RouteQuestion::new("read", "order").id_from("order");
+}
+
+async fn show(order: Path<String>) -> String {
+    format!("order {order}")
+}
+
+async fn show_permitted(_: Permitted<ReadOrder>, order: Path<String>) -> String {
+    show(order).await
+}
+
+async fn show_admin(order: Path<String>) -> String {
+    format!("admin {order}")
+}
+
+async fn redactions(permit: Permit) -> String {
+    permit.redactions().unwrap().join(",")
+}
+
+async fn loaded(caller: Principal, id: Path<String>) -> Result<&'static str, RefusalError> {
+    let orders = Enforcer::new(any_of([owner("owner"), role("support")]));
+    let owner = if *id == "42" { r#"{"owner":"alice"}"# } else { r#"{"owner":"bob"}"# };
+    let order = JsonObject::parse(owner.as_bytes().to_vec()).unwrap();
+    caller.enforce(&orders, "read", Resource::new("order", &id).with_attributes(&order)).await?;
+    Ok("shown")
+}
+
+/// Sends one request to an app with all the routes, and returns the status and what was shown.
+async fn ask(policy: &Policy, method: &str, path: &str) -> (u16, String) {
+    let checkpoint = checkpoint();
+    let enforcer = Enforcer::new(policy.clone());
+    let enforce = |question| checkpoint.enforce(&enforcer, question);
+    let fields = JsonObject::parse(br#"{"fields":["iban"]}"#.to_vec()).unwrap();
+    let redacting = Enforcer::new(Redacting(fields)).passing_on("redact");
+    let plain = Enforcer::new(scope("a"));
+    let app = App::new()
+        .app_data(enforcer.clone())
+        .wrap(checkpoint.middleware())
+        .service(
+            web::resource("/orders/{order}").wrap(enforce(RouteQuestion::by_method("order").id_from("order"))).to(show),
+        )
+        .service(
+            web::resource("/admin/{order}")
+                .wrap(enforce(RouteQuestion::new("read", "admin").id_from("order")))
+                .to(show_admin),
+        )
+        .service(web::resource("/orders").wrap(enforce(RouteQuestion::new("list", "order"))).to(HttpResponse::Ok))
+        .service(web::resource("/permitted/{order}").to(show_permitted))
+        .service(
+            web::resource("/wrong/{id}").wrap(enforce(RouteQuestion::new("read", "order").id_from("order"))).to(show),
+        )
+        .service(web::resource("/loaded/{id}").to(loaded))
+        .service(
+            web::resource("/redacted")
+                .wrap(checkpoint.enforce(&redacting, RouteQuestion::new("read", "x")))
+                .to(redactions),
+        )
+        .service(
+            web::resource("/inner")
+                .wrap(checkpoint.enforce(&plain, RouteQuestion::new("read", "x")))
+                .wrap(checkpoint.enforce(&redacting, RouteQuestion::new("read", "x")))
+                .to(redactions),
+        )
+        .service(web::resource("/none").to(redactions));
+    let service = init_service(app).await;
+    let request = TestRequest::default()
+        .method(method.parse().unwrap())
+        .uri(path)
+        .insert_header(("authorization", "Bearer good"));
+    let response = match try_call_service(&service, request.to_request()).await {
+        Ok(response) => response.into_parts().1.map_into_boxed_body(),
+        Err(error) => error.error_response(),
+    };
+    let status = response.status().as_u16();
+    let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+struct Redacting(JsonObject);
+
+#[async_trait]
+impl Authorize for Redacting {
+    fn decide_now(&self, _: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+        Some(Ok(Decision::permit().with_obligation(Obligation::new("redact").with_parameters(self.0.clone()))))
+    }
+
+    async fn decide(&self, request: &AccessRequest<'_>) -> Result<Decision, Failure> {
+        self.decide_now(request).unwrap()
+    }
+}
+
+#[actix_web::test]
+async fn a_route_serves_what_its_question_permits_and_nothing_else() {
+    for waits in [false, true] {
+        let policy = Policy { waits, ..Policy::default() };
+        assert_eq!(ask(&policy, "GET", "/orders/42").await, (200, "order 42".to_owned()));
+        assert_eq!(policy.asked(), ["read order 42"]);
+        for (method, path, status, asked) in [
+            ("GET", "/orders/43", 403, &["read order 43"][..]),
+            ("POST", "/orders/42", 403, &["create order 42"]),
+            ("DELETE", "/orders/42", 403, &["delete order 42"]),
+            ("PATCH", "/orders/42", 403, &["update order 42"]),
+            ("OPTIONS", "/orders/42", 403, &[]),
+            ("PURGE", "/orders/42", 403, &[]),
+            ("GET", "/orders/13", 503, &["read order 13"]),
+            ("GET", "/orders/obliging", 403, &["read order obliging"]),
+            ("GET", "/orders", 403, &["list order "]),
+            ("GET", "/admin/42", 403, &["read admin 42"]),
+            ("GET", "/wrong/42", 500, &[]),
+        ] {
+            assert_eq!(ask(&policy, method, path).await.0, status, "{method} {path}");
+            assert_eq!(policy.asked(), asked, "{method} {path}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn however_a_path_is_written_the_decision_is_that_of_the_route_that_serves_it() {
+    const PATHS: [&str; 26] = [
+        "/orders/42",
+        "/orders/42/",
+        "//orders/42",
+        "/orders//42",
+        "/orders/./42",
+        "/orders/../orders/42",
+        "/admin/../orders/42",
+        "/orders/../admin/42",
+        "/orders/42/../../admin/7",
+        "/orders%2f42",
+        "/orders/%34%32",
+        "/orders/a%2fb",
+        "/orders/a%2Fb",
+        "/orders/%2e%2e%2fadmin%2f42",
+        "/orders/..",
+        "/orders/%2e%2e",
+        "/ORDERS/42",
+        "/Orders/42",
+        "/%6frders/42",
+        "/orders/42%00",
+        "/orders/42%20",
+        "/orders/42;x=1",
+        "/orders/%c3%bc",
+        "/orders/%252e",
+        "/orders/a+b",
+        "/orders/%ff",
+    ];
+    for waits in [false, true] {
+        let policy = Policy { waits, ..Policy::default() };
+        let mut served = 0;
+        for path in PATHS {
+            let (status, body) = ask(&policy, "GET", path).await;
+            let asked = policy.asked();
+            if status == 200 {
+                served += 1;
+                // The handler saw exactly what was asked for.
+                assert_eq!(asked, [format!("read {body}")], "{path}");
+            } else {
+                assert!(matches!(status, 400 | 403 | 404), "{path}: {status}");
+            }
+        }
+        assert!(served >= 4, "{served}");
+    }
+}
+
+#[actix_web::test]
+async fn an_extractor_lets_a_handler_run_only_with_a_permit() {
+    for waits in [false, true] {
+        let policy = Policy { waits, ..Policy::default() };
+        assert_eq!(ask(&policy, "GET", "/permitted/42").await, (200, "order 42".to_owned()));
+        for (path, status) in [("/permitted/43", 403), ("/permitted/13", 503)] {
+            assert_eq!(ask(&policy, "GET", path).await.0, status, "{path}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_handler_finds_the_permit_of_its_own_route_only() {
+    let policy = Policy::default();
+    assert_eq!(ask(&policy, "GET", "/redacted").await, (200, "iban".to_owned()));
+    assert_eq!(ask(&policy, "GET", "/inner").await, (200, String::new()));
+    assert_eq!(ask(&policy, "GET", "/none").await.0, 500);
+}
+
+#[actix_web::test]
+async fn a_handler_asks_with_the_loaded_object() {
+    let policy = Policy::default();
+    assert_eq!(ask(&policy, "GET", "/loaded/42").await.0, 200);
+    assert_eq!(ask(&policy, "GET", "/loaded/43").await.0, 403);
+}
+
+#[actix_web::test]
+async fn without_an_enforcer_in_the_application_nothing_passes() {
+    let checkpoint = checkpoint();
+    let app = App::new().wrap(checkpoint.middleware()).service(web::resource("/permitted/{order}").to(show_permitted));
+    let service = init_service(app).await;
+    let request = TestRequest::default().uri("/permitted/42").insert_header(("authorization", "Bearer good"));
+    assert_eq!(try_call_service(&service, request.to_request()).await.unwrap().status().as_u16(), 500);
+}

@@ -1,0 +1,265 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use regorus::{Engine, Value};
+use sekisho_core::ConfigError;
+use sekisho_core::json::JsonObject;
+
+use super::recursion::Calls;
+use super::{DEFAULT_TIME_LIMIT, Inner, RegoPolicies, paths, timer};
+use crate::input::InputOptions;
+use crate::source::PolicyFiles;
+
+/// Puts policies and data together.
+#[derive(Clone)]
+#[must_use]
+pub struct RegoBuilder {
+    entry_point: String,
+    modules: Vec<Module>,
+    data: Vec<Data>,
+    roots: Vec<Box<str>>,
+    claims: Vec<Box<str>>,
+    revision: Option<Arc<str>>,
+    time_limit: Duration,
+    problem: Option<String>,
+}
+
+#[derive(Clone)]
+struct Module {
+    name: String,
+    text: String,
+    is_v0: bool,
+}
+
+#[derive(Clone)]
+struct Data {
+    /// The part of the document that it is.
+    path: Vec<String>,
+    json: Vec<u8>,
+}
+
+impl RegoBuilder {
+    pub(super) fn new(entry_point: String) -> Self {
+        Self {
+            entry_point,
+            modules: Vec::new(),
+            data: Vec::new(),
+            roots: Vec::new(),
+            claims: Vec::new(),
+            revision: None,
+            time_limit: DEFAULT_TIME_LIMIT,
+            problem: None,
+        }
+    }
+
+    /// Adds a module of Rego v1, with a name for messages. At most 1,000 modules of 256 KiB, 4 MiB in all.
+    pub fn with_module(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.modules.push(Module { name: name.into(), text: text.into(), is_v0: false });
+        self
+    }
+
+    /// Adds data, a JSON object that is merged into `data`: at most 16 MiB in all, nested at most 32 deep.
+    pub fn with_data(mut self, json: impl Into<Vec<u8>>) -> Self {
+        self.data.push(Data { path: Vec::new(), json: json.into() });
+        self
+    }
+
+    /// Adds what a bundle or folder holds: each `*.rego`, each `data.json` at the place of its folder, and the revision.
+    ///
+    /// A bundle's packages must lie within its roots, and its version of Rego is the manifest's, else 1. `data.yaml` is refused;
+    /// other files are left out.
+    pub fn with_files(mut self, files: &PolicyFiles) -> Self {
+        let is_v0 = files.rego_version() == Some(0);
+        for (name, content) in files.iter() {
+            let (folder, last) = name.rsplit_once('/').unwrap_or(("", name));
+            match last {
+                "data.json" => {
+                    let path = folder.split('/').filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect();
+                    self.data.push(Data { path, json: content.to_vec() });
+                }
+                "data.yaml" | "data.yml" => self.problem = Some(format!("{name}: data must be JSON, not YAML")),
+                _ if last.ends_with(".rego") => match std::str::from_utf8(content) {
+                    Ok(text) => self.modules.push(Module { name: name.to_owned(), text: text.to_owned(), is_v0 }),
+                    Err(_) => self.problem = Some(format!("{name} is not UTF-8")),
+                },
+                _ => {}
+            }
+        }
+        self.roots.extend(files.roots().unwrap_or_default().iter().cloned());
+        self.revision = Some(files.revision_or_digest());
+        self
+    }
+
+    /// Lets policies see these claims of the principal, by name, as `input.subject.properties`. By default none.
+    pub fn with_claims<I: IntoIterator<Item = S>, S: Into<Box<str>>>(mut self, names: I) -> Self {
+        self.claims.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the revision that every decision carries.
+    pub fn with_revision(mut self, revision: impl Into<Arc<str>>) -> Self {
+        self.revision = Some(revision.into());
+        self
+    }
+
+    /// Sets how long an evaluation may take, default 50 ms; from 1 ms to 10 s. What takes longer is a failure.
+    pub const fn with_time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = limit;
+        self
+    }
+
+    /// Parses and compiles everything.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: a bound is passed; a module does not compile, or its package lies outside of the bundle's roots; data is no
+    /// strict JSON object, contradicts other data, or stands where a rule does; a function calls itself; there is no rule at
+    /// the entry point.
+    pub fn build(self) -> Result<RegoPolicies, ConfigError> {
+        let Self { entry_point, modules, data, roots, claims, revision, time_limit, problem } = self;
+        if let Some(problem) = problem {
+            return Err(ConfigError::new(problem));
+        }
+        if !(Duration::from_millis(1)..=Duration::from_secs(10)).contains(&time_limit) {
+            return Err(ConfigError::new("the time limit of an evaluation is not between 1 ms and 10 s"));
+        }
+        let path =
+            paths::split(&entry_point).filter(|path| path.len() > 1 && path.first().is_some_and(|p| p == "data"));
+        if path.is_none() {
+            return Err(ConfigError::new(format!(
+                "the entry point {entry_point:?} is no path such as data.shop.decision"
+            )));
+        }
+        check_sizes(&modules, &data)?;
+
+        let mut engine = Engine::new();
+        // Without this a policy's `print` would write to the standard error output.
+        engine.set_gather_prints(true);
+        engine.set_strict_builtin_errors(true);
+        engine.set_execution_timer_config(timer(time_limit));
+        let mut calls = Calls::default();
+        for module in modules {
+            add_module(&mut engine, &mut calls, module, &roots)?;
+        }
+        if let Some(function) = calls.recursive() {
+            return Err(ConfigError::new(format!("the function {function} calls itself")));
+        }
+        for data in data {
+            let value = read_data(&data)?;
+            engine.add_data(value).map_err(|error| bad("data of the Rego policies contradict one another", &error))?;
+        }
+        let compiled = engine
+            .compile_with_entrypoint(&entry_point.as_str().into())
+            .map_err(|error| bad(&format!("the Rego policies do not compile to {entry_point}"), &error))?;
+        let document = engine.get_data();
+        for rule in compiled.get_rules().keys() {
+            let path = paths::split(rule)
+                .ok_or_else(|| ConfigError::new(format!("the path of the rule {rule} is not understood")))?;
+            if is_taken(&document, path.iter().skip(1)) {
+                return Err(ConfigError::new(format!("there is data at {rule}, which is a rule")));
+            }
+        }
+        let (entry_point, input) = (entry_point.into(), InputOptions::with_claims(claims));
+        Ok(RegoPolicies(Arc::new(Inner { engine, entry_point, input, revision })))
+    }
+}
+
+impl fmt::Debug for RegoBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let modules: Vec<_> = self.modules.iter().map(|module| &module.name).collect();
+        f.debug_struct("RegoBuilder")
+            .field("entry_point", &self.entry_point)
+            .field("modules", &modules)
+            .finish_non_exhaustive()
+    }
+}
+
+const MAX_MODULES: usize = 1000;
+/// The syntax tree of a module, written out, is a hundred times as long as the module.
+const MAX_MODULE_BYTES: usize = 256 << 10;
+const MAX_MODULES_BYTES: usize = 4 << 20;
+const MAX_DATA_BYTES: usize = 16 << 20;
+
+fn check_sizes(modules: &[Module], data: &[Data]) -> Result<(), ConfigError> {
+    let module_bytes: usize = modules.iter().map(|module| module.text.len()).sum();
+    let data_bytes: usize = data.iter().map(|data| data.json.len()).sum();
+    if modules.len() > MAX_MODULES || module_bytes > MAX_MODULES_BYTES {
+        return Err(ConfigError::new("more than 1,000 Rego modules, or more than 4 MiB of them"));
+    }
+    if let Some(large) = modules.iter().find(|module| module.text.len() > MAX_MODULE_BYTES) {
+        return Err(ConfigError::new(format!("the Rego module {} is longer than 256 KiB", large.name)));
+    }
+    if data_bytes > MAX_DATA_BYTES {
+        return Err(ConfigError::new("more than 16 MiB of data for the Rego policies"));
+    }
+    Ok(())
+}
+
+fn add_module(engine: &mut Engine, calls: &mut Calls, module: Module, roots: &[Box<str>]) -> Result<(), ConfigError> {
+    let Module { name, text, is_v0 } = module;
+    // One at a time, for the tree is large.
+    let mut alone = Engine::new();
+    alone.set_rego_v0(is_v0);
+    let package = alone
+        .add_policy(name.clone(), text.clone())
+        .map_err(|error| bad(&format!("the Rego module {name} does not parse"), &error))?;
+    let tree =
+        alone.get_ast_as_json().map_err(|error| bad(&format!("the Rego module {name} cannot be read"), &error))?;
+    calls.add(&tree).ok_or_else(|| ConfigError::new(format!("the Rego module {name} is nested too deep")))?;
+    drop((alone, tree));
+    let path =
+        paths::split(&package).ok_or_else(|| ConfigError::new(format!("the package of {name} is not understood")))?;
+    let path = path.get(1..).unwrap_or_default().join("/");
+    if !roots.is_empty() && !roots.iter().any(|root| is_within(&path, root)) {
+        return Err(ConfigError::new(format!("the package of {name} lies outside of the bundle's roots")));
+    }
+    engine.set_rego_v0(is_v0);
+    engine
+        .add_policy(name.clone(), text)
+        .map_err(|error| bad(&format!("the Rego module {name} does not parse"), &error))?;
+    Ok(())
+}
+
+fn read_data(data: &Data) -> Result<Value, ConfigError> {
+    let shown = if data.path.is_empty() { "data".to_owned() } else { format!("data/{}", data.path.join("/")) };
+    // Checked before the engine sees it: duplicates, depth.
+    let mut wrapped = Vec::with_capacity(data.json.len() + 6);
+    wrapped.extend_from_slice(b"{\"v\":");
+    wrapped.extend_from_slice(&data.json);
+    wrapped.push(b'}');
+    let checked = JsonObject::parse(wrapped)
+        .map_err(|error| ConfigError::new(format!("{shown} is not strict JSON")).with_source(error))?;
+    let json = checked.get("v").filter(|_| checked.len() == 1);
+    let json = json.ok_or_else(|| ConfigError::new(format!("{shown} is not strict JSON")))?.as_json();
+    if data.path.is_empty() && !json.starts_with('{') {
+        return Err(ConfigError::new("data for Rego policies must be a JSON object"));
+    }
+    let value = Value::from_json_str(json).map_err(|error| bad(&format!("{shown} cannot be read"), &error))?;
+    Ok(data.path.iter().rev().fold(value, |inner, name| {
+        Value::from(std::collections::BTreeMap::from([(Value::from(name.as_str()), inner)]))
+    }))
+}
+
+/// Tells whether `path` is `root` or lies below it.
+fn is_within(path: &str, root: &str) -> bool {
+    root.is_empty() || path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Tells whether data stands at a path, or something on the way to it that has no members. The engine would let data win over
+/// the rule.
+fn is_taken<'a>(data: &Value, path: impl Iterator<Item = &'a String>) -> bool {
+    let mut at = data;
+    for name in path {
+        let Ok(members) = at.as_object() else { return true };
+        match members.get(&Value::from(name.as_str())) {
+            Some(below) => at = below,
+            None => return false,
+        }
+    }
+    true
+}
+
+/// What the engine says quotes policies and data, which their author is to see.
+fn bad(message: &str, error: &anyhow::Error) -> ConfigError {
+    ConfigError::new(message).with_source(error.to_string())
+}
