@@ -39,7 +39,8 @@ mod archive;
 mod hash;
 mod manifest;
 mod signature;
-#[cfg(all(test, feature = "aws-lc-rs"))]
+#[cfg(test)]
+#[cfg(feature = "aws-lc-rs")]
 mod tests;
 
 use signature::{Signers, Trust};
