@@ -33,7 +33,8 @@ impl Manifest {
             None => None,
             Some(revision) => {
                 let is_plain = |text: &str| text.len() <= MAX_REVISION && !text.contains(char::is_control);
-                Some(revision.as_str().filter(|text| is_plain(text))?).filter(|text| !text.is_empty()).map(Into::into)
+                Some(Box::<str>::from(revision.as_str().filter(|text| is_plain(text))?))
+                    .filter(|text| !str::is_empty(text))
             }
         };
         let roots = match object.get("roots") {

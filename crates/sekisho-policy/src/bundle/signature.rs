@@ -153,11 +153,11 @@ fn the_one(content: &[u8]) -> Option<String> {
     }
 }
 
-/// Reads the list of files: each name once, with its hash.
-/// Is what each file must hash to.
-type Hashes = BTreeMap<Box<str>, (HashAlgorithm, Vec<u8>)>;
+/// Is how a file is hashed, and what must come of it.
+type Digest = (HashAlgorithm, Vec<u8>);
 
-fn read_list(list: &JsonObject) -> Result<Hashes, BundleError> {
+/// Reads the list of files: each name once, with its hash.
+fn read_list(list: &JsonObject) -> Result<BTreeMap<Box<str>, Digest>, BundleError> {
     let files = list.get("files").filter(|files| files.kind() == JsonKind::Array).ok_or(BundleError::SignedList)?;
     let mut listed = BTreeMap::new();
     for file in files.elements() {

@@ -195,8 +195,40 @@ fn check_sizes(modules: &[Module], data: &[Data]) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// The engine's parser takes twice as long with each further bracket inside of brackets.
+const MAX_NESTING: usize = 12;
+
+/// Counts how deep brackets stand in one another, outside of texts and comments.
+fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            '#' => drop(characters.find(|c| *c == '\n')),
+            '`' => drop(characters.find(|c| *c == '`')),
+            '"' => {
+                while let Some(inner) = characters.next() {
+                    match inner {
+                        '\\' => drop(characters.next()),
+                        '"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
 fn add_module(engine: &mut Engine, calls: &mut Calls, module: Module, roots: &[Box<str>]) -> Result<(), ConfigError> {
     let Module { name, text, is_v0 } = module;
+    if nesting(&text) > MAX_NESTING {
+        return Err(ConfigError::new(format!("the Rego module {name} is nested too deep")));
+    }
     // One at a time, for the tree is large.
     let mut alone = Engine::new();
     alone.set_rego_v0(is_v0);
