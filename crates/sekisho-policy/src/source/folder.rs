@@ -66,9 +66,6 @@ fn read_folder(
 ) -> Result<PolicyFiles, ConfigError> {
     let unreadable =
         |error: std::io::Error| ConfigError::new("the folder of policies cannot be read").with_source(error);
-    let unreadable =
-        |error: std::io::Error| ConfigError::new("the folder of policies cannot be read").with_source(error);
-    |error: std::io::Error| ConfigError::new("the folder of policies cannot be read").with_source(error);
     if depth >= MAX_DEPTH {
         return Err(ConfigError::new("the folder of policies is more than 16 folders deep"));
     }
