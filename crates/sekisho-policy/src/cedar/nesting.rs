@@ -1,0 +1,88 @@
+//! Cedar's parser and what works on its trees call themselves for each level, and a stack that is used up ends the process.
+
+/// How deep brackets may be nested.
+pub(super) const MAX_DEPTH: usize = 64;
+/// How many `if` one statement may have; each stands inside the one before, as likely as not.
+pub(super) const MAX_IFS: usize = 64;
+/// How long one statement may be: chains of operators are trees as deep as they are long.
+pub(super) const MAX_STATEMENT: usize = 64 << 10;
+
+/// Says which angle brackets are brackets: those of a schema are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Policies,
+    Schema,
+}
+
+/// Returns where a text goes beyond these bounds. What no parser would take may count as too deep.
+pub(super) fn too_deep(text: &str, kind: Kind) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let (mut depth, mut ifs, mut start, mut at) = (0_usize, 0, 0, 0);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => at = end_of_string(bytes, at),
+            b'/' if bytes.get(at + 1) == Some(&b'/') => {
+                at += bytes.get(at..).unwrap_or_default().iter().take_while(|byte| **byte != b'\n').count();
+            }
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            b'<' if kind == Kind::Schema => depth += 1,
+            b'>' if kind == Kind::Schema => depth = depth.saturating_sub(1),
+            b';' if depth == 0 => (ifs, start) = (0, at),
+            b'i' if bytes.get(at + 1) == Some(&b'f') => ifs += 1,
+            _ => {}
+        }
+        if depth > MAX_DEPTH || ifs > MAX_IFS && kind == Kind::Policies || at.saturating_sub(start) > MAX_STATEMENT {
+            return Some(at.min(bytes.len()));
+        }
+        at += 1;
+    }
+    None
+}
+
+fn end_of_string(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => return at,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_nested_too_deep_is_found_before_it_is_parsed() {
+        let nested = |open: &str, count: usize| open.repeat(count);
+        for (text, kind) in [
+            (nested("(", MAX_DEPTH + 1), Kind::Policies),
+            (nested("[{(", MAX_DEPTH / 3 + 1), Kind::Policies),
+            (nested(")((", MAX_DEPTH + 1), Kind::Policies),
+            (nested("\"(\\\"\"(", MAX_DEPTH + 1), Kind::Policies),
+            (nested("(//)\n", MAX_DEPTH + 1), Kind::Policies),
+            (nested("(;", MAX_DEPTH + 1), Kind::Policies),
+            (nested("if true then ", MAX_IFS + 1), Kind::Policies),
+            (nested("true && ", MAX_STATEMENT / 8 + 1), Kind::Policies),
+            (nested("Set<", MAX_DEPTH + 1), Kind::Schema),
+        ] {
+            assert!(too_deep(&text, kind).is_some(), "{:.40}", text);
+        }
+        for (text, kind) in [
+            (nested("(", MAX_DEPTH), Kind::Policies),
+            (nested("()", 1000), Kind::Policies),
+            (nested("<", 1000), Kind::Policies),
+            (nested("\"((((\" ", 1000), Kind::Policies),
+            (nested("// ((((\n", 1000), Kind::Policies),
+            (nested("if x then y else z;", 1000), Kind::Policies),
+            (nested("permit(principal, action, resource);", 10_000), Kind::Policies),
+            (nested("\"\\", 1), Kind::Policies),
+        ] {
+            assert_eq!(too_deep(&text, kind), None, "{text:.40}");
+        }
+    }
+}
