@@ -164,7 +164,7 @@ impl CedarBuilder {
     ///
     /// # Errors
     /// [`ConfigError`], which names policy and line, when
-    /// - something is larger than its bound, or not UTF-8; also a policy of more than 64 KiB, more than 64 `if`, or brackets
+    /// - something is larger than its bound, or not UTF-8; also a policy of more than 256 operators or 64 `if`, or with brackets
     ///   nested more than 64 deep,
     /// - nothing says whose subjects the principals are,
     /// - the schema or the entities cannot be read, or name what there is not,
@@ -239,7 +239,7 @@ impl CedarBuilder {
         {
             if let Some(offset) = too_deep(written, kind) {
                 let place = line_at(written, offset);
-                return Err(ConfigError::new(format!("{what}{place}: too long a statement, or nested too deep")));
+                return Err(ConfigError::new(format!("{what}{place}: too many operators, or nested too deep")));
             }
         }
         Ok(text)

@@ -4,8 +4,9 @@
 pub(super) const MAX_DEPTH: usize = 64;
 /// How many `if` one statement may have; each stands inside the one before, as likely as not.
 pub(super) const MAX_IFS: usize = 64;
-/// How long one statement may be: chains of operators are trees as deep as they are long.
-pub(super) const MAX_STATEMENT: usize = 64 << 10;
+/// How many operators one policy may have, `.` among them: a chain of them is a tree as deep as it is long. Where its stack
+/// ends, Cedar's validator finds nothing wrong, and a decision ends the process.
+pub(super) const MAX_OPERATORS: usize = 256;
 
 /// Says which angle brackets are brackets: those of a schema are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub(super) enum Kind {
 /// Returns where a text goes beyond these bounds. What no parser would take may count as too deep.
 pub(super) fn too_deep(text: &str, kind: Kind) -> Option<usize> {
     let bytes = text.as_bytes();
-    let (mut depth, mut ifs, mut start, mut at) = (0_usize, 0, 0, 0);
+    let (mut depth, mut ifs, mut operators, mut at) = (0_usize, 0, 0, 0);
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'"' => at = end_of_string(bytes, at),
@@ -28,11 +29,13 @@ pub(super) fn too_deep(text: &str, kind: Kind) -> Option<usize> {
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
             b'<' if kind == Kind::Schema => depth += 1,
             b'>' if kind == Kind::Schema => depth = depth.saturating_sub(1),
-            b';' if depth == 0 => (ifs, start) = (0, at),
+            b';' if depth == 0 => (ifs, operators) = (0, 0),
+            b'.' | b'+' | b'-' | b'*' => operators += 1,
+            b'&' | b'|' if bytes.get(at + 1) == Some(byte) => operators += 1,
             b'i' if bytes.get(at + 1) == Some(&b'f') => ifs += 1,
             _ => {}
         }
-        if depth > MAX_DEPTH || ifs > MAX_IFS && kind == Kind::Policies || at.saturating_sub(start) > MAX_STATEMENT {
+        if depth > MAX_DEPTH || (kind == Kind::Policies && (ifs > MAX_IFS || operators > MAX_OPERATORS)) {
             return Some(at.min(bytes.len()));
         }
         at += 1;
@@ -67,7 +70,10 @@ mod tests {
             (nested("(//)\n", MAX_DEPTH + 1), Kind::Policies),
             (nested("(;", MAX_DEPTH + 1), Kind::Policies),
             (nested("if true then ", MAX_IFS + 1), Kind::Policies),
-            (nested("true && ", MAX_STATEMENT / 8 + 1), Kind::Policies),
+            (nested("true && ", MAX_OPERATORS + 1), Kind::Policies),
+            (nested("true||", MAX_OPERATORS + 1), Kind::Policies),
+            (nested("1 +", MAX_OPERATORS + 1), Kind::Policies),
+            (nested(".a", MAX_OPERATORS + 1), Kind::Policies),
             (nested("Set<", MAX_DEPTH + 1), Kind::Schema),
         ] {
             assert!(too_deep(&text, kind).is_some(), "{:.40}", text);
@@ -78,7 +84,8 @@ mod tests {
             (nested("<", 1000), Kind::Policies),
             (nested("\"((((\" ", 1000), Kind::Policies),
             (nested("// ((((\n", 1000), Kind::Policies),
-            (nested("if x then y else z;", 1000), Kind::Policies),
+            (nested("if x then y else z.a && b;", 1000), Kind::Policies),
+            (nested("User::\"a.b\", ", 1000), Kind::Policies),
             (nested("permit(principal, action, resource);", 10_000), Kind::Policies),
             (nested("\"\\", 1), Kind::Policies),
         ] {
