@@ -25,14 +25,15 @@ pub(super) fn too_deep(text: &str, kind: Kind) -> Option<usize> {
             b'/' if bytes.get(at + 1) == Some(&b'/') => {
                 at += bytes.get(at..).unwrap_or_default().iter().take_while(|byte| **byte != b'\n').count();
             }
-            b'(' | b'[' | b'{' => depth += 1,
+            b'[' => (depth, operators) = (depth + 1, operators + 1),
+            b'(' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
             b'<' if kind == Kind::Schema => depth += 1,
             b'>' if kind == Kind::Schema => depth = depth.saturating_sub(1),
             b';' if depth == 0 => (ifs, operators) = (0, 0),
             b'.' | b'+' | b'-' | b'*' => operators += 1,
             b'&' | b'|' if bytes.get(at + 1) == Some(byte) => operators += 1,
-            b'i' if bytes.get(at + 1) == Some(&b'f') => ifs += 1,
+            b'i' if is_if(bytes, at) => ifs += 1,
             _ => {}
         }
         if depth > MAX_DEPTH || (kind == Kind::Policies && (ifs > MAX_IFS || operators > MAX_OPERATORS)) {
@@ -41,6 +42,12 @@ pub(super) fn too_deep(text: &str, kind: Kind) -> Option<usize> {
         at += 1;
     }
     None
+}
+
+fn is_if(bytes: &[u8], at: usize) -> bool {
+    let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+    bytes.get(at + 1) == Some(&b'f') && !before.is_some_and(is_of_word) && !bytes.get(at + 2).is_some_and(is_of_word)
 }
 
 fn end_of_string(bytes: &[u8], start: usize) -> usize {
@@ -70,10 +77,12 @@ mod tests {
             (nested("(//)\n", MAX_DEPTH + 1), Kind::Policies),
             (nested("(;", MAX_DEPTH + 1), Kind::Policies),
             (nested("if true then ", MAX_IFS + 1), Kind::Policies),
+            (nested("if(true)then(1)else ", MAX_IFS + 1), Kind::Policies),
             (nested("true && ", MAX_OPERATORS + 1), Kind::Policies),
             (nested("true||", MAX_OPERATORS + 1), Kind::Policies),
             (nested("1 +", MAX_OPERATORS + 1), Kind::Policies),
             (nested(".a", MAX_OPERATORS + 1), Kind::Policies),
+            (nested("[\"a\"] ", MAX_OPERATORS + 1), Kind::Policies),
             (nested("Set<", MAX_DEPTH + 1), Kind::Schema),
         ] {
             assert!(too_deep(&text, kind).is_some(), "{:.40}", text);
@@ -82,6 +91,7 @@ mod tests {
             (nested("(", MAX_DEPTH), Kind::Policies),
             (nested("()", 1000), Kind::Policies),
             (nested("<", 1000), Kind::Policies),
+            (nested("verified gif iffy ", 1000), Kind::Policies),
             (nested("\"((((\" ", 1000), Kind::Policies),
             (nested("// ((((\n", 1000), Kind::Policies),
             (nested("if x then y else z.a && b;", 1000), Kind::Policies),

@@ -86,6 +86,8 @@ fn policies_that_are_wrong_are_refused_with_id_and_line() {
     }
     let chain = format!("@id(\"a\") permit(principal, action, resource) when {{ resource{} }};", ".owner".repeat(257));
     assert!(refused(&builder(), &chain).contains("too many"));
+    let chain = chain.replace(".owner", "[\"owner\"]");
+    assert!(refused(&builder(), &chain).contains("too many"));
     // What is just within the bounds is decided.
     let (open, close, chain) = ("(if true then ".repeat(60), " else false)".repeat(60), "true && ".repeat(250));
     let widest = format!(
