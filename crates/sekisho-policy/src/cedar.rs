@@ -73,6 +73,7 @@ mod build;
 mod entities;
 mod index;
 mod names;
+mod nesting;
 mod residual;
 mod shape;
 mod verdict;

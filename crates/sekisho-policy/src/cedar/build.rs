@@ -11,6 +11,7 @@ use sekisho_core::{AccessRequest, ConfigError};
 use super::entities::FixedEntities;
 use super::index::Index;
 use super::names::{Issuers, Namer, Names};
+use super::nesting::{Kind, too_deep};
 use super::shape::{Shape, Shapes, type_name};
 use super::{ActionShape, CedarPolicies, Demands, EntityProvider, Inner, Known, ProviderLimits};
 
@@ -163,7 +164,8 @@ impl CedarBuilder {
     ///
     /// # Errors
     /// [`ConfigError`], which names policy and line, when
-    /// - something is larger than its bound, or not UTF-8,
+    /// - something is larger than its bound, or not UTF-8; also a policy of more than 256 operators or 64 `if`, or with brackets
+    ///   nested more than 64 deep,
     /// - nothing says whose subjects the principals are,
     /// - the schema or the entities cannot be read, or name what there is not,
     /// - a policy cannot be parsed, has no `@id`, or that of another one, or an annotation that is unknown or malformed,
@@ -230,7 +232,17 @@ impl CedarBuilder {
         if let Some((_, limit, what)) = bounds.into_iter().find(|(length, limit, _)| length > limit) {
             return Err(ConfigError::new(format!("{what} are longer than {limit} bytes")));
         }
-        std::str::from_utf8(policies).map_err(|error| ConfigError::new("the policies are not UTF-8").with_source(error))
+        let text = std::str::from_utf8(policies);
+        let text = text.map_err(|error| ConfigError::new("the policies are not UTF-8").with_source(error))?;
+        for (what, written, kind) in
+            [("the policies", text, Kind::Policies), ("the schema", self.schema.as_str(), Kind::Schema)]
+        {
+            if let Some(offset) = too_deep(written, kind) {
+                let place = line_at(written, offset);
+                return Err(ConfigError::new(format!("{what}{place}: too many operators, or nested too deep")));
+            }
+        }
+        Ok(text)
     }
 
     fn read_schema(&self) -> Result<(Schema, Shapes), ConfigError> {

@@ -76,6 +76,27 @@ fn policies_that_are_wrong_are_refused_with_id_and_line() {
     let limits = CedarLimits { policy_bytes: 10, ..CedarLimits::default() };
     assert!(refused(&builder().with_limits(limits), POLICIES).contains("longer than 10 bytes"));
     assert!(builder().build([0xff]).is_err());
+    // By themselves these end the process.
+    let deep = |open: &str, close: &str| {
+        let (open, close) = (open.repeat(20_000), close.repeat(20_000));
+        format!("@id(\"a\") permit(principal, action, resource) when {{\n{open}true{close} }};")
+    };
+    for (open, close) in [("(", ")"), ("[", "]"), ("{a:", "}"), ("if true then ", " else false")] {
+        assert!(refused(&builder(), &deep(open, close)).contains("the policies (line 2): too many"), "{open}");
+    }
+    let chain = format!("@id(\"a\") permit(principal, action, resource) when {{ resource{} }};", ".owner".repeat(257));
+    assert!(refused(&builder(), &chain).contains("too many"));
+    let chain = chain.replace(".owner", "[\"owner\"]");
+    assert!(refused(&builder(), &chain).contains("too many"));
+    // What is just within the bounds is decided.
+    let (open, close, chain) = ("(if true then ".repeat(60), " else false)".repeat(60), "true && ".repeat(250));
+    let widest = format!(
+        "@id(\"a\") permit(principal, action == Action::\"read\", resource) when {{ {open}{chain}resource.total + 1 > 0{close} }};"
+    );
+    let policies = builder().build(widest).unwrap();
+    assert!(ask(&policies, &alice(), "read", r#"{"owner":"alice","total":1}"#).unwrap().is_permitted());
+    let schema = format!("entity User {{ a: {}Long{} }};", "Set<".repeat(20_000), ">".repeat(20_000));
+    assert!(refused(&CedarPolicies::builder(schema).with_issuer("x"), "").contains("the schema (line 1)"));
 }
 
 #[test]

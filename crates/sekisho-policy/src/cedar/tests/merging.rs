@@ -82,22 +82,18 @@ impl EntityProvider for Blocked {
     }
 
     async fn load(&self, uids: &[EntityUid]) -> Result<Vec<Entity>, Failure> {
-        let all: EntityUid = "Team::\"blocked\"".parse().unwrap();
-        Ok(uids
-            .iter()
-            .filter(|uid| **uid != all)
-            .map(|uid| Entity::new_no_attrs(uid.clone(), [all.clone()].into()))
-            .collect())
+        let zone: EntityUid = "Zone::\"blocked\"".parse().unwrap();
+        Ok(uids.iter().map(|uid| Entity::new_no_attrs(uid.clone(), [zone.clone()].into())).collect())
     }
 }
 
 #[tokio::test]
 async fn what_a_fixed_entity_leads_to_is_waited_for() {
-    let schema = SCHEMA.replace("entity Team;", "entity Team in [Team]; entity Site { guard: Team };");
+    let schema = SCHEMA.replace("entity Team;", "entity Zone; entity Team in [Zone]; entity Site { guard: Team };");
     let fixed = r#"[{"uid":{"type":"Site","id":"here"},"attrs":{"guard":{"type":"Team","id":"a"}},"parents":[]}]"#;
     let text = r#"
         @id("all") permit(principal, action, resource);
-        @id("blocked") forbid(principal, action, resource) when { Site::"here".guard in Team::"blocked" };
+        @id("blocked") forbid(principal, action, resource) when { Site::"here".guard in Zone::"blocked" };
     "#;
     let policies = CedarPolicies::builder(schema).with_issuer("https://id.example").with_entities(fixed);
     let policies = policies.with_provider(Blocked, ProviderLimits::default()).build(text).unwrap();
