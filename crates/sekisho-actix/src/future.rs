@@ -120,6 +120,7 @@ where
                             match leave {
                                 Leave::Passage(passage) => {
                                     *nonce = passage.next_nonce();
+                                    request.extensions_mut().remove::<Permit>();
                                     request.extensions_mut().insert(passage);
                                 }
                                 Leave::Permit(permit) => drop(request.extensions_mut().insert(permit)),

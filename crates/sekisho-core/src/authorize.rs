@@ -8,7 +8,7 @@ use crate::{Attributes, Decision, Explanation, Failure, Outline, Principal, Unix
 /// Decides whether a principal may do something.
 ///
 /// Contract for implementers: a decision is a permit only when every rule that was asked said so;
-/// an error while evaluating is a [`Failure`] or a denial, never a permit. `None` from
+/// an error while evaluating is a [`Failure`] or a [refusal](Decision::refuse), never a permit. `None` from
 /// [`decide_now`](Self::decide_now) means "I would have to wait". Dropping the future is safe at every await.
 #[async_trait]
 pub trait Authorize: Send + Sync {

@@ -65,6 +65,8 @@ impl DecisionSource {
 pub struct Decision {
     effect: Effect,
     source: DecisionSource,
+    /// Whether it is denied because nobody could tell.
+    is_refusal: bool,
     denial: Option<Denial>,
     /// Most decisions of rules in Rust have none of it, and then cost no memory.
     details: Option<Arc<Details>>,
@@ -92,6 +94,15 @@ impl Decision {
         Self::of(Effect::Deny, Some(denial))
     }
 
+    /// Denies because it cannot be told whether a rule would: what is asked about is not known here, a condition cannot be
+    /// read. To whoever enforces it is a denial like any other; but [`not`](crate::not) makes no permit of it.
+    #[must_use]
+    pub const fn refuse(denial: Denial) -> Self {
+        let mut refused = Self::of(Effect::Deny, Some(denial));
+        refused.is_refusal = true;
+        refused
+    }
+
     /// Says that no rule speaks of this request.
     #[must_use]
     pub const fn not_applicable() -> Self {
@@ -99,7 +110,7 @@ impl Decision {
     }
 
     const fn of(effect: Effect, denial: Option<Denial>) -> Self {
-        Self { effect, source: DecisionSource::Local, denial, details: None }
+        Self { effect, source: DecisionSource::Local, is_refusal: false, denial, details: None }
     }
 
     fn details_mut(&mut self) -> &mut Details {
@@ -160,6 +171,12 @@ impl Decision {
         self.effect
     }
 
+    /// Tells whether it is denied because [nobody could tell](Self::refuse).
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        self.is_refusal
+    }
+
     /// Returns where it was made.
     #[must_use]
     pub const fn source(&self) -> DecisionSource {
@@ -202,7 +219,17 @@ impl Decision {
         self.details.as_ref().map_or(&[], |details| &details.obligations)
     }
 
-    /// Joins two permits: reasons and obligations of both, the shorter lifetime, the less certain source.
+    /// Keeps where it comes from and why, and says this instead, without obligations.
+    pub(crate) fn turned_into(mut self, other: Self) -> Self {
+        if let Some(details) = &mut self.details {
+            Arc::make_mut(details).obligations.clear();
+        }
+        let Self { effect, is_refusal, denial, source: _, details: _ } = other;
+        Self { effect, is_refusal, denial, ..self }
+    }
+
+    /// Joins what is said beside two decisions of one effect: reasons and obligations of both, the shorter lifetime, the less
+    /// certain source.
     pub(crate) fn and(mut self, other: &Self) -> Self {
         let source = |decision: &Self| match decision.source {
             DecisionSource::Local => 0_u8,

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use crate::json::{JsonKind, JsonValue};
 use crate::{
-    AccessRequest, Authorize, Decision, Effect, Explanation, Failure, FailureKind, Outline, Principal, Resource,
-    UnixSeconds,
+    AccessRequest, Attribute, Authorize, Decision, Effect, Explanation, Failure, FailureKind, Outline, Principal,
+    Resource, UnixSeconds,
 };
 
 /// Is a rule in Rust: what must hold for a request to pass.
@@ -124,7 +124,10 @@ pub fn decided_by(authorizer: impl Authorize + 'static) -> Requirement {
     Requirement(Arc::new(Rule::DecidedBy(Arc::new(authorizer))))
 }
 
-/// Asks that this not hold. What could not be decided, or of what nobody speaks, stays so.
+/// Asks that this not hold.
+///
+/// What could not be decided, of what nobody speaks, and what was [refused](Decision::refuse) because nobody could tell, such
+/// as the owner of a resource that does not say it, stays so: none of it is a permit.
 #[must_use]
 pub fn not(requirement: Requirement) -> Requirement {
     Requirement(Arc::new(Rule::Not(requirement)))
@@ -207,9 +210,13 @@ impl Requirement {
         let holds_or = |holds: bool, reason: &'static str| {
             if holds { Decision::permit() } else { Decision::deny(Denial::Forbidden { reason }) }
         };
-        let attribute_is = |attribute: &str, value: &str| {
+        // Of a resource that does not say it, or not as a text, nobody can tell.
+        let attribute_is = |attribute: &str, value: &str, reason: &'static str| {
             let found = request.resource().attributes().and_then(|attributes| attributes.attribute(attribute));
-            !value.is_empty() && found.is_some_and(|found| found.as_text().as_deref() == Some(value))
+            match found.as_ref().and_then(Attribute::as_text).filter(|found| !found.is_empty() && !value.is_empty()) {
+                Some(found) => holds_or(*found == *value, reason),
+                None => Decision::refuse(Denial::Forbidden { reason }),
+            }
         };
         Some(Ok(match &*self.0 {
             Rule::Scope(scope) => {
@@ -226,11 +233,10 @@ impl Requirement {
                 holds_or(holds, "the principal lacks a claim")
             }
             Rule::Owner(attribute) => {
-                holds_or(attribute_is(attribute, principal.subject()), "the principal does not own the resource")
+                attribute_is(attribute, principal.subject(), "the principal does not own the resource")
             }
             Rule::SameTenant(attribute) => {
-                let same = principal.tenant().is_some_and(|tenant| attribute_is(attribute, tenant));
-                holds_or(same, "the resource belongs to another tenant")
+                attribute_is(attribute, principal.tenant().unwrap_or(""), "the resource belongs to another tenant")
             }
             Rule::When(_, condition) => holds_or(condition(request), "a condition does not hold"),
             Rule::AuthenticationContext(accepted) => {
@@ -255,8 +261,8 @@ impl Requirement {
     }
 
     /// Joins the denials of several that must all hold.
-    fn deny_all(&self, requirements: &[Self], denials: Vec<Denial>) -> Option<Decision> {
-        let denial = match Denial::weightiest(denials.into_iter())? {
+    fn deny_all(&self, requirements: &[Self], denials: Vec<Decision>) -> Option<Decision> {
+        let denial = match Denial::weightiest(denials.iter().map(denial_of))? {
             Denial::Forbidden { reason } => Denial::Forbidden { reason },
             // A client asks for what the challenge names and for no more, so all of it is named, also what this
             // token has: the next one is to have it too.
@@ -273,7 +279,9 @@ impl Requirement {
                 Denial::step_up(whole.acr_values, whole.max_age)
             }
         };
-        Some(Decision::deny(denial))
+        // One that surely does not hold is enough for all not to.
+        let is_sure = denials.iter().any(is_sure_denial);
+        Some(joined(denials, if is_sure { Decision::deny(denial) } else { Decision::refuse(denial) }))
     }
 
     /// Collects the scopes that are asked for in any case, each once.
@@ -327,7 +335,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(60);
 #[derive(Default)]
 struct Tally {
     permit: Option<Decision>,
-    denials: Vec<Denial>,
+    denials: Vec<Decision>,
     failure: Option<Failure>,
 }
 
@@ -340,7 +348,7 @@ impl Tally {
                     None => decision,
                 });
             }
-            Ok(decision) => self.denials.push(denial_of(&decision)),
+            Ok(decision) => self.denials.push(decision),
             Err(failure) => self.failure = Some(failure),
         }
     }
@@ -352,12 +360,15 @@ impl Tally {
         }
         // The first that the caller could mend; one that nobody can mend says nothing of the others.
         let mut best: Option<Denial> = None;
-        for denial in self.denials {
+        for denial in self.denials.iter().map(denial_of) {
             if best.as_ref().is_none_or(Denial::is_final) {
                 best = Some(denial);
             }
         }
-        Ok(Decision::deny(best.unwrap_or(Denial::Forbidden { reason: "nothing would satisfy this route" })))
+        let denial = best.unwrap_or(Denial::Forbidden { reason: "nothing would satisfy this route" });
+        // Only if none of them holds for sure, nobody can say that one would.
+        let is_sure = self.denials.iter().all(is_sure_denial);
+        Ok(joined(self.denials, if is_sure { Decision::deny(denial) } else { Decision::refuse(denial) }))
     }
 
     /// Ends an `all_of` of which none denies.
@@ -374,11 +385,22 @@ fn denial_of(decision: &Decision) -> Denial {
     decision.denial().cloned().unwrap_or(Denial::Forbidden { reason: "no policy permits it" })
 }
 
+/// Tells whether it was denied because a rule says so, and not because nobody could tell.
+fn is_sure_denial(decision: &Decision) -> bool {
+    decision.effect() == Effect::Deny && !decision.is_refusal()
+}
+
+/// Puts what is said beside denials, their obligations included, to the denial that comes of them.
+fn joined(denials: Vec<Decision>, denied: Decision) -> Decision {
+    denials.iter().fold(denied, Decision::and)
+}
+
 fn inverse(outcome: Result<Decision, Failure>) -> Result<Decision, Failure> {
-    Ok(match outcome?.effect() {
-        Effect::Permit => Decision::deny(Denial::Forbidden { reason: "what must not hold does" }),
-        Effect::Deny => Decision::permit(),
-        Effect::NotApplicable => Decision::not_applicable(),
+    let decision = outcome?;
+    Ok(match decision.effect() {
+        Effect::Permit => decision.turned_into(Decision::deny(Denial::Forbidden { reason: "what must not hold does" })),
+        Effect::Deny if !decision.is_refusal() => decision.turned_into(Decision::permit()),
+        Effect::Deny | Effect::NotApplicable => decision,
     })
 }
 

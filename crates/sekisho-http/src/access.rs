@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use sekisho_core::json::JsonObject;
@@ -81,11 +82,12 @@ impl fmt::Debug for Question {
 /// // The same for all methods: read, create, update, delete.
 /// let orders = RouteQuestion::by_method("order").id_from("order");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct RouteQuestion {
     action: Option<&'static str>,
     kind: &'static str,
     parameter: Option<&'static str>,
+    is_canonical: fn(&str) -> bool,
 }
 
 impl RouteQuestion {
@@ -93,27 +95,39 @@ impl RouteQuestion {
     /// about the type, as for a list.
     #[must_use]
     pub const fn new(action: &'static str, kind: &'static str) -> Self {
-        Self { action: Some(action), kind, parameter: None }
+        Self { action: Some(action), kind, parameter: None, is_canonical: any_text }
     }
 
     /// Asks for `read` when the method is `GET` or `HEAD`, `create` for `POST`, `update` for `PUT` and `PATCH`, `delete` for
     /// `DELETE`. Any other method is refused.
     #[must_use]
     pub const fn by_method(kind: &'static str) -> Self {
-        Self { action: None, kind, parameter: None }
+        Self { action: None, kind, parameter: None, is_canonical: any_text }
     }
 
-    /// Takes the resource's id from this parameter of the route, decoded as the handler gets it.
+    /// Takes the resource's id from this parameter of the route, decoded as a handler gets it that takes it as a text.
+    ///
+    /// A handler that takes it as a number or the like reads `042` as `42`, and so serves another id than was asked about:
+    /// for that, take [`id_from_as`](Self::id_from_as).
     #[must_use]
     pub const fn id_from(mut self, parameter: &'static str) -> Self {
         self.parameter = Some(parameter);
         self
     }
 
+    /// Takes the resource's id from this parameter of the route as [`id_from`](Self::id_from) does, and refuses with 400 what
+    /// is not written as a `T` writes itself: `042`, `+42`, a UUID in capitals.
+    #[must_use]
+    pub const fn id_from_as<T: FromStr + fmt::Display>(mut self, parameter: &'static str) -> Self {
+        self.parameter = Some(parameter);
+        self.is_canonical = is_written_as::<T>;
+        self
+    }
+
     /// Puts the question for one request; `parameter` reads a parameter of the route.
     ///
     /// # Errors
-    /// The answer to refuse the request with: 403 for a method that means no action; 500, with a clear line in the log, when
+    /// The answer to refuse the request with: 403 for a method that means no action; 400 for an id that is not written as it must be; 500, with a clear line in the log, when
     /// the route has no such parameter.
     pub fn ask(&self, method: &str, parameter: impl FnOnce(&str) -> Option<String>) -> Result<Question, Answer> {
         let action = match (self.action, method) {
@@ -133,8 +147,19 @@ impl RouteQuestion {
                 ))
             })?,
         };
+        if !(self.is_canonical)(&id) {
+            return Err(Answer::bad_request());
+        }
         Ok(Question::new(action, self.kind, id))
     }
+}
+
+const fn any_text(_: &str) -> bool {
+    true
+}
+
+fn is_written_as<T: FromStr + fmt::Display>(text: &str) -> bool {
+    text.parse::<T>().is_ok_and(|value| value.to_string() == text)
 }
 
 /// Is what becomes of a request at an enforcement point.
@@ -178,5 +203,27 @@ pub(crate) fn told(barred: Barred) -> Result<Denial, Failure> {
     match barred {
         Barred::Denied { denial, .. } => Ok(denial),
         Barred::Failed(failure) => Err(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(question: RouteQuestion, id: &str) -> Option<u16> {
+        question.ask("GET", |name| (name == "order").then(|| id.to_owned())).err().map(|answer| answer.status())
+    }
+
+    #[test]
+    fn an_id_is_asked_about_only_as_it_is_written() {
+        let number = RouteQuestion::new("read", "order").id_from_as::<u64>("order");
+        for good in ["0", "42", "18446744073709551615"] {
+            assert_eq!(status(number, good), None, "{good}");
+        }
+        for bad in ["042", "+42", "", " 42", "42 ", "-1", "4_2", "18446744073709551616", "x", "4.2", "٤٢"] {
+            assert_eq!(status(number, bad), Some(400), "{bad}");
+        }
+        assert_eq!(status(RouteQuestion::new("read", "order").id_from("order"), "042"), None);
+        assert_eq!(status(RouteQuestion::new("read", "order").id_from_as::<u64>("other"), "42"), Some(500));
     }
 }

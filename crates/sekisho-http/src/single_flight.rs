@@ -129,6 +129,8 @@ impl<K: Clone + Eq + Hash, T: Clone> SingleFlight<K, T> {
         let mut state = self.lock();
         let flight = state.flight(key)?;
         if state.waiting >= self.most_waiting {
+            // The flight may be the last of its kind by now, and its end takes the lock.
+            drop(state);
             return Some(Boarding::Full);
         }
         state.waiting += 1;

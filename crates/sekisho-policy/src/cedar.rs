@@ -189,7 +189,7 @@ impl CedarPolicies {
         let decision = match nameless {
             Nameless::OutsideOfSchema => Decision::not_applicable().with_reason("outside of the schema"),
             Nameless::Stranger => {
-                Decision::deny(Denial::Forbidden { reason: "the subject's issuer has no subjects here" })
+                Decision::refuse(Denial::Forbidden { reason: "the subject's issuer has no subjects here" })
             }
         };
         decision.with_revision(Arc::clone(&self.0.revision))

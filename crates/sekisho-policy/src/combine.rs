@@ -37,7 +37,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sekisho_core::{AccessRequest, Authorize, Decision, Denial, EvaluationsSemantic, Explanation, Failure, Outline};
+use sekisho_core::{
+    AccessRequest, Authorize, Decision, Denial, EvaluationsSemantic, Explanation, Failure, FailureKind, Outline,
+};
 
 mod algorithm;
 mod canary;
@@ -181,12 +183,16 @@ impl Branch {
                 let denied = Decision::deny(Denial::Forbidden { reason: "a rule forbids it" });
                 Verdict::Deny(join::with_details_of(denied.with_source(decision.source()), &decision, false))
             }
+            // Nobody could tell whether the condition holds, and so whether it forbids.
+            (BranchEffect::DenyIf, Ok(decision)) if decision.is_refusal() => Verdict::Failed(UNTOLD, CouldHave::Denied),
             (BranchEffect::PermitIf | BranchEffect::DenyIf, Ok(decision)) => {
                 Verdict::Silent(Decision::not_applicable().with_source(decision.source()))
             }
         }
     }
 }
+
+const UNTOLD: Failure = Failure::new(FailureKind::Misconfigured, "it cannot be told whether a rule forbids it");
 
 impl BranchEffect {
     const fn rule(self) -> Option<&'static str> {

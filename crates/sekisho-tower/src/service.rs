@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use sekisho_core::Requirement;
+use sekisho_core::{Permit, Requirement};
 use sekisho_http::{Checkpoint, ClientCertificate, Inspection, Passage, Presence, RequestHead, is_grpc_call};
 use tower_service::Service;
 
@@ -40,6 +40,8 @@ where
         match self.checkpoint.inspect(&Head { request: &request, around: self.around }, self.presence) {
             Inspection::Pass(passage) => {
                 let nonce = passage.next_nonce();
+                // A permit of another checkpoint's principal is none behind this one.
+                request.extensions_mut().remove::<Permit>();
                 request.extensions_mut().insert(passage);
                 ResponseFuture::inner(self.inner.call(request)).with_nonce(nonce)
             }

@@ -314,3 +314,57 @@ fn a_rule_prints_itself_and_explains_which_part_decided() {
                     \x20   not: deny\n*     role reader: permit\n";
     assert_eq!(explained, expected, "{explained}");
 }
+
+#[test]
+fn what_nobody_could_tell_is_no_permit_by_turning_it_round() {
+    let silent = |waits| says(Decision::not_applicable(), waits);
+    let refused = |waits| says(Decision::refuse(Denial::Forbidden { reason: "unreadable" }), waits);
+    let closed = |waits| says(Decision::deny(Denial::Forbidden { reason: "closed" }), waits);
+    let permit = |waits| says(Decision::permit(), waits);
+    for waits in [false, true] {
+        for rule in [
+            not(refused(waits)),
+            not(any_of([silent(waits), closed(waits)])),
+            not(any_of([closed(waits), refused(waits)])),
+            not(all_of([permit(waits), silent(waits)])),
+            not(decided_by(any_of([silent(waits)]))),
+            not(not(not(refused(waits)))),
+            not(all_of([any_of([silent(waits)]), permit(waits)])),
+        ] {
+            assert_ne!(outcome(&rule, "{}"), "permit", "{rule:?}");
+        }
+        assert_eq!(outcome(&not(all_of([closed(waits), refused(waits)])), "{}"), "permit");
+        assert_eq!(outcome(&not(any_of([closed(waits), closed(waits)])), "{}"), "permit");
+    }
+    // Four eyes: who has written it must not approve it.
+    let four_eyes = all_of([scope("orders:write"), not(owner("author"))]);
+    assert_eq!(outcome(&four_eyes, r#"{"author":"bob"}"#), "permit");
+    for order in [r#"{"author":"alice"}"#, "{}", r#"{"author":42}"#, r#"{"author":""}"#, r#"{"author":["bob"]}"#] {
+        assert_eq!(outcome(&four_eyes, order), "deny", "{order}");
+    }
+    let caller = caller().build().unwrap();
+    assert!(four_eyes.check(&caller, NOW).is_err());
+    let unknown = AccessRequest::new(&caller, "approve", Resource::new("order", "42"), NOW);
+    assert!(!poll(four_eyes.decide(&unknown)).unwrap().is_permitted());
+    assert_ne!(outcome(&not(same_tenant("absent")), "{}"), "permit");
+}
+
+#[test]
+fn a_denial_keeps_what_was_said_beside_it() {
+    let closed = Decision::deny(Denial::Forbidden { reason: "closed" })
+        .with_id("d-1")
+        .with_revision("7")
+        .with_reason("no entry")
+        .with_source(crate::DecisionSource::Fallback)
+        .with_obligation(crate::Obligation::new("log"));
+    let caller = caller().build().unwrap();
+    let request = AccessRequest::new(&caller, "read", Resource::new("order", "42"), NOW);
+    for rule in [all_of([scope("orders:read"), says(closed.clone(), true)]), any_of([says(closed.clone(), false)])] {
+        let decision = poll(rule.decide(&request)).unwrap();
+        assert_eq!((decision.id(), decision.revision()), (Some("d-1"), Some("7")));
+        assert_eq!((decision.obligations().len(), decision.source()), (1, crate::DecisionSource::Fallback));
+    }
+    let turned = poll(not(says(closed, false)).decide(&request)).unwrap();
+    assert!(turned.is_permitted() && turned.obligations().is_empty());
+    assert_eq!((turned.id(), turned.source()), (Some("d-1"), crate::DecisionSource::Fallback));
+}

@@ -32,7 +32,7 @@ impl Inner {
         let mut decision = match (is_allowed, holding.is_empty()) {
             _ if cannot_tell => {
                 tracing::warn!(revision = %self.revision, "a policy that forbids cannot be evaluated");
-                Decision::deny(Denial::Forbidden { reason: "a policy that forbids cannot be evaluated" })
+                Decision::refuse(Denial::Forbidden { reason: "a policy that forbids cannot be evaluated" })
             }
             (true, _) => Decision::permit(),
             // Nothing denies but Cedar's own default.

@@ -186,7 +186,7 @@ impl DecisionProtocol for AuthZen {
 
     fn answer_now(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
         const STRANGER: Denial = Denial::Forbidden { reason: "the decision service knows no subjects of this issuer" };
-        self.subjects.knows_not(request).then(|| Ok(Decision::deny(STRANGER)))
+        self.subjects.knows_not(request).then(|| Ok(Decision::refuse(STRANGER)))
     }
 
     /// What is told of the subject: two tokens of one subject may have other scopes.

@@ -43,7 +43,8 @@ impl Exchange {
         deadline: Instant,
         read: impl Fn(&HttpResponse) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        self.breaker.check(Instant::now())?;
+        let begun = Instant::now();
+        self.breaker.check(begun)?;
         let _in_line = self.line.try_acquire().map_err(|_| busy())?;
         let Ok(place) = timeout_at(deadline, self.places.acquire()).await else { return Err(busy()) };
         let _place = place.map_err(|_| busy())?;
@@ -54,6 +55,8 @@ impl Exchange {
         }
         // It may have opened meanwhile.
         let call = self.breaker.admit(now, deadline)?;
+        // Who waited in our own line for most of the time says nothing of the service by running out of it.
+        let had_a_fair_share = deadline.saturating_duration_since(now) >= deadline.saturating_duration_since(begun) / 2;
         // A client of the user's own that forgets its limits must not hold everybody who waits for the same answer.
         let outcome = timeout_at(deadline, self.hedged(&request, deadline, &read)).await;
         match outcome.unwrap_or_else(|_| Err(Trouble::outage(LATE))) {
@@ -62,7 +65,7 @@ impl Exchange {
                 Ok(answer)
             }
             Err(Trouble { failure, is_outage, .. }) => {
-                if is_outage {
+                if is_outage && had_a_fair_share {
                     call.failed()
                 } else {
                     call.answered()

@@ -220,7 +220,7 @@ impl DecisionProtocol for OpenFga {
     }
 
     fn answer_now(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
-        self.knows_not(request).then(|| Ok(Decision::deny(Denial::Forbidden { reason: STRANGER })))
+        self.knows_not(request).then(|| Ok(Decision::refuse(Denial::Forbidden { reason: STRANGER })))
     }
 
     /// Contextual tuples may come of anything in the request.

@@ -33,11 +33,11 @@ pub(super) fn decision(
     let step_up = StepUp::read(member("acr_values"), member("amr_values"), member("max_age"));
     let mut decision = match (permits, &obligations) {
         // Obligations profile, §4.4: who cannot comply denies.
-        (true, None) => Decision::deny(Denial::Forbidden { reason: "an obligation of the decision cannot be read" }),
+        (true, None) => Decision::refuse(Denial::Forbidden { reason: "an obligation of the decision cannot be read" }),
         (true, Some(_)) => match step_up.as_obligation() {
             Ok(None) => Decision::permit(),
             Ok(Some(obligation)) => Decision::permit().with_obligation(obligation),
-            Err(denial) => Decision::deny(denial),
+            Err(denial) => Decision::refuse(denial),
         },
         (false, _) => Decision::deny(denial(step_up, member("required_scope"))),
     };
