@@ -181,7 +181,7 @@ async fn a_policy_in_rust_cedar_rego_and_opa_decides_ten_thousand_requests_alike
     let protocol = OpaProtocol::at(opa.url(), "agree/decision").expect("an address").with_claims(["department"]);
     // Not of speed: a busy machine must not make it fail.
     let remote =
-        Remote::builder(protocol).without_cache().without_hedge().with_deadline(std::time::Duration::from_secs(20));
+        Remote::builder(protocol).without_cache().without_hedge().with_deadline(std::time::Duration::from_secs(10));
     let remote = remote.with_max_concurrent(16, REQUESTS).build().expect("a remote decider");
     for (cases, requests) in cases.chunks(500).zip(requests.chunks(500)) {
         let first = cases.first().map(|case| format!("{case:?}"));

@@ -89,8 +89,12 @@ pub trait Ask {
 ///     const QUESTION: RouteQuestion = RouteQuestion::new("read", "order").id_from("order");
 /// }
 ///
-/// #[derive(Clone, FromRef)]
+/// #[derive(Clone)]
 /// struct App { enforcer: Enforcer }
+///
+/// impl FromRef<App> for Enforcer {
+///     fn from_ref(app: &App) -> Self { app.enforcer.clone() }
+/// }
 ///
 /// async fn read_order(_: Permitted<ReadOrder>) -> &'static str { "the order" }
 /// # let _: axum::routing::MethodRouter<App> = axum::routing::get(read_order);

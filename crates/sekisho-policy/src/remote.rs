@@ -39,7 +39,7 @@ mod strict;
 
 pub use builder::RemoteBuilder;
 pub use decider::{Remote, RemoteHealth};
-pub use protocol::DecisionProtocol;
+pub use protocol::{DecisionProtocol, Purge};
 #[cfg(feature = "revocation")]
 pub use withdrawn::PurgingFeed;
 

@@ -28,7 +28,8 @@ pub use last_known::{LastKnown, LastKnownLimits};
 /// - Only a [`Failure`] is stood in for, never a denial, and of failures only trouble with whom we depend on: not
 ///   [`FailureKind::Misconfigured`], which time does not mend.
 /// - What stands in is marked [`DecisionSource::Fallback`], has no lifetime, and is counted.
-/// - A last known denial stands in like a permit. A decision with a lifetime of zero is not remembered.
+/// - A last known denial stands in like a permit. A decision with a lifetime of zero is not remembered; any other
+///   lifetime bounds caches, and not what stands in.
 ///
 /// # Examples
 /// ```

@@ -326,11 +326,11 @@ fn cut(text: &str) -> Box<str> {
 fn has_token(text: &str) -> bool {
     let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     text.split(|c| !is_token(c)).any(|word| {
-        let word = word.trim_start_matches(['.', '-', '_']);
-        let from_header = word.find("eyJ").and_then(|at| word.get(at..)).unwrap_or_default();
-        let mut parts = from_header.split('.');
-        let header = parts.next().unwrap_or_default();
-        header.len() >= 12 && parts.next().is_some_and(|part| part.len() >= 4) && parts.next().is_some()
+        let parts: Vec<&str> = word.split('.').collect();
+        // `{` and whatever may follow it: a quotation mark, a space, a line feed, a tab.
+        let begins =
+            |part: &str| ["ey", "ew"].iter().filter_map(|begin| part.find(begin)).any(|at| part.len() - at >= 12);
+        parts.windows(3).any(|three| matches!(three, [header, payload, _] if begins(header) && payload.len() >= 4))
     })
 }
 

@@ -99,6 +99,8 @@ struct Subjects {
     issuer: Option<String>,
     roles_property: &'static str,
     claims: Vec<String>,
+    /// Whether the service puts names together, so that what divides them must not stand in one.
+    joins_names: bool,
 }
 
 impl Subjects {
@@ -117,7 +119,7 @@ impl AuthZen {
             url: url.to_owned(),
             endpoints: None,
             credentials: Vec::new(),
-            subjects: Subjects { issuer: None, roles_property: "roles", claims: Vec::new() },
+            subjects: Subjects { issuer: None, roles_property: "roles", claims: Vec::new(), joins_names: false },
             max_batch: 100,
             echoes_ids: true,
         }
@@ -137,10 +139,13 @@ impl AuthZen {
     /// Starts for a store of OpenFGA, which must have been started with `--experimentals=authzen`. The model that is named is
     /// asked, and no newer one.
     ///
-    /// OpenFGA (1.22) answers with request ids of its own, so they are not compared.
+    /// OpenFGA (1.22) answers with request ids of its own, so they are not compared. It makes `type:id` of names, and reads
+    /// `user:*` as everybody: names that could be read as others are failures, as with
+    /// [`OpenFga`](crate::remote::openfga::OpenFga).
     pub fn openfga(url: &str, store: &str, model: &str) -> AuthZenBuilder {
         let mut builder = Self::builder(&format!("{}/stores/{store}", url.trim_end_matches('/')));
         builder.echoes_ids = false;
+        builder.subjects.joins_names = true;
         builder.with_header("openfga-authorization-model-id", Secret::from(model))
     }
 

@@ -48,7 +48,7 @@ use sekisho_http::{HttpMethod, HttpRequest, HttpResponse};
 use sekisho_opaque::{Backend, ClientCredentials};
 use url::form_urlencoded::Serializer;
 
-use super::DecisionProtocol;
+use super::{DecisionProtocol, Purge};
 
 mod answer;
 mod builder;
@@ -113,7 +113,7 @@ impl Keycloak {
     }
 
     /// Forgets what is kept of a subject: at a logout, when its roles change. What was asked before and is on its way is not
-    /// kept either; `Remote` has purges of its own.
+    /// kept either. The purges of a `Remote` come here too, and end what it has kept itself: rather use those.
     pub fn purge_subject(&self, subject: &SubjectId) {
         self.0.kept.iter().for_each(|kept| kept.purge(Purged::Subject(subject.clone())));
     }
@@ -237,6 +237,21 @@ impl DecisionProtocol for Keycloak {
         }
     }
 
+    fn purge(&self, what: Purge<'_>) {
+        let of_realm = |issuer: &str| *issuer == *self.0.issuer;
+        let what = match what {
+            Purge::All => Purged::All,
+            Purge::Subject(subject) => Purged::Subject(subject.clone()),
+            Purge::Session { issuer, id } if of_realm(issuer) => Purged::Session(id.into()),
+            Purge::Token { issuer, id } if of_realm(issuer) => Purged::Token(id.into()),
+            Purge::Grant { issuer, id } if of_realm(issuer) => Purged::Grant(id.into()),
+            Purge::Session { .. } | Purge::Token { .. } | Purge::Grant { .. } => return,
+        };
+        if let Some(kept) = &self.0.kept {
+            kept.purge(what);
+        }
+    }
+
     fn key_part(&self, request: &AccessRequest<'_>) -> Option<[u8; 32]> {
         let token = CallerToken::of(request.subject())?;
         let claims = question::claims(&self.0.pushed, request.context()).ok()?;
@@ -313,7 +328,7 @@ impl DecisionProtocol for Keycloak {
         };
         match granted {
             Some(scopes) => kept.keep(key, request.subject(), scopes, request.now()),
-            None => kept.forget(&key),
+            None => kept.forget_token(&key.token),
         }
         let decision = match answer {
             Answer::Granted(scopes) if !scopes.contains(&permission.scope) => {

@@ -388,6 +388,14 @@ const MAX_OBJECT: usize = 256;
 const MAX_RELATION: usize = 50;
 
 /// Writes `type:id`, if nothing but that can be read out of it.
+/// Refuses a question whose names could be read as others, once they are put together.
+pub(super) fn check_names(request: &AccessRequest<'_>) -> Result<(), Failure> {
+    let resource = request.resource();
+    name((request.subject_kind(), request.subject().subject()), MAX_USER)?;
+    name((resource.kind(), resource.id()), MAX_OBJECT)?;
+    relation_name(request.action()).map(drop)
+}
+
 fn name((kind, id): (&str, &str), max: usize) -> Result<String, Failure> {
     let name = format!("{}:{id}", kind_name(kind)?);
     if is_name(id) && name.len() <= max { Ok(name) } else { Err(AMBIGUOUS) }

@@ -1,6 +1,37 @@
 use async_trait::async_trait;
-use sekisho_core::{AccessRequest, Decision, EvaluationsSemantic, Failure};
+use sekisho_core::{AccessRequest, Decision, EvaluationsSemantic, Failure, SubjectId};
 use sekisho_http::{HttpRequest, HttpResponse};
+
+/// Names what must not be answered from memory any more.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a new kind must break every protocol that remembers something")]
+pub enum Purge<'a> {
+    /// Everything.
+    All,
+    /// What was decided about a subject.
+    Subject(&'a SubjectId),
+    /// What was decided in a session at the issuer (`sid`).
+    Session {
+        /// The issuer.
+        issuer: &'a str,
+        /// `sid`.
+        id: &'a str,
+    },
+    /// What was decided about the bearer of a token (`jti`).
+    Token {
+        /// The issuer.
+        issuer: &'a str,
+        /// `jti`.
+        id: &'a str,
+    },
+    /// What was decided about the bearers of the tokens of a grant, whose `jti` begins with it and a dot.
+    Grant {
+        /// The issuer.
+        issuer: &'a str,
+        /// The grant.
+        id: &'a str,
+    },
+}
 
 /// Speaks the language of one kind of decision service: makes a request of a question, and a decision of the answer.
 ///
@@ -26,6 +57,10 @@ pub trait DecisionProtocol: Send + Sync {
     fn key_part(&self, _request: &AccessRequest<'_>) -> Option<[u8; 32]> {
         None
     }
+
+    /// Forgets what the protocol itself remembers of this. Called by the purges of [`Remote`](super::Remote), after which no
+    /// answer of before may be given. By default there is nothing to forget.
+    fn purge(&self, _what: Purge<'_>) {}
 
     /// Puts one question. It may wait where a token is needed to ask.
     ///

@@ -168,10 +168,17 @@ impl LastKnown {
     pub(in crate::combine) fn remember(&self, asked: Asked, request: &AccessRequest<'_>, decision: &Decision) {
         // An answer from a cache was remembered when it came, and what stood in is no decision of the inner one.
         let is_second_hand = matches!(decision.source(), DecisionSource::Cache | DecisionSource::Fallback);
-        if is_second_hand || self.0.time.as_secs() == 0 {
+        if is_second_hand && decision.is_permitted() || self.0.time.as_secs() == 0 {
             return;
         }
         let Some(key) = self.0.keys.of_request(request, &self.0.counted) else { return };
+        if is_second_hand {
+            // It is no permit any more, whoever has heard of that first.
+            let mut memory = self.memory();
+            self.0.purged.fetch_add(1, Ordering::AcqRel);
+            memory.remove(key);
+            return;
+        }
         let bytes = bytes_of(decision);
         let is_kept = bytes <= LARGEST.min(self.0.limits.bytes) && decision.lifetime() != Some(Duration::ZERO);
         let subject = request.subject();
@@ -198,6 +205,10 @@ impl LastKnown {
         }
         // Whatever was known is not the last decision any more, also where this one may not be kept.
         memory.remove(key);
+        if !is_kept && !decision.is_permitted() {
+            // Nothing will stand here that shows a permit on its way that it was overtaken.
+            self.0.purged.fetch_add(1, Ordering::AcqRel);
+        }
         if asked.purged != self.0.purged.load(Ordering::Acquire) || !is_kept {
             return;
         }

@@ -346,3 +346,26 @@ fn the_explanation_shows_what_stood_in() {
 "
     );
 }
+
+#[test]
+fn a_denial_that_a_cache_tells_or_nobody_may_keep_ends_what_was_known() {
+    let alice = alice();
+    let request = ask(&alice, "read", 100);
+    let denied = Decision::deny(Denial::Forbidden { reason: "no" });
+    for denied in [
+        denied.clone().with_source(DecisionSource::Cache),
+        denied.clone().with_source(DecisionSource::Remote).with_lifetime(Duration::ZERO),
+        Decision::not_applicable().with_source(DecisionSource::Cache),
+    ] {
+        let shop = shop(&Scripted::remote("service", Permit));
+        let known = shop.last_known();
+        known.remember(known.asks(), &request, &Decision::permit().with_source(DecisionSource::Remote));
+        assert!(known.find(&request).is_some());
+        let early = known.asks();
+        known.remember(known.asks(), &request, &denied);
+        assert!(known.find(&request).is_none(), "{denied:?}");
+        // A permit that was on its way has been overtaken.
+        known.remember(early, &request, &Decision::permit().with_source(DecisionSource::Remote));
+        assert!(known.find(&request).is_none(), "{denied:?}");
+    }
+}

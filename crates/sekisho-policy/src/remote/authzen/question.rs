@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::Subjects;
+use crate::remote::openfga;
 use crate::remote::strict;
 
 /// Is an access evaluation request (§6.1); without some of its parts, an item of several, or a search.
@@ -50,6 +51,9 @@ pub(super) struct Page<'a> {
 impl<'a> Evaluation<'a> {
     pub(super) fn of(request: &AccessRequest<'a>, subjects: &Subjects) -> Result<Self, Failure> {
         let resource = request.resource();
+        if subjects.joins_names {
+            openfga::check_names(request)?;
+        }
         let resource =
             Entity { kind: resource.kind(), id: Some(resource.id()), properties: strict::raw_attributes(request)? };
         Ok(Self {

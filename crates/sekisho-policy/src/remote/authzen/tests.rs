@@ -521,3 +521,26 @@ async fn a_search_that_is_not_answered_well_finds_nothing() {
     let many = json!({ "results": vec![order; 10_001] });
     assert!(search(Sought::Resources, vec![many]).await.is_err());
 }
+
+#[test]
+fn names_that_openfga_would_read_as_others_are_not_sent_to_it() {
+    let openfga = AuthZen::openfga("http://127.0.0.1:8080", "store", "model").build().unwrap();
+    let ask = |kind: &str, subject: &str, action: &str, object: (&str, &str)| {
+        let subject = PrincipalBuilder::new("https://id.example", subject).build().unwrap();
+        let request = AccessRequest::new(&subject, action, Resource::new(object.0, object.1), UnixSeconds::new(0));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(openfga.ask(&request.with_subject_kind(kind))).is_ok()
+    };
+    assert!(ask("user", "alice", "read", ("order", "42")));
+    for (kind, subject, action, object) in [
+        ("user", "*", "read", ("order", "42")),
+        ("team", "eng#member", "read", ("order", "42")),
+        ("team:x", "a", "read", ("order", "42")),
+        ("user", "alice", "read#write", ("order", "42")),
+        ("user", "alice", "read", ("order", "*")),
+        ("user", "alice", "read", ("order", "4 2")),
+        ("user", "alice", "read", ("order:4", "2")),
+    ] {
+        assert!(!ask(kind, subject, action, object), "{kind} {subject} {action} {object:?}");
+    }
+}

@@ -93,6 +93,7 @@ pub(super) enum Purged {
     Subject(SubjectId),
     Session(Box<str>),
     Token(Box<str>),
+    Grant(Box<str>),
     All,
 }
 
@@ -102,6 +103,10 @@ impl Purged {
             Self::Subject(subject) => held.subject == *subject,
             Self::Session(session) => held.session.as_ref() == Some(session),
             Self::Token(token_id) => held.token_id.as_ref() == Some(token_id),
+            Self::Grant(grant) => {
+                let of_grant = |id: &str| id.strip_prefix(&**grant).is_some_and(|rest| rest.starts_with('.'));
+                held.token_id.as_deref().is_some_and(of_grant)
+            }
             Self::All => true,
         }
     }
@@ -165,8 +170,9 @@ impl Kept {
         }
     }
 
-    pub(super) fn forget(&self, key: &Key) {
-        self.entries.remove(key);
+    /// Forgets all that is kept for a token, which was refused.
+    pub(super) fn forget_token(&self, token: &[u8; 32]) {
+        self.entries.retain(|key, _| key.token != *token);
     }
 
     /// Forgets what is kept of it, and keeps nothing of it that was asked before: an answer may be on its way.
