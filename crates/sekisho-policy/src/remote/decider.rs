@@ -17,7 +17,7 @@ use super::builder::RemoteBuilder;
 use super::cache::{Asked, DecisionCache};
 use super::exchange::{Exchange, LATE};
 use super::key::{Key, Keys, Purged};
-use super::protocol::DecisionProtocol;
+use super::protocol::{DecisionProtocol, Purge};
 use super::question::Question;
 
 /// Asks a decision service, within bounds, and remembers its decisions for a moment.
