@@ -304,7 +304,7 @@ mod tests {
             kept.purge(what);
         }
         assert_eq!(kept.len(), 1);
-        kept.forget(&key(1));
+        kept.forget_token(&key(1).token);
         assert_eq!(kept.len(), 0);
         kept.keep(key(1), &alice, Box::default(), NOW);
         kept.purge(Purged::All);
