@@ -75,6 +75,7 @@ mod build;
 mod document;
 mod paths;
 mod recursion;
+mod scan;
 #[cfg(test)]
 mod tests;
 
