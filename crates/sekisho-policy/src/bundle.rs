@@ -175,7 +175,7 @@ impl Default for BundleLimits {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BundleError {
-    /// It is longer, or unpacks to more, than allowed.
+    /// It is longer, or unpacks to more, than allowed, or a `data.json` or `.manifest` of it is longer than 16 MiB.
     #[error("the bundle is larger than allowed")]
     TooLarge,
     /// It has more entries than allowed.

@@ -50,6 +50,8 @@
 //!
 //! The bytecode machine is faster and is not used: it knows no `with`, and its authors list parts of OPA's conformance
 //! suite that it does not pass. Brackets may stand 12 deep in one another: beyond, the engine's parser takes for ever.
+//! An expression may have 64 operators, `.` and `[` among them, and 8 signs, together with those around its brackets, and is
+//! refused from about 50 on where they nest; numbers may have an exponent up to 400 and 1,024 digits, in data and input as well.
 //!
 //! # What a policy cannot do
 //! There is no `http.send`, no `opa.runtime`, no file, environment or network. `rand.intn` is there; `time.now_ns` tells the time of
@@ -75,6 +77,7 @@ mod build;
 mod document;
 mod paths;
 mod recursion;
+mod scan;
 #[cfg(test)]
 mod tests;
 

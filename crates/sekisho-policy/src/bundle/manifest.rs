@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
 
-use super::hash::StrictJson;
+use super::hash::{MAX_STRUCTURED, StrictJson};
 use super::{BundleError, DATA, MANIFEST, is_named};
 
 pub(super) struct Manifest {
@@ -24,6 +24,9 @@ impl Manifest {
         let Some(content) = files.get(MANIFEST) else {
             return Ok(Self { revision: None, roots: vec!["".into()], rego_version: None });
         };
+        if content.len() > MAX_STRUCTURED {
+            return Err(BundleError::TooLarge);
+        }
         let object = JsonObject::parse(content.to_vec()).map_err(|_| BundleError::Json)?;
         Self::read(&object).ok_or(BundleError::Manifest)
     }

@@ -270,6 +270,12 @@ async fn refuses_what_is_no_archive_or_too_large() {
     let bomb = gzip(&vec![0; limits.max_unpacked_bytes + 1]);
     assert!(bomb.len() < limits.max_packed_bytes);
     assert_eq!(refusal(&open, &bomb).await, "TooLarge");
+    // A megabyte of nothing packs to a kilobyte.
+    let long = format!("{{}}{}", " ".repeat(super::hash::MAX_STRUCTURED));
+    for name in [".manifest", "data.json", "shop/data.json"] {
+        assert_eq!(refusal(&open, &archive(&[(name, &long)])).await, "TooLarge", "{name}");
+    }
+    assert!(open.read(&archive(&[("data.json", &long[..long.len() - 2])]), NOW).await.is_ok());
     let few = limited(BundleLimits { max_entries: 2, ..limits });
     assert_eq!(refusal(&few, &good).await, "TooManyEntries");
 }

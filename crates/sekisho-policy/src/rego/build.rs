@@ -7,7 +7,7 @@ use sekisho_core::ConfigError;
 use sekisho_core::json::JsonObject;
 
 use super::recursion::Calls;
-use super::{DEFAULT_TIME_LIMIT, Inner, RegoPolicies, paths, timer};
+use super::{DEFAULT_TIME_LIMIT, Inner, RegoPolicies, paths, scan, timer};
 use crate::input::InputOptions;
 use crate::source::PolicyFiles;
 
@@ -18,7 +18,6 @@ pub struct RegoBuilder {
     entry_point: String,
     modules: Vec<Module>,
     data: Vec<Data>,
-    roots: Vec<Box<str>>,
     claims: Vec<Box<str>>,
     revision: Option<Arc<str>>,
     time_limit: Duration,
@@ -30,6 +29,8 @@ struct Module {
     name: String,
     text: String,
     is_v0: bool,
+    /// The parts of the document that its bundle claims, if it is of one. None of them: its package lies outside of all.
+    roots: Option<Arc<[Box<str>]>>,
 }
 
 #[derive(Clone)]
@@ -39,13 +40,19 @@ struct Data {
     json: Vec<u8>,
 }
 
+impl Data {
+    /// Says which data it is, for messages.
+    fn shown(&self) -> String {
+        if self.path.is_empty() { "data".to_owned() } else { format!("data/{}", self.path.join("/")) }
+    }
+}
+
 impl RegoBuilder {
     pub(super) fn new(entry_point: String) -> Self {
         Self {
             entry_point,
             modules: Vec::new(),
             data: Vec::new(),
-            roots: Vec::new(),
             claims: Vec::new(),
             revision: None,
             time_limit: DEFAULT_TIME_LIMIT,
@@ -53,13 +60,15 @@ impl RegoBuilder {
         }
     }
 
-    /// Adds a module of Rego v1, with a name for messages. At most 1,000 modules of 256 KiB, 4 MiB in all.
+    /// Adds a module of Rego v1, with a name for messages. At most 1,000 modules of 256 KiB, 4 MiB in all; brackets at most 12 deep,
+    /// at most 64 operators and 8 signs in one expression and those around it, no number with an exponent beyond 400.
     pub fn with_module(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
-        self.modules.push(Module { name: name.into(), text: text.into(), is_v0: false });
+        self.modules.push(Module { name: name.into(), text: text.into(), is_v0: false, roots: None });
         self
     }
 
-    /// Adds data, a JSON object that is merged into `data`: at most 16 MiB in all, nested at most 32 deep.
+    /// Adds data, a JSON object that is merged into `data`: at most 16 MiB in all, nested at most 32 deep, no
+    /// number with an exponent beyond 400.
     pub fn with_data(mut self, json: impl Into<Vec<u8>>) -> Self {
         self.data.push(Data { path: Vec::new(), json: json.into() });
         self
@@ -67,10 +76,11 @@ impl RegoBuilder {
 
     /// Adds what a bundle or folder holds: each `*.rego`, each `data.json` at the place of its folder, and the revision.
     ///
-    /// A bundle's packages must lie within its roots, and its version of Rego is the manifest's, else 1. `data.yaml` is refused;
+    /// A bundle's packages must lie within its own roots, and its version of Rego is the manifest's, else 1. `data.yaml` is refused;
     /// other files are left out.
     pub fn with_files(mut self, files: &PolicyFiles) -> Self {
         let is_v0 = files.rego_version() == Some(0);
+        let roots: Option<Arc<[Box<str>]>> = files.roots().map(Into::into);
         for (name, content) in files.iter() {
             let (folder, last) = name.rsplit_once('/').unwrap_or(("", name));
             match last {
@@ -80,13 +90,15 @@ impl RegoBuilder {
                 }
                 "data.yaml" | "data.yml" => self.problem = Some(format!("{name}: data must be JSON, not YAML")),
                 _ if last.ends_with(".rego") => match std::str::from_utf8(content) {
-                    Ok(text) => self.modules.push(Module { name: name.to_owned(), text: text.to_owned(), is_v0 }),
+                    Ok(text) => {
+                        let (name, text, roots) = (name.to_owned(), text.to_owned(), roots.clone());
+                        self.modules.push(Module { name, text, is_v0, roots });
+                    }
                     Err(_) => self.problem = Some(format!("{name} is not UTF-8")),
                 },
                 _ => {}
             }
         }
-        self.roots.extend(files.roots().unwrap_or_default().iter().cloned());
         self.revision = Some(files.revision_or_digest());
         self
     }
@@ -116,7 +128,7 @@ impl RegoBuilder {
     /// strict JSON object, contradicts other data, or stands where a rule does; a function calls itself; there is no rule at
     /// the entry point.
     pub fn build(self) -> Result<RegoPolicies, ConfigError> {
-        let Self { entry_point, modules, data, roots, claims, revision, time_limit, problem } = self;
+        let Self { entry_point, modules, data, claims, revision, time_limit, problem } = self;
         if let Some(problem) = problem {
             return Err(ConfigError::new(problem));
         }
@@ -139,14 +151,15 @@ impl RegoBuilder {
         engine.set_execution_timer_config(timer(time_limit));
         let mut calls = Calls::default();
         for module in modules {
-            add_module(&mut engine, &mut calls, module, &roots)?;
+            add_module(&mut engine, &mut calls, module)?;
         }
         if let Some(function) = calls.recursive() {
             return Err(ConfigError::new(format!("the function {function} calls itself")));
         }
         for data in data {
             let value = read_data(&data)?;
-            engine.add_data(value).map_err(|error| bad("data of the Rego policies contradict one another", &error))?;
+            // INVARIANT: what the engine says of data is not passed on, for it quotes values, and the error is logged.
+            engine.add_data(value).map_err(|_| ConfigError::new(format!("{} contradicts other data", data.shown())))?;
         }
         let compiled = engine
             .compile_with_entrypoint(&entry_point.as_str().into())
@@ -195,39 +208,10 @@ fn check_sizes(modules: &[Module], data: &[Data]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The engine's parser takes twice as long with each further bracket inside of brackets.
-const MAX_NESTING: usize = 12;
-
-/// Counts how deep brackets stand in one another, outside of texts and comments.
-fn nesting(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            '#' => drop(characters.find(|c| *c == '\n')),
-            '`' => drop(characters.find(|c| *c == '`')),
-            '"' => {
-                while let Some(inner) = characters.next() {
-                    match inner {
-                        '\\' => drop(characters.next()),
-                        '"' => break,
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
-}
-
-fn add_module(engine: &mut Engine, calls: &mut Calls, module: Module, roots: &[Box<str>]) -> Result<(), ConfigError> {
-    let Module { name, text, is_v0 } = module;
-    if nesting(&text) > MAX_NESTING {
-        return Err(ConfigError::new(format!("the Rego module {name} is nested too deep")));
+fn add_module(engine: &mut Engine, calls: &mut Calls, module: Module) -> Result<(), ConfigError> {
+    let Module { name, text, is_v0, roots } = module;
+    if let Some(problem) = scan::problem(&text) {
+        return Err(ConfigError::new(format!("the Rego module {name} {problem}")));
     }
     // One at a time, for the tree is large.
     let mut alone = Engine::new();
@@ -242,7 +226,7 @@ fn add_module(engine: &mut Engine, calls: &mut Calls, module: Module, roots: &[B
     let path =
         paths::split(&package).ok_or_else(|| ConfigError::new(format!("the package of {name} is not understood")))?;
     let path = path.get(1..).unwrap_or_default().join("/");
-    if !roots.is_empty() && !roots.iter().any(|root| is_within(&path, root)) {
+    if roots.is_some_and(|roots| !roots.iter().any(|root| is_within(&path, root))) {
         return Err(ConfigError::new(format!("the package of {name} lies outside of the bundle's roots")));
     }
     engine.set_rego_v0(is_v0);
@@ -253,7 +237,7 @@ fn add_module(engine: &mut Engine, calls: &mut Calls, module: Module, roots: &[B
 }
 
 fn read_data(data: &Data) -> Result<Value, ConfigError> {
-    let shown = if data.path.is_empty() { "data".to_owned() } else { format!("data/{}", data.path.join("/")) };
+    let shown = data.shown();
     // Checked before the engine sees it: duplicates, depth.
     let mut wrapped = Vec::with_capacity(data.json.len() + 6);
     wrapped.extend_from_slice(b"{\"v\":");
@@ -266,7 +250,10 @@ fn read_data(data: &Data) -> Result<Value, ConfigError> {
     if data.path.is_empty() && !json.starts_with('{') {
         return Err(ConfigError::new("data for Rego policies must be a JSON object"));
     }
-    let value = Value::from_json_str(json).map_err(|error| bad(&format!("{shown} cannot be read"), &error))?;
+    if scan::has_large_number(json) {
+        return Err(ConfigError::new(format!("{shown} has a number that is too large")));
+    }
+    let value = Value::from_json_str(json).map_err(|_| ConfigError::new(format!("{shown} cannot be read")))?;
     Ok(data.path.iter().rev().fold(value, |inner, name| {
         Value::from(std::collections::BTreeMap::from([(Value::from(name.as_str()), inner)]))
     }))
@@ -291,7 +278,7 @@ fn is_taken<'a>(data: &Value, path: impl Iterator<Item = &'a String>) -> bool {
     true
 }
 
-/// What the engine says quotes policies and data, which their author is to see.
+/// What the engine says quotes policies, which their author is to see.
 fn bad(message: &str, error: &anyhow::Error) -> ConfigError {
     ConfigError::new(message).with_source(error.to_string())
 }

@@ -6,6 +6,7 @@ use regorus::Value;
 use sekisho_core::json::JsonObject;
 use sekisho_core::{AccessRequest, Failure, FailureKind};
 
+use super::scan::has_large_number;
 use crate::input::{InputOptions, MAX_INPUT_BYTES, attributes, too_large};
 
 /// Makes the value that [`InputOptions::write`] writes.
@@ -72,6 +73,9 @@ impl Members {
 }
 
 fn json(text: &str) -> Result<Value, Failure> {
-    Value::from_json_str(text)
-        .map_err(|_| Failure::new(FailureKind::Misconfigured, "the input of a policy cannot be read by the engine"))
+    let failure = || Failure::new(FailureKind::Misconfigured, "the input of a policy cannot be read by the engine");
+    if has_large_number(text) {
+        return Err(failure());
+    }
+    Value::from_json_str(text).map_err(|_| failure())
 }

@@ -24,14 +24,23 @@ impl Calls {
             package.extend(reference(module.get("package")?.get("refr")?)?);
             let imports = imports(module, text);
             for rule in module.get("rules").or_else(|| module.get("policy"))?.as_array()? {
-                let Some(head) = rule.get("Spec").and_then(|spec| spec.get("head")?.get("Func")) else { continue };
+                let (head, parts) = if let Some(default) = rule.get("Default") {
+                    let is_function = default.get("args")?.as_array().is_some_and(|arguments| !arguments.is_empty());
+                    (is_function.then_some(default), [default.get("value"), None])
+                } else {
+                    let spec = rule.get("Spec")?;
+                    let head = spec.get("head")?.get("Func");
+                    (head, [head.and_then(|head| head.get("assign")), Some(spec.get("bodies")?)])
+                };
+                let Some(head) = head else { continue };
                 let mut name = package.clone();
                 name.extend(reference(head.get("refr")?)?);
                 let name = name.join("\0");
                 let scope = Scope { package: &package, imports: &imports };
                 let found = self.refers.entry(name.clone()).or_default();
-                scope.collect(head.get("assign").unwrap_or(&Value::Null), found);
-                scope.collect(rule.get("Spec")?.get("bodies")?, found);
+                for part in parts.into_iter().flatten() {
+                    scope.collect(part, found);
+                }
                 self.functions.insert(name);
             }
         }
@@ -81,7 +90,7 @@ impl Scope<'_> {
                     if is_reference(name)
                         && let Some(path) = reference(node)
                     {
-                        found.insert(self.resolve(path).join("\0"));
+                        self.resolve(&path, found);
                     }
                     self.collect(child, found);
                 }
@@ -91,14 +100,17 @@ impl Scope<'_> {
         }
     }
 
-    fn resolve(&self, path: Vec<String>) -> Vec<String> {
-        let Some(first) = path.first() else { return path };
+    /// Adds what a path may name. An imported name stands for what it was imported from, and in the engine also for a function of the
+    /// package when there is nothing at that place.
+    fn resolve(&self, path: &[String], found: &mut BTreeSet<String>) {
+        let Some((first, rest)) = path.split_first() else { return };
         if first == "data" {
-            return path;
+            found.insert(path.join("\0"));
         }
-        let base = self.imports.get(first).map_or(self.package, Vec::as_slice);
-        let skipped = usize::from(self.imports.contains_key(first));
-        base.iter().cloned().chain(path.into_iter().skip(skipped)).collect()
+        found.insert([self.package, path].concat().join("\0"));
+        if let Some(import) = self.imports.get(first) {
+            found.insert([import, rest].concat().join("\0"));
+        }
     }
 }
 

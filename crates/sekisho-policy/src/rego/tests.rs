@@ -204,8 +204,11 @@ fn refuses_functions_that_call_themselves() {
         "f(n) := 1 if n > 3 else := f(n + 1)\nx := f(1)",
         "g(n) := n\nf(n) := y if { y := g(n) with g as f }\nx := f(1)",
         "f(n) := 1 if { every k in [1] { f(k) } }\nx := f(1)",
+        "default f(n) := [y | y := f(1)]\nf(n) := 1 if n > 1\nx := f(1)",
+        "default f(_) := [y | y := g(1)]\ng(n) := f(n)\nx := g(1)",
     ] {
-        assert!(build(body).is_err(), "{body}");
+        let error = build(body).unwrap_err().to_string();
+        assert!(error.contains("calls itself"), "{body}: {error}");
     }
     let two = |a: &str, b: &str| {
         RegoPolicies::builder("data.a.x")
@@ -215,6 +218,12 @@ fn refuses_functions_that_call_themselves() {
     };
     assert!(two("import data.b as lib\nf(n) := lib.f(n)", "package b\nf(n) := n > 0").is_ok());
     assert!(two("import data.b as lib\nf(n) := lib.f(n)", "package b\nimport data.a.f as g\nf(n) := g(n)").is_err());
+    // What is imported but is not there is what stands in the package.
+    for missing in ["import data.b.f", "import data.c as f"] {
+        let error = two(&format!("{missing}\nf(n) := f(n + 1)"), "package b\ng(n) := n").unwrap_err().to_string();
+        assert!(error.contains("calls itself"), "{missing}: {error}");
+    }
+    assert!(two("import data.b.g\nf(n) := g(n)", "package b\ng(n) := n").is_ok());
     assert!(two("import data.b\nf(n) := b.f(n)", "package b\nimport data.a\nf(n) := a.f(n)").is_err());
 }
 
@@ -235,6 +244,90 @@ fn files_bring_modules_data_and_revision() {
     assert!(RegoPolicies::builder("data.shop.decision").with_files(&yaml).build().is_err());
     let binary = files.with_file("b.rego", &b"\xff"[..]).unwrap();
     assert!(RegoPolicies::builder("data.shop.decision").with_files(&binary).build().is_err());
+}
+
+#[test]
+fn what_would_use_up_stack_or_memory_is_refused() {
+    for (start, repeated, end) in [
+        ("x := ", "-", "1"),
+        ("x := ", "- 1 * ", "1"),
+        ("x := ", "1 +\n", "1"),
+        ("x := input", ".a", ""),
+        ("x := input", "[0]", ""),
+        ("x := ", "{1} |\n", "{1}"),
+        ("x if ", "1 in\n", "[]"),
+    ] {
+        let chain = |count: usize| build(&format!("{start}{}{end}", repeated.repeat(count)));
+        for count in [100, 500, 40_000] {
+            assert!(chain(count).is_err(), "{count} times {repeated}");
+        }
+        assert!(chain(4).is_ok(), "{repeated}");
+    }
+    for body in ["x := 1e2147483647", "x := -1e-2147483647 == 1", "x := 0e999999999"] {
+        assert!(build(body).is_err(), "{body}");
+    }
+    // What is within the bounds is also evaluated, on the stack of a thread. The engine negates nothing but numbers.
+    assert!(decide(&build(&format!("x if {}1 > 0", "1 + ".repeat(50))).unwrap()).is_ok());
+    assert!(build(&format!("x := {}1", "- ".repeat(8))).is_ok());
+}
+
+#[test]
+fn numbers_of_data_and_input_are_bounded() {
+    for (number, is_taken) in [("1e400", false), ("1e300", true), ("0e2147483647", false), ("0e400", true)] {
+        let json = format!(r#"{{"n":{number}}}"#);
+        let builder = RegoPolicies::builder("data.a.x").with_module("a", "package a\nx := true");
+        assert_eq!(builder.clone().with_data(json.clone()).build().is_ok(), is_taken, "{number}");
+        let Ok(context) = JsonObject::parse(json.into_bytes()) else { continue };
+        let (alice, policies) = (alice(), builder.build().unwrap());
+        let request = AccessRequest::new(&alice, "read", Resource::new("order", "42"), UnixSeconds::new(7));
+        let decided = policies.decide_now(&request.with_context(&context)).unwrap();
+        assert_eq!(decided.is_ok(), is_taken, "{number}");
+    }
+}
+
+#[test]
+fn errors_of_data_name_the_place_and_quote_nothing() {
+    let secret = "hidden-value";
+    let files = PolicyFiles::new()
+        .with_file("a/p.rego", "package a\nx := true")
+        .unwrap()
+        .with_file("b/data.json", format!(r#"{{"c":"{secret}"}}"#))
+        .unwrap();
+    for data in [r#"{"b":{"c":"hidden-value-2"}}"#, r#"{"b":"hidden-value"}"#, r#"{"b":{"c":{"hidden-value":1}}}"#] {
+        let error = RegoPolicies::builder("data.a.x").with_data(data).with_files(&files).build().unwrap_err();
+        let mut text = format!("{error:?} {error}");
+        let mut next = std::error::Error::source(&error);
+        while let Some(cause) = next {
+            text.push_str(&format!("{cause:?} {cause}"));
+            next = cause.source();
+        }
+        assert!(text.contains("data/b") && !text.contains("hidden"), "{text}");
+    }
+}
+
+#[cfg(feature = "bundle")]
+#[test]
+fn a_package_lies_within_the_roots_of_its_own_bundle() {
+    let bundle = |roots: &[&str], package: &str| {
+        let files = PolicyFiles::new().with_file(&format!("{package}.rego"), format!("package {package}\nx := true"));
+        files.unwrap().with_manifest(roots.iter().map(|root| (*root).into()).collect(), None, true)
+    };
+    let with = |all: &[PolicyFiles]| {
+        let builder = RegoPolicies::builder("data.a.x").with_module("a", "package a\nx := true");
+        all.iter().fold(builder, RegoBuilder::with_files).build().is_ok()
+    };
+    assert!(with(&[bundle(&["shop"], "shop"), bundle(&["other"], "other")]));
+    assert!(with(&[bundle(&[""], "shop"), bundle(&["other"], "other.more")]));
+    for bad in [
+        &[bundle(&["shop"], "shop"), bundle(&["other"], "shop.more")][..],
+        &[bundle(&["shop"], "other"), bundle(&["other"], "shop")],
+        &[bundle(&[""], "shop"), bundle(&["other"], "more")],
+        &[bundle(&[], "shop")],
+        &[bundle(&["shop"], "shop"), bundle(&[], "shop.more")],
+        &[PolicyFiles::new(), bundle(&["shop"], "shopping")],
+    ] {
+        assert!(!with(bad), "{bad:?}");
+    }
 }
 
 #[test]

@@ -1,10 +1,12 @@
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use sekisho_core::{
     AccessRequest, Authorize, Clock, ConfigError, Decision, EvaluationsSemantic, Explanation, Failure, Outline,
     SystemClock, UnixSeconds,
@@ -62,7 +64,7 @@ impl SourceStatus {
 }
 
 impl<P: Authorize + 'static> Live<P> {
-    /// Follows a source; `make` makes policies of its files.
+    /// Follows a source; `make` makes policies of its files. A panic of either is a failed load.
     pub fn builder(
         source: impl PolicySource + 'static,
         make: impl Fn(&PolicyFiles) -> Result<P, ConfigError> + Send + Sync + 'static,
@@ -152,7 +154,11 @@ impl<P: Authorize + 'static> Inner<P> {
     }
 
     async fn load(&self, known: &mut Known, now: UnixSeconds) -> Result<bool, ConfigError> {
-        let (files, tag) = match self.source.load(known.tag.as_deref(), now).await? {
+        // A panic would end the task that loads, and the policies would stay as they are for ever. What it says is not passed on.
+        let panicked = |what| ConfigError::new(format!("{what} panicked"));
+        let loading = AssertUnwindSafe(self.source.load(known.tag.as_deref(), now)).catch_unwind();
+        let loaded = loading.await.map_err(|_| panicked("the source of the policies"))??;
+        let (files, tag) = match loaded {
             Loaded::Unchanged if known.files.is_some() => return Ok(false),
             Loaded::Unchanged => {
                 return Err(ConfigError::new("the source says that nothing changed, but brought nothing yet"));
@@ -164,7 +170,8 @@ impl<P: Authorize + 'static> Inner<P> {
             return Ok(false);
         }
         // Nothing is remembered of a set that is no good, so that it is asked for again.
-        let policies = (self.make)(&files)?;
+        let made = catch_unwind(AssertUnwindSafe(|| (self.make)(&files)));
+        let policies = made.map_err(|_| panicked("what makes policies of the files"))??;
         let revision = files.revision_or_digest();
         self.current.store(Some(Arc::new(policies)));
         self.status().revision = Some(Arc::clone(&revision));

@@ -90,6 +90,44 @@ async fn a_bad_set_leaves_the_last_good_one_and_is_told() {
     assert!(status.error.is_none());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_a_failed_load_and_loading_goes_on() {
+    #[derive(Debug)]
+    struct Panics(Told);
+
+    #[async_trait]
+    impl PolicySource for Panics {
+        async fn load(&self, tag: Option<&str>, now: UnixSeconds) -> Result<Loaded, ConfigError> {
+            let word = *self.0.0.lock().unwrap();
+            assert_ne!(word, Some("source"), "hidden-value");
+            self.0.load(tag, now).await
+        }
+    }
+
+    let source = Told::default();
+    let make = |files: &PolicyFiles| {
+        assert_ne!(files.get("word"), Some(&b"make"[..]), "hidden-value");
+        make(files)
+    };
+    source.say(Some("yes"));
+    let live = Live::builder(Panics(source.clone()), make).build().await.unwrap();
+    let run = tokio::spawn(live.run());
+    for (word, failures) in [("make", 1), ("source", 2)] {
+        source.say(Some(word));
+        let error = live.reload().await.unwrap_err();
+        assert!(!format!("{error:?}").contains("hidden"), "{error:?}");
+        let status = live.status();
+        assert_eq!((status.revision.as_deref(), status.failures), (Some("yes"), failures));
+        assert!(status.error.is_some_and(|error| error.contains("panicked")));
+        assert!(decide_at(&live, 0).unwrap());
+    }
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(live.status().failures > 2 && !run.is_finished());
+    source.say(Some("no"));
+    tokio::time::sleep(Duration::from_secs(121)).await;
+    assert!(!decide_at(&live, 0).unwrap() && live.status().error.is_none());
+}
+
 #[tokio::test]
 async fn the_tag_of_a_set_that_was_no_good_is_not_remembered() {
     let source = Told::default();
