@@ -158,7 +158,7 @@ mod tests {
             { "name": "tests", "publish": [], "features": { "y": [] } },
         ]});
         let sets = feature_sets(&metadata);
-        let mut sets: Vec<_> = sets.iter().map(|(name, features)| (&**name, &**features)).collect();
+        let sets: Vec<_> = sets.iter().map(|(name, features)| (&**name, &**features)).collect();
         assert_eq!(
             sets,
             [("a", "aws-lc-rs"), ("a", "ring"), ("a", "aws-lc-rs default"), ("a", "aws-lc-rs x"), ("b", "")]
@@ -172,7 +172,7 @@ mod tests {
             { "name": "b", "publish": null, "features": { "default": [], "x": [] } },
         ]});
         let sets = feature_sets(&metadata);
-        let sets: Vec<_> = sets.iter().map(|(name, features)| (&**name, &**features)).collect();
+        let mut sets: Vec<_> = sets.iter().map(|(name, features)| (&**name, &**features)).collect();
         // The order of the features is that of the map, which another crate's features may change.
         sets.sort_unstable();
         assert_eq!(sets, [("a", ""), ("a", "default"), ("a", "full"), ("a", "y"), ("b", ""), ("b", "x")]);
