@@ -6,7 +6,8 @@ use sekisho::policy::cedar::CedarPolicies;
 use sekisho::policy::combine::{fallback, local_then_remote};
 use sekisho::policy::remote::Remote;
 use sekisho::policy::remote::authzen::AuthZen;
-use sekisho::{Authorize, all_of, any_of, not, role, scope, when};
+use sekisho::{Authorize, ConfigError, Jwt, Verifier, all_of, any_of, not, role, scope, when};
+use sekisho_testkit::Issuer;
 
 /// The four ways to decide about the shop's orders.
 pub(crate) struct Patterns {
@@ -49,6 +50,12 @@ impl Patterns {
     pub(crate) fn outline_of_hybrid(&self) -> String {
         self.hybrid.outline().to_string()
     }
+}
+
+/// Verifies the tokens of the shop's callers, with their roles and their tenant.
+pub(crate) fn verifier(issuer: &Issuer) -> Result<Verifier, ConfigError> {
+    let tokens = Jwt::issuer(issuer.url()).audience("shop").with_keys(issuer.static_keys());
+    tokens.with_roles_at("/roles").with_tenant_claim("tenant").build()
 }
 
 /// Reads the shop's policies: owners and the staff of the tenant read, the staff refunds up to 100, managers any sum.

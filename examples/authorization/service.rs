@@ -6,20 +6,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use sekisho::axum::{CheckpointExt as _, Principal, RefusalResponse};
-use sekisho::{Authorize, Checkpoint, Enforcer, Jwt, Resource};
+use sekisho::{Authorize, Checkpoint, Enforcer, Resource};
 use sekisho_testkit::Issuer;
 
+use crate::patterns;
 use crate::table::order;
 
 /// Serves the shop, guarded by `authorizer`; returns the port.
 pub(crate) async fn serve(issuer: &Issuer, authorizer: Arc<dyn Authorize>, port: u16) -> Result<u16, Box<dyn Error>> {
-    let verifier = Jwt::issuer(issuer.url())
-        .audience("shop")
-        .with_keys(issuer.static_keys())
-        .with_roles_at("/roles")
-        .with_tenant_claim("tenant")
-        .build()?;
-    let checkpoint = Checkpoint::builder().accept(verifier).build()?;
+    let checkpoint = Checkpoint::builder().accept(patterns::verifier(issuer)?).build()?;
     let app = Router::new()
         .route("/orders/{id}", get(read))
         .route("/orders/{id}/refund", post(refund))

@@ -4,24 +4,19 @@ use std::time::Instant;
 
 use sekisho::json::JsonObject;
 use sekisho::{
-    AccessRequest, Authenticate as _, Authorize, Clock as _, Credential, Decision, Denial, Failure, Jwt, Principal,
+    AccessRequest, Authenticate as _, Authorize, Clock as _, Credential, Decision, Denial, Failure, Principal,
     Resource, SystemClock,
 };
 use sekisho_testkit::Issuer;
 
-use crate::patterns::Patterns;
+use crate::patterns::{self, Patterns};
 
 /// Who asks: principals out of tokens that were verified.
 pub(crate) struct People(Vec<(&'static str, String, Principal)>);
 
 impl People {
     pub(crate) async fn of(issuer: &Issuer) -> Result<Self, Box<dyn Error>> {
-        let verifier = Jwt::issuer(issuer.url())
-            .audience("shop")
-            .with_keys(issuer.static_keys())
-            .with_roles_at("/roles")
-            .with_tenant_claim("tenant")
-            .build()?;
+        let verifier = patterns::verifier(issuer)?;
         let mut people = Vec::new();
         for (name, roles, scope) in [
             ("alice", &[][..], "orders:read"),

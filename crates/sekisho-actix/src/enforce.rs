@@ -9,7 +9,7 @@ use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Payload, ResourcePath, Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest};
 use sekisho_core::{Enforcer, Failure, FailureKind};
-use sekisho_http::{Answer, Checkpoint, Enforcement, Passage, Question, RouteQuestion};
+use sekisho_http::{Answer, Ask, Checkpoint, Enforcement, Passage, Question, RouteQuestion};
 
 use crate::RefusalError;
 use crate::future::ResponseFuture;
@@ -140,12 +140,6 @@ impl FromRequest for Permit {
                 .ok_or_else(|| misconfigured("a handler asks for a permit, and no `enforce` stands before its route")),
         )
     }
-}
-
-/// Names what a handler asks by a type, for [`Permitted`].
-pub trait Ask {
-    /// The question of the route.
-    const QUESTION: RouteQuestion;
 }
 
 /// Extracts a permit by asking for it: the handler does not run unless the application's [`Enforcer`], found in

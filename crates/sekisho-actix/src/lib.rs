@@ -12,13 +12,15 @@ mod service;
 #[cfg(feature = "session")]
 mod session;
 
-pub use enforce::{Ask, EnforceMiddleware, EnforceService, Permit, Permitted};
+pub use enforce::{EnforceMiddleware, EnforceService, Permit, Permitted};
 pub use error::RefusalError;
 pub use extract::{Claims, MaybeClaims, MaybePrincipal, Principal};
 pub use future::ResponseFuture;
 pub use layer::{CheckpointExt, CheckpointMiddleware, MetadataResource, RequireMiddleware};
 #[cfg(feature = "oidc")]
 pub use oidc::{BffExt, BffResponse};
+#[doc(no_inline)]
+pub use sekisho_http::Ask;
 pub use service::{CheckpointService, RequireService};
 #[cfg(feature = "session")]
 pub use session::{Session, SessionMiddleware, SessionOrAnonymous, SessionService};

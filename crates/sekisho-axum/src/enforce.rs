@@ -7,7 +7,7 @@ use axum::extract::{FromRef, FromRequestParts, RawPathParams};
 use futures_util::FutureExt as _;
 use http::request::Parts;
 use sekisho_core::{Enforcer, Failure, FailureKind};
-use sekisho_http::{Answer, Passage, Question, RouteQuestion};
+use sekisho_http::{Answer, Ask, Passage, Question, RouteQuestion};
 
 use crate::RefusalResponse;
 
@@ -63,12 +63,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Permit {
             .into()
         })
     }
-}
-
-/// Names what a handler asks by a type, for [`Permitted`].
-pub trait Ask {
-    /// The question of the route.
-    const QUESTION: RouteQuestion;
 }
 
 /// Extracts a permit by asking for it: the handler does not run unless the application's [`Enforcer`], found in the router's

@@ -10,7 +10,7 @@ mod oidc;
 #[cfg(feature = "session")]
 mod session;
 
-pub use enforce::{Ask, Permit, Permitted};
+pub use enforce::{Permit, Permitted};
 pub use error::RefusalResponse;
 pub use extract::{Claims, Principal};
 pub use layer::CheckpointExt;
@@ -18,5 +18,7 @@ pub use layer::CheckpointExt;
 pub use oidc::ApiProxyExt;
 #[cfg(feature = "oidc")]
 pub use oidc::{BffExt, BffResponse};
+#[doc(no_inline)]
+pub use sekisho_http::Ask;
 #[cfg(feature = "session")]
 pub use session::{Session, SessionFuture, SessionLayer, SessionOrAnonymous, SessionService};

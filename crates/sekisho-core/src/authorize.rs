@@ -30,16 +30,7 @@ pub trait Authorize: Send + Sync {
         requests: &[AccessRequest<'_>],
         semantic: EvaluationsSemantic,
     ) -> Vec<Result<Decision, Failure>> {
-        let mut decisions = Vec::with_capacity(requests.len());
-        for request in requests {
-            let decision = self.decide(request).await;
-            let is_last = semantic.ends_with(&decision);
-            decisions.push(decision);
-            if is_last {
-                break;
-            }
-        }
-        decisions
+        semantic.one_by_one(self, requests).await
     }
 
     /// Decides, and shows how the decision came about. For people; it may ask more than [`decide`](Self::decide) does.
@@ -95,6 +86,24 @@ pub enum EvaluationsSemantic {
 }
 
 impl EvaluationsSemantic {
+    /// Decides one after the other, for authorizers that have nothing better for several requests.
+    pub async fn one_by_one<A: Authorize + ?Sized>(
+        self,
+        authorizer: &A,
+        requests: &[AccessRequest<'_>],
+    ) -> Vec<Result<Decision, Failure>> {
+        let mut decisions = Vec::with_capacity(requests.len());
+        for request in requests {
+            let decision = authorizer.decide(request).await;
+            let is_last = self.ends_with(&decision);
+            decisions.push(decision);
+            if is_last {
+                break;
+            }
+        }
+        decisions
+    }
+
     /// Tells whether nothing is decided after this.
     #[must_use]
     pub fn ends_with(self, decision: &Result<Decision, Failure>) -> bool {

@@ -21,8 +21,8 @@ pub trait ObligationHandler: Send + Sync {
 
 /// Makes a decision hold: lets nothing pass but a permit whose obligations are all fulfilled (a policy enforcement point).
 ///
-/// It fulfils [`Obligation::STEP_UP`] by itself. An obligation that has no handler here and is not [passed on](Self::passing_on) is a refusal, as is one that fails. A clone costs one
-/// counter.
+/// It fulfils [`Obligation::STEP_UP`] by itself. An obligation that has no handler here and is not
+/// [passed on](Self::passing_on) is a refusal, as is one that fails. A clone costs one counter.
 ///
 /// # Examples
 /// ```
@@ -84,28 +84,29 @@ impl Enforcer {
     /// Enforces at once if that is possible without waiting, otherwise returns `None`, and has done nothing.
     #[must_use]
     pub fn enforce_now(&self, request: &AccessRequest<'_>) -> Option<Result<Permit, Barred>> {
-        match self.0.authorizer.decide_now(request)? {
-            Err(failure) => Some(Err(Barred::Failed(failure))),
-            Ok(decision) if decision.obligations().is_empty() => Some(conclude(decision)),
-            // Obligations on a denial are fulfilled too, so both wait.
-            Ok(decision) => self.fulfil_now(decision, request),
-        }
-    }
-
-    fn fulfil_now(&self, decision: Decision, request: &AccessRequest<'_>) -> Option<Result<Permit, Barred>> {
-        let handled = |obligation: &Obligation| matches!(self.0.duties.get(obligation.id()), Some(Duty::Handled(_)));
-        if decision.obligations().iter().any(handled) {
-            return None;
-        }
+        let decision = match self.0.authorizer.decide_now(request)? {
+            Ok(decision) => decision,
+            Err(failure) => return Some(Err(Barred::Failed(failure))),
+        };
         let mut denials = Vec::new();
         for obligation in decision.obligations() {
-            match self.0.duties.get(obligation.id()) {
-                Some(Duty::StepUp) => denials.extend(step_up(obligation, request).err()),
-                Some(Duty::PassedOn | Duty::Handled(_)) => {}
-                None => denials.push(UNKNOWN),
-            }
+            denials.extend(self.fulfil_now(obligation, request).ok()?.err());
         }
-        Some(conclude_with(decision, denials))
+        Some(conclude(decision, denials))
+    }
+
+    /// Fulfils an obligation, or returns the handler that has to.
+    fn fulfil_now(
+        &self,
+        obligation: &Obligation,
+        request: &AccessRequest<'_>,
+    ) -> Result<Result<(), Denial>, &dyn ObligationHandler> {
+        match self.0.duties.get(obligation.id()) {
+            Some(Duty::StepUp) => Ok(step_up(obligation, request)),
+            Some(Duty::PassedOn) => Ok(Ok(())),
+            Some(Duty::Handled(handler)) => Err(&**handler),
+            None => Ok(Err(UNKNOWN)),
+        }
     }
 
     /// Enforces, waiting for the authorizer and the handlers of obligations.
@@ -119,24 +120,19 @@ impl Enforcer {
         let decision = self.0.authorizer.decide(request).await.map_err(Barred::Failed)?;
         let mut denials = Vec::new();
         for obligation in decision.obligations() {
-            match self.0.duties.get(obligation.id()) {
-                Some(Duty::StepUp) => denials.extend(step_up(obligation, request).err()),
-                Some(Duty::PassedOn) => {}
-                Some(Duty::Handled(handler)) => denials.extend(handler.fulfil(obligation, request).await.err()),
-                None => denials.push(UNKNOWN),
-            }
+            let outcome = match self.fulfil_now(obligation, request) {
+                Ok(outcome) => outcome,
+                Err(handler) => handler.fulfil(obligation, request).await,
+            };
+            denials.extend(outcome.err());
         }
-        conclude_with(decision, denials)
+        conclude(decision, denials)
     }
 }
 
 const UNKNOWN: Denial = Denial::Forbidden { reason: "nobody here fulfils an obligation of the decision" };
 
-fn conclude(decision: Decision) -> Result<Permit, Barred> {
-    conclude_with(decision, Vec::new())
-}
-
-fn conclude_with(decision: Decision, denials: Vec<Denial>) -> Result<Permit, Barred> {
+fn conclude(decision: Decision, denials: Vec<Denial>) -> Result<Permit, Barred> {
     if decision.effect() == Effect::Permit && denials.is_empty() {
         return Ok(Permit { decision });
     }

@@ -204,8 +204,8 @@ impl Requirement {
         distinct
     }
 
-    /// Decides one that is neither `any_of` nor `all_of`, as far as it can be done at once.
-    fn decide_one(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+    /// Decides as far as it can be done at once.
+    fn decide_here(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
         let principal = request.subject();
         let holds_or = |holds: bool, reason: &'static str| {
             if holds { Decision::permit() } else { Decision::deny(Denial::Forbidden { reason }) }
@@ -256,32 +256,9 @@ impl Requirement {
             }
             Rule::DecidedBy(authorizer) => return authorizer.decide_now(request),
             Rule::Not(requirement) => return requirement.decide_now(request).map(inverse),
-            Rule::Any(_) | Rule::All(_) => return self.decide_now(request),
+            Rule::Any(requirements) => return any_here(requirements, request),
+            Rule::All(requirements) => return all_here(requirements, request),
         }))
-    }
-
-    /// Joins the denials of several that must all hold.
-    fn deny_all(&self, requirements: &[Self], denials: Vec<Decision>) -> Option<Decision> {
-        let denial = match Denial::weightiest(denials.iter().map(denial_of))? {
-            Denial::Forbidden { reason } => Denial::Forbidden { reason },
-            // A client asks for what the challenge names and for no more, so all of it is named, also what this
-            // token has: the next one is to have it too.
-            Denial::InsufficientScope { scope } => {
-                let mut asked = Vec::new();
-                requirements.iter().for_each(|requirement| requirement.collect_scopes(&mut asked));
-                // What an alternative lacks stands in no requirement of its own.
-                scope.split(' ').for_each(|one| push_once(&mut asked, one));
-                Denial::InsufficientScope { scope: asked.join(" ").into() }
-            }
-            Denial::InsufficientAuthentication { acr_values, max_age } => {
-                let mut whole = StepUp { acr_values: acr_values.clone(), max_age };
-                requirements.iter().for_each(|requirement| requirement.collect_step_up(&mut whole));
-                Denial::step_up(whole.acr_values, whole.max_age)
-            }
-        };
-        // One that surely does not hold is enough for all not to.
-        let is_sure = denials.iter().any(is_sure_denial);
-        Some(joined(denials, if is_sure { Decision::deny(denial) } else { Decision::refuse(denial) }))
     }
 
     /// Collects the scopes that are asked for in any case, each once.
@@ -380,6 +357,57 @@ impl Tally {
     }
 }
 
+fn any_here(requirements: &[Requirement], request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+    let (mut tally, mut waits) = (Tally::default(), false);
+    for requirement in requirements {
+        match requirement.decide_here(request) {
+            Some(Ok(decision)) if decision.is_permitted() => return Some(Ok(decision)),
+            Some(outcome) => tally.count(outcome),
+            None => waits = true,
+        }
+    }
+    (!waits).then(|| tally.into_none())
+}
+
+fn all_here(requirements: &[Requirement], request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+    let (mut tally, mut waits) = (Tally::default(), false);
+    for requirement in requirements {
+        match requirement.decide_here(request) {
+            Some(outcome) => tally.count(outcome),
+            None => waits = true,
+        }
+    }
+    // What is denied here is denied, whatever the others would say: nobody has to be waited for.
+    if let Some(denied) = deny_all(requirements, std::mem::take(&mut tally.denials)) {
+        return Some(Ok(denied));
+    }
+    (!waits).then(|| tally.into_all())
+}
+
+/// Joins the denials of several that must all hold.
+fn deny_all(requirements: &[Requirement], denials: Vec<Decision>) -> Option<Decision> {
+    let denial = match Denial::weightiest(denials.iter().map(denial_of))? {
+        Denial::Forbidden { reason } => Denial::Forbidden { reason },
+        // A client asks for what the challenge names and for no more, so all of it is named, also what this
+        // token has: the next one is to have it too.
+        Denial::InsufficientScope { scope } => {
+            let mut asked = Vec::new();
+            requirements.iter().for_each(|requirement| requirement.collect_scopes(&mut asked));
+            // What an alternative lacks stands in no requirement of its own.
+            scope.split(' ').for_each(|one| push_once(&mut asked, one));
+            Denial::InsufficientScope { scope: asked.join(" ").into() }
+        }
+        Denial::InsufficientAuthentication { acr_values, max_age } => {
+            let mut whole = StepUp { acr_values: acr_values.clone(), max_age };
+            requirements.iter().for_each(|requirement| requirement.collect_step_up(&mut whole));
+            Denial::step_up(whole.acr_values, whole.max_age)
+        }
+    };
+    // One that surely does not hold is enough for all not to.
+    let is_sure = denials.iter().any(is_sure_denial);
+    Some(joined(denials, if is_sure { Decision::deny(denial) } else { Decision::refuse(denial) }))
+}
+
 /// Returns what to tell a caller whom this decision does not let pass.
 fn denial_of(decision: &Decision) -> Denial {
     decision.denial().cloned().unwrap_or(Denial::Forbidden { reason: "no policy permits it" })
@@ -412,34 +440,7 @@ pub(crate) fn is_fresh(principal: &Principal, age: Duration, now: UnixSeconds) -
 #[async_trait]
 impl Authorize for Requirement {
     fn decide_now(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
-        let mut tally = Tally::default();
-        let mut waits = false;
-        match &*self.0 {
-            Rule::Any(requirements) => {
-                for requirement in requirements {
-                    match requirement.decide_now(request) {
-                        Some(Ok(decision)) if decision.is_permitted() => return Some(Ok(decision)),
-                        Some(outcome) => tally.count(outcome),
-                        None => waits = true,
-                    }
-                }
-                (!waits).then(|| tally.into_none())
-            }
-            Rule::All(requirements) => {
-                for requirement in requirements {
-                    match requirement.decide_now(request) {
-                        Some(outcome) => tally.count(outcome),
-                        None => waits = true,
-                    }
-                }
-                // What is denied here is denied, whatever the others would say: nobody has to be waited for.
-                if let Some(denied) = self.deny_all(requirements, std::mem::take(&mut tally.denials)) {
-                    return Some(Ok(denied));
-                }
-                (!waits).then(|| tally.into_all())
-            }
-            _ => self.decide_one(request),
-        }
+        self.decide_here(request)
     }
 
     async fn decide(&self, request: &AccessRequest<'_>) -> Result<Decision, Failure> {
@@ -464,7 +465,7 @@ impl Authorize for Requirement {
                         break;
                     }
                 }
-                match self.deny_all(requirements, std::mem::take(&mut tally.denials)) {
+                match deny_all(requirements, std::mem::take(&mut tally.denials)) {
                     Some(denied) => Ok(denied),
                     None => tally.into_all(),
                 }

@@ -154,6 +154,12 @@ impl RouteQuestion {
     }
 }
 
+/// Names what a handler asks by a type, for the extractors `Permitted` of the adapters.
+pub trait Ask {
+    /// The question of the route.
+    const QUESTION: RouteQuestion;
+}
+
 const fn any_text(_: &str) -> bool {
     true
 }

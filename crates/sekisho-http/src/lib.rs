@@ -17,7 +17,7 @@ mod public_routes;
 pub mod single_flight;
 mod target;
 
-pub use access::{Enforcement, PendingDecision, Question, RouteQuestion};
+pub use access::{Ask, Enforcement, PendingDecision, Question, RouteQuestion};
 pub use answer::{Answer, RefusalContent, RefusalSummary};
 pub use certificate::{ClientCertificate, ClientCertificateHeader, certificate_der};
 pub use checkpoint::{Checkpoint, CheckpointBuilder, Inspection, NeedsAuthenticator, Pending, Presence, Ready};

@@ -13,6 +13,7 @@ pub mod filter;
 mod input;
 #[cfg(any(feature = "rego", feature = "remote"))]
 mod outcome;
+mod random;
 pub mod record;
 #[cfg(feature = "rego")]
 pub mod rego;

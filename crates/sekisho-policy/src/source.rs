@@ -36,6 +36,8 @@ use sekisho_core::{ConfigError, UnixSeconds};
 pub use self::files::PolicyFiles;
 #[cfg(feature = "bundle")]
 pub(crate) use self::files::is_name;
+#[cfg(any(feature = "bundle", feature = "rego"))]
+pub(crate) use self::files::is_within;
 pub use self::folder::FolderSource;
 pub use self::live::{Live, LiveBuilder, SourceStatus};
 #[cfg(feature = "bundle")]

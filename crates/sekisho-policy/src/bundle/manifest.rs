@@ -7,6 +7,7 @@ use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
 
 use super::hash::{MAX_STRUCTURED, StrictJson};
 use super::{BundleError, DATA, MANIFEST, is_named};
+use crate::source::is_within;
 
 pub(super) struct Manifest {
     pub(super) revision: Option<Box<str>>,
@@ -93,10 +94,6 @@ impl Manifest {
 }
 
 /// Tells whether `path` is `root` or lies below it.
-pub(crate) fn is_within(path: &str, root: &str) -> bool {
-    root.is_empty() || path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 fn read_roots(value: JsonValue<'_>) -> Option<Vec<Box<str>>> {
     if value.kind() != JsonKind::Array {
         return None;

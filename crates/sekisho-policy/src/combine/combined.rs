@@ -135,14 +135,7 @@ impl Authorize for Combined {
         semantic: EvaluationsSemantic,
     ) -> Vec<Result<Decision, Failure>> {
         if semantic != EvaluationsSemantic::ExecuteAll {
-            let mut decisions = Vec::with_capacity(requests.len());
-            for request in requests {
-                decisions.push(self.decide(request).await);
-                if decisions.last().is_some_and(|decision| semantic.ends_with(decision)) {
-                    break;
-                }
-            }
-            return decisions;
+            return semantic.one_by_one(self, requests).await;
         }
         let mut all: Vec<Progress> = requests.iter().map(|request| self.begin(request)).collect();
         for (index, branch) in self.branches.iter().enumerate() {

@@ -86,14 +86,7 @@ impl<L: Authorize, R: Authorize> Authorize for LocalThenRemote<L, R> {
         semantic: EvaluationsSemantic,
     ) -> Vec<Result<Decision, Failure>> {
         if semantic != EvaluationsSemantic::ExecuteAll {
-            let mut decisions = Vec::with_capacity(requests.len());
-            for request in requests {
-                decisions.push(self.decide(request).await);
-                if decisions.last().is_some_and(|decision| semantic.ends_with(decision)) {
-                    break;
-                }
-            }
-            return decisions;
+            return semantic.one_by_one(self, requests).await;
         }
         let mut locals = self.local.decide_all(requests, semantic).await.into_iter();
         let lacking = || Err(Failure::unavailable("a decision of several is lacking"));

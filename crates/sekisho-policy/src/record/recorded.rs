@@ -1,5 +1,4 @@
 use std::fmt;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use sekisho_core::{
 
 use super::entry::Allowed;
 use super::{DecisionRecord, DecisionSink};
+use crate::random;
 
 /// Records what an authorizer decides.
 ///
@@ -107,14 +107,7 @@ fn identified(outcome: Result<Decision, Failure>) -> (Result<Decision, Failure>,
 }
 
 pub(crate) fn random_id() -> Option<Arc<str>> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).ok()?;
-    let mut id = String::with_capacity(32);
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(id, "{byte:02x}");
-    }
-    Some(id.into())
+    random::id().ok().map(Into::into)
 }
 
 #[async_trait]

@@ -9,7 +9,7 @@ use sekisho_core::json::JsonObject;
 use super::recursion::Calls;
 use super::{DEFAULT_TIME_LIMIT, Inner, RegoPolicies, paths, scan, timer};
 use crate::input::InputOptions;
-use crate::source::PolicyFiles;
+use crate::source::{PolicyFiles, is_within};
 
 /// Puts policies and data together.
 #[derive(Clone)]
@@ -260,10 +260,6 @@ fn read_data(data: &Data) -> Result<Value, ConfigError> {
 }
 
 /// Tells whether `path` is `root` or lies below it.
-fn is_within(path: &str, root: &str) -> bool {
-    root.is_empty() || path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 /// Tells whether data stands at a path, or something on the way to it that has no members. The engine would let data win over
 /// the rule.
 fn is_taken<'a>(data: &Value, path: impl Iterator<Item = &'a String>) -> bool {

@@ -1,6 +1,5 @@
 //! What every answer of a decision service goes through before it is looked at, and what every question is written with.
 
-use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
 
 use sekisho_core::json::JsonObject;
@@ -8,6 +7,8 @@ use sekisho_core::{AccessRequest, Failure, FailureKind};
 use sekisho_http::{HttpMethod, HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::value::RawValue;
+
+use crate::random;
 
 /// Bounds a question in bytes, as JSON.
 pub(crate) const MAX_QUESTION: usize = 256 * 1024;
@@ -83,13 +84,7 @@ impl Digest {
 
 /// Makes an id that nobody can guess.
 pub(crate) fn random_id() -> Result<String, Failure> {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::unavailable("no randomness").with_source(error))?;
-    let mut id = String::with_capacity(32);
-    for byte in bytes {
-        let _ = write!(id, "{byte:02x}");
-    }
-    Ok(id)
+    random::id().map_err(|error| Failure::unavailable("no randomness").with_source(error))
 }
 
 #[cfg(test)]

@@ -128,6 +128,12 @@ impl PolicyFiles {
     }
 }
 
+/// Tells whether a path is a root of policies and data, or lies below it. All lie below the empty one.
+#[cfg(any(feature = "bundle", feature = "rego"))]
+pub(crate) fn is_within(path: &str, root: &str) -> bool {
+    root.is_empty() || path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 impl fmt::Debug for PolicyFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { files, revision, roots, rego_version, is_signed } = self;
