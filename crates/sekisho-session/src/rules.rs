@@ -4,7 +4,6 @@ use sekisho_core::Failure;
 use sekisho_http::{Answer, RequestHead};
 
 use crate::cookie::SetCookie;
-use crate::csrf::CsrfRules;
 use crate::navigation::{LoginRedirect, with_step_up};
 use crate::request::RequestSession;
 use crate::sessions::Sessions;
