@@ -304,7 +304,8 @@ impl ForwardAuth {
         };
         let told = told(method, host, target)?;
         // Where no rule asks for it, nginx need not tell it; a word of several kinds is none.
-        let mut named = headers.get_all("x-original-host").iter().filter(|_| host.is_none() && *dialect == Dialect::Nginx);
+        let mut named =
+            headers.get_all("x-original-host").iter().filter(|_| host.is_none() && *dialect == Dialect::Nginx);
         Ok(match (named.next().map(HeaderValue::to_str), named.next()) {
             (Some(Ok(named)), None) => Told { authority: Some(named.to_owned()), ..told },
             _ => told,
