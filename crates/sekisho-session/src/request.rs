@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sekisho_core::{Failure, FailureKind, Principal, Refusal, Reject};
-use sekisho_http::Answer as HttpAnswer;
+use sekisho_http::{Answer as HttpAnswer, Forgery};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use sekisho_core::Failure;
-use sekisho_http::{Answer, RequestHead};
+use sekisho_http::{Answer, CsrfRules, RequestHead};
 
 use crate::cookie::SetCookie;
 use crate::navigation::{LoginRedirect, with_step_up};
