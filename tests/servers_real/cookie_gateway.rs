@@ -49,7 +49,7 @@ impl Scene {
         elsewhere["protocolMappers"] = json!([]);
         let mut front = direct(client("front", &[gateway]));
         // Nearly as long as a cookie may be, which takes larger buffers than nginx has by itself.
-        let long = json!({ "claim.name": "note", "claim.value": "x".repeat(1600), "access.token.claim": "true" });
+        let long = json!({ "claim.name": "note", "claim.value": "x".repeat(1950), "access.token.claim": "true" });
         let mapper = "oidc-hardcoded-claim-mapper";
         let long = json!({ "name": "note", "protocol": "openid-connect", "protocolMapper": mapper, "config": long });
         front["protocolMappers"].as_array_mut().expect("a list").push(long);

@@ -21,9 +21,12 @@ const ours = async () => (await context.cookies()).filter((cookie) => cookie.nam
 /** Sends a form from a page at `origin`, and returns the answer to it. */
 async function send(origin, path) {
   await page.goto(origin);
-  const answered = page.waitForResponse((response) => response.request().method() === 'POST');
   await page.setContent(`<form method=post action="${gateway}${path}"><button>Prize</button></form>`);
+  const answered = page.waitForResponse((response) => response.request().method() === 'POST');
+  // Whatever comes of it, or the next page would meet it on its way.
+  const shown = page.waitForEvent('framenavigated');
   await page.getByRole('button', { name: 'Prize' }).click();
+  await shown;
   return answered;
 }
 
