@@ -29,6 +29,7 @@ mod exchange;
 mod key;
 mod protocol;
 mod question;
+mod sync;
 #[cfg(feature = "revocation")]
 mod withdrawn;
 
@@ -44,5 +45,7 @@ pub use protocol::{DecisionProtocol, Purge};
 #[cfg(feature = "revocation")]
 pub use withdrawn::PurgingFeed;
 
+#[cfg(all(test, sekisho_shuttle))]
+mod interleavings;
 #[cfg(test)]
 mod tests;

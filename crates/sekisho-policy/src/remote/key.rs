@@ -1,11 +1,12 @@
 //! Stands for a question: all that decides about its answer, and how often what it names was purged.
 
 use std::hash::Hasher as _;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use sekisho_core::json::JsonObject;
 use sekisho_core::{AccessRequest, Attribute, ConfigError, Resource};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
+
+use super::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Stands for a question: 128 bits of SipHash under a random key that nobody else knows, so nobody can look for two
 /// questions that have the same; and by chance, 10,000 of them have with 2^-102.
@@ -195,8 +196,8 @@ impl Writer {
     }
 }
 
-/// 64 KiB of counters.
-const PLACES: usize = 1 << 14;
+/// 64 KiB of counters; few where each is one of `shuttle`'s.
+const PLACES: usize = if cfg!(sekisho_shuttle) { 4 } else { 1 << 14 };
 
 #[cfg(test)]
 mod tests;
