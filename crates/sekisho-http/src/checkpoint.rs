@@ -303,6 +303,7 @@ impl Checkpoint {
         let (status, error) = match denial {
             // RFC 9470 §3: 401, because a better token would do.
             Denial::InsufficientAuthentication { .. } => (Status::Unauthorized, "insufficient_user_authentication"),
+            Denial::InvalidToken => (Status::Unauthorized, "invalid_token"),
             _ => (Status::Forbidden, "insufficient_scope"),
         };
         let is_bound = matches!(principal.confirmation(), Some(Confirmation::KeyThumbprint(_)));

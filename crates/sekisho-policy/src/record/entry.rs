@@ -221,6 +221,7 @@ impl RecordedOutcome {
                 lacking: decision.denial().map(|denial| match denial {
                     Denial::InsufficientScope { .. } => "scope",
                     Denial::InsufficientAuthentication { .. } => "authentication",
+                    Denial::InvalidToken => "credential",
                     Denial::Forbidden { reason } => reason,
                     _ => "something else",
                 }),
@@ -259,7 +260,7 @@ impl RecordedOutcome {
         &self.obligations
     }
 
-    /// Returns what is lacking, if it was denied: `scope`, `authentication`, or a sentence.
+    /// Returns what is lacking, if it was denied: `scope`, `authentication`, `credential`, or a sentence.
     #[must_use]
     pub const fn lacking(&self) -> Option<&'static str> {
         self.lacking
