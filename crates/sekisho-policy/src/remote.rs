@@ -28,6 +28,7 @@ mod ended;
 mod exchange;
 mod key;
 mod protocol;
+mod purger;
 mod question;
 mod sync;
 #[cfg(feature = "revocation")]
@@ -42,6 +43,7 @@ mod strict;
 pub use builder::RemoteBuilder;
 pub use decider::{Remote, RemoteHealth};
 pub use protocol::{DecisionProtocol, Purge};
+pub use purger::Purger;
 #[cfg(feature = "revocation")]
 pub use withdrawn::PurgingFeed;
 

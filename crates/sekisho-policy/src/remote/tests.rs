@@ -23,6 +23,7 @@ mod batches;
 mod bounds;
 mod ends;
 mod keeping;
+mod purging;
 #[cfg(feature = "revocation")]
 mod withdrawals;
 

@@ -39,8 +39,9 @@ const LARGEST: usize = 16 << 10;
 
 /// Holds the last decisions of an authorizer about each question. A clone is the same one.
 ///
-/// Whoever hears of logouts and withdrawals tells it here. A decision that is on its way meanwhile is not remembered: it may
-/// have been made before.
+/// Whoever hears of logouts and withdrawals tells it here, after whatever is asked before it and remembers something itself:
+/// `remote::Purger` keeps to that order. A decision that is on its way meanwhile is not remembered: it may have been made
+/// before.
 #[derive(Clone)]
 pub struct LastKnown(Arc<Inner>);
 
@@ -274,7 +275,8 @@ fn bytes_of(decision: &Decision) -> usize {
     OVERHEAD + texts + reasons.sum::<usize>() + obligations.sum::<usize>()
 }
 
-/// Forgets what was decided about whoever was logged in.
+/// Forgets what was decided about whoever was logged in. Where a `Remote` is behind it that keeps decisions as well, the `Purger` of
+/// both listens in the place of this: it has them forget in the right order.
 impl SessionEndListener for LastKnown {
     fn session_ended(&self, end: &SessionEnd<'_>) {
         match *end {
