@@ -9,6 +9,7 @@ mod agreement;
 mod equality;
 mod filters;
 mod gathering;
+mod hierarchies;
 mod merging;
 mod sqlite;
 mod timing;

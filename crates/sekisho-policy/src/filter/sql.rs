@@ -206,7 +206,9 @@ impl SqlFilter {
         };
         // A column whose collation or type ignores case would show more than the policy means.
         let (guard, operand) = match (columns.dialect, &value) {
-            (SqlDialect::Sqlite, Value::Text(_)) => (stored(column, &value, comparison), format!("{column} COLLATE BINARY")),
+            (SqlDialect::Sqlite, Value::Text(_)) => {
+                (stored(column, &value, comparison), format!("{column} COLLATE BINARY"))
+            }
             (SqlDialect::Sqlite, _) => (stored(column, &value, comparison), column.to_owned()),
             (SqlDialect::Postgres, Value::Text(_)) => (is_whole(column), as_text(column)),
             // Only integers have `|`: 1.5 in a column of another kind is greater than 1, and no number of a decision.
@@ -348,9 +350,8 @@ mod tests {
         let filter = Filter::Where(both).to_sql(&columns).unwrap();
         let column = r#""o""rders"."own""er""#;
         let text = format!("{column}::text COLLATE \"C\"");
-        let one = |n| {
-            format!("({column} IS NOT NULL AND concat({column}) COLLATE \"C\" = {text} AND {text} = ${n}::text)")
-        };
+        let one =
+            |n| format!("({column} IS NOT NULL AND concat({column}) COLLATE \"C\" = {text} AND {text} = ${n}::text)");
         assert_eq!(filter.sql, format!("({} AND (1 = 0) AND {})", one(3), one(4)));
         assert_eq!(filter.params, [Value::Text(hostile.into()), Value::Text("b".into())]);
         assert_eq!(Filter::None.to_sql(&columns).unwrap().sql, "(1 = 0)");
@@ -360,9 +361,8 @@ mod tests {
     fn patterns_are_escaped_for_their_dialect() {
         let pieces = ["50%_!", "", "[a]?*\\'"].map(str::to_owned);
         let like = Filter::Where(Expr::Like("note".into(), Pattern::new(pieces.clone())));
-        let written = |dialect| {
-            like.to_sql(&SqlColumns::new(dialect, "o").with_attribute("note", "n")).unwrap().params.remove(0)
-        };
+        let written =
+            |dialect| like.to_sql(&SqlColumns::new(dialect, "o").with_attribute("note", "n")).unwrap().params.remove(0);
         assert_eq!(written(SqlDialect::Postgres), Value::Text("50!%!_!!%%[a]?*\\'".into()));
         assert_eq!(written(SqlDialect::Sqlite), Value::Text("50%_!**[[]a][?][*]\\'".into()));
         for dialect in [SqlDialect::Postgres, SqlDialect::Sqlite] {

@@ -98,16 +98,19 @@ impl<'a> Tree<'a> {
             return Ok(found.into_iter().collect());
         }
         let (principal, is_in) = (self.principal, self.principal_in.contains(target));
-        let between = above.into_iter().chain([kind]).filter(|kind| self.above(kind).contains(target.type_name()));
-        let provider = self.inner.provider.as_ref();
-        if provider.is_some_and(|provider| between.into_iter().any(|kind| provider.provides(kind))) {
+        let (fixed, provider) = (&self.inner.fixed, self.inner.provider.as_deref());
+        let provides = |kind: &EntityTypeName| provider.is_some_and(|provider| provider.provides(kind));
+        // Nobody says in what an entity of this type is, but for the resource's row and the principal's roles.
+        let is_known = provides(kind) || fixed.has_parents(kind);
+        let mut between = above.into_iter().chain([kind]).filter(|kind| self.above(kind).contains(target.type_name()));
+        if is_known && between.any(provides) {
             let key = (target.clone(), kind.clone());
             match self.listed.get(&key) {
                 Some(ids) => found.extend(ids.iter().map(text)),
                 None => self.lacking.push(key),
             }
         } else {
-            found.extend(self.inner.fixed.members(kind, target, principal, is_in).map(|uid| text(uid.id())));
+            found.extend(fixed.members(kind, target, principal, is_in).map(|uid| text(uid.id())));
         }
         // Her roles are in the request, where neither the provider nor the fixed entities see them.
         if principal.type_name() == kind && is_in {

@@ -160,9 +160,8 @@ pub(crate) fn builder() -> CedarBuilder {
 
 pub(crate) fn columns(dialect: SqlDialect) -> SqlColumns {
     let all = ["owner", "total", "locked", "note", "team", "folder"];
-    all.into_iter().fold(SqlColumns::new(dialect, "orders").with_id("id"), |columns, name| {
-        columns.with_attribute(name, name)
-    })
+    all.into_iter()
+        .fold(SqlColumns::new(dialect, "orders").with_id("id"), |columns, name| columns.with_attribute(name, name))
 }
 
 /// What is stored, read as an application reads it.
