@@ -43,9 +43,13 @@ impl CedarPolicies {
     /// [`Failure`] when the request does not fit the schema, an entity cannot be loaded, or a policy says something else of
     /// the resource. Also when a policy asks for an attribute or a parent that some resource has from elsewhere than its row:
     /// from the fixed entities, or, where resources are of the principal's type, from the subject. There is never a wider
-    /// filter instead.
+    /// filter instead. Also where a function names resources ([`CedarBuilder::with_names`](super::CedarBuilder::with_names)),
+    /// which may say of each what it likes.
     pub async fn filter(&self, request: &AccessRequest<'_>) -> Result<Filter, Failure> {
         let (inner, start) = (&*self.0, Instant::now());
+        if inner.namer.custom.is_some() {
+            return Err(OUTSIDE.with_source("a function names resources, and may name each of them otherwise"));
+        }
         // Whatever the caller has put there, attributes of one resource must not count for all.
         let Ok(question) = inner.question(&without_attributes(request))? else { return Ok(Filter::None) };
         let mut loaded = Loaded::default();

@@ -88,11 +88,11 @@ async fn agree(builder: &CedarBuilder, condition: &str) -> usize {
     let mut shown = BTreeSet::new();
     let options = |names: &[&'static str]| names.iter().copied().map(Some).chain([None]).collect::<Vec<_>>();
     let alice = alice();
-    for id in ["1", "2", "alice"] {
+    for id in ["1", "2"] {
         for owner in ["alice", "bob", "carol"] {
-            for folder in options(&["1", "2", "3", "5", "q", "0"]) {
-                for parent in options(&["1", "2", "5"]) {
-                    for team in options(&["a", "b", "c"]) {
+            for folder in options(&["1", "3", "5", "q"]) {
+                for parent in options(&["1", "5"]) {
+                    for team in options(&["a", "c"]) {
                         let mut row = Map::new();
                         row.insert("owner".into(), json!(owner));
                         let values = [("folder", folder), ("parent", parent), ("team", team)];
