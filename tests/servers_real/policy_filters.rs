@@ -47,7 +47,8 @@ async fn fill(database: &mut PgConnection, dice: &mut Dice, types: [&str; 6]) ->
     });
     insert.build().execute(&mut *database).await.unwrap();
     let rows = sqlx::query("SELECT number, id, owner, total::bigint, locked, note, team, folder FROM orders");
-    let rows = rows.fetch_all(&mut *database).await.unwrap();
+    // The next table has columns of other types.
+    let rows = rows.persistent(false).fetch_all(&mut *database).await.unwrap();
     let read = |row: &sqlx::postgres::PgRow| {
         let mut attributes = Map::new();
         let texts = [(2, "owner"), (5, "note"), (6, "team"), (7, "folder")];
@@ -77,7 +78,7 @@ async fn fill(database: &mut PgConnection, dice: &mut Dice, types: [&str; 6]) ->
 /// Selects by a filter whose placeholders come after one of the query's own.
 async fn select(database: &mut PgConnection, filter: &SqlFilter) -> Result<Vec<i64>, sqlx::Error> {
     let select = format!("SELECT number FROM orders WHERE number >= $1 AND {} ORDER BY number", filter.sql);
-    let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(select)).bind(0_i64);
+    let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(select)).persistent(false).bind(0_i64);
     for value in &filter.params {
         query = match value {
             FilterValue::Text(text) => query.bind(text.clone()),
