@@ -6,6 +6,7 @@ mod client_side;
 mod content;
 mod cookie;
 mod crypto;
+mod ending;
 mod form_token;
 mod invalidation;
 mod keys;
