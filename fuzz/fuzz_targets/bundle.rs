@@ -205,13 +205,15 @@ fn read(reader: &BundleReader, archive: &[u8]) -> Result<PolicyFiles, BundleErro
 
 /// Reads entries: a kind, the length of a name, the name, the length of a content, and the content, repeated where the kind says so.
 fn entries(mut bytes: &[u8]) -> Vec<Entry> {
-    let mut entries = Vec::new();
+    let (mut entries, mut room) = (Vec::new(), LIMITS.max_unpacked_bytes * 2);
     while let [kind, length, rest @ ..] = bytes {
         // A tar header has room for so much.
         let (name, rest) = rest.split_at(usize::from(*length).min(100).min(rest.len()));
         let Some((length, rest)) = rest.split_first_chunk::<2>() else { break };
         let (content, rest) = rest.split_at(usize::from(u16::from_le_bytes(*length)).min(rest.len()));
-        let times = if kind & 0x80 == 0 { 1 } else { 300 };
+        // Enough to be too much, and no more: it is packed again for each run.
+        let times = if kind & 0x80 == 0 { 1 } else { 300.min(room / content.len().max(1)) };
+        room -= if kind & 0x80 == 0 { 0 } else { content.len() * times };
         entries.push(Entry { kind: kind & 0x7f, name: name.to_vec(), content: content.repeat(times) });
         bytes = rest;
     }

@@ -86,6 +86,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Is the name of a seed and what stands in it.
+type Seed = (String, Vec<u8>);
+
 /// Files of a bundle of policies, or of what passes itself off for one: by a tar kind, a name and a content.
 type Entries = &'static [(u8, &'static str, &'static [u8])];
 
@@ -121,7 +124,7 @@ const BUNDLES: &[(&str, Entries)] = &[
 
 /// Makes the seeds of bundles. The first byte says what follows: the whole bundle, the archive in it, a list of files, or such a list with
 /// the number of a right or wrong way to sign them.
-fn bundles() -> Result<Vec<(String, Vec<u8>)>, Box<dyn Error>> {
+fn bundles() -> Result<Vec<Seed>, Box<dyn Error>> {
     let mut seeds = Vec::new();
     for (name, entries) in BUNDLES {
         let (mut list, mut tar) = (Vec::new(), Vec::new());
