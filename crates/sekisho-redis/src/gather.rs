@@ -3,29 +3,41 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::yield_now;
 
 /// Writes to a connection what all tasks that are ready have to say in one go.
 ///
-/// tokio runs a task that was woken by another one right after it. So the task that moves the bytes of a connection would run after each
-/// command, and write it by itself: a system call for each command here, and one at the server, and one for its answer. Here it lets the
-/// others come first, and again as long as that brings more, a few times at the most.
+/// A thread of tokio's pool runs a task that was woken by another one right after it. So the task that moves the bytes of a connection would
+/// run after each command, and write it by itself: a system call for each command here, and one at the server, and one for its answer. Here
+/// it lets the others come first, and again as long as that brings more, a few times at the most.
+///
+/// A runtime of one thread takes tasks in the order in which they were woken; to let others come first would only make it look for news of
+/// the system each time.
 pub(crate) struct Gathering<S> {
     stream: S,
+    /// How often it may wait between two flushes.
+    most_waits: u8,
     /// How often it has waited since it was flushed, and how much there was to write then.
     waits: u8,
     length: usize,
 }
 
 impl<S> Gathering<S> {
-    pub(crate) const fn new(stream: S) -> Self {
-        Self { stream, waits: 0, length: 0 }
+    /// Takes a stream that is written to by a task of this runtime.
+    pub(crate) fn new(stream: S) -> Self {
+        let is_pool = Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+        Self::with_waits(stream, if is_pool { MOST_WAITS } else { 0 })
+    }
+
+    const fn with_waits(stream: S, most_waits: u8) -> Self {
+        Self { stream, most_waits, waits: 0, length: 0 }
     }
 
     /// Waits for the others before the first of what is written until it is flushed; `length` is what there is to write now.
     fn gather(&mut self, length: usize, cx: &mut Context<'_>) -> Poll<()> {
         let brought_nothing = self.waits > 0 && length <= self.length;
-        if brought_nothing || self.waits >= MOST_WAITS {
+        if brought_nothing || self.waits >= self.most_waits {
             return Poll::Ready(());
         }
         self.waits += 1;
@@ -111,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn everybody_comes_before_the_first_piece_and_each_flush_waits_anew() {
         let pieces = Pieces::default();
-        let mut stream = Gathering::new(pieces.clone());
+        let mut stream = Gathering::with_waits(pieces.clone(), MOST_WAITS);
         let others = Rc::new(RefCell::new(0));
         let local = LocalSet::new();
         local
@@ -132,9 +144,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn where_one_thread_runs_all_nobody_is_waited_for() {
+        let mut stream = Gathering::new(Pieces::default());
+        let written = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut stream).poll_write(cx, b"one"))).await;
+        assert!(written.is_ready());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn in_a_pool_the_others_are_waited_for() {
+        tokio::spawn(async {
+            let mut stream = Gathering::new(tokio::io::sink());
+            let written = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut stream).poll_write(cx, b"one"))).await;
+            assert!(written.is_pending());
+        })
+        .await
+        .unwrap();
+    }
+
+    #[tokio::test]
     async fn what_tasks_say_at_once_is_written_at_once() {
         let pieces = Pieces::default();
-        let mut stream = Gathering::new(pieces.clone());
+        let mut stream = Gathering::with_waits(pieces.clone(), MOST_WAITS);
         let (sender, mut receiver) = mpsc::unbounded_channel::<&[u8]>();
         LocalSet::new()
             .run_until(async {
