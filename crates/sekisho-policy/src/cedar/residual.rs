@@ -37,19 +37,20 @@ impl CedarPolicies {
         let mut loaded = Loaded::default();
         let mut gathering = inner.gathering(&question);
         inner.load(&mut gathering, &mut loaded, Instant::now()).await?;
-        let Question { action, request: asked, names, principal, resource, .. } = question;
-        let entities = gathering.finish(&action.entities, principal, resource, &loaded, &inner.schema)?;
-        let selected = inner.index.select_for_any_resource(&names.principal, &names.action, &entities);
+        let Question { action, request: asked, principal, resource, .. } = question;
+        let entities = gathering.finish(Some(&action.entities), principal, resource, &loaded, &inner.schema)?;
+        let (who, what, whereto) = super::named(&asked)?;
+        let selected = inner.index.select_for_any_resource(who, what, &entities);
         let Some(selection) = selected.map_err(|error| super::broken(&error))? else { return Ok(Filter::None) };
         let failed = |error: &dyn std::error::Error| OUTSIDE.with_source(error.to_string());
-        let kind = names.resource.type_name();
+        let kind = whereto.type_name();
         // The resource itself is not known, also if its id happens to be that of one that is.
         let known = entities.into_iter().filter(|entity| entity.uid().type_name() != kind);
         let known = cedar_policy::Entities::from_entities(known, None).map_err(|error| failed(&error))?;
         let known = PartialEntities::from_concrete(known, &inner.schema).map_err(|error| failed(&error))?;
         let partial = PartialRequest::new(
-            PartialEntityUid::from_concrete(names.principal.clone()),
-            names.action.clone(),
+            PartialEntityUid::from_concrete(who.clone()),
+            what.clone(),
             PartialEntityUid::new(kind.clone(), None),
             asked.context().cloned(),
             &inner.schema,
@@ -61,7 +62,7 @@ impl CedarPolicies {
             if inner.policies.get(policy.id()).is_none_or(|known| !known.demands.obligations.is_empty()) {
                 return Err(OUTSIDE);
             }
-            let is_own_kind = names.principal.type_name() == kind;
+            let is_own_kind = who.type_name() == kind;
             let mut reader = Reader { inner, kind, is_own_kind, parts: 0 };
             match policy.effect() {
                 Effect::Permit => permits.push(reader.policy(&policy, true)?),
