@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 pub mod claims;
+pub mod decisions;
 pub mod keys;
 pub mod load;
 pub mod measure;

@@ -37,6 +37,11 @@ pub trait Attributes: Sync {
     /// # Errors
     /// [`JsonError`] when they cannot be written; the decision is then a failure.
     fn to_json(&self) -> Result<JsonObject, JsonError>;
+
+    /// Lends what [`to_json`](Self::to_json) would write, where it is at hand. By default it is not.
+    fn as_json(&self) -> Option<&JsonObject> {
+        None
+    }
 }
 
 /// Is the value of one attribute.
@@ -116,5 +121,9 @@ impl Attributes for JsonObject {
 
     fn to_json(&self) -> Result<JsonObject, JsonError> {
         Ok(self.clone())
+    }
+
+    fn as_json(&self) -> Option<&JsonObject> {
+        Some(self)
     }
 }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::json::{JsonError, JsonObject, JsonValue};
-use crate::principal::{Confirmation, Inner, Principal, Text};
+use crate::principal::{Confirmation, Inner, KeptHash, Principal, Text};
 use crate::{Claim, Reject, UnixSeconds};
 
 /// Declares somebody to be a principal.
@@ -150,7 +150,20 @@ impl CheckedClaims {
             Some(exp) => Some(UnixSeconds::new(exp.as_numeric_date().ok_or(Reject::Invalid(Claim::Expiry))?)),
         };
         let (roles, tenant, confirmation, context) = (Box::default(), None, None, None);
-        Ok(Self(Inner { issuer, subject, client, scope, roles, tenant, expires_at, confirmation, claims, context }))
+        let hash = KeptHash::default();
+        Ok(Self(Inner {
+            issuer,
+            subject,
+            client,
+            scope,
+            roles,
+            tenant,
+            expires_at,
+            confirmation,
+            claims,
+            context,
+            hash,
+        }))
     }
 
     /// Reads the claims.

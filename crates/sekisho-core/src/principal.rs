@@ -2,7 +2,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::UnixSeconds;
@@ -32,6 +32,17 @@ pub(crate) struct Inner {
     pub(crate) confirmation: Option<Confirmation>,
     pub(crate) claims: JsonObject,
     pub(crate) context: Option<Arc<dyn Any + Send + Sync>>,
+    pub(crate) hash: KeptHash,
+}
+
+/// Is a hash of the rest, by whoever was the first to make one. What is cloned may be changed, so it has none.
+#[derive(Default)]
+pub(crate) struct KeptHash(OnceLock<(u64, [u64; 2])>);
+
+impl Clone for KeptHash {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// Text that lies in the claims, or that was made from them.
@@ -179,14 +190,45 @@ impl Principal {
             Text::Claims(_) => 0,
             Text::Own(text) => text.len() + ALLOCATION,
         };
-        let Inner { issuer: _, subject, client, scope, roles, tenant, expires_at: _, confirmation, claims, context: _ } =
-            &*self.0;
+        let Inner {
+            issuer: _,
+            subject,
+            client,
+            scope,
+            roles,
+            tenant,
+            expires_at: _,
+            confirmation,
+            claims,
+            context: _,
+            hash: _,
+        } = &*self.0;
         let texts: usize =
             [Some(subject), client.as_ref(), scope.as_ref(), tenant.as_ref()].into_iter().flatten().map(own).sum();
         // The smallest allocation has room for 24 bytes with common allocators.
         let roles: usize = roles.iter().map(|role| size_of::<Box<str>>() + role.len().max(24) + ALLOCATION).sum();
         let bound_to = confirmation.as_ref().map_or(0, |bound_to| bound_to.thumbprint().len() + ALLOCATION);
         size_of::<Inner>() + ALLOCATION + texts + roles + bound_to + claims.heap_bytes()
+    }
+
+    /// Returns what `make` returns, which is kept beside the principal for the next time that the same owner asks.
+    ///
+    /// For a keyed hash of all that a principal is: with a credential that is verified once and used for many requests, it is
+    /// made once. There is room for one owner's, who comes first; for others it is made each time. It must follow from the
+    /// principal and the owner alone.
+    ///
+    /// - `owner`: a number that nobody else has, such as a random one.
+    pub fn kept_hash(&self, owner: u64, make: impl FnOnce() -> [u64; 2]) -> [u64; 2] {
+        match self.0.hash.0.get() {
+            Some((own, hash)) if *own == owner => *hash,
+            Some(_) => make(),
+            None => {
+                let hash = make();
+                // Who was quicker meanwhile keeps the room.
+                let _ = self.0.hash.0.set((owner, hash));
+                hash
+            }
+        }
     }
 
     /// Returns all claims, already checked, to be read one by one or as a type.
@@ -292,6 +334,7 @@ mod tests {
         let (one, other) = (principal("https://a.example", "alice"), principal("https://b.example", "alice"));
         assert_ne!(one, other);
         assert_ne!(one.id(), other.id());
+        #[expect(clippy::mutable_key_type, reason = "what it keeps of itself has no part in `==` and `Hash`")]
         let people: HashSet<Principal> = [one.clone(), other.clone(), principal("https://a.example", "alice")].into();
         assert_eq!(people.len(), 2);
         let mut ages = HashMap::from([(one.id(), 30), (other.id(), 40)]);
@@ -316,6 +359,16 @@ mod tests {
         let clone = one.clone();
         assert!(Arc::ptr_eq(&one.0, &clone.0));
         assert_eq!(Arc::strong_count(&one.0), 2);
+    }
+
+    #[test]
+    fn keeps_the_hash_of_its_first_owner_and_of_nobody_else() {
+        let one = principal("https://a.example", "alice");
+        assert_eq!(one.kept_hash(1, || [10, 11]), [10, 11]);
+        assert_eq!(one.clone().kept_hash(1, || panic!("it is kept")), [10, 11]);
+        assert_eq!(one.kept_hash(2, || [20, 21]), [20, 21]);
+        assert_eq!(one.kept_hash(2, || [22, 23]), [22, 23]);
+        assert_eq!(principal("https://a.example", "alice").kept_hash(1, || [12, 13]), [12, 13]);
     }
 
     #[test]

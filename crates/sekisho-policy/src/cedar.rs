@@ -136,18 +136,27 @@ struct Known {
 struct ActionShape {
     /// The action and the groups that it is in.
     entities: Entities,
+    is_in_groups: bool,
     principals: Vec<EntityTypeName>,
     resources: Vec<EntityTypeName>,
     context: Vec<Member>,
+}
+
+impl ActionShape {
+    /// Returns the action with its groups. One that is in no group has nothing that a policy could ask for, no attribute either:
+    /// it need not be among the entities at all.
+    const fn groups(&self) -> Option<&Entities> {
+        if self.is_in_groups { Some(&self.entities) } else { None }
+    }
 }
 
 /// Is a request in Cedar's words, before its entities are gathered.
 struct Question<'a> {
     action: &'a ActionShape,
     request: Request,
-    names: Names,
     principal: Root,
     resource: Root,
+    /// What policies may look at besides; nothing if there is nothing to be had of it.
     references: Vec<EntityUid>,
 }
 
@@ -203,21 +212,21 @@ impl CedarPolicies {
         };
         let mut gathering = inner.gathering(&question);
         inner.load(&mut gathering, loaded, start).await?;
-        let Question { action, request: asked, names, principal, resource, references } = question;
+        let Question { action, request: asked, principal, resource, references } = question;
         // What is in the selected policies' conditions can only be known when they are selected.
         let mut again = inner.provider.is_some().then(|| (principal.clone(), resource.clone()));
-        let entities = gathering.finish(&action.entities, principal, resource, loaded, &inner.schema)?;
-        let Some(selection) = inner.select(&names, &entities)? else {
+        let entities = gathering.finish(action.groups(), principal, resource, loaded, &inner.schema)?;
+        let Some(selection) = inner.select(&asked, &entities)? else {
             return Ok(inner.not_applicable());
         };
         let Some((principal, resource)) = again.take().filter(|_| !selection.literals.is_empty()) else {
             let entities = inner.with_literals(entities, &selection.literals)?;
             return Ok(inner.evaluate(request, &asked, &selection.set, &entities));
         };
-        let mut gathering = inner.gathering_of(&names, selection.literals.iter().cloned());
+        let mut gathering = inner.gathering_of(&principal, &resource, selection.literals.iter().cloned());
         gathering.add(references);
         inner.load(&mut gathering, loaded, start).await?;
-        let entities = gathering.finish(&action.entities, principal, resource, loaded, &inner.schema)?;
+        let entities = gathering.finish(action.groups(), principal, resource, loaded, &inner.schema)?;
         Ok(inner.evaluate(request, &asked, &selection.set, &entities))
     }
 }
@@ -239,9 +248,9 @@ impl Inner {
         let resource = self.resource(request, &names, &mut references)?;
         let context = context(&action.context, request, &mut references)?;
         // The types were compared above, and each value was read by its type.
-        let Names { principal: who, action: what, resource: whereto } = names.clone();
+        let Names { principal: who, action: what, resource: whereto } = names;
         let asked = Request::new(who, what, whereto, context, None).map_err(|_| MISFIT)?;
-        Ok(Ok(Question { action, request: asked, names, principal, resource, references }))
+        Ok(Ok(Question { action, request: asked, principal, resource, references }))
     }
 
     fn principal(
@@ -277,7 +286,9 @@ impl Inner {
         if let Some(role) = self.role.as_ref().filter(|role| shape.parents.contains(role)) {
             let roles = subject.roles().iter();
             root.parents.extend(roles.map(|name| EntityUid::from_type_name_and_id(role.clone(), EntityId::new(name))));
-            references.extend(root.parents.iter().cloned());
+            if self.leads_further() {
+                references.extend(root.parents.iter().cloned());
+            }
         }
         Ok(root)
     }
@@ -335,13 +346,24 @@ impl Inner {
     }
 
     fn gathering(&self, question: &Question<'_>) -> Gathering<'_> {
-        self.gathering_of(&question.names, question.references.iter().cloned())
+        self.gathering_of(&question.principal, &question.resource, question.references.iter().cloned())
     }
 
-    fn gathering_of(&self, names: &Names, references: impl IntoIterator<Item = EntityUid>) -> Gathering<'_> {
-        let mut gathering = Gathering::new(&self.fixed, self.provider.as_deref(), &names.principal, &names.resource);
+    fn gathering_of(
+        &self,
+        principal: &Root,
+        resource: &Root,
+        references: impl IntoIterator<Item = EntityUid>,
+    ) -> Gathering<'_> {
+        let mut gathering = Gathering::new(&self.fixed, self.provider.as_deref());
+        gathering.add([principal, resource].map(|root| &root.uid).into_iter().cloned());
         gathering.add(references);
         gathering
+    }
+
+    /// Tells whether anything is known of entities beside what the request says.
+    fn leads_further(&self) -> bool {
+        !self.fixed.is_empty() || self.provider.is_some()
     }
 
     /// Loads what lacks, within what is left of the time since `start`.
@@ -356,8 +378,8 @@ impl Inner {
             .map_err(|_| Failure::unavailable("the entities of a decision took too long to load"))?
     }
 
-    fn select(&self, names: &Names, entities: &Entities) -> Result<Option<Arc<index::Selection>>, Failure> {
-        let Names { principal, action, resource } = names;
+    fn select(&self, asked: &Request, entities: &Entities) -> Result<Option<Arc<index::Selection>>, Failure> {
+        let (principal, action, resource) = named(asked)?;
         self.index.select(principal, action, resource, entities).map_err(|error| broken(&error))
     }
 
@@ -371,6 +393,14 @@ impl Inner {
             return Ok(entities);
         }
         entities.add_entities(more, None).map_err(|error| broken(&error))
+    }
+}
+
+/// Returns the three entities that a request is about.
+fn named(asked: &Request) -> Result<(&EntityUid, &EntityUid, &EntityUid), Failure> {
+    match (asked.principal(), asked.action(), asked.resource()) {
+        (Some(principal), Some(action), Some(resource)) => Ok((principal, action, resource)),
+        _ => Err(MISFIT),
     }
 }
 
@@ -431,10 +461,10 @@ impl Authorize for CedarPolicies {
         if !gathering.advance(&loaded).is_empty() {
             return None;
         }
-        let Question { action, request: asked, names, principal, resource, .. } = question;
+        let Question { action, request: asked, principal, resource, .. } = question;
         let decide = || {
-            let entities = gathering.finish(&action.entities, principal, resource, &loaded, &inner.schema)?;
-            let Some(selection) = inner.select(&names, &entities)? else { return Ok(Some(inner.not_applicable())) };
+            let entities = gathering.finish(action.groups(), principal, resource, &loaded, &inner.schema)?;
+            let Some(selection) = inner.select(&asked, &entities)? else { return Ok(Some(inner.not_applicable())) };
             if let Some(provider) = &inner.provider
                 && inner.fixed.leads_to(&selection.literals, |uid| provider.provides(uid.type_name()))
             {

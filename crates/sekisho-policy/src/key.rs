@@ -14,6 +14,8 @@ pub(crate) struct Key(u64, u64);
 /// Makes keys under a random key of its own: those of another one never meet them.
 pub(crate) struct KeyMaker {
     hash: SipHasher13,
+    /// Names this one to principals, which keep the hash of themselves for it.
+    owner: u64,
     context: Part,
     attributes: Part,
 }
@@ -41,11 +43,13 @@ pub(crate) enum IdKind {
 impl KeyMaker {
     /// `context`, `attributes`: what of the circumstances and of the resource decides.
     pub(crate) fn new(context: Part, attributes: Part) -> Result<Self, ConfigError> {
-        let mut key = [0; 16];
-        getrandom::fill(&mut key).map_err(|error| {
+        let without = |error| {
             ConfigError::new("the operating system gives no random bytes for the keys of questions").with_source(error)
-        })?;
-        Ok(Self { hash: SipHasher13::new_with_key(&key), context, attributes })
+        };
+        let mut key = [0; 16];
+        getrandom::fill(&mut key).map_err(without)?;
+        let owner = getrandom::u64().map_err(without)?;
+        Ok(Self { hash: SipHasher13::new_with_key(&key), owner, context, attributes })
     }
 
     /// Makes the key of a question; `None` when not all that decides can be written down, so that nothing may be shared.
@@ -57,9 +61,11 @@ impl KeyMaker {
     /// - `besides`: writes whatever else decides, always as many parts.
     pub(crate) fn question(&self, request: &AccessRequest<'_>, besides: impl FnOnce(&mut Writer)) -> Option<Key> {
         let mut writer = Writer(self.hash);
-        writer.mark(0);
+        writer.mark(QUESTION);
         besides(&mut writer);
-        writer.subject(request.subject())?;
+        let Key(low, high) = self.subject(request.subject())?;
+        writer.number(low);
+        writer.number(high);
         writer.text(request.subject_kind());
         writer.text(request.action());
         writer.optional(request.action_properties().map(JsonObject::as_str));
@@ -79,6 +85,25 @@ impl KeyMaker {
         writer.finish()
     }
 
+    /// Makes the key of all that a principal is. It is kept beside the principal: hashing its claims anew for each request would
+    /// be most of the work.
+    fn subject(&self, subject: &Principal) -> Option<Key> {
+        let bound_to = match subject.confirmation() {
+            None => (0, ""),
+            Some(Confirmation::KeyThumbprint(thumbprint)) => (1, &**thumbprint),
+            Some(Confirmation::CertificateThumbprint(thumbprint)) => (2, &**thumbprint),
+            Some(_) => return None,
+        };
+        let [low, high] = subject.kept_hash(self.owner, || {
+            let mut writer = Writer(self.hash);
+            writer.mark(SUBJECT);
+            writer.subject(subject, bound_to);
+            let Key(low, high) = writer.finish();
+            [low, high]
+        });
+        Some(Key(low, high))
+    }
+
     fn write_attributes(&self, writer: &mut Writer, resource: Resource<'_>) -> Option<()> {
         let Some(attributes) = resource.attributes() else {
             writer.mark(0);
@@ -86,7 +111,10 @@ impl KeyMaker {
         };
         writer.mark(1);
         match &self.attributes {
-            Part::Whole => writer.text(attributes.to_json().ok()?.as_str()),
+            Part::Whole => match attributes.as_json() {
+                Some(object) => writer.text(object.as_str()),
+                None => writer.text(attributes.to_json().ok()?.as_str()),
+            },
             Part::Named(names) => {
                 for name in names {
                     match attributes.attribute(name) {
@@ -160,7 +188,7 @@ impl Writer {
         }
     }
 
-    fn subject(&mut self, subject: &Principal) -> Option<()> {
+    fn subject(&mut self, subject: &Principal, (binding, thumbprint): (u8, &str)) {
         self.text(subject.issuer());
         self.text(subject.subject());
         self.text(subject.claims().as_str());
@@ -172,13 +200,7 @@ impl Writer {
         let expires_at = subject.expires_at();
         self.mark(u8::from(expires_at.is_some()));
         self.number(expires_at.map_or(0, |at| at.as_secs()));
-        match subject.confirmation() {
-            None => self.mark(0),
-            Some(Confirmation::KeyThumbprint(thumbprint)) => self.marked(1, thumbprint),
-            Some(Confirmation::CertificateThumbprint(thumbprint)) => self.marked(2, thumbprint),
-            Some(_) => return None,
-        }
-        Some(())
+        self.marked(binding, thumbprint);
     }
 
     fn finish(self) -> Key {
@@ -186,6 +208,10 @@ impl Writer {
         Key(low, high)
     }
 }
+
+/// What is hashed begins with what it is, [`IdKind`] or one of these: none of them meets another.
+const QUESTION: u8 = 0;
+const SUBJECT: u8 = 255;
 
 #[cfg(test)]
 mod tests;

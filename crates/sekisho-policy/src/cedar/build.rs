@@ -312,7 +312,7 @@ impl CedarBuilder {
     }
 
     fn namer(&self, shapes: &Shapes, actions: &Actions) -> Result<Namer, ConfigError> {
-        let mut kinds = HashMap::new();
+        let mut kinds = HashMap::default();
         let in_namespace = |namespace: &str| namespace == self.namespace;
         for kind in shapes.entities.keys().filter(|kind| in_namespace(&kind.namespace())) {
             kinds.insert(kind.basename().into(), kind.clone());
@@ -362,7 +362,8 @@ fn actions(schema: &Schema, shapes: &Shapes) -> Result<Actions, ConfigError> {
         let principals = schema.principals_for_action(uid).into_iter().flatten().cloned().collect();
         let resources = schema.resources_for_action(uid).into_iter().flatten().cloned().collect();
         let context = shapes.contexts.get(uid).cloned().ok_or_else(broken)?;
-        actions.insert(uid.clone(), ActionShape { entities, principals, resources, context });
+        let is_in_groups = entities.len() > 1;
+        actions.insert(uid.clone(), ActionShape { entities, is_in_groups, principals, resources, context });
     }
     Ok(actions)
 }

@@ -229,8 +229,6 @@ fn restricted(value: EvalResult) -> Option<RestrictedExpression> {
 pub(super) struct Gathering<'a> {
     fixed: &'a FixedEntities,
     provider: Option<&'a dyn EntityProvider>,
-    principal: EntityUid,
-    resource: EntityUid,
     seen: HashSet<EntityUid, foldhash::fast::RandomState>,
     queue: Vec<EntityUid>,
     found: Vec<EntityUid>,
@@ -239,26 +237,9 @@ pub(super) struct Gathering<'a> {
 }
 
 impl<'a> Gathering<'a> {
-    pub(super) fn new(
-        fixed: &'a FixedEntities,
-        provider: Option<&'a dyn EntityProvider>,
-        principal: &EntityUid,
-        resource: &EntityUid,
-    ) -> Self {
-        let (principal, resource) = (principal.clone(), resource.clone());
-        let mut gathering = Self {
-            fixed,
-            provider,
-            principal: principal.clone(),
-            resource: resource.clone(),
-            seen: HashSet::default(),
-            queue: Vec::new(),
-            found: Vec::new(),
-            rounds: 0,
-            asked: 0,
-        };
-        gathering.add([principal, resource]);
-        gathering
+    pub(super) fn new(fixed: &'a FixedEntities, provider: Option<&'a dyn EntityProvider>) -> Self {
+        let (seen, queue, found) = (HashSet::default(), Vec::new(), Vec::new());
+        Self { fixed, provider, seen, queue, found, rounds: 0, asked: 0 }
     }
 
     /// Adds entities that the engine may look at.
@@ -319,10 +300,10 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    /// Adds what was found to the entities of the request's action.
+    /// Adds what was found to the entities of the request's action, if it has any.
     pub(super) fn finish(
         self,
-        base: &Entities,
+        base: Option<&Entities>,
         principal: Root,
         resource: Root,
         loaded: &Loaded,
@@ -330,29 +311,27 @@ impl<'a> Gathering<'a> {
     ) -> Result<Entities, Failure> {
         let mut entities = Vec::with_capacity(self.found.len() + 2);
         for uid in &self.found {
-            if *uid != self.principal && *uid != self.resource {
+            if *uid != principal.uid && *uid != resource.uid {
                 entities.extend(known(self.fixed, loaded, uid).map(|known| known.entity.clone()));
             }
         }
-        let (principal_uid, resource_uid) = (principal.uid.clone(), resource.uid.clone());
         let is_loaded = |uid: &EntityUid| matches!(loaded.get(uid), Some(Some(_)));
         let of = |uid: &EntityUid| known(self.fixed, loaded, uid).map(|known| &known.entity);
-        if principal_uid == resource_uid {
+        if principal.uid == resource.uid {
             let Root { mut attributes, mut parents, .. } = resource;
             // The principal's own attributes come last, and win.
             attributes.extend(principal.attributes);
             parents.extend(principal.parents);
             let attributes: HashMap<_, _> = attributes.into_iter().collect();
-            let both = Root {
-                uid: principal_uid.clone(),
-                attributes: attributes.into_iter().collect(),
-                parents,
-                exists: true,
-            };
-            entities.extend(both.merge(of(&principal_uid))?);
+            let attributes = attributes.into_iter().collect();
+            let known = of(&principal.uid);
+            let both = Root { uid: principal.uid, attributes, parents, exists: true };
+            entities.extend(both.merge(known)?);
         } else {
-            entities.extend(principal.merge(of(&principal_uid))?);
-            entities.extend(resource.merge(of(&resource_uid))?);
+            for root in [principal, resource] {
+                let known = of(&root.uid);
+                entities.extend(root.merge(known)?);
+            }
         }
         const MISFIT: Failure = Failure::new(FailureKind::BadGateway, "a loaded entity does not fit the schema");
         if loaded.values().any(Option::is_some) {
@@ -360,7 +339,11 @@ impl<'a> Gathering<'a> {
             let strangers = entities.iter().filter(|entity| is_loaded(&entity.uid())).cloned();
             Entities::empty().add_entities(strangers, Some(schema)).map_err(|_| MISFIT)?;
         }
-        base.clone().add_entities(entities, None).map_err(|error| MISFIT.with_source(error))
+        let all = match base {
+            Some(base) => base.clone().add_entities(entities, None),
+            None => Entities::from_entities(entities, None),
+        };
+        all.map_err(|error| MISFIT.with_source(error))
     }
 }
 

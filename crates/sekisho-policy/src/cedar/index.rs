@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{
     ActionConstraint, Entities, EntityTypeName, EntityUid, Policy, PolicySet, PolicySetError, PrincipalConstraint,
@@ -23,6 +23,10 @@ pub(super) struct Index {
     leaves: Vec<Vec<usize>>,
     /// Sets of policies that were put together for earlier requests, by the leaves that matched.
     selections: Cache<Box<[Leaf]>, Arc<Selection>, WeighPolicies>,
+    /// Likewise where so many matched that all policies are evaluated instead: leaving out the others would gain little and
+    /// each such set would take as much memory as all of them.
+    large: Cache<Box<[Leaf]>, Arc<Selection>, WeighLiterals>,
+    whole: OnceLock<Arc<PolicySet>>,
 }
 
 type Level<T> = HashMap<Scope, T, foldhash::fast::RandomState>;
@@ -40,7 +44,7 @@ enum Scope {
 
 /// Is a set of policies that the engine evaluates together.
 pub(super) struct Selection {
-    pub(super) set: PolicySet,
+    pub(super) set: Arc<PolicySet>,
     /// Entities that conditions name, which the engine may look at though the request does not lead to them.
     pub(super) literals: Vec<EntityUid>,
 }
@@ -54,9 +58,22 @@ impl Weighter<Box<[Leaf]>, Arc<Selection>> for WeighPolicies {
     }
 }
 
+#[derive(Clone)]
+struct WeighLiterals;
+
+impl Weighter<Box<[Leaf]>, Arc<Selection>> for WeighLiterals {
+    fn weight(&self, leaves: &Box<[Leaf]>, selection: &Arc<Selection>) -> u64 {
+        (1 + leaves.len() + selection.literals.len()) as u64
+    }
+}
+
 /// How many policies the remembered sets hold together.
 const REMEMBERED_POLICIES: u64 = 20_000;
-const REMEMBERED_SETS: usize = 2_000;
+/// About how many sets there are. This few, the cache has four parts at the most, and the largest set that is remembered has room
+/// in one: what has not is put together anew each time.
+const REMEMBERED_SETS: usize = 128;
+/// From one in this many policies on, and from this many, all of them are evaluated.
+const WHOLE_FROM: (usize, usize) = (5, 64);
 
 impl Index {
     /// Indexes policies, none of which may be linked to a template.
@@ -68,6 +85,8 @@ impl Index {
             tree: Level::default(),
             leaves: Vec::new(),
             selections: Cache::with_weighter(REMEMBERED_SETS, REMEMBERED_POLICIES, WeighPolicies),
+            large: Cache::with_weighter(REMEMBERED_SETS, REMEMBERED_POLICIES, WeighLiterals),
+            whole: OnceLock::new(),
         };
         for (number, policy) in policies.iter().enumerate() {
             let principal = match policy.principal_constraint() {
@@ -111,7 +130,7 @@ impl Index {
         index
     }
 
-    /// Selects the policies whose scope matches; `None` if there is none.
+    /// Selects the policies whose scope matches, or all where most do; `None` if none does.
     pub(super) fn select(
         &self,
         principal: &EntityUid,
@@ -128,7 +147,8 @@ impl Index {
                 each(by_resource, &resources, |leaf| found.push(*leaf));
             });
         });
-        self.selection(found)
+        found.sort_unstable();
+        if self.is_most(&found) { self.large(&found).map(Some) } else { self.selection(found) }
     }
 
     /// Selects the policies whose scope may match for some resource or other.
@@ -155,25 +175,51 @@ impl Index {
         if let Some(known) = self.selections.get(leaves.as_slice()) {
             return Ok(Some(known));
         }
-        // A policy with several actions stands in several leaves.
-        let mut numbers: Vec<usize> =
-            leaves.iter().filter_map(|leaf| self.leaves.get(*leaf as usize)).flatten().copied().collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        let policies: Vec<&Policy> = numbers.iter().filter_map(|number| self.policies.get(*number)).collect();
-        let mut literals = Vec::new();
-        policies.iter().for_each(|policy| entities_of_conditions(policy, &mut literals));
-        literals.sort_unstable_by_key(ToString::to_string);
-        literals.dedup();
-        let set = PolicySet::from_policies(policies.into_iter().cloned())?;
+        let policies = self.policies_of(&leaves);
+        let literals = literals_of(&policies);
+        let set = Arc::new(PolicySet::from_policies(policies.into_iter().cloned())?);
         let selection = Arc::new(Selection { set, literals });
         self.selections.insert(leaves.into(), Arc::clone(&selection));
         Ok(Some(selection))
     }
 
+    fn is_most(&self, leaves: &[Leaf]) -> bool {
+        let (one_in, at_least) = WHOLE_FROM;
+        let count: usize = leaves.iter().filter_map(|leaf| self.leaves.get(*leaf as usize)).map(Vec::len).sum();
+        count >= at_least && count * one_in > self.policies.len()
+    }
+
+    /// Selects all policies. The engine looks at no condition, and so at none of the entities that it names, of those whose
+    /// scope does not match.
+    fn large(&self, leaves: &[Leaf]) -> Result<Arc<Selection>, Box<PolicySetError>> {
+        if let Some(known) = self.large.get(leaves) {
+            return Ok(known);
+        }
+        let whole = match self.whole.get() {
+            Some(whole) => Arc::clone(whole),
+            None => {
+                let whole = Arc::new(PolicySet::from_policies(self.policies.iter().cloned())?);
+                Arc::clone(self.whole.get_or_init(|| whole))
+            }
+        };
+        let selection = Arc::new(Selection { set: whole, literals: literals_of(&self.policies_of(leaves)) });
+        self.large.insert(leaves.into(), Arc::clone(&selection));
+        Ok(selection)
+    }
+
+    fn policies_of(&self, leaves: &[Leaf]) -> Vec<&Policy> {
+        // A policy with several actions stands in several leaves.
+        let mut numbers: Vec<usize> =
+            leaves.iter().filter_map(|leaf| self.leaves.get(*leaf as usize)).flatten().copied().collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.iter().filter_map(|number| self.policies.get(*number)).collect()
+    }
+
     /// Lists all scopes that match an entity, sorted.
     fn scopes(&self, uid: &EntityUid, entities: &Entities) -> Vec<Scope> {
-        let mut scopes = vec![Scope::Any];
+        let mut scopes = Vec::with_capacity(8);
+        scopes.push(Scope::Any);
         let kind = self.types.get(uid.type_name()).copied();
         scopes.extend(kind.map(Scope::Is));
         let mut is_in = |number: u32| {
@@ -207,6 +253,14 @@ fn each<T>(level: &Level<T>, scopes: &[Scope], mut visit: impl FnMut(&T)) {
     } else {
         scopes.iter().filter_map(|scope| level.get(scope)).for_each(visit);
     }
+}
+
+fn literals_of(policies: &[&Policy]) -> Vec<EntityUid> {
+    let mut literals = Vec::new();
+    policies.iter().for_each(|policy| entities_of_conditions(policy, &mut literals));
+    literals.sort_by_cached_key(ToString::to_string);
+    literals.dedup();
+    literals
 }
 
 /// Collects the entities that the conditions of a policy name, but not those of its scope.

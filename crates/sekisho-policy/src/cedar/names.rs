@@ -44,8 +44,8 @@ type Naming = Arc<dyn Fn(&AccessRequest<'_>) -> Option<Names> + Send + Sync>;
 /// Turns a request's words into names of entities.
 pub(super) struct Namer {
     pub(super) issuers: Issuers,
-    pub(super) kinds: HashMap<Box<str>, EntityTypeName>,
-    pub(super) actions: HashMap<Box<str>, EntityUid>,
+    pub(super) kinds: HashMap<Box<str>, EntityTypeName, foldhash::fast::RandomState>,
+    pub(super) actions: HashMap<Box<str>, EntityUid, foldhash::fast::RandomState>,
     pub(super) custom: Option<Naming>,
 }
 

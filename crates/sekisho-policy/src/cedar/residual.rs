@@ -55,13 +55,14 @@ impl CedarPolicies {
         let mut loaded = Loaded::default();
         let mut gathering = inner.gathering(&question);
         inner.load(&mut gathering, &mut loaded, start).await?;
-        let Question { action, request: asked, names, principal, resource, .. } = question;
-        let entities = gathering.finish(&action.entities, principal, resource, &loaded, &inner.schema)?;
-        let selected = inner.index.select_for_any_resource(&names.principal, &names.action, &entities);
+        let Question { action, request: asked, principal, resource, .. } = question;
+        let entities = gathering.finish(Some(&action.entities), principal, resource, &loaded, &inner.schema)?;
+        let (who, what, whereto) = super::named(&asked)?;
+        let selected = inner.index.select_for_any_resource(who, what, &entities);
         let Some(selection) = selected.map_err(|error| super::broken(&error))? else { return Ok(Filter::None) };
         let failed = |error: &dyn std::error::Error| OUTSIDE.with_source(error.to_string());
-        let kind = names.resource.type_name();
-        let mut tree = Tree::new(inner, kind, &names.principal, &entities);
+        let kind = whereto.type_name();
+        let mut tree = Tree::new(inner, kind, who, &entities);
         // Partial evaluation takes for granted that what the schema requires is there.
         let mut all = inner.required(kind, &selection.set);
         all.extend(tree.demands()?);
@@ -70,8 +71,8 @@ impl CedarPolicies {
         let known = cedar_policy::Entities::from_entities(known, None).map_err(|error| failed(&error))?;
         let known = PartialEntities::from_concrete(known, &inner.schema).map_err(|error| failed(&error))?;
         let partial = PartialRequest::new(
-            PartialEntityUid::from_concrete(names.principal.clone()),
-            names.action.clone(),
+            PartialEntityUid::from_concrete(who.clone()),
+            what.clone(),
             PartialEntityUid::new(kind.clone(), None),
             asked.context().cloned(),
             &inner.schema,
@@ -81,7 +82,7 @@ impl CedarPolicies {
             let response = selection.set.tpe(&partial, &known, &inner.schema).map_err(|error| failed(&error))?;
             response.policies().collect()
         };
-        let is_own_kind = names.principal.type_name() == kind;
+        let is_own_kind = who.type_name() == kind;
         let mut written = inner.written(&policies, kind, is_own_kind, &mut tree)?;
         if !tree.is_complete() {
             tree.complete(inner.limits.time.saturating_sub(start.elapsed())).await?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Says what a schema declares: the types of entities with their attributes, and the actions with their contexts.
 #[derive(Debug, Default)]
 pub(super) struct Shapes {
-    pub(super) entities: HashMap<EntityTypeName, EntityShape>,
+    pub(super) entities: HashMap<EntityTypeName, EntityShape, foldhash::fast::RandomState>,
     pub(super) contexts: HashMap<EntityUid, Vec<Member>>,
 }
 

@@ -40,8 +40,8 @@ use crate::key::{IdKind, Key};
 /// Whatever goes wrong is a [`Failure`], never a decision, and never kept.
 ///
 /// **Equal questions** are asked once and answered from the cache. Two are equal when everything is that a policy may be shown:
-/// issuer, subject and its kind, all claims, scopes, roles, client, tenant and end of the credential, the action and its
-/// properties, kind and id of the resource, its attributes, the context. A context with a time or a request id in it makes every
+/// issuer, subject and its kind, all claims, scopes, roles, client, tenant, end and binding of the credential, the action and
+/// its properties, kind and id of the resource, its attributes, the context. A context with a time or a request id in it makes every
 /// question another; [`depends_on_context`](RemoteBuilder::depends_on_context) names the members that the policies look at.
 ///
 /// **What is kept is forgotten** by the `purge_*` methods and when a decision comes from other

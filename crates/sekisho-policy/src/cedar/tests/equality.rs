@@ -17,7 +17,7 @@ pub(super) fn by_index(index: &Index, request: &Request, entities: &Entities) ->
     let (principal, action, resource) =
         (request.principal().unwrap(), request.action().unwrap(), request.resource().unwrap());
     let selection = index.select(principal, action, resource, entities).unwrap();
-    let set = selection.as_ref().map_or_else(PolicySet::new, |selection| selection.set.clone());
+    let set = selection.as_ref().map_or_else(PolicySet::new, |selection| (*selection.set).clone());
     Authorizer::new().is_authorized(request, &set, entities)
 }
 
@@ -124,4 +124,38 @@ fn a_hundred_thousand_requests_are_answered_as_by_the_whole_set() {
     assert_eq!(allowed + denied, 100_000);
     // The requests are worth asking.
     assert!(allowed > 10_000 && denied > 10_000 && errors > 10_000, "{allowed} {denied} {errors}");
+}
+
+#[test]
+fn where_most_policies_match_one_set_of_all_is_evaluated_and_answers_the_same() {
+    let mut dice = Dice(TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    for round in 0..10 {
+        let text: Vec<String> = (0..200)
+            .map(|number| {
+                let policy = dice.policy(number);
+                // Half of them have a condition and no scope.
+                let (_, condition) = policy.rsplit_once(')').unwrap();
+                let effect = if policy.contains("forbid(") { "forbid" } else { "permit" };
+                match number % 2 {
+                    0 => format!("@id(\"{number}\") {effect}(principal, action, resource){condition}"),
+                    _ => policy,
+                }
+            })
+            .collect();
+        let set: PolicySet = text.join("\n").parse().unwrap();
+        let index = Index::new(set.policies().cloned().collect());
+        let entities = dice.entities();
+        let mut whole = None;
+        for _ in 0..50 {
+            let action = format!("Action::\"{}\"", dice.below(6)).parse().unwrap();
+            let (principal, resource) = (dice.entity().parse().unwrap(), dice.entity().parse().unwrap());
+            let selection = index.select(&principal, &action, &resource, &entities).unwrap().unwrap();
+            assert_eq!(selection.set.num_of_policies(), 200);
+            let whole = whole.get_or_insert_with(|| selection.set.clone());
+            assert!(std::sync::Arc::ptr_eq(whole, &selection.set), "it is put together once");
+            let request = Request::new(principal, action, resource, Context::empty(), None).unwrap();
+            let expected = shown(&Authorizer::new().is_authorized(&request, &set, &entities));
+            assert_eq!(expected, shown(&by_index(&index, &request, &entities)), "round {round}: {request}");
+        }
+    }
 }
