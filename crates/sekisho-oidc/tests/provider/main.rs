@@ -8,6 +8,8 @@ mod login;
 mod logout;
 mod refresh;
 mod scripted;
+#[cfg(feature = "session")]
+mod session_user_info;
 mod settings;
 mod sockets;
 mod user_info;
