@@ -2,6 +2,7 @@
 #![cfg(feature = "aws-lc-rs")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod assertion;
 mod conformance;
 mod leak;
 mod login;
