@@ -292,7 +292,9 @@ impl ApiProxyBuilder {
             }
             // The login's own token would be sent, with all its scopes.
             if exchanged_scope.is_some() && exchange.is_none() {
-                return Err(ConfigError::new(format!("the route {path:?} has a scope for an exchange, and no exchange")));
+                return Err(ConfigError::new(format!(
+                    "the route {path:?} has a scope for an exchange, and no exchange"
+                )));
             }
             exchanges.extend(exchange.as_ref().map(|(tokens, _)| tokens.clone()));
             let exchange = exchange.map(|(tokens, audience)| (tokens, audience, exchanged_scope));

@@ -50,5 +50,4 @@ impl From<AccessError> for UserInfoError {
     }
 }
 
-const UNKNOWN: Failure =
-    Failure::new(FailureKind::Misconfigured, "a session's provider is not configured any more");
+const UNKNOWN: Failure = Failure::new(FailureKind::Misconfigured, "a session's provider is not configured any more");
