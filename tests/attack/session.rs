@@ -15,7 +15,7 @@ use sekisho_tests::wait;
 /// Is an honest store until it is told to fail.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    pub(crate) inner: MemorySessionStore,
+    inner: MemorySessionStore,
     pub(crate) trouble: Mutex<Option<&'static str>>,
 }
 
