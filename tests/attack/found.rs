@@ -1,13 +1,15 @@
 //! What probing the peers showed: one test for each row of the second list, named by it.
 //!
-//! Rows that belong to parts of the family which are not written yet:
+//! Rows whose tests are elsewhere:
 //!
-//! | row | belongs to |
+//! | row | tests |
 //! |---|---|
-//! | tower-sessions 0.15: a logged-out session comes back; updates are lost | sessions |
-//! | axum-login 0.18: the id stays at a change of user; backend errors swallowed | sessions |
-//! | axum-oidc 0.6: state compared with `!=`, refresh without single flight, id not cycled | login |
-//! | aliri_axum: the documented example cannot work | documentation: ours are compiled |
+//! | tower-sessions 0.15: a logged-out session comes back; updates are lost | `peer_sessions.rs`: `tower_sessions_015_…`; `sekisho-axum`: `tests/sessions/parallel.rs` |
+//! | axum-login 0.18: the id stays at a change of user; backend errors swallowed | `peer_sessions.rs`: `axum_login_…` |
+//! | axum-oidc 0.6: state compared with `!=` | none can show a time; `state` finds the login's sealed cookie by its name and is then compared in constant time (`provider/id_token.rs`: `same`). That a wrong one is refused: `oidc.rs`, `a136_state_csrf` |
+//! | axum-oidc 0.6: refresh without single flight | `sekisho-oidc`: `two_hundred_requests_at_once_are_one_refresh`, `three_processes_with_a_hundred_requests_are_one_refresh_too` |
+//! | axum-oidc 0.6: id not cycled | `sekisho-oidc`: `logs_in_under_a_new_id_keeps_the_deep_link_and_takes_the_login_s_cookie_away` |
+//! | aliri_axum: the documented example cannot work | none: each example of ours in README and rustdoc is a doctest, and `cargo xtask test` runs those in `examples` |
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -16,6 +16,7 @@ mod mtls;
 mod oidc;
 mod opaque;
 mod parse;
+mod peer_sessions;
 mod peers;
 mod policy;
 mod policy_protocols;

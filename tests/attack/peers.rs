@@ -1,15 +1,15 @@
 //! Published bugs of comparable libraries, one test for each row, named by it.
 //!
-//! Rows that belong to parts of the family which are not written yet, by the name they have in the list:
+//! Rows without a test here, by the name they have in the list:
 //!
-//! | row | belongs to |
+//! | row | where it is, or why it is nowhere |
 //! |---|---|
-//! | biscuit: third-party blocks, forged signatures | nothing: biscuits are not taken in |
-//! | biscuit-rust #311, #313: limits ignored in one phase | policies |
-//! | tower-sessions 0.12: an id collision overwrites a session | sessions |
-//! | tower-sessions: the removal cookie lacks its attributes | sessions |
-//! | axum-login #217, #215: id after login | sessions |
-//! | bcrypt RUSTSEC-2026-0199: panic on a hostile hash | passwords; the rows beside it are below |
+//! | biscuit: third-party blocks, forged signatures | nowhere: biscuits are not taken in |
+//! | biscuit-rust #311, #313: limits ignored in one phase | nowhere: that evaluator is not in use; `sekisho-policy` tests its own bounds |
+//! | tower-sessions 0.12: an id collision overwrites a session | `peer_sessions.rs`: `tower_sessions_012_…` |
+//! | tower-sessions: the removal cookie lacks its attributes | `peer_sessions.rs`: `tower_sessions_the_removal_cookie_…` |
+//! | axum-login #217, #215: id after login | `peer_sessions.rs`: `axum_login_217_…` |
+//! | bcrypt RUSTSEC-2026-0199: panic on a hostile hash | nowhere: bcrypt is not in use; of Argon2: `sekisho-credentials`, `refuses_texts_that_are_no_argon2_hash`; the rows beside it are below |
 
 use std::sync::Arc;
 use std::time::Duration;

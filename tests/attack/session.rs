@@ -14,9 +14,9 @@ use sekisho_tests::wait;
 
 /// Is an honest store until it is told to fail.
 #[derive(Debug, Default)]
-struct Store {
+pub(crate) struct Store {
     inner: MemorySessionStore,
-    trouble: Mutex<Option<&'static str>>,
+    pub(crate) trouble: Mutex<Option<&'static str>>,
 }
 
 impl Store {
@@ -88,14 +88,14 @@ impl SessionStore for Store {
     }
 }
 
-fn world() -> (Arc<Store>, Sessions) {
+pub(crate) fn world() -> (Arc<Store>, Sessions) {
     let (store, key) = (Arc::new(Store::default()), SessionKey::generate().unwrap());
     let sessions = Sessions::builder(Arc::clone(&store) as _, SessionKeys::new(key)).build().unwrap();
     (store, sessions)
 }
 
 /// Sends a request with this `Cookie` header; returns what a page would see, and the cookie that was set.
-async fn visit(
+pub(crate) async fn visit(
     sessions: &Sessions,
     cookie: &[u8],
     then: impl FnOnce(&mut Session<std::collections::BTreeMap<String, u32>>),
@@ -109,13 +109,13 @@ async fn visit(
     Ok((who, set.first().map(|set| set.expose().split(';').next().unwrap().to_owned())))
 }
 
-async fn log_in(sessions: &Sessions, cookie: &[u8], subject: &str) -> String {
+pub(crate) async fn log_in(sessions: &Sessions, cookie: &[u8], subject: &str) -> String {
     let principal = PrincipalBuilder::new("https://shop.example", subject).build().unwrap();
     let set = visit(sessions, cookie, |session| session.log_in(Login::new(&principal))).await.unwrap().1;
     set.unwrap()
 }
 
-async fn who(sessions: &Sessions, cookie: &[u8]) -> Result<Option<String>, Refusal> {
+pub(crate) async fn who(sessions: &Sessions, cookie: &[u8]) -> Result<Option<String>, Refusal> {
     visit(sessions, cookie, |_| ()).await.map(|(who, _)| who)
 }
 

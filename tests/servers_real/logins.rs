@@ -45,6 +45,21 @@ fn assert_login(stage: &Stage, name: &str) {
         assert_eq!(traces[place], wanted, "{place} shows a token, or the session: {traces}");
     }
 
+    let told = stage.step("about");
+    let (about, own, exchanged) = (&told["about"]["body"], &told["own"]["body"], &told["exchanged"]);
+    if let At::Keycloak { .. } = stage.scene.at {
+        assert_eq!(about["sub"], own["subject"], "what the provider says is of whoever is logged in: {told}");
+        assert_eq!(about["email"], "alice@shop.example", "{told}");
+        let wanted = json!([200, own["subject"], "shop", true]);
+        let body = &exchanged["body"];
+        assert_eq!(json!([exchanged["status"], body["subject"], body["client"], body["invoices"]]), wanted, "{told}");
+        assert_eq!(own["invoices"], false, "the login's own token has not what the exchanged one has: {told}");
+        assert_ne!(body["token"], own["token"], "{told}");
+    } else {
+        assert_eq!(told["about"]["status"], 401, "a token for the orders is none for userinfo there: {told}");
+        assert_eq!((&own["subject"], &exchanged["status"]), (&json!("alice"), &json!(404)), "{told}");
+    }
+
     stage.assert_seen("shared", orders, "/orders/8", "Order 8", name);
     assert_eq!(stage.step("shared")["provider"], json!([]), "the provider is not even asked");
     stage.assert_seen("single sign-on", account, "/orders/9", "Order 9", name);

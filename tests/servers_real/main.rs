@@ -35,6 +35,7 @@ mod openfga;
 mod openfga_decisions;
 mod outage;
 mod own_issuer;
+mod parallel_sessions;
 mod passkeys;
 mod phantom;
 mod policies_agree;

@@ -35,11 +35,24 @@ impl OidcProvider {
 
     /// Registers a client ([RFC 7591](https://www.rfc-editor.org/rfc/rfc7591)) and returns its credentials.
     pub(crate) async fn register(&self, metadata: &Value) -> ClientCredentials {
+        let client = self.registered(metadata).await;
+        let member = |name: &str| client[name].as_str().unwrap_or_else(|| panic!("no {name}: {client}")).to_owned();
+        ClientCredentials::basic(member("client_id"), member("client_secret"))
+    }
+
+    /// Registers a client that has a key and no secret, and returns its id.
+    pub(crate) async fn register_id(&self, metadata: &Value) -> String {
+        let client = self.registered(metadata).await;
+        assert!(client.get("client_secret").is_none(), "{client}");
+        client["client_id"].as_str().unwrap_or_else(|| panic!("{client}")).to_owned()
+    }
+
+    async fn registered(&self, metadata: &Value) -> Value {
         let request = self.http.post(format!("{}/reg", self.url)).bearer_auth("registration-token").json(metadata);
         let answer = request.send().await.expect("an answer");
         let (status, client) = (answer.status(), answer.json::<Value>().await.expect("JSON"));
-        let member = |name: &str| client[name].as_str().unwrap_or_else(|| panic!("{status} {client}")).to_owned();
-        ClientCredentials::basic(member("client_id"), member("client_secret"))
+        assert_eq!(status, 201, "{client}");
+        client
     }
 
     /// Gets an access token by client credentials; `resource` is empty for none.

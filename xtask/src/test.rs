@@ -125,7 +125,7 @@ fn tests(layout: &Layout, skipped: &Path, servers: Option<&Servers>) -> Invocati
 /// Lists what is done one after the other; each is rows of steps that run side by side.
 fn without_servers(layout: &Layout, fast: bool) -> Vec<Vec<Vec<Step>>> {
     let keys = "-p sekisho-jwks -p sekisho-jwt";
-    let examples = ["quickstart", "issuer", "gateway", "sessions", "browser-storage", "authorization"];
+    let examples = ["quickstart", "issuer", "gateway", "sessions", "bff", "browser-storage", "authorization"];
     let alone = examples
         .map(|name| Step::passes(name, cargo(layout, "cargo run --example").args([name, "--", "--once"])))
         .into_iter()

@@ -18,6 +18,7 @@ mod reply;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod user_info;
 
 use sekisho_core::{Failure, FailureKind};
 use tracing::Instrument as _;

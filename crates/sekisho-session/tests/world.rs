@@ -129,6 +129,8 @@ pub(crate) struct Watched {
     pub(crate) is_silent: AtomicBool,
     /// All names that were created.
     pub(crate) names: Mutex<Vec<SessionHash>>,
+    /// All that it was ever handed: names, tags, cards, bodies, also of what is over by now.
+    pub(crate) handed: Mutex<Vec<u8>>,
 }
 
 impl Watched {
@@ -144,6 +146,10 @@ impl Watched {
             return Err(Failure::unavailable("the store takes no writes"));
         }
         Ok(())
+    }
+
+    fn hand(&self, parts: &[&[u8]]) {
+        self.handed.lock().unwrap().extend(parts.concat());
     }
 
     async fn answer<T>(&self, answer: T) -> T {
@@ -179,12 +185,15 @@ impl SessionStore for Watched {
     async fn create(&self, id: SessionHash, new: &NewSession, now: UnixSeconds) -> Result<bool, Failure> {
         self.write()?;
         self.names.lock().unwrap().push(id);
+        self.hand(&[id.as_bytes(), new.card.as_bytes(), new.body.as_bytes()]);
+        new.tags.iter().for_each(|tag| self.hand(&[tag.as_bytes()]));
         let created = self.inner.create(id, new, now).await;
         self.answer(created).await
     }
 
     async fn load(&self, id: &SessionHash, now: UnixSeconds) -> Result<Option<StoredSession>, Failure> {
         self.call()?;
+        self.hand(&[id.as_bytes()]);
         tokio::task::yield_now().await;
         let found = self.inner.load(id, now).await?;
         if self.is_corrupt.load(Ordering::SeqCst) {
@@ -201,6 +210,7 @@ impl SessionStore for Watched {
         now: UnixSeconds,
     ) -> Result<Saved, Failure> {
         self.write()?;
+        self.hand(&[id.as_bytes(), update.body.as_bytes()]);
         if self.fails_to_save.load(Ordering::SeqCst) {
             return Err(Failure::unavailable("the store saves nothing"));
         }
@@ -222,11 +232,13 @@ impl SessionStore for Watched {
 
     async fn list(&self, tag: &SessionTag, now: UnixSeconds) -> Result<Vec<ListedSession>, Failure> {
         self.call()?;
+        self.hand(&[tag.as_bytes()]);
         self.inner.list(tag, now).await
     }
 
     async fn delete_tagged(&self, tag: &SessionTag, now: UnixSeconds) -> Result<u64, Failure> {
         self.write()?;
+        self.hand(&[tag.as_bytes()]);
         self.inner.delete_tagged(tag, now).await
     }
 

@@ -103,6 +103,8 @@ const JOURNEYS = {
       cookies: cookies.filter((cookie) => isToken(cookie.value)).length, page: isToken(page.url()) || page.url().includes('code='),
     });
 
+    tell('about', { about: await call(page, '/about'), own: await call(page, '/bff/api/token'), exchanged: await call(page, '/bff/api/invoices') });
+
     urls.length = 0;
     await page.goto(`${orders}/orders/8`);
     tell('shared', { ...(await seen(page)), provider: among(urls, issuer) });

@@ -42,7 +42,7 @@ const provider = new Provider(issuer, {
     client('orders-api-post', { token_endpoint_auth_method: 'client_secret_post' }),
   ],
   scopes,
-  clientAuthMethods: ['client_secret_basic', 'client_secret_post'],
+  clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt'],
   enabledJWA: { introspectionSigningAlgValues: ['RS256', 'ES256'] },
   ttl: {
     ClientCredentials: (_context, token, client) => token.resourceServer?.accessTokenTTL ?? lifetime(client),

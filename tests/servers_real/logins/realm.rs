@@ -8,6 +8,9 @@ use crate::logins::services::Place;
 
 /// The audience of access tokens.
 pub(crate) const AUDIENCE: &str = "orders-api";
+/// The audience of tokens that are exchanged, and the scope that has it.
+pub(crate) const BILLING: &str = "billing-api";
+pub(crate) const INVOICES: &str = "invoices";
 
 /// Without saying so Keycloak keeps no refreshes.
 const KEPT: [&str; 4] = ["REFRESH_TOKEN", "REFRESH_TOKEN_ERROR", "REVOKE_GRANT", "REVOKE_GRANT_ERROR"];
@@ -134,6 +137,32 @@ impl Realm {
         let names = json!({ "silver": 1, "gold": 2 }).to_string();
         let realm = json!({ "browserFlow": "levels", "attributes": { "acr.loa.map": names } });
         self.admin(Method::PUT, "", Some(realm)).await;
+    }
+
+    /// Has a client exchange tokens of its own logins for the billing service
+    /// ([standard token exchange](https://www.keycloak.org/securing-apps/token-exchange)).
+    pub(crate) async fn add_exchange(&self, client: &str) {
+        self.admin(Method::POST, "clients", Some(json!({ "clientId": BILLING, "bearerOnly": true }))).await;
+        let audience = json!({
+            "name": "billing", "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper",
+            "config": { "included.client.audience": BILLING, "access.token.claim": "true", "id.token.claim": "false" },
+        });
+        let scope = json!({
+            "name": INVOICES, "protocol": "openid-connect", "protocolMappers": [audience],
+            "attributes": { "include.in.token.scope": "true" },
+        });
+        self.admin(Method::POST, "client-scopes", Some(scope)).await;
+        let id = |found: &Value, member: &str, name: &str| {
+            let found = found.as_array().expect("a list").iter().find(|one| one[member] == name);
+            found.and_then(|one| one["id"].as_str()).unwrap_or_else(|| panic!("no {name}")).to_owned()
+        };
+        let scope = id(&self.admin(Method::GET, "client-scopes", None).await, "name", INVOICES);
+        let clients = self.admin(Method::GET, &format!("clients?clientId={client}"), None).await;
+        let client = format!("clients/{}", id(&clients, "clientId", client));
+        let mut settings = clients[0].clone();
+        settings["attributes"]["standard.token.exchange.enabled"] = json!("true");
+        self.admin(Method::PUT, &client, Some(settings)).await;
+        self.admin(Method::PUT, &format!("{client}/optional-client-scopes/{scope}"), None).await;
     }
 
     /// Counts what happened there, by kind and client.

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use sekisho_core::SubjectId;
-use sekisho_oidc::ClientCredentials;
+use sekisho_jwt::jwks::SigningKey;
+use sekisho_jwt::{Algorithm, Backend, Signer};
+use sekisho_oidc::{ClientCredentials, ServiceTokens};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, RwLockReadGuard};
 
 use crate::control::{Control, Outage};
 use crate::keycloak::Keycloak;
 use crate::logins::hand::Hand;
-use crate::logins::realm::{AUDIENCE, Realm, client};
-use crate::logins::services::{Api, Client, FRESH, Group, Place, Service};
+use crate::logins::realm::{AUDIENCE, BILLING, INVOICES, Realm, client};
+use crate::logins::services::{Api, Billing, Client, FRESH, Group, Place, Service};
 use crate::provider::{self, OidcProvider};
 use crate::scripts::{self, Report};
 use crate::setup;
@@ -31,7 +33,7 @@ pub(crate) struct Scene {
     pub(crate) shop: Service,
     pub(crate) orders: Service,
     pub(crate) account: Service,
-    _api: Api,
+    _apis: [Api; 2],
     _redis: RwLockReadGuard<'static, ()>,
 }
 
@@ -60,21 +62,27 @@ impl Scene {
     async fn set(at: At, redis: (String, RwLockReadGuard<'static, ()>), places: Places, clients: Clients<'_>) -> Self {
         let issuer = at.issuer();
         let (url, turn) = redis;
-        let api = Api::start(&issuer, AUDIENCE).await;
+        let (api, billing) = (Api::start(&issuer, AUDIENCE).await, Api::start(&issuer, BILLING).await);
         let name: String = issuer.chars().filter(char::is_ascii_alphanumeric).collect();
         let (shops, accounts) =
             (Group::new(&url, &format!("{name}-shop")), Group::new(&url, &format!("{name}-accounts")));
         let scopes = clients.scopes;
+        let exchange = at.token_endpoint().map(|endpoint| Billing {
+            api: &billing,
+            tokens: ServiceTokens::at(endpoint, &*issuer, clients.shop.clone()).build().expect("an exchange"),
+            audience: BILLING,
+            scope: INVOICES,
+        });
         let shop = Client { issuer: &issuer, credentials: clients.shop, scopes };
         let account = Client { issuer: &issuer, credentials: clients.accounts, scopes };
         Self {
-            shop: Service::start("The Shop", places.shop, &shops, &shop, &api),
-            orders: Service::start("Orders of the Shop", places.orders, &shops, &shop, &api),
-            account: Service::start("Accounts", places.accounts, &accounts, &account, &api),
+            shop: Service::start("The Shop", places.shop, &shops, &shop, &api, exchange.as_ref()),
+            orders: Service::start("Orders of the Shop", places.orders, &shops, &shop, &api, None),
+            account: Service::start("Accounts", places.accounts, &accounts, &account, &api, None),
             at,
             shops,
             accounts,
-            _api: api,
+            _apis: [api, billing],
             _redis: turn,
         }
     }
@@ -162,6 +170,14 @@ impl At {
         }
     }
 
+    /// Where tokens are exchanged, if they are.
+    fn token_endpoint(&self) -> Option<String> {
+        match self {
+            Self::Keycloak { realm, .. } => Some(format!("{}/protocol/openid-connect/token", realm.issuer())),
+            Self::OidcProvider { .. } => None,
+        }
+    }
+
     const fn name(&self) -> &'static str {
         match self {
             Self::Keycloak { .. } => "keycloak",
@@ -208,8 +224,10 @@ pub(crate) async fn at_keycloak(test: &str, journey: &str, realm: &'static str, 
     let places = Places::find().await;
     let clients = vec![client("shop", &[&places.shop, &places.orders]), client("accounts", &[&places.accounts])];
     let realm = Realm::make(keycloak, realm, clients, lifespan).await;
-    if journey == "levels" {
-        realm.add_levels().await;
+    match journey {
+        "levels" => realm.add_levels().await,
+        "login" => realm.add_exchange("shop").await,
+        _ => {}
     }
     let at = At::Keycloak { realm: Box::new(realm), outage: Mutex::default(), control };
     let clients = Clients {
@@ -227,7 +245,12 @@ pub(crate) async fn at_oidc_provider(test: &str, journey: &str, name: &str) -> O
     let turn = provider::TURN.read().await;
     let places = Places::find().await;
     let shop = provider.register(&registration(name, &[&places.shop, &places.orders])).await;
-    let accounts = provider.register(&registration(name, &[&places.accounts])).await;
+    // The accounts have no secret: they prove themselves by what they sign, at each login, refresh and revocation.
+    let key = SigningKey::generate(Backend::aws_lc(), Algorithm::Es256).expect("a key").with_kid("accounts-1");
+    let mut by_key = registration(name, &[&places.accounts]);
+    by_key["token_endpoint_auth_method"] = json!("private_key_jwt");
+    by_key["jwks"] = json!({ "keys": [key.public_jwk().expect("a public key")] });
+    let accounts = ClientCredentials::private_key_jwt(provider.register_id(&by_key).await, Signer::new(key));
     let at = At::OidcProvider { issuer: provider.issuer().to_owned(), _turn: turn };
     let clients = Clients { shop, accounts, scopes: &["orders:read"] };
     Scene::set(at, redis, places, clients).await.run(test, journey, 5).await

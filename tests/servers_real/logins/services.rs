@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::response::Html;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -14,7 +15,9 @@ use sekisho_core::{authentication_context, max_age};
 use sekisho_gateway::Upstream;
 use sekisho_http::Checkpoint;
 use sekisho_jwt::{Jwt, Verifier};
-use sekisho_oidc::{ApiProxy, ApiRoute, Bff, ClientCredentials, Provider, ProviderBuilder, RelyingParty};
+use sekisho_oidc::{
+    ApiProxy, ApiRoute, Bff, ClientCredentials, Provider, ProviderBuilder, RelyingParty, ServiceTokens, UserInfoError,
+};
 use sekisho_redis::{Redis, RedisSessionStore};
 use sekisho_session::{CsrfRules, LoginRedirect, SessionKey, SessionKeys, SessionRules, Sessions};
 use serde_json::{Value, json};
@@ -105,6 +108,14 @@ pub(crate) struct Client<'a> {
     pub(crate) scopes: &'a [&'a str],
 }
 
+/// A service behind that takes tokens for it alone, so the login's own is exchanged for one.
+pub(crate) struct Billing<'a> {
+    pub(crate) api: &'a Api,
+    pub(crate) tokens: ServiceTokens,
+    pub(crate) audience: &'a str,
+    pub(crate) scope: &'a str,
+}
+
 /// A running service; dropping it ends it.
 pub(crate) struct Service {
     pub(crate) origin: String,
@@ -112,17 +123,31 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts it; calls below `/bff/api` go to the service at `api`.
-    pub(crate) fn start(title: &'static str, place: Place, group: &Group, client: &Client<'_>, api: &Api) -> Self {
+    /// Starts it; calls below `/bff/api` go to the service at `api`, and to another one with an exchanged token.
+    pub(crate) fn start(
+        title: &'static str,
+        place: Place,
+        group: &Group,
+        client: &Client<'_>,
+        api: &Api,
+        billing: Option<&Billing<'_>>,
+    ) -> Self {
         let Client { issuer, credentials, scopes } = client;
         let provider: ProviderBuilder = Provider::discover(*issuer, credentials.clone()).redirect_uri(place.callback());
         let provider = provider.with_scopes(scopes.iter().copied()).build().expect("a provider");
         let party = group.party(&place, provider);
         let csrf = CsrfRules::new().with_own_origin(&place.origin).expect("an origin");
-        let bff = Bff::builder(party).with_csrf(csrf.clone()).build().expect("a backend");
+        let bff = Bff::builder(party.clone()).with_csrf(csrf.clone()).build().expect("a backend");
         let upstream = Upstream::new("orders", &api.url).expect("an address");
         let route = ApiRoute::new("/token", ["GET", "POST"], &upstream);
-        let proxy = ApiProxy::builder(&bff).with_route(route).build().expect("a proxy");
+        let exchanged = billing.map(|Billing { api, tokens, audience, scope }| {
+            let upstream = Upstream::new("billing", &api.url).expect("an address");
+            let route = ApiRoute::new("/invoices", ["GET"], &upstream);
+            route.with_exchange(tokens, *audience).with_exchanged_scope(*scope)
+        });
+        let proxy = ApiProxy::builder(&bff).with_route(route);
+        let proxy = exchanged.into_iter().fold(proxy, |proxy, route| proxy.with_route(route));
+        let proxy = proxy.build().expect("a proxy");
 
         let sessions = &group.sessions;
         let checkpoint = Checkpoint::builder().with_cookie(sessions.cookie().name()).accept(sessions.authenticator());
@@ -136,6 +161,7 @@ impl Service {
             .route("/orders/{number}", get(order))
             .layer(checkpoint.layer())
             .route("/", get(home))
+            .route("/about", get(move |session: Session<()>| about(party, session)))
             .layer(SessionLayer::new(rules))
             .with_state(title);
         let origin = place.origin.clone();
@@ -153,6 +179,16 @@ impl Drop for Service {
 async fn home(State(title): State<&'static str>, session: Session<()>) -> Result<Html<String>, RefusalResponse> {
     let who = session.principal().map_err(|failure| sekisho_http::Answer::of_failure(&failure))?;
     Ok(page(title, "Home", who.as_ref()))
+}
+
+/// Tells a script what the provider says of whoever is logged in.
+async fn about(party: RelyingParty, session: Session<()>) -> Result<Json<Value>, StatusCode> {
+    let info = party.user_info(&session).await.map_err(|error| match error {
+        UserInfoError::SignedOut | UserInfoError::AccessToken => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::BAD_GATEWAY,
+    })?;
+    let claim = |name: &str| info.claims().get(name).and_then(|claim| Some(claim.as_str()?.into_owned()));
+    Ok(Json(json!({ "sub": claim("sub"), "email": claim("email") })))
 }
 
 async fn order(State(title): State<&'static str>, Path(number): Path<u32>, caller: Principal) -> Html<String> {
@@ -196,11 +232,17 @@ impl Api {
         let checkpoint = Checkpoint::builder().accept(verifier).build().expect("a checkpoint");
         let token = async |caller: Principal, headers: axum::http::HeaderMap| -> Json<Value> {
             let names: Vec<_> = headers.keys().map(ToString::to_string).collect();
-            Json(json!({ "token": caller.token_id(), "subject": caller.subject(), "headers": names }))
+            Json(json!({
+                "token": caller.token_id(), "subject": caller.subject(), "client": caller.client(),
+                "invoices": caller.has_scope("invoices"), "headers": names,
+            }))
         };
         let place = Place::at("127.0.0.1").await;
         let url = place.origin.clone();
-        let app = Router::new().route("/token", get(token).post(token)).layer(checkpoint.layer());
+        let app = Router::new()
+            .route("/token", get(token).post(token))
+            .route("/invoices", get(token))
+            .layer(checkpoint.layer());
         Self { url, task: place.serve(app) }
     }
 }

@@ -52,6 +52,9 @@ impl LoginError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UserInfoError {
+    /// Nobody is logged in, or the session has ended: from `RelyingParty::user_info` alone.
+    #[error("nobody is logged in")]
+    SignedOut,
     /// The provider no longer honours the access token: refresh it, or log in again.
     #[error("the provider no longer honours the access token")]
     AccessToken,

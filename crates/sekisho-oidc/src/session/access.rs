@@ -11,6 +11,7 @@ use crate::session::party::RelyingParty;
 use crate::session::record::{Held, Member};
 use crate::session::refresh;
 use crate::session::reply::Reply;
+use crate::tokens::TokenSet;
 
 /// Is an access token of whoever is logged in, to be sent to a service. `Debug` shows none of it.
 #[derive(Clone)]
@@ -31,6 +32,12 @@ impl AccessToken {
             scope: held.scope().map(Into::into),
             serial: held.life.serial,
         }
+    }
+
+    /// Is this one alone, as the provider's side knows it.
+    pub(crate) fn tokens(&self) -> TokenSet {
+        let Self { token, is_dpop, expires_at, scope, serial: _ } = self.clone();
+        TokenSet { access_token: token, is_dpop, expires_at, refresh_token: None, id_token: None, scope }
     }
 
     /// Reads it.

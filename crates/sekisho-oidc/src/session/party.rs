@@ -17,6 +17,7 @@ use crate::session::record::Held;
 /// - [`login`](Self::login) and [`callback`](Self::callback) are two handlers; between them the login is in a sealed cookie of its
 ///   own, so several tabs can log in at once, each to where it wanted to go.
 /// - [`access_token`](Self::access_token) hands out tokens that are good, to code that calls services.
+/// - [`user_info`](Self::user_info) tells what else the provider says of whoever is logged in.
 /// - [`logout`](Self::logout) ends the session here and at the provider; [`backchannel_logout`](Self::backchannel_logout) ends it
 ///   when the provider says so.
 ///

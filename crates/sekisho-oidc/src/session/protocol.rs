@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use sekisho_core::{Failure, FailureKind, Refusal, Secret, UnixSeconds};
 use zeroize::Zeroizing;
 
-use crate::provider::{Callback, LoggedIn, LoginError, LoginRequest, LoginStart, LogoutNotice, PendingLogin, Provider};
+use crate::provider::{
+    Callback, LoggedIn, LoginError, LoginRequest, LoginStart, LogoutNotice, PendingLogin, Provider, UserInfo,
+    UserInfoError,
+};
 use crate::tokens::{TokenError, TokenSet};
 
 /// Is what the session's side needs of a [`Provider`], so that its rules can be tested without one.
@@ -20,6 +23,8 @@ pub(crate) trait Protocol: Send + Sync + fmt::Debug {
     async fn finish(&self, pending: &[u8], query: &str, now: UnixSeconds) -> Result<LoggedIn, LoginError>;
 
     async fn refresh(&self, tokens: &TokenSet, subject: &str, now: UnixSeconds) -> Result<TokenSet, TokenError>;
+
+    async fn user_info(&self, tokens: &TokenSet, subject: &str, now: UnixSeconds) -> Result<UserInfo, UserInfoError>;
 
     async fn revoke(&self, refresh_token: &Secret, now: UnixSeconds) -> Result<(), TokenError>;
 
@@ -77,6 +82,10 @@ impl Protocol for Provider {
 
     async fn refresh(&self, tokens: &TokenSet, subject: &str, now: UnixSeconds) -> Result<TokenSet, TokenError> {
         Self::refresh(self, tokens, subject, now).await
+    }
+
+    async fn user_info(&self, tokens: &TokenSet, subject: &str, now: UnixSeconds) -> Result<UserInfo, UserInfoError> {
+        Self::user_info(self, tokens, subject, now).await
     }
 
     async fn revoke(&self, refresh_token: &Secret, now: UnixSeconds) -> Result<(), TokenError> {

@@ -209,7 +209,8 @@ pub struct ApiRoute {
     path: String,
     methods: Vec<String>,
     upstream: Upstream,
-    exchange: Option<(ServiceTokens, Box<str>, Option<Box<str>>)>,
+    exchange: Option<(ServiceTokens, Box<str>)>,
+    exchanged_scope: Option<Box<str>>,
 }
 
 impl ApiRoute {
@@ -220,22 +221,24 @@ impl ApiRoute {
         upstream: &Upstream,
     ) -> Self {
         let methods = methods.into_iter().map(Into::into).collect();
-        Self { path: path.into(), methods, upstream: upstream.clone(), exchange: None }
+        Self { path: path.into(), methods, upstream: upstream.clone(), exchange: None, exchanged_scope: None }
     }
 
     /// Sends a token that was exchanged for this audience ([RFC 8693](https://www.rfc-editor.org/rfc/rfc8693)) instead of the login's own:
-    /// the service gets one that is good there alone. It is kept as `tokens` keeps it.
+    /// the service gets one that is good there alone.
+    ///
+    /// It is kept, and asked for once by all who want it, for (access token of the session, whose it is, audience, scope), and no longer
+    /// than that access token lives. Not for the subject alone: two logins of a person can differ in what they may, a token that was
+    /// withdrawn or refreshed since must not live on in what it was exchanged for, and what the provider refuses one login it must not get
+    /// by another. So each session exchanges its own token, once in the life of that token.
     pub fn with_exchange(mut self, tokens: &ServiceTokens, audience: impl Into<Box<str>>) -> Self {
-        self.exchange = Some((tokens.clone(), audience.into(), None));
+        self.exchange = Some((tokens.clone(), audience.into()));
         self
     }
 
     /// Asks for no more than these scopes, separated by spaces, where the token is exchanged. Default: what the provider gives.
-    pub fn with_exchanged_scope(mut self, scope: impl Into<Box<str>>) -> Self {
-        if let Some((_, _, wanted)) = &mut self.exchange {
-            *wanted = Some(scope.into());
-        }
-        self
+    pub fn with_exchanged_scope(self, scope: impl Into<Box<str>>) -> Self {
+        Self { exchanged_scope: Some(scope.into()), ..self }
     }
 }
 
@@ -271,7 +274,7 @@ impl ApiProxyBuilder {
     /// Builds it.
     ///
     /// # Errors
-    /// A prefix that is no path; no route; one without methods; what [`ReverseProxy::new`] finds wrong.
+    /// A prefix that is no path; no route; one without methods, or with a scope to exchange for and no exchange; what [`ReverseProxy::new`] finds wrong.
     pub fn build(self) -> Result<ApiProxy, ConfigError> {
         let Self { bff, prefix, routes, tune } = self;
         let is_path = NormalPath::parse(&prefix).is_ok_and(|path| path.as_str() == prefix);
@@ -283,11 +286,18 @@ impl ApiProxyBuilder {
             Checkpoint::builder().with_cookie(sessions.cookie().name()).accept(sessions.authenticator()).build()?;
         let mut exchanges = Vec::new();
         let mut checked = Vec::new();
-        for ApiRoute { path, methods, upstream, exchange } in routes {
+        for ApiRoute { path, methods, upstream, exchange, exchanged_scope } in routes {
             if methods.is_empty() {
                 return Err(ConfigError::new(format!("the route {path:?} must name its methods")));
             }
-            exchanges.extend(exchange.as_ref().map(|(tokens, ..)| tokens.clone()));
+            // The login's own token would be sent, with all its scopes.
+            if exchanged_scope.is_some() && exchange.is_none() {
+                return Err(ConfigError::new(format!(
+                    "the route {path:?} has a scope for an exchange, and no exchange"
+                )));
+            }
+            exchanges.extend(exchange.as_ref().map(|(tokens, _)| tokens.clone()));
+            let exchange = exchange.map(|(tokens, audience)| (tokens, audience, exchanged_scope));
             let swap = SessionTokens { party: bff.party().clone(), exchange };
             let route = Route::new(path, &upstream, Guard::checkpoint(checkpoint.clone()));
             checked.push(route.for_methods(methods).forwarding(TokenForward::Swap(Arc::new(swap))));

@@ -46,6 +46,8 @@ struct Script {
     instead: HashMap<&'static str, HttpResponse>,
     /// Never answers at this path.
     silent_at: Option<&'static str>,
+    /// Says 401 to this access token.
+    dead: Option<&'static str>,
     sends_issuer: bool,
     logins: HashMap<String, HashMap<String, String>>,
     pushed: HashMap<String, String>,
@@ -78,6 +80,7 @@ impl Scripted {
             user_info: ("application/json", json!({"sub": "u1", "email": "u1@shop.example"}).to_string().into()),
             instead: HashMap::new(),
             silent_at: None,
+            dead: None,
             sends_issuer: false,
             logins: HashMap::new(),
             pushed: HashMap::new(),
@@ -131,6 +134,11 @@ impl Scripted {
     /// Never answers at this path, whatever limits it was told.
     pub(crate) fn silent_at(&self, path: &'static str) {
         self.script.lock().unwrap().silent_at = Some(path);
+    }
+
+    /// Takes this access token no longer.
+    pub(crate) fn kill(&self, access_token: &'static str) {
+        self.script.lock().unwrap().dead = Some(access_token);
     }
 
     /// Has each return bear `iss`, and says so in the metadata.
@@ -196,6 +204,9 @@ impl Scripted {
         let path = Self::path(self.issuer.url(), &request.url);
         if let Some(instead) = script.instead.get(path) {
             return instead.clone();
+        }
+        if script.dead.is_some_and(|dead| header(request, "authorization") == Some(format!("Bearer {dead}"))) {
+            return response(401, "text/plain", "");
         }
         let form = pairs(std::str::from_utf8(&request.body).unwrap());
         match path {

@@ -10,14 +10,18 @@ use sekisho_core::{
 };
 use sekisho_issuer::{GrantStore as _, HandleHash, SsoSession, SsoStore as _, StoredRecord as _};
 use sekisho_opaque::{ReferenceContent, ReferenceDigest, ReferenceRecord, ReferenceStore as _};
-use sekisho_redis::{Redis, RedisIssuerStore, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
+use sekisho_redis::{
+    Redis, RedisIssuerStore, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed, RedisSessionStore,
+};
 use sekisho_revocation::{RevocationFeed as _, RevocationList, Withdrawal};
+use sekisho_session::{Saved, SessionHash, SessionStore as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::control::{Control, Direct, wait_until};
 use crate::issuer::grant;
+use crate::sessions::{new as new_session, update};
 use crate::setup::{Shape, alone, now, password_and_address, prefix, shared, variable};
 
 const ISSUER: &str = "https://id.example";
@@ -135,6 +139,13 @@ async fn a_failover_of_the_sentinels_is_followed() {
     assert_eq!(all.guard.insert(&once(1), now()).await.unwrap(), Occurrence::First);
     all.feed.push(&withdrawal("before"), now()).await.unwrap();
     wait_until("it arrives", Duration::from_secs(5), async || follower.knows("before")).await;
+    let sessions = RedisSessionStore::new(redis.clone());
+    let (alive, ended) = (SessionHash::from_bytes([1; 32]), SessionHash::from_bytes([2; 32]));
+    for id in [alive, ended] {
+        assert!(sessions.create(id, &new_session(&[]), now()).await.unwrap());
+    }
+    assert_eq!(sessions.save(&alive, 1, &update(b"saved"), now()).await.unwrap(), Saved::Done);
+    assert!(sessions.delete(&ended, now()).await.unwrap());
     let is_master = |url: &str| {
         let role: Vec<redis::Value> = Direct::to(url).must(&[b"ROLE"]);
         role[0] == redis::Value::BulkString(b"master".to_vec())
@@ -147,10 +158,16 @@ async fn a_failover_of_the_sentinels_is_followed() {
 
     let outage = control.kill(names[master]);
     all.assert_down(2).await;
+    sessions.load(&alive, now()).await.expect_err("nobody knows that there is none");
     let took = wait_until("the other is master", Duration::from_secs(30), async || all.is_up(3).await).await;
     println!("sentinels: works {took:?} after the master died (down after 1 s)");
     let again = all.guard.insert(&once(1), now()).await.unwrap();
     assert_eq!(again, Occurrence::Repeated, "the new master knows what the old one told it");
+    let found = sessions.load(&alive, now()).await.unwrap().expect("the session is there");
+    assert_eq!((found.version, found.body.as_bytes()), (2, &b"saved"[..]));
+    assert_eq!(sessions.save(&alive, 2, &update(b"again"), now()).await.unwrap(), Saved::Done);
+    assert!(sessions.load(&ended, now()).await.unwrap().is_none());
+    assert!(!sessions.create(ended, &new_session(&[]), now()).await.unwrap(), "what was ended stays ended");
     all.feed.push(&withdrawal("after"), now()).await.unwrap();
     wait_until("the feed follows", Duration::from_secs(15), async || follower.knows("after")).await;
     assert!(Follower::of(&all.feed).await.knows("before"), "the snapshot is the new master's");

@@ -31,7 +31,7 @@ fn sealed(bytes: &[u8]) -> Sealed {
     Sealed::from_bytes(bytes.to_vec())
 }
 
-fn new(tags: &[SessionTag]) -> NewSession {
+pub(crate) fn new(tags: &[SessionTag]) -> NewSession {
     NewSession {
         idle_until: later(600),
         expires_at: later(3600),
@@ -41,7 +41,7 @@ fn new(tags: &[SessionTag]) -> NewSession {
     }
 }
 
-fn update(body: &[u8]) -> SessionUpdate {
+pub(crate) fn update(body: &[u8]) -> SessionUpdate {
     SessionUpdate { idle_until: later(600), expires_at: later(3600), body: sealed(body) }
 }
 

@@ -126,6 +126,46 @@ fn model_a_logout_meets_a_new_id_and_a_step_up() {
 }
 
 #[test]
+fn model_two_logouts_of_one_session_meet() {
+    let scenario = two(Request::LogOut, Request::LogOut);
+    holds("two logouts, a crash", &Scenario { crashes: 1, ..scenario.clone() });
+    holds("two logouts, a fault", &Scenario { faults: 1, ..scenario });
+}
+
+#[test]
+fn model_two_tabs_log_in_at_once() {
+    let tabs = two(Request::LogIn("alice-1/b"), Request::LogIn("alice-1/c"));
+    let nobody = Scenario { browsers: &[], ..tabs.clone() };
+    holds("two logins of nobody, a crash", &Scenario { crashes: 1, ..nobody.clone() });
+    holds("two logins of nobody, a fault", &Scenario { faults: 1, ..nobody });
+    // With a fault, too, it is 9,715 states, which hold, and four times as long as this.
+    holds("two logins of a session, a crash", &Scenario { crashes: 1, ..tabs });
+}
+
+#[test]
+fn model_a_login_of_somebody_else_meets_a_logout() {
+    let scenario = two(Request::LogIn("bob-1/a"), Request::LogOut);
+    holds("another login and a logout, a crash", &Scenario { crashes: 1, ..scenario.clone() });
+    holds("another login and a logout, a fault", &Scenario { faults: 1, ..scenario });
+}
+
+#[test]
+fn model_a_refresh_meets_a_step_up_and_a_process_dies() {
+    let scenario = Scenario { age: LIFE, moments: 1, ..two(Request::Token, Request::LogIn("alice-1/b")) };
+    holds("a refresh and a step-up, a crash", &Scenario { crashes: 1, ..scenario });
+}
+
+#[test]
+fn model_time_runs_out_and_a_process_dies() {
+    for (what, ticks) in [("the idle time", &[30 * 60][..]), ("the absolute time", &[12 * 3600])] {
+        let scenario = Scenario { ticks, crashes: 1, ..two(Request::Rotate, Request::Write(1)) };
+        holds(&format!("{what} runs out at a new id, a crash"), &scenario);
+        let scenario = Scenario { age: LIFE, ..Scenario { requests: vec![sent(Request::Token, 0)], ..scenario } };
+        holds(&format!("{what} runs out at a refresh, a crash"), &scenario);
+    }
+}
+
+#[test]
 fn model_time_runs_out_under_whatever_is_under_way() {
     for (what, ticks) in [("the idle time", &[30 * 60][..]), ("the absolute time", &[12 * 3600])] {
         let scenario = Scenario { ticks, age: LIFE, ..two(Request::Token, Request::Write(1)) };

@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -10,6 +10,7 @@ use http::StatusCode;
 use sekisho_gateway::Upstream;
 use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::world::{Browser, ISSUER, LIFE, World};
 use crate::tokens::TokenError;
@@ -177,18 +178,94 @@ async fn nothing_reaches_a_service_without_a_session_the_header_or_a_route() {
     assert!(seen.take().is_empty());
 }
 
-/// Exchanges every token, and counts; nobody is told when what it gives ends.
-#[derive(Debug, Default)]
-struct Exchange(AtomicUsize);
+/// Exchanges every token, for one that says what it was exchanged for; nobody is told when that ends.
+#[derive(Debug)]
+struct Exchange {
+    asked: Mutex<Vec<HttpRequest>>,
+    gate: Semaphore,
+}
+
+impl Exchange {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { asked: Mutex::default(), gate: Semaphore::new(Semaphore::MAX_PERMITS) })
+    }
+
+    fn tokens(self: &Arc<Self>, world: &World) -> ServiceTokens {
+        let tokens = ServiceTokens::at("https://id.example/token", ISSUER, ClientCredentials::basic("shop", "s:cret"));
+        let tokens = tokens.with_http_client(Arc::clone(self) as _).with_clock(Arc::new(world.clock.clone()));
+        tokens.build().unwrap()
+    }
+
+    fn count(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
+    fn form(request: &HttpRequest) -> Vec<(String, String)> {
+        let mut form: Vec<_> = url::form_urlencoded::parse(&request.body).into_owned().collect();
+        form.sort();
+        form
+    }
+}
 
 #[async_trait::async_trait]
 impl HttpClient for Exchange {
-    async fn send(&self, _: HttpRequest, _: HttpLimits) -> Result<HttpResponse, HttpError> {
-        let number = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+    async fn send(&self, request: HttpRequest, _: HttpLimits) -> Result<HttpResponse, HttpError> {
+        let form = Self::form(&request);
+        let number = {
+            let mut asked = self.asked.lock().unwrap();
+            asked.push(request);
+            asked.len()
+        };
+        let _turn = self.gate.acquire().await.unwrap();
+        let find = |wanted: &str| form.iter().find(|(name, _)| name == wanted).map_or("", |(_, value)| &**value);
+        let token = format!("ex-{number}-{}-{}", find("subject_token"), find("audience"));
         let kind = "urn:ietf:params:oauth:token-type:access_token";
-        let body = json!({ "access_token": format!("ex-{number}"), "token_type": "Bearer", "issued_token_type": kind });
+        let body = json!({ "access_token": token, "token_type": "Bearer", "issued_token_type": kind });
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         Ok(HttpResponse { status: 200, headers, body: body.to_string().into_bytes() })
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_says_whose_token_for_whom_and_for_what_and_who_asks() {
+    for scope in [None, Some("orders:write orders:read")] {
+        let world = World::new();
+        let exchange = Exchange::new();
+        let tokens = exchange.tokens(&world);
+        let (proxy, seen) = proxied_as(&world, |route| match scope {
+            // The order in which they are said does not matter.
+            Some(scope) => route.with_exchanged_scope(scope).with_exchange(&tokens, "orders"),
+            None => route.with_exchange(&tokens, "orders"),
+        })
+        .await;
+        let browser = world.logged_in("alice").await;
+        assert_eq!(get(&proxy, &browser, "/bff/api/orders/7").await.status(), 200);
+        assert_eq!(seen.tokens(), ["Bearer ex-1-access-hush-1-orders"]);
+
+        let asked = exchange.asked.lock().unwrap();
+        let [request] = &asked[..] else { panic!("asked once: {asked:?}") };
+        let access_token = "urn:ietf:params:oauth:token-type:access_token";
+        let mut wanted = vec![
+            ("audience", "orders"),
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("requested_token_type", access_token),
+            ("subject_token", "access-hush-1"),
+            ("subject_token_type", access_token),
+        ];
+        if scope.is_some() {
+            wanted.insert(3, ("scope", "orders:read orders:write"));
+        }
+        let form = Exchange::form(request);
+        let form: Vec<_> = form.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(form, wanted, "and nothing else, no secret above all");
+        assert_eq!(request.url, "https://id.example/token");
+        let find = |wanted: &str| {
+            let found = request.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+            found.map(|(_, value)| value.to_string()).collect::<Vec<_>>()
+        };
+        let basic = base64_simd::STANDARD.encode_to_string("shop:s%3Acret");
+        assert_eq!(find("authorization"), [format!("Basic {basic}")]);
+        assert_eq!(find("content-type"), ["application/x-www-form-urlencoded"]);
     }
 }
 
@@ -196,16 +273,87 @@ impl HttpClient for Exchange {
 async fn an_exchanged_token_is_kept_by_the_end_of_the_login_s_token_and_not_of_the_session() {
     let world = World::new();
     world.provider.says_when.store(false, Ordering::SeqCst);
-    let tokens = ServiceTokens::at("https://id.example/token", ISSUER, ClientCredentials::basic("shop", "secret"));
-    let tokens = tokens.with_http_client(Arc::new(Exchange::default())).with_clock(Arc::new(world.clock.clone()));
-    let tokens = tokens.build().unwrap();
+    let tokens = Exchange::new().tokens(&world);
     let (proxy, seen) = proxied_as(&world, |route| route.with_exchange(&tokens, "orders")).await;
     let browser = world.logged_in("alice").await;
-    for (seconds, expected) in [(0, "Bearer ex-1"), (59, "Bearer ex-1"), (1, "Bearer ex-2")] {
+    for (seconds, number) in [(0, 1), (59, 1), (1, 2)] {
         world.wait(seconds);
         assert_eq!(get(&proxy, &browser, "/bff/api/orders/7").await.status(), 200);
-        assert_eq!(seen.tokens(), [expected]);
+        assert_eq!(seen.tokens(), [format!("Bearer ex-{number}-access-hush-1-orders")]);
     }
+}
+
+#[tokio::test]
+async fn a_token_that_was_refreshed_is_exchanged_anew() {
+    let world = World::new();
+    let exchange = Exchange::new();
+    let tokens = exchange.tokens(&world);
+    let (proxy, seen) = proxied_as(&world, |route| route.with_exchange(&tokens, "orders")).await;
+    let browser = world.logged_in("alice").await;
+    get(&proxy, &browser, "/bff/api/orders/7").await;
+    // What was exchanged for the first one would be good for longer.
+    world.wait(100);
+    let (party, session) = (world.bff.party(), browser.session(&world.bff));
+    let first = party.access_token(&session).await.unwrap();
+    party.access_token_after(&first, &session).await.unwrap();
+    for _ in 0..2 {
+        get(&proxy, &browser, "/bff/api/orders/7").await;
+    }
+    let (first, second) = ("Bearer ex-1-access-hush-1-orders", "Bearer ex-2-access-hush-2-orders");
+    assert_eq!((seen.tokens(), exchange.count()), (vec![first.into(), second.into(), second.into()], 2));
+}
+
+#[tokio::test]
+async fn many_calls_at_once_are_one_exchange() {
+    let world = World::new();
+    let exchange = Exchange::new();
+    exchange.gate.forget_permits(Semaphore::MAX_PERMITS);
+    let tokens = exchange.tokens(&world);
+    let (proxy, seen) = proxied_as(&world, |route| route.with_exchange(&tokens, "orders")).await;
+    let browser = world.logged_in("alice").await;
+    let calls: Vec<_> = (0..50)
+        .map(|_| {
+            let (proxy, browser) = (proxy.clone(), browser.clone());
+            tokio::spawn(async move { get(&proxy, &browser, "/bff/api/orders/7").await.status() })
+        })
+        .collect();
+    // All of them are on their way before there is an answer.
+    for _ in 0..2000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((exchange.count(), seen.take().len()), (1, 0));
+    exchange.gate.add_permits(1000);
+    for call in calls {
+        assert_eq!(call.await.unwrap(), 200);
+    }
+    assert_eq!((exchange.count(), seen.tokens()), (1, vec!["Bearer ex-1-access-hush-1-orders".to_owned(); 50]));
+}
+
+#[tokio::test]
+async fn nobody_gets_what_was_exchanged_for_another_session_or_audience() {
+    let world = World::new();
+    let exchange = Exchange::new();
+    let tokens = exchange.tokens(&world);
+    let (orders, at_orders) = proxied_as(&world, |route| route.with_exchange(&tokens, "orders")).await;
+    let (stock, at_stock) = proxied_as(&world, |route| route.with_exchange(&tokens, "stock")).await;
+    // Alice twice, and bob; their access tokens are numbered in this order.
+    let people = [world.logged_in("alice").await, world.logged_in("alice").await, world.logged_in("bob").await];
+    for _ in 0..3 {
+        for (browser, number) in people.iter().zip(1..) {
+            for (proxy, seen, audience) in [(&orders, &at_orders, "orders"), (&stock, &at_stock, "stock")] {
+                assert_eq!(get(proxy, browser, "/bff/api/orders/7").await.status(), 200);
+                let [token] = &seen.tokens()[..] else { panic!("one request") };
+                assert!(token.ends_with(&format!("-access-hush-{number}-{audience}")), "{token}");
+            }
+        }
+    }
+    assert_eq!(exchange.count(), 6, "each kept for its own");
+
+    // Whoever logs out takes it along: a cookie that was stolen gets nothing of it.
+    let mut alice = people[0].clone();
+    alice.send(&world.bff, "POST", "/bff/logout", super::world::FORM, "").await;
+    assert_eq!(get(&orders, &people[0], "/bff/api/orders/7").await.status(), 401);
+    assert_eq!((at_orders.take().len(), exchange.count()), (0, 6));
 }
 
 #[tokio::test]
@@ -316,6 +464,8 @@ async fn refuses_settings_that_would_pass_on_too_much_or_nothing() {
     assert!(ApiProxy::builder(&world.bff).build().is_err(), "no route");
     let methods: [&str; 0] = [];
     assert!(ApiProxy::builder(&world.bff).with_route(ApiRoute::new("/orders/*", methods, &upstream)).build().is_err());
+    let scoped = route().with_exchanged_scope("orders:read");
+    assert!(ApiProxy::builder(&world.bff).with_route(scoped).build().is_err(), "a scope, and nothing is exchanged");
     for prefix in ["", "/", "api", "/api/", "//api", "/a%70i", "/../api", "/api?x"] {
         assert!(ApiProxy::builder(&world.bff).with_route(route()).with_prefix(prefix).build().is_err(), "{prefix}");
     }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
 use zeroize::Zeroizing;
 
-use crate::provider::{LoggedIn, LoginError, LoginRequest};
+use crate::provider::{LoggedIn, LoginError, LoginRequest, UserInfo, UserInfoError};
 use crate::session::protocol::{Notice, Protocol, Started};
 use crate::session::{Bff, RelyingParty, Reply};
 use crate::tokens::{TokenError, TokenSet};
@@ -354,6 +354,10 @@ impl Protocol for Script {
             self.gate.acquire().await.unwrap().forget();
         }
         Ok(new)
+    }
+
+    async fn user_info(&self, _: &TokenSet, _: &str, _: UnixSeconds) -> Result<UserInfo, UserInfoError> {
+        panic!("nobody asks here; `tests/provider` does")
     }
 
     async fn revoke(&self, refresh_token: &Secret, _: UnixSeconds) -> Result<(), TokenError> {

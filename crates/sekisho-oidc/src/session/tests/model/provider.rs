@@ -12,7 +12,7 @@ use sekisho_testkit::FixedClock;
 use zeroize::Zeroizing;
 
 use super::gate::{Broken, Gate};
-use crate::provider::{LoggedIn, LoginError, LoginRequest};
+use crate::provider::{LoggedIn, LoginError, LoginRequest, UserInfo, UserInfoError};
 use crate::session::protocol::{Notice, Protocol, Started};
 use crate::session::tests::world::{ISSUER, LIFE, text};
 use crate::tokens::{TokenError, TokenSet};
@@ -155,6 +155,10 @@ impl Protocol for Line {
         let sent = text(tokens.refresh_token.as_ref().unwrap());
         let (idp, label) = (Arc::clone(&self.idp), sent.clone());
         self.gate.call(label, async move { idp.rotate(&sent) }, shown).await
+    }
+
+    async fn user_info(&self, _: &TokenSet, _: &str, _: UnixSeconds) -> Result<UserInfo, UserInfoError> {
+        panic!("nobody asks here; `tests/provider` does")
     }
 
     async fn revoke(&self, refresh_token: &Secret, _: UnixSeconds) -> Result<(), TokenError> {
