@@ -33,8 +33,8 @@ pub trait Authorize: Send + Sync {
         semantic.one_by_one(self, requests).await
     }
 
-    /// Decides, and shows how the decision came about. For people; it may ask more than [`decide`](Self::decide) does, but
-    /// nobody twice: what is shown of the parts is what the decision came of.
+    /// Decides, and shows how the decision came about. For people; it may ask more than [`decide`](Self::decide) does.
+    /// What is shown of the parts is what the decision came of.
     async fn explain(&self, request: &AccessRequest<'_>) -> Explanation {
         Explanation::leaf(self.outline().name(), self.decide(request).await)
     }
