@@ -152,6 +152,7 @@ fn write_denial(f: &mut fmt::Formatter<'_>, denial: &Denial) -> fmt::Result {
                 None => Ok(()),
             }
         }
+        Denial::InvalidToken => f.write_str("the credential is not taken any more"),
         Denial::Forbidden { reason } => f.write_str(reason),
     }
 }

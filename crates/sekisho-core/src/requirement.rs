@@ -488,6 +488,8 @@ pub enum Denial {
         /// The greatest age of the authentication.
         max_age: Option<Duration>,
     },
+    /// Whoever decides does not take the credential any more, though it passed here: 401 with `invalid_token`.
+    InvalidToken,
     /// Not allowed, and nothing that the caller can bring would change it: 403.
     Forbidden {
         /// For the log, not for the caller.
@@ -505,14 +507,15 @@ impl Denial {
         matches!(self, Self::Forbidden { .. })
     }
 
-    /// Chooses among the denials of several requirements that must all hold: what nobody can bring weighs most, then
-    /// scopes, then step-up.
+    /// Chooses among the denials of several requirements that must all hold: a credential that is no good weighs most, then
+    /// what nobody can bring, then scopes, then step-up.
     pub(crate) fn weightiest(denials: impl Iterator<Item = Self>) -> Option<Self> {
         denials.reduce(|heaviest, denial| if denial.weight() > heaviest.weight() { denial } else { heaviest })
     }
 
     const fn weight(&self) -> u8 {
         match self {
+            Self::InvalidToken => 3,
             Self::Forbidden { .. } => 2,
             Self::InsufficientScope { .. } => 1,
             Self::InsufficientAuthentication { .. } => 0,

@@ -5,6 +5,9 @@
 //! implements. What is recorded is an allow-list: who asked, by which token (its `jti`), for what, what was said, by whom and
 //! why; of context, attributes and claims only what is named. Never a token; what looks like one is masked.
 //!
+//! What is too much for one record is left out of it and named there; the decision itself stands in it whatever came with the
+//! question.
+//!
 //! Recording blocks nobody. By default a record that finds no room is dropped and counted;
 //! [with a required record](Recorded::with_required_record) there is no permit without one.
 //!

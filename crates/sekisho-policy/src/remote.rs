@@ -27,6 +27,7 @@ mod decider;
 mod exchange;
 mod key;
 mod protocol;
+mod purger;
 mod question;
 #[cfg(feature = "revocation")]
 mod withdrawn;
@@ -40,6 +41,7 @@ mod strict;
 pub use builder::RemoteBuilder;
 pub use decider::{Remote, RemoteHealth};
 pub use protocol::{DecisionProtocol, Purge};
+pub use purger::Purger;
 #[cfg(feature = "revocation")]
 pub use withdrawn::PurgingFeed;
 

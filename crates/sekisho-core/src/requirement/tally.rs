@@ -54,7 +54,7 @@ impl Tally {
 /// Joins the denials of several that must all hold.
 pub(super) fn deny_all(requirements: &[Requirement], denials: Vec<Decision>) -> Option<Decision> {
     let denial = match Denial::weightiest(denials.iter().map(denial_of))? {
-        Denial::Forbidden { reason } => Denial::Forbidden { reason },
+        denial @ (Denial::InvalidToken | Denial::Forbidden { .. }) => denial,
         // A client asks for what the challenge names and for no more, so all of it is named, also what this
         // token has: the next one is to have it too.
         Denial::InsufficientScope { scope } => {

@@ -44,7 +44,8 @@ use super::question::Question;
 ///
 /// **What is kept is forgotten** by the `purge_*` methods and when a decision comes from other
 /// [policies](Decision::revision) than the one before. Whoever asks afterwards gets no answer to a question that was put
-/// before, neither kept nor on its way. While several servers with different policies answer in turn, nothing is kept.
+/// before, neither kept nor on its way. Where a [fallback](crate::combine::fallback) remembers its answers too, a
+/// [`Purger`](super::Purger) purges both in the right order. While several servers with different policies answer in turn, nothing is kept.
 ///
 /// Clones are the same decider. It needs a tokio runtime with time and I/O.
 ///

@@ -22,6 +22,7 @@ use super::{Remote, RemoteBuilder};
 mod batches;
 mod bounds;
 mod keeping;
+mod purging;
 #[cfg(feature = "revocation")]
 mod withdrawals;
 

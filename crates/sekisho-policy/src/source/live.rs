@@ -15,6 +15,7 @@ use sekisho_core::{
 use super::{Loaded, PolicyFiles, PolicySource};
 
 type Make<P> = dyn Fn(&PolicyFiles) -> Result<P, ConfigError> + Send + Sync;
+type IsNewer = dyn Fn(&str, Option<&str>) -> bool + Send + Sync;
 
 /// Decides by the current set of policies of a source. A clone costs one counter; all clones share the set.
 pub struct Live<P>(Arc<Inner<P>>);
@@ -26,6 +27,7 @@ struct Inner<P> {
     max_age: Option<Duration>,
     source: Box<dyn PolicySource>,
     make: Box<Make<P>>,
+    is_newer: Option<Box<IsNewer>>,
     clock: Arc<dyn Clock>,
     interval: (Duration, Duration),
     /// Held while a set is loaded, so that an older one never replaces a newer one.
@@ -72,6 +74,7 @@ impl<P: Authorize + 'static> Live<P> {
         LiveBuilder {
             source: Box::new(source),
             make: Box::new(make),
+            is_newer: None,
             clock: Arc::new(SystemClock),
             interval: (Duration::from_secs(60), Duration::from_secs(120)),
             max_age: None,
@@ -170,7 +173,10 @@ impl<P: Authorize + 'static> Inner<P> {
             return Ok(false);
         }
         // Nothing is remembered of a set that is no good, so that it is asked for again.
-        let made = catch_unwind(AssertUnwindSafe(|| (self.make)(&files)));
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            self.check_order(&files, known.files.as_ref())?;
+            (self.make)(&files)
+        }));
         let policies = made.map_err(|_| panicked("what makes policies of the files"))??;
         let revision = files.revision_or_digest();
         self.current.store(Some(Arc::new(policies)));
@@ -178,6 +184,17 @@ impl<P: Authorize + 'static> Inner<P> {
         (known.files, known.tag) = (Some(files), tag);
         tracing::info!(source = ?self.source, %revision, "policies are in use");
         Ok(true)
+    }
+
+    fn check_order(&self, files: &PolicyFiles, in_use: Option<&PolicyFiles>) -> Result<(), ConfigError> {
+        let Some(is_newer) = &self.is_newer else { return Ok(()) };
+        let revision = files.revision().ok_or_else(|| ConfigError::new("the policies have no revision"))?;
+        let in_use = in_use.and_then(PolicyFiles::revision);
+        if is_newer(revision, in_use) {
+            return Ok(());
+        }
+        let than = in_use.unwrap_or("what was there before");
+        Err(ConfigError::new(format!("the revision {revision:?} of the policies is not newer than {than:?}")))
     }
 
     fn status(&self) -> MutexGuard<'_, SourceStatus> {
@@ -219,6 +236,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 pub struct LiveBuilder<P> {
     source: Box<dyn PolicySource>,
     make: Box<Make<P>>,
+    is_newer: Option<Box<IsNewer>>,
     clock: Arc<dyn Clock>,
     interval: (Duration, Duration),
     max_age: Option<Duration>,
@@ -236,6 +254,35 @@ impl<P: Authorize + 'static> LiveBuilder<P> {
     /// outage of the source changes nothing but [`SourceStatus`].
     pub const fn with_max_age(mut self, most: Duration) -> Self {
         self.max_age = Some(most);
+        self
+    }
+
+    /// Takes a set only if its revision is newer, so that nobody brings an old one again that was signed well in its time.
+    /// Default: whatever the source brings.
+    ///
+    /// - `is_newer`: is given the revision of the set, and of the one in use. At the start there is none in use, and only what
+    ///   the program remembers of before can tell.
+    ///
+    /// What is not newer, or has no revision, is a failed load: the set in use stays. Of an equal revision with other files too.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[cfg(feature = "rego")] {
+    /// # use sekisho_policy::{rego::RegoPolicies, source::{FolderSource, Live}};
+    /// # let (source, last_seen) = (FolderSource::new("/etc/shop/policies"), 41);
+    /// # let make = |files: &_| RegoPolicies::builder("data.shop.decision").with_files(files).build();
+    /// let number = |revision: &str| revision.parse::<u64>().ok();
+    /// let live = Live::builder(source, make).with_newer_revisions(move |new, in_use| {
+    ///     let in_use = in_use.map_or(Some(last_seen), number);
+    ///     number(new).zip(in_use).is_some_and(|(new, in_use)| new > in_use)
+    /// });
+    /// # }
+    /// ```
+    pub fn with_newer_revisions(
+        mut self,
+        is_newer: impl Fn(&str, Option<&str>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.is_newer = Some(Box::new(is_newer));
         self
     }
 
@@ -257,13 +304,14 @@ impl<P: Authorize + 'static> LiveBuilder<P> {
 
     /// Begins without policies: every decision is a failure until [`Live::run`] or [`Live::reload`] has loaded some.
     pub fn build_empty(self) -> Live<P> {
-        let Self { source, make, clock, interval, max_age } = self;
+        let Self { source, make, is_newer, clock, interval, max_age } = self;
         Live(Arc::new(Inner {
             current: ArcSwapOption::empty(),
             confirmed_at: AtomicU64::new(0),
             max_age,
             source,
             make,
+            is_newer,
             clock,
             interval,
             loading: tokio::sync::Mutex::default(),

@@ -37,8 +37,9 @@ const LARGEST: usize = 16 << 10;
 
 /// Holds the last decisions of an authorizer about each question. A clone is the same one.
 ///
-/// Whoever hears of logouts and withdrawals tells it here. A decision that is on its way meanwhile is not remembered: it may
-/// have been made before.
+/// Whoever hears of logouts and withdrawals tells it here, after whatever is asked before it and remembers something itself:
+/// `remote::Purger` keeps to that order. A decision that is on its way meanwhile is not remembered: it may have been made
+/// before.
 #[derive(Clone)]
 pub struct LastKnown(Arc<Inner>);
 
