@@ -11,8 +11,9 @@ use super::breaker::Breaker;
 use super::cache::{DecisionCache, Lifetimes};
 use super::decider::{Inner, Remote};
 use super::exchange::Exchange;
-use super::key::{Keys, Part};
+use super::key::Keys;
 use super::protocol::DecisionProtocol;
+use crate::key::Part;
 
 /// Prepares to ask a decision service. Made by [`Remote::builder`].
 #[must_use = "nothing is asked before `build`"]

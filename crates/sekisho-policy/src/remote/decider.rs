@@ -16,9 +16,10 @@ use tokio::time::{Instant, timeout_at};
 use super::builder::RemoteBuilder;
 use super::cache::{Asked, DecisionCache};
 use super::exchange::{Exchange, LATE};
-use super::key::{Key, Keys, Purged};
+use super::key::Keys;
 use super::protocol::{DecisionProtocol, Purge};
 use super::question::Question;
+use crate::key::{IdKind, Key};
 
 /// Asks a decision service, within bounds, and remembers its decisions for a moment.
 ///
@@ -102,25 +103,25 @@ impl Remote {
 
     /// Forgets what was decided about a subject, as when its rights have changed or it has logged out everywhere.
     pub fn purge_subject(&self, subject: &SubjectId) {
-        self.0.keys.purge(Purged::Subject, subject.issuer(), subject.subject());
+        self.0.keys.purge(IdKind::Subject, subject.issuer(), subject.subject());
         self.0.exchange.protocol.purge(Purge::Subject(subject));
     }
 
     /// Forgets what was decided in a session at the issuer (`sid`), as after a logout.
     pub fn purge_session(&self, issuer: &str, session_id: &str) {
-        self.0.keys.purge(Purged::Session, issuer, session_id);
+        self.0.keys.purge(IdKind::Session, issuer, session_id);
         self.0.exchange.protocol.purge(Purge::Session { issuer, id: session_id });
     }
 
     /// Forgets what was decided about the bearer of one token (`jti`).
     pub fn purge_token(&self, issuer: &str, token_id: &str) {
-        self.0.keys.purge(Purged::Token, issuer, token_id);
+        self.0.keys.purge(IdKind::Token, issuer, token_id);
         self.0.exchange.protocol.purge(Purge::Token { issuer, id: token_id });
     }
 
     /// Forgets what was decided about the bearers of the tokens of one grant, whose `jti` begins with it and a dot.
     pub fn purge_grant(&self, issuer: &str, grant_id: &str) {
-        self.0.keys.purge(Purged::Grant, issuer, grant_id);
+        self.0.keys.purge(IdKind::Grant, issuer, grant_id);
         self.0.exchange.protocol.purge(Purge::Grant { issuer, id: grant_id });
     }
 
