@@ -24,6 +24,7 @@ mod breaker;
 mod builder;
 mod cache;
 mod decider;
+mod ended;
 mod exchange;
 mod key;
 mod protocol;

@@ -7,6 +7,7 @@ mod content;
 mod cookie;
 mod crypto;
 mod csrf;
+mod ending;
 mod invalidation;
 mod keys;
 mod memory;

@@ -3,13 +3,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_core::{Clock, ConfigError, Failure, SubjectId, SystemClock, UnixSeconds};
+use sekisho_core::{Clock, ConfigError, Failure, SessionEnd, SessionEndListener, SubjectId, SystemClock, UnixSeconds};
 use sekisho_http::RequestHead;
 
 use crate::authenticator::SessionAuthenticator;
 use crate::client_side::{ClientSide, ClientSideSessionsBuilder, NoStore};
 use crate::content::{self, Card, Kind, Loaded};
 use crate::cookie::SessionCookie;
+use crate::ending::{EndListeners, Ending};
 use crate::keys::{SessionKey, SessionKeys};
 use crate::opened::Opened;
 use crate::overview::{SessionId, SessionOverview};
@@ -59,6 +60,7 @@ struct Inner {
     opened: Option<Opened>,
     /// Where the records are, if there is no store.
     client_side: Option<ClientSide>,
+    listeners: EndListeners,
     clock: Arc<dyn Clock>,
     /// One for some sessions together.
     turns: [tokio::sync::Mutex<()>; TURNS],
@@ -106,6 +108,7 @@ impl Sessions {
             limit: Some(DEFAULT_LIMIT),
             remembered: None,
             remembers_opened: true,
+            listeners: EndListeners::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -145,6 +148,7 @@ impl Sessions {
         keys: SessionKeys,
         cookie: SessionCookie,
         timeouts: Timeouts,
+        listeners: EndListeners,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (store, grace) = (Arc::new(NoStore), Duration::ZERO);
@@ -159,6 +163,7 @@ impl Sessions {
             remembered,
             opened: None,
             client_side,
+            listeners,
             clock,
             turns: turns(),
         }))
@@ -235,6 +240,7 @@ impl Sessions {
         if !self.list(subject).await?.iter().any(|session| session.id() == id) {
             return Ok(false);
         }
+        let _ending = self.ending(SessionEnd::Subject(subject));
         self.end_tagged(|key| content::handle_tag(key, id.as_str())).await.map(|ended| ended > 0)
     }
 
@@ -243,6 +249,7 @@ impl Sessions {
     /// # Errors
     /// [`Failure`] when the store broke: some may be alive still.
     pub async fn end_all(&self, subject: &SubjectId) -> Result<u64, Failure> {
+        let _ending = self.ending(SessionEnd::Subject(subject));
         self.end_tagged(|key| content::subject_tag(key, subject)).await
     }
 
@@ -251,6 +258,7 @@ impl Sessions {
     /// # Errors
     /// [`Failure`] when the store broke: some may be alive still.
     pub async fn end_others(&self, subject: &SubjectId, keep: &SessionId) -> Result<u64, Failure> {
+        let _ending = self.ending(SessionEnd::Subject(subject));
         let mut ended = 0;
         for _ in 0..MOST_PASSES {
             let before = ended;
@@ -287,6 +295,7 @@ impl Sessions {
     /// # Errors
     /// [`Failure`] when the store broke: some may be alive still.
     pub async fn end_provider_session(&self, issuer: &str, sid: &str) -> Result<u64, Failure> {
+        let _ending = self.ending(SessionEnd::ProviderSession { issuer, id: sid });
         self.end_tagged(|key| content::provider_tag(key, issuer, sid)).await
     }
 
@@ -295,6 +304,7 @@ impl Sessions {
     /// # Errors
     /// [`Failure`] when the store broke: some may be alive still.
     pub async fn end_client(&self, issuer: &str, client: &str) -> Result<u64, Failure> {
+        let _ending = self.ending(SessionEnd::Client { issuer, client });
         self.end_tagged(|key| content::client_tag(key, issuer, client)).await
     }
 
@@ -304,6 +314,20 @@ impl Sessions {
     /// [`Failure`] when the store broke.
     pub async fn sweep(&self) -> Result<u64, Failure> {
         self.0.store.sweep(self.now()).await
+    }
+
+    /// Tells those who listen of an end, once what this returns is dropped: to be held until the store has been asked.
+    pub(crate) fn ending<'a>(&'a self, end: SessionEnd<'a>) -> Ending<'a> {
+        self.0.listeners.ending(end)
+    }
+
+    /// Returns who is logged in in a session that is about to end; `None` when nobody is, or nobody listens.
+    pub(crate) fn subject_to_tell(&self, loaded: &Loaded) -> Option<SubjectId> {
+        if self.0.listeners.is_empty() {
+            return None;
+        }
+        // Who cannot be read was let in nowhere.
+        loaded.principal().ok().flatten().map(|principal| principal.id())
     }
 
     /// Ends what has a tag, under all keys, until a whole pass finds nobody alive.
@@ -518,6 +542,7 @@ impl fmt::Debug for Sessions {
             remembered,
             opened: _,
             client_side: _,
+            listeners,
             clock: _,
             turns: _,
         } = &*self.0;
@@ -529,6 +554,7 @@ impl fmt::Debug for Sessions {
             .field("grace", grace)
             .field("limit", limit)
             .field("remembered", remembered)
+            .field("listeners", listeners)
             .finish_non_exhaustive()
     }
 }
@@ -545,6 +571,7 @@ pub struct SessionsBuilder {
     limit: Option<usize>,
     remembered: Option<RememberedLogins>,
     remembers_opened: bool,
+    listeners: EndListeners,
     clock: Arc<dyn Clock>,
 }
 
@@ -600,6 +627,13 @@ impl SessionsBuilder {
         Self { remembered: Some(remembered), ..self }
     }
 
+    /// Tells `listener` of every session that is ended from here, so that it forgets what it remembers of whoever was logged in:
+    /// the decisions of `sekisho_policy::remote::Remote`, for one. Several calls add up. Default: nobody is told.
+    pub fn with_end_listener(mut self, listener: impl SessionEndListener + 'static) -> Self {
+        self.listeners.add(listener);
+        self
+    }
+
     /// Sets the clock. Default: the system's.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
@@ -611,7 +645,7 @@ impl SessionsBuilder {
     /// A key that stands in the ring twice; timeouts below a second, or an absolute one below the idle one or above 400 days;
     /// a grace above 5 minutes; a limit of no session; remembered logins under the name of the session's cookie.
     pub fn build(self) -> Result<Sessions, ConfigError> {
-        let Self { store, keys, cookie, timeouts, grace, limit, remembered, remembers_opened, clock } = self;
+        let Self { store, keys, cookie, timeouts, grace, limit, remembered, remembers_opened, listeners, clock } = self;
         keys.check()?;
         timeouts.check()?;
         let refuse = |why: &str| Err(ConfigError::new(why));
@@ -631,9 +665,20 @@ impl SessionsBuilder {
         let client_side = None;
         let turns = turns();
         let opened = remembers_opened.then(Opened::new);
-        let inner =
-            Inner { store, keys, cookie, timeouts, grace, limit, remembered, opened, client_side, clock, turns };
-        Ok(Sessions(Arc::new(inner)))
+        Ok(Sessions(Arc::new(Inner {
+            store,
+            keys,
+            cookie,
+            timeouts,
+            grace,
+            limit,
+            remembered,
+            opened,
+            client_side,
+            listeners,
+            clock,
+            turns,
+        })))
     }
 }
 

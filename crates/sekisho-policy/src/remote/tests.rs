@@ -21,6 +21,7 @@ use super::{Remote, RemoteBuilder};
 
 mod batches;
 mod bounds;
+mod ends;
 mod keeping;
 mod purging;
 #[cfg(feature = "revocation")]

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sekisho_core::{AccessRequest, ConfigError, Decision, DecisionSource, SubjectId, UnixSeconds};
+use sekisho_core::{
+    AccessRequest, ConfigError, Decision, DecisionSource, SessionEnd, SessionEndListener, SubjectId, UnixSeconds,
+};
 
 use crate::key::{IdKind, Key, KeyMaker, Part};
 
@@ -266,6 +268,18 @@ fn bytes_of(decision: &Decision) -> usize {
         .map(|one| one.id().len() + one.parameters().map_or(0, |parameters| parameters.heap_bytes()) + 96);
     let texts = decision.id().map_or(0, str::len) + decision.revision().map_or(0, str::len);
     OVERHEAD + texts + reasons.sum::<usize>() + obligations.sum::<usize>()
+}
+
+/// Forgets what was decided about whoever was logged in.
+impl SessionEndListener for LastKnown {
+    fn session_ended(&self, end: &SessionEnd<'_>) {
+        match *end {
+            SessionEnd::Subject(subject) => self.purge_subject(subject),
+            SessionEnd::ProviderSession { issuer, id } => self.purge_session(issuer, id),
+            // Whose sessions these are nobody says.
+            SessionEnd::Client { issuer: _, client: _ } => self.purge_all(),
+        }
+    }
 }
 
 impl fmt::Debug for LastKnown {
