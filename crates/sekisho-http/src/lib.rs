@@ -16,6 +16,7 @@ mod passage;
 mod proxies;
 mod public_routes;
 pub mod single_flight;
+mod sync;
 mod target;
 
 pub use access::{Ask, Enforcement, PendingDecision, Question, RouteQuestion};

@@ -30,6 +30,7 @@ mod key;
 mod protocol;
 mod purger;
 mod question;
+mod sync;
 #[cfg(feature = "revocation")]
 mod withdrawn;
 
@@ -46,5 +47,7 @@ pub use purger::Purger;
 #[cfg(feature = "revocation")]
 pub use withdrawn::PurgingFeed;
 
+#[cfg(all(test, sekisho_shuttle))]
+mod interleavings;
 #[cfg(test)]
 mod tests;

@@ -154,7 +154,7 @@ mod bundle {
         let roots: Vec<String> = (0..100).map(|number| format!("{}r{number}", "a/".repeat(29))).collect();
         let manifest = serde_json::json!({ "roots": roots }).to_string();
         let (start, end) = (r#"{"a":"#.repeat(29), "}".repeat(29));
-        let data = format!("{start}{{\"r7\":\"{}\"}}{end}", "x".repeat(2 << 20));
+        let data = format!("{start}{{\"r7\":\"{}\"}}{end}", "x".repeat(512 << 10));
         let bundle = archive(&[(".manifest", &manifest), ("data.json", &data)]);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let reader = BundleReader::dangerous_unsigned();

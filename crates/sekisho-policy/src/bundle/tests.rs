@@ -371,7 +371,7 @@ async fn roots_are_bounded_before_they_are_compared() {
     let numbered = |count: usize| (0..count).map(|number| format!("r{number}")).collect::<Vec<_>>();
     for (what, roots) in [
         ("one too many", numbered(101)),
-        ("so many that comparing them would not end", numbered(500_000)),
+        ("so many that comparing them would not end", numbered(100_000)),
         ("too long", vec!["x".repeat(513)]),
         ("too deep", vec!["a/".repeat(32) + "a"]),
         ("up", vec!["a/../b".to_owned()]),

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::ConfigError;
@@ -13,6 +13,7 @@ use super::decider::{Inner, Remote};
 use super::exchange::Exchange;
 use super::key::Keys;
 use super::protocol::DecisionProtocol;
+use super::sync::Mutex;
 use crate::key::Part;
 
 /// Prepares to ask a decision service. Made by [`Remote::builder`].

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +20,7 @@ use super::exchange::{Exchange, LATE};
 use super::key::Keys;
 use super::protocol::{DecisionProtocol, Purge};
 use super::question::Question;
+use super::sync::Mutex;
 use crate::key::{IdKind, Key};
 
 /// Asks a decision service, within bounds, and remembers its decisions for a moment.
@@ -292,10 +293,9 @@ impl Inner {
         if let Some(revision) = decision.revision() {
             let mut latest = self.revision.lock().unwrap_or_else(PoisonError::into_inner);
             if latest.as_deref() != Some(revision) {
-                let was_known = latest.replace(revision.into()).is_some();
-                drop(latest);
-                if was_known {
-                    // The key of this question is among what is forgotten.
+                if latest.replace(revision.into()).is_some() {
+                    // INVARIANT: before anybody else may take the new policies for known, and tell what they say while there is
+                    // still something of the old ones to be found. The key of this question is among what is forgotten.
                     self.keys.purge_all();
                     return;
                 }

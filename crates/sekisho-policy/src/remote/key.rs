@@ -1,11 +1,11 @@
 //! Keys of questions that nothing finds any more once what they name was purged.
 
 use std::hash::BuildHasher as _;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use foldhash::quality::FixedState;
 use sekisho_core::{AccessRequest, ConfigError};
 
+use super::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::key::{IdKind, Key, KeyMaker, Part};
 
 /// Makes the keys of one decider.
@@ -76,8 +76,8 @@ impl Keys {
     }
 }
 
-/// 64 KiB of counters.
-const PLACES: usize = 1 << 14;
+/// 64 KiB of counters; few where each is one of `shuttle`'s.
+const PLACES: usize = if cfg!(sekisho_shuttle) { 4 } else { 1 << 14 };
 
 #[cfg(test)]
 mod tests;

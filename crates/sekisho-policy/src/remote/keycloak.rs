@@ -276,8 +276,9 @@ impl DecisionProtocol for Keycloak {
         let token = CallerToken::of(request.subject())?;
         let claims = question::claims(&self.0.pushed, request.context()).ok()?;
         // Of the resource it may be called by what is no part of the key otherwise.
-        let Permission { resource, by: _, scope } = self.permission(request).ok()?;
-        Some(self.hash(token.secret(), [Some(&*resource), Some(&*scope), claims.as_deref()]))
+        let permission = self.permission(request).ok();
+        let (resource, scope) = permission.as_ref().map(|one| (&*one.resource, &*one.scope)).unzip();
+        Some(self.hash(token.secret(), [resource, scope, claims.as_deref()]))
     }
 
     async fn ask(&self, request: &AccessRequest<'_>) -> Result<HttpRequest, Failure> {

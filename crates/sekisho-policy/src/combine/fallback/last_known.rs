@@ -270,7 +270,8 @@ fn bytes_of(decision: &Decision) -> usize {
     OVERHEAD + texts + reasons.sum::<usize>() + obligations.sum::<usize>()
 }
 
-/// Forgets what was decided about whoever was logged in.
+/// Forgets what was decided about whoever was logged in. Where a `Remote` is behind it that keeps decisions as well, the `Purger` of
+/// both listens in the place of this: it has them forget in the right order.
 impl SessionEndListener for LastKnown {
     fn session_ended(&self, end: &SessionEnd<'_>) {
         match *end {

@@ -223,7 +223,7 @@ async fn asked_by_id_only_permissions_of_that_id_count() {
 #[test]
 fn questions_about_two_resources_or_of_two_deciders_have_different_keys() {
     let by_shop = |resource: Resource<'_>| match resource.attributes()?.attribute("shop")? {
-        sekisho_core::Attribute::Text(shop) => Some(format!("{shop}-orders")),
+        sekisho_core::Attribute::Json(shop) => Some(format!("{}-orders", shop.as_str()?)),
         _ => None,
     };
     let keycloak = builder().with_resource_name(by_shop).build().unwrap();
