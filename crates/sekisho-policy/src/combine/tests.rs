@@ -433,7 +433,7 @@ fn an_explanation_marks_what_settled_it_and_shows_who_was_not_asked() {
     assert_eq!(
         block_on(policies.explain(&request)).to_string(),
         "\
-* all_must_permit: deny
+* all_must_permit: deny, not all that must permit it do
     a: permit
 *   b: not_applicable
 "
