@@ -39,6 +39,7 @@ mod passkeys;
 mod phantom;
 mod policies_agree;
 mod policy_bundle;
+mod policy_filters;
 mod provider;
 mod quickstart;
 mod relay;

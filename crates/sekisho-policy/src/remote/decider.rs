@@ -292,13 +292,11 @@ impl Inner {
     fn keep(&self, key: Key, decision: &Decision, asked: Asked) {
         if let Some(revision) = decision.revision() {
             let mut latest = self.revision.lock().unwrap_or_else(PoisonError::into_inner);
-            if latest.as_deref() != Some(revision) {
-                if latest.replace(revision.into()).is_some() {
-                    // INVARIANT: before anybody else may take the new policies for known, and tell what they say while there is
-                    // still something of the old ones to be found. The key of this question is among what is forgotten.
-                    self.keys.purge_all();
-                    return;
-                }
+            if latest.as_deref() != Some(revision) && latest.replace(revision.into()).is_some() {
+                // INVARIANT: before anybody else may take the new policies for known, and tell what they say while there is
+                // still something of the old ones to be found. The key of this question is among what is forgotten.
+                self.keys.purge_all();
+                return;
             }
         }
         self.cache.insert(key, decision, asked);
