@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_core::{AccessRequest, Authorize as _, EvaluationsSemantic, Principal, Resource, UnixSeconds};
-use sekisho_http::{HttpLimits, ReqwestClient};
 use sekisho_policy::remote::Remote;
 use sekisho_policy::remote::authzen::{AuthZen, Sought};
 use sekisho_policy::remote::openfga::{Consistency, OpenFga as Asks, OpenFgaBuilder, Relation};
@@ -137,11 +136,10 @@ async fn openfga_decides_batches_and_lists_and_hears_contextual_tuples() {
         "it held for one question"
     );
 
-    let client = ReqwestClient::new(Duration::from_secs(1)).expect("a client");
     let list = async |asks: OpenFgaBuilder| {
         let asks = asks.build().expect("a client");
-        let mut ids =
-            asks.list_objects(&client, HttpLimits::default(), &read(&alice, "ignored")).await.expect("a list");
+        let lists = Remote::builder(asks.clone()).with_deadline(Duration::from_secs(5)).build().expect("a remote");
+        let mut ids = asks.list_objects(&lists, &read(&alice, "ignored")).await.expect("a list");
         ids.sort();
         ids
     };
@@ -167,19 +165,26 @@ async fn openfga_decides_over_authzen_for_our_client_one_by_one_and_in_batches()
     let decisions: Vec<bool> = decisions.into_iter().map(|one| one.expect("a decision").is_permitted()).collect();
     assert_eq!(decisions, [true, false, true]);
     assert_eq!(remote.decide_all(&batch, EvaluationsSemantic::DenyOnFirstDeny).await.len(), 2);
-    let client = ReqwestClient::new(Duration::from_secs(1)).expect("a client");
-    let found = pdp().search(&client, HttpLimits::default(), Sought::Resources, &reader("ignored")).await;
+    let found = pdp().search(&remote, Sought::Resources, &reader("ignored")).await;
     let mut found = found.expect("results");
     found.sort();
     assert_eq!(found, ["budget", "plan"]);
 }
 
-/// Asks what is permitted while all is well, and expects no permit, in time.
-async fn is_not_permitted(remote: &Remote, why: &str) {
+/// Asks what is permitted while all is well, alone and as a list, and expects no permit and no list, in time.
+async fn is_not_permitted(asks: OpenFgaBuilder, why: &str) {
+    let asks = asks.build().expect("a client");
+    let remote = Remote::builder(asks.clone()).with_deadline(DEADLINE).build().expect("a remote");
+    let alice = user("alice");
+    let slack = Duration::from_millis(600);
     let start = Instant::now();
-    let decision = remote.decide(&read(&user("alice"), "plan")).await;
+    let decision = remote.decide(&read(&alice, "plan")).await;
     assert!(decision.is_err(), "{why}: {decision:?}");
-    assert!(start.elapsed() < DEADLINE + Duration::from_millis(600), "{why}: {:?}", start.elapsed());
+    assert!(start.elapsed() < DEADLINE + slack, "{why}: {:?}", start.elapsed());
+    let start = Instant::now();
+    let list = asks.list_objects(&remote, &read(&alice, "ignored")).await;
+    assert!(list.is_err(), "{why}: {list:?}");
+    assert!(start.elapsed() < DEADLINE + slack, "{why}: {:?}", start.elapsed());
 }
 
 async fn is_permitted(url: &str, store: &Store, why: &str) {
@@ -193,13 +198,13 @@ async fn an_openfga_that_is_silent_dead_or_has_forgotten_its_stores_permits_noth
     let (store, url) = (documents(&openfga).await, openfga.url().to_owned());
     is_permitted(&url, &store, "before").await;
     openfga.process().pause();
-    is_not_permitted(&remote(asks(&url, &store), DEADLINE), "paused").await;
+    is_not_permitted(asks(&url, &store), "paused").await;
     openfga.process().resume();
     is_permitted(&url, &store, "resumed").await;
     openfga.process().kill();
-    is_not_permitted(&remote(asks(&url, &store), DEADLINE), "dead").await;
+    is_not_permitted(asks(&url, &store), "dead").await;
     openfga.process().restart().await;
-    is_not_permitted(&remote(asks(&url, &store), DEADLINE), "restarted without its stores").await;
+    is_not_permitted(asks(&url, &store), "restarted without its stores").await;
 }
 
 #[tokio::test]
@@ -219,9 +224,12 @@ async fn an_openfga_that_is_late_or_answers_rubbish_permits_nothing() {
         Mode::answer(200, json, r#"{"decision":true}"#),
         Mode::answer(200, json, r#"{"allowed":true,"allowed":true}"#),
         Mode::answer(200, "text/html", r#"{"allowed":true}"#),
+        Mode::answer(500, json, r#"{"objects":["document:plan"]}"#),
+        Mode::answer(200, json, r#"{"objects":["user:plan"]}"#),
+        Mode::answer(200, json, r#"{"objects":["document:plan"],"objects":[]}"#),
     ] {
         relay.set(mode.clone());
-        is_not_permitted(&remote(asks(relay.url(), &store), DEADLINE), &format!("{mode:?}")).await;
+        is_not_permitted(asks(relay.url(), &store), &format!("{mode:?}")).await;
     }
     relay.set(Mode::Pass);
     is_permitted(relay.url(), &store, "at the end").await;

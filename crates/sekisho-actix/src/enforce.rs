@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
-use actix_web::dev::{Payload, ResourcePath, Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
+use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::{Error, FromRequest, HttpMessage as _, HttpRequest};
 use sekisho_core::{Enforcer, Failure, FailureKind};
 use sekisho_http::{Answer, Ask, Checkpoint, Enforcement, Passage, Question, RouteQuestion};
@@ -16,14 +16,10 @@ use crate::future::ResponseFuture;
 use crate::service::Head;
 
 /// Puts the question of a route for one request, of the parameters that actix-web's router found.
-fn ask<P: ResourcePath>(
-    route: &RouteQuestion,
-    method: &str,
-    found: &actix_web::dev::Path<P>,
-) -> Result<Question, Answer> {
+fn ask(route: &RouteQuestion, request: &HttpRequest) -> Result<Question, Answer> {
     let mut broken = false;
-    let asked = route.ask(method, |name| {
-        let mut values = found.iter().filter(|(one, _)| *one == name);
+    let asked = route.ask(&Head(request), |name| {
+        let mut values = request.match_info().iter().filter(|(one, _)| *one == name);
         // Of two, nobody can tell which one the handler takes.
         let value = values.next().filter(|_| values.next().is_none()).map(|(_, value)| value)?;
         // The router leaves some characters as they were written; the handler's `Path` decodes them, and so does this.
@@ -40,6 +36,14 @@ pub struct EnforceMiddleware {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) enforcer: Enforcer,
     pub(crate) question: RouteQuestion,
+}
+
+impl EnforceMiddleware {
+    /// Returns what it enforces, whose [scopes](Enforcer::scope_alternatives) can be written down for the route.
+    #[must_use]
+    pub const fn enforcer(&self) -> &Enforcer {
+        &self.enforcer
+    }
 }
 
 impl<S, B> Transform<S, ServiceRequest> for EnforceMiddleware
@@ -80,11 +84,11 @@ where
         // A permit of another question, of a middleware further out, is none for this one.
         request.extensions_mut().remove::<sekisho_core::Permit>();
         let passage = request.extensions().get::<Passage>().cloned();
-        if checkpoint.lets_preflight_pass(passage.as_ref(), &Head(&request)) {
+        if checkpoint.lets_preflight_pass(passage.as_ref(), &Head(request.request())) {
             return ResponseFuture::inner(self.inner.call(request));
         }
-        let outcome = match ask(question, request.method().as_str(), request.match_info()) {
-            Ok(question) => checkpoint.enforce_passage(passage.as_ref(), enforcer, question, &Head(&request)),
+        let outcome = match ask(question, request.request()) {
+            Ok(question) => checkpoint.enforce_passage(passage.as_ref(), enforcer, question, &Head(request.request())),
             Err(answer) => Enforcement::Refuse(answer),
         };
         match outcome {
@@ -177,7 +181,7 @@ impl<Q: Ask> FromRequest for Permitted<Q> {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let caller = Passage::caller(request.extensions().get());
         let enforcer = request.app_data::<Enforcer>().cloned();
-        let question = ask(&Q::QUESTION, request.method().as_str(), request.match_info());
+        let question = ask(&Q::QUESTION, request);
         Box::pin(async move {
             let enforcer = enforcer.ok_or_else(|| misconfigured("no `Enforcer` stands in the application's data"))?;
             let permit = caller?.enforce_question(&enforcer, &question?).await?;

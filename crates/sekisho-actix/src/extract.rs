@@ -5,7 +5,7 @@ use std::ops::Deref;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use sekisho_core::{AccessRequest, Enforcer, Permit, Requirement, Resource};
-use sekisho_http::{Caller, Passage};
+use sekisho_http::{Answer, Caller, Passage};
 use serde::de::DeserializeOwned;
 
 use crate::RefusalError;
@@ -61,6 +61,29 @@ impl Principal {
         request: &AccessRequest<'_>,
     ) -> Result<Permit, RefusalError> {
         self.0.enforce_request(enforcer, request).await.map_err(RefusalError::from)
+    }
+
+    /// Checks each of these resources by itself, in their order: which of these may she read? The authorizer is asked for all
+    /// at once.
+    ///
+    /// There is one item for each resource: its permit, or the response that it alone would be refused with. A list shows the
+    /// permitted ones: `zip` them, and leave out the rest.
+    pub async fn enforce_all(
+        &self,
+        enforcer: &Enforcer,
+        action: &str,
+        resources: &[Resource<'_>],
+    ) -> Vec<Result<Permit, RefusalError>> {
+        refused(self.0.enforce_all(enforcer, action, resources).await)
+    }
+
+    /// Checks as [`enforce_all`](Self::enforce_all) does; each of `requests` was made by [`request`](Self::request).
+    pub async fn enforce_requests(
+        &self,
+        enforcer: &Enforcer,
+        requests: &[AccessRequest<'_>],
+    ) -> Vec<Result<Permit, RefusalError>> {
+        refused(self.0.enforce_requests(enforcer, requests).await)
     }
 
     /// Returns the principal without its checkpoint.
@@ -154,4 +177,8 @@ impl<T: DeserializeOwned + 'static> FromRequest for MaybeClaims<T> {
 
 fn caller(request: &HttpRequest) -> Result<Caller, RefusalError> {
     Passage::caller(request.extensions().get()).map_err(RefusalError::from)
+}
+
+fn refused(enforced: Vec<Result<Permit, Answer>>) -> Vec<Result<Permit, RefusalError>> {
+    enforced.into_iter().map(|outcome| outcome.map_err(RefusalError::from)).collect()
 }

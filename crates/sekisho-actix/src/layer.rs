@@ -98,6 +98,14 @@ pub struct RequireMiddleware {
     rule: Requirement,
 }
 
+impl RequireMiddleware {
+    /// Returns the rule, whose [scopes](sekisho_core::Authorize::scope_alternatives) can be written down for the route.
+    #[must_use]
+    pub const fn rule(&self) -> &Requirement {
+        &self.rule
+    }
+}
+
 impl<S, B> Transform<S, ServiceRequest> for RequireMiddleware
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, forward_ready};
 use actix_web::http::header::HeaderValue;
-use actix_web::{Error, HttpMessage as _};
+use actix_web::{Error, HttpMessage as _, HttpRequest};
 use sekisho_core::Requirement;
 use sekisho_http::{Checkpoint, ClientCertificate, Inspection, Passage, Presence, RequestHead};
 
@@ -31,7 +31,7 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        match self.checkpoint.inspect(&Head(&request), self.presence) {
+        match self.checkpoint.inspect(&Head(request.request()), self.presence) {
             Inspection::Pass(passage) => {
                 let nonce = admit(passage, &request);
                 ResponseFuture::inner(self.inner.call(request)).with_nonce(nonce)
@@ -67,7 +67,8 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let decided = self.checkpoint.check_passage(request.extensions().get::<Passage>(), &self.rule, &Head(&request));
+        let decided =
+            self.checkpoint.check_passage(request.extensions().get::<Passage>(), &self.rule, &Head(request.request()));
         match decided {
             Ok(()) => ResponseFuture::inner(self.inner.call(request)),
             Err(answer) => ResponseFuture::refused(answer, request),
@@ -82,7 +83,7 @@ impl<S> fmt::Debug for RequireService<S> {
 }
 
 /// Reads a request of actix-web.
-pub(crate) struct Head<'r>(pub(crate) &'r ServiceRequest);
+pub(crate) struct Head<'r>(pub(crate) &'r HttpRequest);
 
 impl RequestHead for Head<'_> {
     fn method(&self) -> &str {

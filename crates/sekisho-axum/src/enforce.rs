@@ -8,8 +8,10 @@ use futures_util::FutureExt as _;
 use http::request::Parts;
 use sekisho_core::{Enforcer, Failure, FailureKind};
 use sekisho_http::{Answer, Ask, Passage, Question, RouteQuestion};
+use sekisho_tower::PartsHead;
 
 use crate::RefusalResponse;
+use crate::layer::around;
 
 /// Puts the question of a route for one request, of the parameters that axum's router found.
 pub(crate) fn ask(route: &RouteQuestion, parts: &mut Parts) -> Result<Question, Answer> {
@@ -25,7 +27,7 @@ pub(crate) fn ask(route: &RouteQuestion, parts: &mut Parts) -> Result<Question, 
         // Of two, nobody can tell which one the handler takes.
         found.next().filter(|_| found.next().is_none()).map(|(_, value)| value.to_owned())
     };
-    route.ask(parts.method.as_str(), value)
+    route.ask(&PartsHead::new(parts).reading(around), value)
 }
 
 /// Extracts the permit that the route's [`enforce`](crate::CheckpointExt::enforce) layer gave, with its obligations.

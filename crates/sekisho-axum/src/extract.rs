@@ -4,7 +4,7 @@ use std::ops::Deref;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
 use sekisho_core::{AccessRequest, Enforcer, Permit, Requirement, Resource};
-use sekisho_http::{Caller, Passage};
+use sekisho_http::{Answer, Caller, Passage};
 use serde::de::DeserializeOwned;
 
 use crate::RefusalResponse;
@@ -59,6 +59,29 @@ impl Principal {
         request: &AccessRequest<'_>,
     ) -> Result<Permit, RefusalResponse> {
         self.0.enforce_request(enforcer, request).await.map_err(RefusalResponse::from)
+    }
+
+    /// Checks each of these resources by itself, in their order: which of these may she read? The authorizer is asked for all
+    /// at once.
+    ///
+    /// There is one item for each resource: its permit, or the response that it alone would be refused with. A list shows the
+    /// permitted ones: `zip` them, and leave out the rest.
+    pub async fn enforce_all(
+        &self,
+        enforcer: &Enforcer,
+        action: &str,
+        resources: &[Resource<'_>],
+    ) -> Vec<Result<Permit, RefusalResponse>> {
+        refused(self.0.enforce_all(enforcer, action, resources).await)
+    }
+
+    /// Checks as [`enforce_all`](Self::enforce_all) does; each of `requests` was made by [`request`](Self::request).
+    pub async fn enforce_requests(
+        &self,
+        enforcer: &Enforcer,
+        requests: &[AccessRequest<'_>],
+    ) -> Vec<Result<Permit, RefusalResponse>> {
+        refused(self.0.enforce_requests(enforcer, requests).await)
     }
 
     /// Returns the principal without its checkpoint.
@@ -127,4 +150,8 @@ impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequestParts<S> for Claims
             None => Ok(None),
         }
     }
+}
+
+fn refused(enforced: Vec<Result<Permit, Answer>>) -> Vec<Result<Permit, RefusalResponse>> {
+    enforced.into_iter().map(|outcome| outcome.map_err(RefusalResponse::from)).collect()
 }

@@ -79,7 +79,7 @@ impl CheckpointExt for Checkpoint {
 }
 
 /// Reads the whole path, of which a nested router sees a part, and the peer, if the application serves with it.
-fn around(extensions: &Extensions) -> Around<'_> {
+pub(crate) fn around(extensions: &Extensions) -> Around<'_> {
     let whole_path = extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri.path());
     let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     Around::of_extensions(extensions).with_whole_path(whole_path).with_peer(peer)

@@ -34,8 +34,18 @@ pub trait Authorize: Send + Sync {
     }
 
     /// Decides, and shows how the decision came about. For people; it may ask more than [`decide`](Self::decide) does.
+    /// What is shown of the parts is what the decision came of.
     async fn explain(&self, request: &AccessRequest<'_>) -> Explanation {
         Explanation::leaf(self.outline().name(), self.decide(request).await)
+    }
+
+    /// Returns the sets of scopes each of which is enough, as far as scopes go: for the security requirements of an OpenAPI
+    /// document, one object for each set. An empty set says that some way needs no scope, or that nobody knows of one; by
+    /// default there is that alone.
+    ///
+    /// What grows beyond 64 sets is shortened: whoever reads a document is not helped by more.
+    fn scope_alternatives(&self) -> Vec<Vec<&str>> {
+        vec![Vec::new()]
     }
 
     /// Returns its shape, for people. By default the name of its type.
@@ -65,6 +75,10 @@ impl<A: Authorize + ?Sized> Authorize for std::sync::Arc<A> {
 
     async fn explain(&self, request: &AccessRequest<'_>) -> Explanation {
         (**self).explain(request).await
+    }
+
+    fn scope_alternatives(&self) -> Vec<Vec<&str>> {
+        (**self).scope_alternatives()
     }
 
     fn outline(&self) -> Outline {

@@ -327,7 +327,9 @@ impl fmt::Display for Reason {
 
 /// Is something that must be done along with a permit: mask a field, write an audit line.
 ///
-/// [`Enforcer`](crate::Enforcer) knows [`STEP_UP`](Self::STEP_UP) by itself; every other one must be given a handler or taken on by the application, or the request is refused.
+/// [`Enforcer`](crate::Enforcer) knows [`STEP_UP`](Self::STEP_UP) and [`LOG`](Self::LOG) by itself; every other one must be
+/// given a handler or taken on by the application, or the request is refused. Of these three, one with a parameter that is not
+/// named here is refused too.
 #[derive(Clone, Debug)]
 pub struct Obligation {
     id: Arc<str>,
@@ -337,9 +339,13 @@ pub struct Obligation {
 impl Obligation {
     /// The subject must have authenticated by one of `acr_values` (array of strings), no longer than `max_age` seconds ago.
     pub const STEP_UP: &'static str = "step_up";
-    /// The members named in `fields` (array of strings) must not be shown.
+    /// The members to which `fields` (array of strings) leads must not be shown: at most 256 paths of 256 bytes and 16 steps.
+    ///
+    /// A path is the name of a member, or several with a dot between, from the outermost in: `iban`, `customer.address`. An
+    /// array on the way stands for each of its elements.
     pub const REDACT: &'static str = "redact";
-    /// A line must be written to the log, with `message` (string).
+    /// A line must be written to the log, with `message` (string, not empty): an event of `tracing` with target `sekisho`, level
+    /// `INFO` and the field `demanded`, beside subject, action, and kind and id of the resource. A text is cut at 1,024 characters.
     pub const LOG: &'static str = "log";
 
     /// Names an obligation.

@@ -1,13 +1,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 
-use crate::json::{JsonKind, JsonValue};
-use crate::requirement::is_fresh;
-use crate::{AccessRequest, Authorize, Decision, Denial, Effect, Failure, Obligation};
+use crate::{
+    AccessRequest, Authorize, Decision, Denial, Effect, EvaluationsSemantic, Failure, FailureKind, Obligation,
+};
+
+mod duty;
+mod redact;
+
+use duty::Duty;
 
 /// Fulfils obligations of one name.
 #[async_trait]
@@ -21,8 +26,8 @@ pub trait ObligationHandler: Send + Sync {
 
 /// Makes a decision hold: lets nothing pass but a permit whose obligations are all fulfilled (a policy enforcement point).
 ///
-/// It fulfils [`Obligation::STEP_UP`] by itself. An obligation that has no handler here and is not
-/// [passed on](Self::passing_on) is a refusal, as is one that fails. A clone costs one counter.
+/// It fulfils [`Obligation::STEP_UP`] and [`Obligation::LOG`] by itself. An obligation that has no handler here and is not
+/// [passed on](Self::passing_on) is a refusal, as is one that fails or cannot be read. A clone costs one counter.
 ///
 /// # Examples
 /// ```
@@ -45,18 +50,12 @@ struct Inner {
     duties: BTreeMap<Box<str>, Duty>,
 }
 
-#[derive(Clone)]
-enum Duty {
-    StepUp,
-    Handled(Arc<dyn ObligationHandler>),
-    PassedOn,
-}
-
 impl Enforcer {
     /// Makes this authorizer's decisions hold.
     #[must_use]
     pub fn new(authorizer: impl Authorize + 'static) -> Self {
-        let duties = BTreeMap::from([(Obligation::STEP_UP.into(), Duty::StepUp)]);
+        let own = [(Obligation::STEP_UP, Duty::StepUp), (Obligation::LOG, Duty::Log)];
+        let duties = own.into_iter().map(|(id, duty)| (id.into(), duty)).collect();
         Self(Arc::new(Inner { authorizer: Arc::new(authorizer), duties }))
     }
 
@@ -68,7 +67,7 @@ impl Enforcer {
     }
 
     /// Leaves obligations of this name to the application, which finds them in the [`Permit`] and must fulfil them: for
-    /// example [`Obligation::REDACT`].
+    /// example [`Obligation::REDACT`], by [`Permit::redact`]. One of these that cannot be read is a refusal.
     #[must_use]
     pub fn passing_on(mut self, id: &str) -> Self {
         Arc::make_mut(&mut self.0).duties.insert(id.into(), Duty::PassedOn);
@@ -81,6 +80,12 @@ impl Enforcer {
         &self.0.authorizer
     }
 
+    /// Returns the sets of scopes each of which is enough, as far as scopes go; see [`Authorize::scope_alternatives`].
+    #[must_use]
+    pub fn scope_alternatives(&self) -> Vec<Vec<&str>> {
+        self.0.authorizer.scope_alternatives()
+    }
+
     /// Enforces at once if that is possible without waiting, otherwise returns `None`, and has done nothing.
     #[must_use]
     pub fn enforce_now(&self, request: &AccessRequest<'_>) -> Option<Result<Permit, Barred>> {
@@ -88,6 +93,10 @@ impl Enforcer {
             Ok(decision) => decision,
             Err(failure) => return Some(Err(Barred::Failed(failure))),
         };
+        let is_handled = |one: &Obligation| matches!(self.0.duties.get(one.id()), Some(Duty::Handled(_)));
+        if decision.obligations().iter().any(is_handled) {
+            return None;
+        }
         let mut denials = Vec::new();
         for obligation in decision.obligations() {
             denials.extend(self.fulfil_now(obligation, request).ok()?.err());
@@ -95,16 +104,13 @@ impl Enforcer {
         Some(conclude(decision, denials))
     }
 
-    /// Fulfils an obligation, or returns the handler that has to.
     fn fulfil_now(
         &self,
         obligation: &Obligation,
         request: &AccessRequest<'_>,
     ) -> Result<Result<(), Denial>, &dyn ObligationHandler> {
         match self.0.duties.get(obligation.id()) {
-            Some(Duty::StepUp) => Ok(step_up(obligation, request)),
-            Some(Duty::PassedOn) => Ok(Ok(())),
-            Some(Duty::Handled(handler)) => Err(&**handler),
+            Some(duty) => duty.fulfil_now(obligation, request),
             None => Ok(Err(UNKNOWN)),
         }
     }
@@ -117,7 +123,32 @@ impl Enforcer {
     /// [`Barred::Denied`] for everything that is not a permit with its obligations fulfilled, [`Barred::Failed`] when no
     /// decision could be had.
     pub async fn enforce(&self, request: &AccessRequest<'_>) -> Result<Permit, Barred> {
-        let decision = self.0.authorizer.decide(request).await.map_err(Barred::Failed)?;
+        self.conclude(self.0.authorizer.decide(request).await, request).await
+    }
+
+    /// Enforces each of these by itself, in their order: which of these may she read? The authorizer is asked for all at once.
+    ///
+    /// There is one item for each request. An obligation that is unknown or fails bars the request that it came with, and no
+    /// other; so does a decision that could not be had.
+    pub async fn enforce_all(&self, requests: &[AccessRequest<'_>]) -> Vec<Result<Permit, Barred>> {
+        let mut outcomes = self.0.authorizer.decide_all(requests, EvaluationsSemantic::ExecuteAll).await;
+        if outcomes.len() != requests.len() {
+            // Nobody can tell which of them are missing.
+            outcomes = requests.iter().map(|_| Err(OTHER_COUNT)).collect();
+        }
+        let mut enforced = Vec::with_capacity(requests.len());
+        for (request, outcome) in requests.iter().zip(outcomes) {
+            enforced.push(self.conclude(outcome, request).await);
+        }
+        enforced
+    }
+
+    async fn conclude(
+        &self,
+        outcome: Result<Decision, Failure>,
+        request: &AccessRequest<'_>,
+    ) -> Result<Permit, Barred> {
+        let decision = outcome.map_err(Barred::Failed)?;
         let mut denials = Vec::new();
         for obligation in decision.obligations() {
             let outcome = match self.fulfil_now(obligation, request) {
@@ -130,6 +161,8 @@ impl Enforcer {
     }
 }
 
+const OTHER_COUNT: Failure =
+    Failure::new(FailureKind::Misconfigured, "an authorizer decided another number of requests than it was asked");
 const UNKNOWN: Denial = Denial::Forbidden { reason: "nobody here fulfils an obligation of the decision" };
 
 fn conclude(decision: Decision, denials: Vec<Denial>) -> Result<Permit, Barred> {
@@ -148,33 +181,6 @@ fn conclude(decision: Decision, denials: Vec<Denial>) -> Result<Permit, Barred> 
         None => Denial::weightiest(denials.into_iter()).unwrap_or(silent),
     };
     Err(Barred::Denied { denial, decision: Box::new(decision) })
-}
-
-/// Demands what the obligation names; one that cannot be read demands what nobody has.
-fn step_up(obligation: &Obligation, request: &AccessRequest<'_>) -> Result<(), Denial> {
-    const MALFORMED: Denial = Denial::Forbidden { reason: "an obligation to step up cannot be read" };
-    let parameter = |name| obligation.parameters().and_then(|parameters| parameters.get(name));
-    let acr_values = match parameter("acr_values") {
-        None => None,
-        Some(values) => {
-            let list = Some(values).filter(|values| values.kind() == JsonKind::Array).and_then(JsonValue::as_strings);
-            Some(list.filter(|values| !values.is_empty()).ok_or(MALFORMED)?)
-        }
-    };
-    let max_age = match parameter("max_age") {
-        None => None,
-        Some(age) => Some(Duration::from_secs(age.deserialize::<u64>().map_err(|_| MALFORMED)?)),
-    };
-    if acr_values.is_none() && max_age.is_none() {
-        return Err(MALFORMED);
-    }
-    let held = request.subject().authentication_context();
-    let has_context = acr_values.as_ref().is_none_or(|values| held.is_some_and(|held| values.contains(&held)));
-    let is_recent = max_age.is_none_or(|age| is_fresh(request.subject(), age, request.now()));
-    if has_context && is_recent {
-        return Ok(());
-    }
-    Err(Denial::step_up(acr_values.map(|values| values.join(" ").into()), max_age))
 }
 
 impl fmt::Debug for Enforcer {
@@ -199,16 +205,46 @@ impl Permit {
         &self.decision
     }
 
-    /// Returns the names of the members that must not be shown, of all [`Obligation::REDACT`] that were passed on; `None`
-    /// when one cannot be read, and nothing must be shown then.
+    /// Returns the paths of the members that must not be shown, of all [`Obligation::REDACT`]; `None` when one cannot be read,
+    /// and nothing must be shown then. That happens only where a handler of the application's own has taken it for fulfilled.
     #[must_use]
     pub fn redactions(&self) -> Option<Vec<String>> {
-        let mut fields = Vec::new();
-        for obligation in self.decision.obligations().iter().filter(|one| one.id() == Obligation::REDACT) {
-            let named = obligation.parameters()?.get("fields").filter(|value| value.kind() == JsonKind::Array)?;
-            fields.extend(JsonValue::as_strings(named)?.into_iter().map(|field| field.into_owned()));
+        redact::all_paths(&self.decision)
+    }
+
+    /// Takes the members that must not be shown out of `shown`; paths are read as [`Obligation::REDACT`] says. What is not
+    /// there is no error.
+    ///
+    /// When an obligation cannot be read, `shown` becomes `null`: see [`redactions`](Self::redactions).
+    ///
+    /// # Examples
+    /// ```
+    /// # use sekisho_core::{AccessRequest, Authorize, Decision, Enforcer, Failure, Obligation, Resource, UnixSeconds, dangerous::PrincipalBuilder};
+    /// # use sekisho_core::json::JsonObject;
+    /// # struct Support;
+    /// # #[async_trait::async_trait]
+    /// # impl Authorize for Support {
+    /// #     fn decide_now(&self, _: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+    /// #         let fields = JsonObject::parse(br#"{"fields":["iban","lines.price"]}"#.to_vec()).ok()?;
+    /// #         Some(Ok(Decision::permit().with_obligation(Obligation::new("redact").with_parameters(fields))))
+    /// #     }
+    /// #     async fn decide(&self, r: &AccessRequest<'_>) -> Result<Decision, Failure> { self.decide_now(r).unwrap() }
+    /// # }
+    /// // The policy permits with `redact {"fields": ["iban", "lines.price"]}`.
+    /// let orders = Enforcer::new(Support).passing_on(Obligation::REDACT);
+    /// # let alice = PrincipalBuilder::new("https://id.example", "alice").build()?;
+    /// # let request = AccessRequest::new(&alice, "read", Resource::new("order", "42"), UnixSeconds::new(0));
+    /// # let permit = orders.enforce_now(&request).unwrap().unwrap();
+    /// let mut order = serde_json::json!({ "id": 42, "iban": "DE02…", "lines": [{ "item": "tea", "price": 3 }] });
+    /// permit.redact(&mut order);
+    /// assert_eq!(order, serde_json::json!({ "id": 42, "lines": [{ "item": "tea" }] }));
+    /// # Ok::<(), sekisho_core::json::JsonError>(())
+    /// ```
+    pub fn redact(&self, shown: &mut Value) {
+        match self.redactions() {
+            Some(paths) => paths.iter().for_each(|path| redact::remove(shown, path)),
+            None => *shown = Value::Null,
         }
-        Some(fields)
     }
 }
 

@@ -35,7 +35,7 @@ pub use reject::{Claim, ProofFault, Reject};
 pub use replay::{Occurrence, OneTimeUse, ReplayGuard};
 pub use requirement::{
     ClaimValue, Denial, Requirement, all_of, any_of, authentication_context, claim, decided_by, max_age, not, owner,
-    role, same_tenant, scope, when,
+    role, same_tenant, scope, when, when_async,
 };
 pub use secret::Secret;
 pub use session_end::{SessionEnd, SessionEndListener};

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::{Decision, Failure};
+use crate::{Decision, Denial, Failure};
 
 /// Is the shape of an authorizer, for people: a name, and the parts that it asks.
 ///
@@ -124,6 +124,10 @@ impl Explanation {
                 if let Some(revision) = decision.revision() {
                     write!(f, ", revision {revision}")?;
                 }
+                if let Some(denial) = decision.denial() {
+                    f.write_str(", ")?;
+                    write_denial(f, denial)?;
+                }
                 for reason in decision.reasons() {
                     write!(f, ", {reason}")?;
                 }
@@ -131,6 +135,25 @@ impl Explanation {
         }
         writeln!(f)?;
         self.parts.iter().try_for_each(|part| part.write(f, depth + 1))
+    }
+}
+
+/// Says what is lacking. Scopes and `acr` values may be of a decision service's own, so they are escaped.
+fn write_denial(f: &mut fmt::Formatter<'_>, denial: &Denial) -> fmt::Result {
+    match denial {
+        Denial::InsufficientScope { scope } => write!(f, "lacks scope {}", scope.escape_debug()),
+        Denial::InsufficientAuthentication { acr_values, max_age } => {
+            f.write_str("lacks authentication")?;
+            if let Some(acr_values) = acr_values {
+                write!(f, " by one of {}", acr_values.escape_debug())?;
+            }
+            match max_age {
+                Some(age) => write!(f, " within {} s", age.as_secs()),
+                None => Ok(()),
+            }
+        }
+        Denial::InvalidToken => f.write_str("the credential is not taken any more"),
+        Denial::Forbidden { reason } => f.write_str(reason),
     }
 }
 

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,9 +7,16 @@ use async_trait::async_trait;
 
 use crate::json::{JsonKind, JsonValue};
 use crate::{
-    AccessRequest, Attribute, Authorize, Decision, Effect, Explanation, Failure, FailureKind, Outline, Principal,
-    Resource, UnixSeconds,
+    AccessRequest, Attribute, Authorize, Decision, Explanation, Failure, FailureKind, Outline, Principal, Resource,
+    UnixSeconds,
 };
+
+mod explain;
+mod scopes;
+mod tally;
+
+use scopes::push_once;
+use tally::{Tally, denial_of, deny_all, inverse};
 
 /// Is a rule in Rust: what must hold for a request to pass.
 ///
@@ -36,6 +44,7 @@ enum Rule {
     Owner(Box<str>),
     SameTenant(Box<str>),
     When(Box<str>, Box<Condition>),
+    WhenAsync(Box<str>, Box<AsyncCondition>),
     DecidedBy(Arc<dyn Authorize>),
     Not(Requirement),
     AuthenticationContext(Box<[Box<str>]>),
@@ -45,6 +54,8 @@ enum Rule {
 }
 
 type Condition = dyn Fn(&AccessRequest<'_>) -> bool + Send + Sync;
+type AsyncCondition = dyn for<'a> Fn(&'a AccessRequest<'a>) -> Answering<'a> + Send + Sync;
+type Answering<'a> = Pin<Box<dyn Future<Output = Result<bool, Failure>> + Send + 'a>>;
 
 /// Asks for scopes: one, or several separated by spaces, all of which must have been granted.
 ///
@@ -116,6 +127,36 @@ pub fn when(
     Requirement(Arc::new(Rule::When(name.into(), Box::new(condition))))
 }
 
+/// Asks an async function of your own, such as one that looks into a database; `name` stands for it in logs.
+///
+/// It is asked once for each decision, and only where what can be told at once has not decided. Its [`Failure`] is one of the
+/// whole rule, unless an alternative in an [`any_of`] permits, and [`not`] makes nothing else of it. How long it may take is
+/// its own affair: dropping the future must be safe.
+///
+/// # Examples
+/// ```
+/// use sekisho_core::{Failure, any_of, owner, when_async};
+/// # #[derive(Clone)]
+/// # struct Shares;
+/// # impl Shares { async fn has(&self, _: &str, _: &str) -> Result<bool, std::io::Error> { Ok(true) } }
+/// # let shares = Shares;
+/// let readable = any_of([owner("owner"), when_async("shared with her", move |request| {
+///     let shares = shares.clone();
+///     Box::pin(async move {
+///         let shared = shares.has(request.resource().id(), request.subject().subject()).await;
+///         shared.map_err(|error| Failure::unavailable("the table of shares").with_source(error))
+///     })
+/// })]);
+/// ```
+#[must_use]
+pub fn when_async<F>(name: impl Into<Box<str>>, condition: F) -> Requirement
+where
+    F: for<'a> Fn(&'a AccessRequest<'a>) -> Pin<Box<dyn Future<Output = Result<bool, Failure>> + Send + 'a>>,
+    F: Send + Sync + 'static,
+{
+    Requirement(Arc::new(Rule::WhenAsync(name.into(), Box::new(condition))))
+}
+
 /// Asks another authorizer: a policy, a decision service, a type of your own that has to wait.
 ///
 /// Its obligations become those of the whole decision if it permits.
@@ -168,48 +209,9 @@ impl Requirement {
         }
     }
 
-    /// Returns the sets of scopes each of which is enough, as far as scopes go: for the security requirements of an OpenAPI
-    /// document, one object for each set. An empty set says that some way needs no scope.
-    ///
-    /// What grows beyond 64 sets is shortened: whoever reads a document is not helped by more.
-    #[must_use]
-    pub fn scope_alternatives(&self) -> Vec<Vec<&str>> {
-        const MOST: usize = 64;
-        let mut sets: Vec<Vec<&str>> = match &*self.0 {
-            Rule::Scope(scope) => vec![scope.split(' ').filter(|one| !one.is_empty()).collect()],
-            Rule::Any(requirements) => requirements.iter().flat_map(Self::scope_alternatives).collect(),
-            Rule::All(requirements) => requirements.iter().fold(vec![Vec::new()], |sets, requirement| {
-                let more = requirement.scope_alternatives();
-                let mut joined = Vec::new();
-                for set in &sets {
-                    for other in &more {
-                        if joined.len() < MOST {
-                            let mut both: Vec<&str> = set.clone();
-                            other.iter().for_each(|one| push_once(&mut both, one));
-                            joined.push(both);
-                        }
-                    }
-                }
-                joined
-            }),
-            _ => vec![Vec::new()],
-        };
-        sets.truncate(MOST);
-        let mut distinct: Vec<Vec<&str>> = Vec::with_capacity(sets.len());
-        for set in sets {
-            if !distinct.contains(&set) {
-                distinct.push(set);
-            }
-        }
-        distinct
-    }
-
     /// Decides as far as it can be done at once.
     fn decide_here(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
         let principal = request.subject();
-        let holds_or = |holds: bool, reason: &'static str| {
-            if holds { Decision::permit() } else { Decision::deny(Denial::Forbidden { reason }) }
-        };
         // Of a resource that does not say it, or not as a text, nobody can tell.
         let attribute_is = |attribute: &str, value: &str, reason: &'static str| {
             let found = request.resource().attributes().and_then(|attributes| attributes.attribute(attribute));
@@ -238,7 +240,8 @@ impl Requirement {
             Rule::SameTenant(attribute) => {
                 attribute_is(attribute, principal.tenant().unwrap_or(""), "the resource belongs to another tenant")
             }
-            Rule::When(_, condition) => holds_or(condition(request), "a condition does not hold"),
+            Rule::When(_, condition) => holds_or(condition(request), NO_CONDITION),
+            Rule::WhenAsync(..) => return None,
             Rule::AuthenticationContext(accepted) => {
                 let held = principal.authentication_context();
                 if held.is_some_and(|acr| accepted.iter().any(|a| **a == *acr)) {
@@ -293,69 +296,20 @@ impl Requirement {
     }
 }
 
+const NO_CONDITION: &str = "a condition does not hold";
+
+fn holds_or(holds: bool, reason: &'static str) -> Decision {
+    if holds { Decision::permit() } else { Decision::deny(Denial::Forbidden { reason }) }
+}
+
 /// Is what a challenge of RFC 9470 asks for.
 struct StepUp {
     acr_values: Option<Arc<str>>,
     max_age: Option<Duration>,
 }
 
-fn push_once<'a>(list: &mut Vec<&'a str>, one: &'a str) {
-    if !one.is_empty() && !list.contains(&one) {
-        list.push(one);
-    }
-}
-
 /// How far in the future `auth_time` may lie, for clocks that are not quite together.
 const CLOCK_SKEW: Duration = Duration::from_secs(60);
-
-/// Is what the members of an `any_of` or `all_of` have said so far.
-#[derive(Default)]
-struct Tally {
-    permit: Option<Decision>,
-    denials: Vec<Decision>,
-    failure: Option<Failure>,
-}
-
-impl Tally {
-    fn count(&mut self, outcome: Result<Decision, Failure>) {
-        match outcome {
-            Ok(decision) if decision.is_permitted() => {
-                self.permit = Some(match self.permit.take() {
-                    Some(permit) => permit.and(&decision),
-                    None => decision,
-                });
-            }
-            Ok(decision) => self.denials.push(decision),
-            Err(failure) => self.failure = Some(failure),
-        }
-    }
-
-    /// Ends an `any_of` of which none permits.
-    fn into_none(self) -> Result<Decision, Failure> {
-        if let Some(failure) = self.failure {
-            return Err(failure);
-        }
-        // The first that the caller could mend; one that nobody can mend says nothing of the others.
-        let mut best: Option<Denial> = None;
-        for denial in self.denials.iter().map(denial_of) {
-            if best.as_ref().is_none_or(Denial::is_final) {
-                best = Some(denial);
-            }
-        }
-        let denial = best.unwrap_or(Denial::Forbidden { reason: "nothing would satisfy this route" });
-        // Only if none of them holds for sure, nobody can say that one would.
-        let is_sure = self.denials.iter().all(is_sure_denial);
-        Ok(joined(self.denials, if is_sure { Decision::deny(denial) } else { Decision::refuse(denial) }))
-    }
-
-    /// Ends an `all_of` of which none denies.
-    fn into_all(self) -> Result<Decision, Failure> {
-        match self.failure {
-            Some(failure) => Err(failure),
-            None => Ok(self.permit.unwrap_or_else(Decision::permit)),
-        }
-    }
-}
 
 fn any_here(requirements: &[Requirement], request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
     let (mut tally, mut waits) = (Tally::default(), false);
@@ -382,54 +336,6 @@ fn all_here(requirements: &[Requirement], request: &AccessRequest<'_>) -> Option
         return Some(Ok(denied));
     }
     (!waits).then(|| tally.into_all())
-}
-
-/// Joins the denials of several that must all hold.
-fn deny_all(requirements: &[Requirement], denials: Vec<Decision>) -> Option<Decision> {
-    let denial = match Denial::weightiest(denials.iter().map(denial_of))? {
-        denial @ (Denial::InvalidToken | Denial::Forbidden { .. }) => denial,
-        // A client asks for what the challenge names and for no more, so all of it is named, also what this
-        // token has: the next one is to have it too.
-        Denial::InsufficientScope { scope } => {
-            let mut asked = Vec::new();
-            requirements.iter().for_each(|requirement| requirement.collect_scopes(&mut asked));
-            // What an alternative lacks stands in no requirement of its own.
-            scope.split(' ').for_each(|one| push_once(&mut asked, one));
-            Denial::InsufficientScope { scope: asked.join(" ").into() }
-        }
-        Denial::InsufficientAuthentication { acr_values, max_age } => {
-            let mut whole = StepUp { acr_values: acr_values.clone(), max_age };
-            requirements.iter().for_each(|requirement| requirement.collect_step_up(&mut whole));
-            Denial::step_up(whole.acr_values, whole.max_age)
-        }
-    };
-    // One that surely does not hold is enough for all not to.
-    let is_sure = denials.iter().any(is_sure_denial);
-    Some(joined(denials, if is_sure { Decision::deny(denial) } else { Decision::refuse(denial) }))
-}
-
-/// Returns what to tell a caller whom this decision does not let pass.
-fn denial_of(decision: &Decision) -> Denial {
-    decision.denial().cloned().unwrap_or(Denial::Forbidden { reason: "no policy permits it" })
-}
-
-/// Tells whether it was denied because a rule says so, and not because nobody could tell.
-fn is_sure_denial(decision: &Decision) -> bool {
-    decision.effect() == Effect::Deny && !decision.is_refusal()
-}
-
-/// Puts what is said beside denials, their obligations included, to the denial that comes of them.
-fn joined(denials: Vec<Decision>, denied: Decision) -> Decision {
-    denials.iter().fold(denied, Decision::and)
-}
-
-fn inverse(outcome: Result<Decision, Failure>) -> Result<Decision, Failure> {
-    let decision = outcome?;
-    Ok(match decision.effect() {
-        Effect::Permit => decision.turned_into(Decision::deny(Denial::Forbidden { reason: "what must not hold does" })),
-        Effect::Deny if !decision.is_refusal() => decision.turned_into(Decision::permit()),
-        Effect::Deny | Effect::NotApplicable => decision,
-    })
 }
 
 /// `auth_time` in the future is as bad as none: it must not count as fresh.
@@ -471,28 +377,19 @@ impl Authorize for Requirement {
                 }
             }
             Rule::DecidedBy(authorizer) => authorizer.decide(request).await,
+            Rule::WhenAsync(_, condition) => Ok(holds_or(condition(request).await?, NO_CONDITION)),
             Rule::Not(requirement) => inverse(requirement.decide(request).await),
             _ => Err(Failure::new(FailureKind::Misconfigured, "a rule that is decided at once was not")),
         }
     }
 
     async fn explain(&self, request: &AccessRequest<'_>) -> Explanation {
-        let name = self.outline().name().to_owned();
-        let outcome = self.decide(request).await;
-        let effect = |outcome: &Result<Decision, Failure>| outcome.as_ref().ok().map(Decision::effect);
-        let requirements: &[Self] = match &*self.0 {
-            Rule::Any(requirements) | Rule::All(requirements) => requirements,
-            Rule::Not(requirement) => std::slice::from_ref(requirement),
-            Rule::DecidedBy(authorizer) => return authorizer.explain(request).await,
-            _ => &[],
-        };
-        let mut parts = Vec::with_capacity(requirements.len());
-        for requirement in requirements {
-            let part = requirement.explain(request).await;
-            let settles = matches!(&*self.0, Rule::Not(_)) || part.outcome().map(effect) == Some(effect(&outcome));
-            parts.push(if settles { part } else { part.without_weight() });
-        }
-        Explanation::branch(name, outcome, parts)
+        explain::explain(self, request).await
+    }
+
+    /// An `any_of` has those of each of its members, an `all_of` each joined with each; a [`decided_by`] those of whom it asks.
+    fn scope_alternatives(&self) -> Vec<Vec<&str>> {
+        scopes::alternatives(self)
     }
 
     fn outline(&self) -> Outline {
@@ -503,7 +400,7 @@ impl Authorize for Requirement {
             Rule::Claim(name, value) => Outline::leaf(format!("claim {name} is {value}")),
             Rule::Owner(attribute) => Outline::leaf(format!("owner, by {attribute}")),
             Rule::SameTenant(attribute) => Outline::leaf(format!("same tenant, by {attribute}")),
-            Rule::When(name, _) => Outline::leaf(format!("when {name}")),
+            Rule::When(name, _) | Rule::WhenAsync(name, _) => Outline::leaf(format!("when {name}")),
             Rule::AuthenticationContext(accepted) => Outline::leaf(format!("acr one of {}", accepted.join(" "))),
             Rule::MaxAge(age) => Outline::leaf(format!("authenticated within {} s", age.as_secs())),
             Rule::DecidedBy(authorizer) => authorizer.outline(),

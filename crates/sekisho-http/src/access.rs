@@ -9,6 +9,8 @@ use sekisho_core::{
 };
 
 use crate::answer::Answer;
+use crate::circumstances::{Circumstances, ReadCircumstances};
+use crate::head::RequestHead;
 
 /// Asks of one request what an [`Enforcer`] has to decide: which action, on which resource. Who asks is the principal that
 /// the checkpoint let pass.
@@ -21,6 +23,8 @@ pub struct Question {
     kind: Cow<'static, str>,
     id: Cow<'static, str>,
     attributes: Option<Arc<dyn Attributes + Send + Sync>>,
+    subject_kind: Option<Cow<'static, str>>,
+    action_properties: Option<JsonObject>,
     context: Option<JsonObject>,
 }
 
@@ -32,7 +36,29 @@ impl Question {
         kind: impl Into<Cow<'static, str>>,
         id: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { action: action.into(), kind: kind.into(), id: id.into(), attributes: None, context: None }
+        Self {
+            action: action.into(),
+            kind: kind.into(),
+            id: id.into(),
+            attributes: None,
+            subject_kind: None,
+            action_properties: None,
+            context: None,
+        }
+    }
+
+    /// Sets the type of who asks. Default `user`.
+    #[must_use]
+    pub fn with_subject_kind(mut self, kind: impl Into<Cow<'static, str>>) -> Self {
+        self.subject_kind = Some(kind.into());
+        self
+    }
+
+    /// Adds what there is to say of the action.
+    #[must_use]
+    pub fn with_action_properties(mut self, properties: JsonObject) -> Self {
+        self.action_properties = Some(properties);
+        self
     }
 
     /// Adds the attributes of the resource.
@@ -56,11 +82,17 @@ impl Question {
         if let Some(attributes) = &self.attributes {
             resource = resource.with_attributes(&**attributes);
         }
-        let request = AccessRequest::new(principal, &self.action, resource, now);
-        match &self.context {
-            Some(context) => request.with_context(context),
-            None => request,
+        let mut request = AccessRequest::new(principal, &self.action, resource, now);
+        if let Some(kind) = &self.subject_kind {
+            request = request.with_subject_kind(kind);
         }
+        if let Some(properties) = &self.action_properties {
+            request = request.with_action_properties(properties);
+        }
+        if let Some(context) = &self.context {
+            request = request.with_context(context);
+        }
+        request
     }
 }
 
@@ -81,6 +113,14 @@ impl fmt::Debug for Question {
 /// let read = RouteQuestion::new("read", "order").id_from("order");
 /// // The same for all methods: read, create, update, delete.
 /// let orders = RouteQuestion::by_method("order").id_from("order");
+/// // With what a policy wants to know of the request.
+/// # use sekisho_core::json::JsonObject;
+/// # use sekisho_http::{Answer, Circumstances};
+/// fn context(request: &Circumstances<'_>) -> Result<JsonObject, Answer> {
+///     let device = request.header("x-device")?;
+///     JsonObject::from_serialize(&serde_json::json!({ "ip": request.peer(), "device": device })).map_err(|_| Answer::bad_request())
+/// }
+/// let from_office = read.with_context(context);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RouteQuestion {
@@ -88,6 +128,9 @@ pub struct RouteQuestion {
     kind: &'static str,
     parameter: Option<&'static str>,
     is_canonical: fn(&str) -> bool,
+    subject_kind: Option<&'static str>,
+    action_properties: Option<ReadCircumstances>,
+    context: Option<ReadCircumstances>,
 }
 
 impl RouteQuestion {
@@ -95,7 +138,7 @@ impl RouteQuestion {
     /// about the type, as for a list.
     #[must_use]
     pub const fn new(action: &'static str, kind: &'static str) -> Self {
-        Self { action: Some(action), kind, parameter: None, is_canonical: any_text }
+        Self::of(Some(action), kind)
     }
 
     /// Asks for `read` when the method is `GET` or `HEAD`, `create` for `POST`, `update` for `PUT` and `PATCH`, `delete` for
@@ -103,7 +146,41 @@ impl RouteQuestion {
     /// pass](crate::CheckpointBuilder::with_preflight_passing): nothing is asked about them.
     #[must_use]
     pub const fn by_method(kind: &'static str) -> Self {
-        Self { action: None, kind, parameter: None, is_canonical: any_text }
+        Self::of(None, kind)
+    }
+
+    const fn of(action: Option<&'static str>, kind: &'static str) -> Self {
+        Self {
+            action,
+            kind,
+            parameter: None,
+            is_canonical: any_text,
+            subject_kind: None,
+            action_properties: None,
+            context: None,
+        }
+    }
+
+    /// Sets the type of who asks. Default `user`.
+    #[must_use]
+    pub const fn with_subject_kind(mut self, kind: &'static str) -> Self {
+        self.subject_kind = Some(kind);
+        self
+    }
+
+    /// Makes the context of the question of what the request says: at most 16 KiB of JSON, beyond which it is refused with
+    /// 400. Default: none.
+    #[must_use]
+    pub const fn with_context(mut self, context: ReadCircumstances) -> Self {
+        self.context = Some(context);
+        self
+    }
+
+    /// Makes the properties of the action of what the request says, within the same bounds. Default: none.
+    #[must_use]
+    pub const fn with_action_properties(mut self, properties: ReadCircumstances) -> Self {
+        self.action_properties = Some(properties);
+        self
     }
 
     /// Takes the resource's id from this parameter of the route, decoded as a handler gets it that takes it as a text.
@@ -128,10 +205,15 @@ impl RouteQuestion {
     /// Puts the question for one request; `parameter` reads a parameter of the route.
     ///
     /// # Errors
-    /// The answer to refuse the request with: 403 for a method that means no action; 400 for an id that is not written as it must be; 500, with a clear line in the log, when
-    /// the route has no such parameter.
-    pub fn ask(&self, method: &str, parameter: impl FnOnce(&str) -> Option<String>) -> Result<Question, Answer> {
-        let action = match (self.action, method) {
+    /// The answer to refuse the request with: 403 for a method that means no action; 400 for an id that is not written as it
+    /// must be; 500, with a clear line in the log, when the route has no such parameter; what the functions for context and
+    /// properties answer, and 400 for too much of it.
+    pub fn ask(
+        &self,
+        head: &impl RequestHead,
+        parameter: impl FnOnce(&str) -> Option<String>,
+    ) -> Result<Question, Answer> {
+        let action = match (self.action, head.method()) {
             (Some(action), _) => action,
             (None, "GET" | "HEAD") => "read",
             (None, "POST") => "create",
@@ -151,7 +233,12 @@ impl RouteQuestion {
         if !(self.is_canonical)(&id) {
             return Err(Answer::bad_request());
         }
-        Ok(Question::new(action, self.kind, id))
+        let mut question = Question::new(action, self.kind, id);
+        question.subject_kind = self.subject_kind.map(Cow::Borrowed);
+        let circumstances = Circumstances::new(head);
+        question.action_properties = self.action_properties.map(|read| circumstances.read(read)).transpose()?;
+        question.context = self.context.map(|read| circumstances.read(read)).transpose()?;
+        Ok(question)
     }
 }
 
@@ -215,10 +302,71 @@ pub(crate) fn told(barred: Barred) -> Result<Denial, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use sekisho_core::dangerous::PrincipalBuilder;
+
     use super::*;
+    use crate::HeadParts;
 
     fn status(question: RouteQuestion, id: &str) -> Option<u16> {
-        question.ask("GET", |name| (name == "order").then(|| id.to_owned())).err().map(|answer| answer.status())
+        let head = HeadParts { method: "GET", path: "/", headers: &[] };
+        question.ask(&head, |name| (name == "order").then(|| id.to_owned())).err().map(|answer| answer.status())
+    }
+
+    fn device(request: &Circumstances<'_>) -> Result<JsonObject, Answer> {
+        let device = request.header("x-device")?;
+        JsonObject::from_serialize(&serde_json::json!({ "device": device, "method": request.method() }))
+            .map_err(|_| Answer::bad_request())
+    }
+
+    #[test]
+    fn a_question_carries_what_the_request_says() {
+        let headers: &[(&str, &[u8])] = &[("X-Device", b"kiosk 7"), ("authorization", b"Bearer secret")];
+        let head = HeadParts { method: "GET", path: "/", headers };
+        let route = RouteQuestion::new("read", "order").with_subject_kind("device");
+        let question = route.with_context(device).with_action_properties(device).ask(&head, |_| None).unwrap();
+        let alice = PrincipalBuilder::new("https://id.example", "alice").build().unwrap();
+        let request = question.of(&alice, UnixSeconds::new(0));
+        let json = r#"{"device":"kiosk 7","method":"GET"}"#;
+        assert_eq!(request.context().unwrap().as_str(), json);
+        assert_eq!(request.action_properties().unwrap().as_str(), json);
+        assert_eq!(request.subject_kind(), "device");
+        let plain = RouteQuestion::new("read", "order").ask(&head, |_| None).unwrap();
+        let request = plain.of(&alice, UnixSeconds::new(0));
+        assert!(request.context().is_none() && request.action_properties().is_none());
+        assert_eq!(request.subject_kind(), "user");
+        assert!(!format!("{:?}", Circumstances::new(&head)).contains("secret"));
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_or_is_too_much_is_no_context() {
+        fn large(_: &Circumstances<'_>) -> Result<JsonObject, Answer> {
+            JsonObject::from_serialize(&serde_json::json!({ "x": "x".repeat(16 << 10) }))
+                .map_err(|_| Answer::bad_request())
+        }
+        fn closed(_: &Circumstances<'_>) -> Result<JsonObject, Answer> {
+            Err(Answer::forbidden())
+        }
+        let route = RouteQuestion::new("read", "order");
+        let status = |route: RouteQuestion, headers: &[(&str, &[u8])]| {
+            let head = HeadParts { method: "GET", path: "/", headers };
+            route.ask(&head, |_| None).err().map(|answer| answer.status())
+        };
+        let long = [b'x'; 4097];
+        for headers in [
+            &[("x-device", &b"a"[..]), ("x-device", b"b")][..],
+            &[("x-device", b"a"), ("X-Device", b"a")],
+            &[("x-device", "ü".as_bytes())],
+            &[("x-device", b"\xff")],
+            &[("x-device", b"a\tb")],
+            &[("x-device", &long)],
+        ] {
+            assert_eq!(status(route.with_context(device), headers), Some(400), "{headers:?}");
+            assert_eq!(status(route.with_action_properties(device), headers), Some(400), "{headers:?}");
+        }
+        assert_eq!(status(route.with_context(device), &[]), None);
+        assert_eq!(status(route.with_context(large), &[]), Some(400));
+        assert_eq!(status(route.with_action_properties(large), &[]), Some(400));
+        assert_eq!(status(route.with_context(closed), &[]), Some(403));
     }
 
     #[test]

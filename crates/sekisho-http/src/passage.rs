@@ -145,13 +145,37 @@ impl Caller {
     /// # Errors
     /// As there; and 500, with a clear line in the log, when somebody else asks.
     pub async fn enforce_request(&self, enforcer: &Enforcer, request: &AccessRequest<'_>) -> Result<Permit, Answer> {
-        if !std::ptr::eq(request.subject(), &self.principal) && request.subject() != &self.principal {
-            return Err(self.checkpoint.refuse(&Refusal::Failure(Failure::new(
-                FailureKind::Misconfigured,
-                "the access request is not one of this caller",
-            ))));
-        }
+        self.check_subject(request)?;
         enforcer.enforce(request).await.map_err(|barred| self.answer_to(barred))
+    }
+
+    /// Checks each of these resources by itself, in their order: which of these may she read? The authorizer is asked for all
+    /// at once.
+    ///
+    /// There is one item for each resource: its permit, or the response that it alone would be refused with. A list shows the
+    /// permitted ones: `zip` them, and leave out the rest.
+    pub async fn enforce_all(
+        &self,
+        enforcer: &Enforcer,
+        action: &str,
+        resources: &[Resource<'_>],
+    ) -> Vec<Result<Permit, Answer>> {
+        let requests: Vec<_> = resources.iter().map(|resource| self.request(action, *resource)).collect();
+        self.enforce_requests(enforcer, &requests).await
+    }
+
+    /// Checks as [`enforce_all`](Self::enforce_all) does; each of `requests` is one of this caller, made by
+    /// [`request`](Self::request). If one is not, each is answered with 500, and nobody is asked.
+    pub async fn enforce_requests(
+        &self,
+        enforcer: &Enforcer,
+        requests: &[AccessRequest<'_>],
+    ) -> Vec<Result<Permit, Answer>> {
+        if let Some(answer) = requests.iter().find_map(|request| self.check_subject(request).err()) {
+            return requests.iter().map(|_| Err(answer.clone())).collect();
+        }
+        let enforced = enforcer.enforce_all(requests).await;
+        enforced.into_iter().map(|outcome| outcome.map_err(|barred| self.answer_to(barred))).collect()
     }
 
     /// Checks as [`enforce`](Self::enforce) does, for a question that was put together before.
@@ -160,6 +184,16 @@ impl Caller {
     /// As there.
     pub async fn enforce_question(&self, enforcer: &Enforcer, question: &Question) -> Result<Permit, Answer> {
         self.enforce_request(enforcer, &question.of(&self.principal, self.now())).await
+    }
+
+    fn check_subject(&self, request: &AccessRequest<'_>) -> Result<(), Answer> {
+        if std::ptr::eq(request.subject(), &self.principal) || request.subject() == &self.principal {
+            return Ok(());
+        }
+        Err(self.checkpoint.refuse(&Refusal::Failure(Failure::new(
+            FailureKind::Misconfigured,
+            "the access request is not one of this caller",
+        ))))
     }
 
     pub(crate) fn answer_to(&self, barred: Barred) -> Answer {

@@ -79,6 +79,13 @@ impl ClientCredentials {
         self
     }
 
+    /// Tells whether a [proof](Self::prove) may be sent a second time: an assertion names itself (`jti`), and a server takes it
+    /// once ([RFC 7523 §3](https://www.rfc-editor.org/rfc/rfc7523#section-3)).
+    #[must_use]
+    pub const fn may_be_sent_twice(&self) -> bool {
+        !matches!(self.method, Method::PrivateKeyJwt { .. })
+    }
+
     /// Returns who we are to the provider; `None` with a [`bearer`](Self::bearer) token.
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {

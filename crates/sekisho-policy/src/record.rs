@@ -8,7 +8,7 @@
 //! What is too much for one record is left out of it and named there; the decision itself stands in it whatever came with the
 //! question.
 //!
-//! Recording blocks nobody. By default a record that finds no room is dropped and counted;
+//! Recording blocks nobody. By default a record that finds no room is dropped and [counted](Recorded::lost);
 //! [with a required record](Recorded::with_required_record) there is no permit without one.
 //!
 //! Put it around the outermost authorizer: one inside of a combination may be asked twice for one decision.
@@ -18,10 +18,12 @@
 //! | metric | labels | is |
 //! |---|---|---|
 //! | `sekisho_decisions_total` | `outcome`: `permit`, `deny`, `not_applicable`, `error`; `source`: `local`, `remote`, `cache`, `fallback`, `none` | decisions, by `Measured` |
+//! | `sekisho_decisions_total` | `outcome`: as above, of the candidate; `source`: `shadow-diff` | what a candidate said otherwise than the live one, never enforced, by [`Shadow`](crate::combine::Shadow) |
 //! | `sekisho_decision_seconds` | `source` | how long they took, by `Measured` |
 //! | `sekisho_decision_fallbacks_total` | `by`: `last_known`, `other`, `none` | what stood in for a decision service, by [`Fallback`](crate::combine::Fallback) |
 //! | `sekisho_shadow_comparisons_total` | `outcome`: `equal`, `different`, `failed`, `dropped` | decisions of candidates, by [`Shadow`](crate::combine::Shadow) |
 //! | `sekisho_decision_records_lost_total` | `reason`: `full`, `too_large`, `write`, `closed` | records that were not kept, by [`DecisionLog`] |
+//! | `sekisho_decision_records_untaken_total` | | records that a sink of whatever kind did not take, by [`Recorded`] and [`Shadow`](crate::combine::Shadow) |
 //!
 //! No label says who asked or for what.
 //!
@@ -56,7 +58,7 @@ pub use recorded::Recorded;
 pub use sink::{DecisionSink, NotRecorded, TracingSink};
 
 pub(crate) use entry::Allowed;
-pub(crate) use recorded::random_id;
+pub(crate) use recorded::{count_untaken, random_id};
 
 #[cfg(test)]
 mod tests;

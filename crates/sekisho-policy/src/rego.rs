@@ -92,7 +92,7 @@ struct Inner {
     engine: Engine,
     entry_point: Box<str>,
     input: InputOptions,
-    revision: Option<Arc<str>>,
+    revision: Arc<str>,
 }
 
 impl RegoPolicies {
@@ -101,10 +101,10 @@ impl RegoPolicies {
         RegoBuilder::new(entry_point.into())
     }
 
-    /// Returns the revision.
+    /// Returns the revision that stands in each decision.
     #[must_use]
-    pub fn revision(&self) -> Option<&str> {
-        self.0.revision.as_deref()
+    pub fn revision(&self) -> &str {
+        &self.0.revision
     }
 
     /// Returns the rule that decides.
@@ -118,11 +118,7 @@ impl RegoPolicies {
         let mut engine = engine.clone();
         engine.set_input(document::input(input, request)?);
         let value = engine.eval_rule(String::from(&**entry_point)).map_err(|error| failed(&error))?;
-        let decision = read(&value)?;
-        Ok(match revision {
-            Some(revision) => decision.with_revision(Arc::clone(revision)),
-            None => decision,
-        })
+        Ok(read(&value)?.with_revision(Arc::clone(revision)))
     }
 }
 

@@ -34,6 +34,8 @@ use async_trait::async_trait;
 use sekisho_core::{ConfigError, UnixSeconds};
 
 pub use self::files::PolicyFiles;
+#[cfg(feature = "rego")]
+pub(crate) use self::files::digest;
 #[cfg(feature = "bundle")]
 pub(crate) use self::files::is_name;
 #[cfg(any(feature = "bundle", feature = "rego"))]

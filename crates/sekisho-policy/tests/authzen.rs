@@ -345,8 +345,9 @@ async fn our_client_finds_the_service_by_its_metadata_and_searches() {
     let (bob, auditor) = (principal("bob", "x"), principal("bob", "auditor"));
     let request =
         |subject, kind| AccessRequest::new(subject, "read", Resource::new(kind, "record-1"), UnixSeconds::new(0));
-    let search =
-        async |sought, subject, kind| pdp.search(&*client, limits, sought, &request(subject, kind)).await.unwrap();
+    let lists = Remote::builder(pdp.clone()).with_client(Arc::clone(&client)).with_deadline(Duration::from_secs(5));
+    let lists = lists.build().unwrap();
+    let search = async |sought, subject, kind| pdp.search(&lists, sought, &request(subject, kind)).await.unwrap();
     assert_eq!(search(Sought::Subjects, &bob, "record").await, ["alice", "bob"]);
     assert_eq!(search(Sought::Resources, &bob, "record").await, ["record-1"]);
     assert_eq!(search(Sought::Resources, &auditor, "record").await, ["record-1", "record-2"], "over two pages");

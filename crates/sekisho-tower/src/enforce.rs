@@ -52,6 +52,14 @@ impl<Ask: Fn(&mut Parts) -> Result<Question, Answer>> EnforceLayer<Ask> {
     }
 }
 
+impl<Ask, Body> EnforceLayer<Ask, Body> {
+    /// Returns what it enforces, whose [scopes](Enforcer::scope_alternatives) can be written down for the route.
+    #[must_use]
+    pub const fn enforcer(&self) -> &Enforcer {
+        &self.enforcer
+    }
+}
+
 impl<S, Ask: Clone, Body> Layer<S> for EnforceLayer<Ask, Body> {
     type Service = EnforceService<S, Ask, Body>;
 

@@ -145,6 +145,30 @@ impl RequireLayer {
     }
 }
 
+impl<Body> RequireLayer<Body> {
+    /// Returns the rule, whose [scopes](sekisho_core::Authorize::scope_alternatives) can be written down for the route.
+    ///
+    /// # Examples
+    /// For the security requirements of an OpenAPI document:
+    /// ```
+    /// # use std::collections::BTreeMap;
+    /// # use sekisho_core::{Authorize as _, any_of, scope};
+    /// # use sekisho_http::Checkpoint;
+    /// # use sekisho_tower::RequireLayer;
+    /// # fn security(checkpoint: Checkpoint) {
+    /// let layer = RequireLayer::new(checkpoint, any_of([scope("orders:write"), scope("admin")]));
+    /// // As JSON: [{"oauth": ["orders:write"]}, {"oauth": ["admin"]}]
+    /// let security: Vec<_> =
+    ///     layer.rule().scope_alternatives().into_iter().map(|scopes| BTreeMap::from([("oauth", scopes)])).collect();
+    /// # assert_eq!(security.len(), 2);
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn rule(&self) -> &Requirement {
+        &self.rule
+    }
+}
+
 impl<S, Body> Layer<S> for RequireLayer<Body> {
     type Service = RequireService<S, Body>;
 

@@ -6,6 +6,7 @@ mod body;
 mod enforce;
 mod error;
 mod future;
+mod head;
 mod layer;
 mod service;
 
@@ -14,5 +15,6 @@ pub use body::{CheckpointBody, Kept, RefusalBody, Wrapped};
 pub use enforce::{EnforceLayer, EnforceService};
 pub use error::response;
 pub use future::ResponseFuture;
+pub use head::PartsHead;
 pub use layer::{CheckpointExt, CheckpointLayer, RequireLayer};
 pub use service::{CheckpointService, RequireService};

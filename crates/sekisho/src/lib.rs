@@ -12,7 +12,7 @@ pub use sekisho_core::{
     Occurrence, OneTimeUse, Outline, Permit, Presentation, Principal, ProofFault, ProofHeader, Reason, Refusal, Reject,
     ReplayGuard, Requirement, Resource, RevocationCheck, Secret, ShownCertificate, SubjectId, SystemClock, UnixSeconds,
     all_of, any_of, authentication_context, claim, dangerous, decided_by, json, max_age, not, owner, role, same_tenant,
-    scope, when,
+    scope, when, when_async,
 };
 #[cfg(feature = "credentials")]
 pub use sekisho_credentials as credentials;

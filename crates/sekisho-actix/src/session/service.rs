@@ -32,7 +32,7 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let layered = match self.rules.begin(&Head(&request), request.uri().query()) {
+        let layered = match self.rules.begin(&Head(request.request()), request.uri().query()) {
             Ok(layered) => layered,
             Err(refused) => return SessionFuture::refused(refused, request),
         };

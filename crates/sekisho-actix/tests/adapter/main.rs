@@ -4,6 +4,7 @@
 
 mod enforce;
 mod fake;
+mod question;
 
 use actix_http::Request;
 use actix_web::body::MessageBody;

@@ -4,6 +4,7 @@
 
 mod enforce;
 mod fake;
+mod question;
 
 use axum::body::Body;
 use axum::routing::{any, get, post};

@@ -1,4 +1,5 @@
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::*;
 use crate::dangerous::PrincipalBuilder;
@@ -154,6 +155,11 @@ fn a_step_up_is_asked_for_unless_it_has_been_done() {
         r#"{"max_age":-1}"#,
         r#"{"max_age":"200"}"#,
         r#"{"acr_values":["silver"],"max_age":null}"#,
+        // She has done what is known of it; what is not known may ask for more.
+        r#"{"acr_values":["silver"],"amr_values":["hwk"]}"#,
+        r#"{"acr_values":["silver"],"amr_values":null}"#,
+        r#"{"max_age":200,"amr":["hwk"]}"#,
+        r#"{"acr_values":["silver"],"Max_age":50}"#,
     ] {
         let decision = Decision::permit().with_obligation(with("step_up", malformed));
         assert!(matches!(denial(enforce(Enforcer::new, &decision)), Denial::Forbidden { .. }), "{malformed}");
@@ -174,11 +180,232 @@ fn what_is_passed_on_stands_in_the_permit() {
         .with_obligation(with("redact", r#"{"fields":["note"]}"#));
     let permit = enforce(redacting, &decision).unwrap();
     assert_eq!(permit.redactions().unwrap(), ["iban", "total", "note"]);
-    for malformed in [r#"{"fields":"iban"}"#, "{}", r#"{"fields":[1]}"#] {
-        let permit = enforce(redacting, &decision.clone().with_obligation(with("redact", malformed))).unwrap();
-        assert_eq!(permit.redactions(), None, "{malformed}");
-    }
     assert_eq!(enforce(redacting, &Decision::permit()).unwrap().redactions().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_permit_is_refused_when_nobody_can_read_what_must_not_be_shown() {
+    let redacting = |fixed| Enforcer::new(fixed).passing_on(Obligation::REDACT);
+    let many = format!(r#"{{"fields":["{}"]}}"#, vec!["a"; 257].join(r#"",""#));
+    let deep = format!(r#"{{"fields":["{}"]}}"#, ["a"; 17].join("."));
+    let long = format!(r#"{{"fields":["{}"]}}"#, "a".repeat(257));
+    for malformed in [
+        "{}",
+        r#"{"fields":"iban"}"#,
+        r#"{"fields":[1]}"#,
+        r#"{"fields":null}"#,
+        r#"{"fields":["iban",null]}"#,
+        r#"{"fields":[""]}"#,
+        r#"{"fields":["a..b"]}"#,
+        r#"{"fields":[".a"]}"#,
+        r#"{"fields":["a."]}"#,
+        r#"{"fields":["a\n"]}"#,
+        r#"{"field":["iban"]}"#,
+        r#"{"fields":["iban"],"but_last":4}"#,
+        &many,
+        &deep,
+        &long,
+    ] {
+        let decision = Decision::permit()
+            .with_obligation(with("redact", r#"{"fields":["note"]}"#))
+            .with_obligation(with("redact", malformed));
+        let Denial::Forbidden { reason } = denial(enforce(redacting, &decision)) else { panic!("{malformed}") };
+        assert_eq!(reason, "an obligation to redact cannot be read", "{malformed}");
+    }
+    assert!(enforce(redacting, &Decision::permit().with_obligation(Obligation::new("redact"))).is_err());
+}
+
+#[test]
+fn what_must_not_be_shown_is_taken_out_wherever_a_path_leads() {
+    let redacting = |fixed| Enforcer::new(fixed).passing_on(Obligation::REDACT);
+    let shown = |fields: &str, value: serde_json::Value| {
+        let decision = Decision::permit().with_obligation(with("redact", &format!(r#"{{"fields":{fields}}}"#)));
+        let (permit, mut value) = (enforce(redacting, &decision).unwrap(), value);
+        permit.redact(&mut value);
+        value
+    };
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let order = r#"{"iban":"x","customer":{"name":"a","iban":"y"},"lines":[{"price":1,"no":2},[{"price":3}],4]}"#;
+    for (fields, left) in [
+        ("[]", order),
+        (r#"["IBAN","customer.iban.x","lines.0","name","customer.x.iban"]"#, order),
+        (r#"["iban"]"#, r#"{"customer":{"name":"a","iban":"y"},"lines":[{"price":1,"no":2},[{"price":3}],4]}"#),
+        (r#"["customer.iban","lines.price"]"#, r#"{"iban":"x","customer":{"name":"a"},"lines":[{"no":2},[{}],4]}"#),
+        (r#"["customer","lines","iban"]"#, "{}"),
+    ] {
+        assert_eq!(shown(fields, json(order)), json(left), "{fields}");
+    }
+    let list = json(r#"[{"iban":1,"a.b":2,"a":{"b":3,"b.c":4,"c":5}},"iban"]"#);
+    assert_eq!(shown(r#"["iban","a.b","a.b.c"]"#, list), json(r#"[{"a":{"c":5}},"iban"]"#));
+}
+
+#[test]
+fn nothing_is_shown_where_a_handler_has_taken_what_cannot_be_read_for_done() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let lenient =
+        |fixed| Enforcer::new(fixed).with_obligation("redact", Handler { seen: Arc::clone(&seen), works: true });
+    let permit = enforce(lenient, &Decision::permit().with_obligation(with("redact", r#"{"with":"*"}"#))).unwrap();
+    let mut order = serde_json::json!({ "iban": "x" });
+    permit.redact(&mut order);
+    assert_eq!((permit.redactions(), order), (None, serde_json::Value::Null));
+}
+
+#[test]
+fn each_of_several_requests_is_barred_by_its_own_obligations_alone() {
+    struct ById;
+
+    #[async_trait]
+    impl Authorize for ById {
+        fn decide_now(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+            let permit = Decision::permit();
+            Some(Ok(match request.resource().id() {
+                "plain" => permit,
+                "handled" => permit.with_obligation(Obligation::new("archive")),
+                "unknown" => permit.with_obligation(Obligation::new("notify")),
+                "failing" => permit.with_obligation(Obligation::new("mail")),
+                "step up" => permit.with_obligation(with("step_up", r#"{"acr_values":["gold"]}"#)),
+                "denied" => Decision::deny(Denial::Forbidden { reason: "closed" }),
+                "silent" => Decision::not_applicable(),
+                _ => return Some(Err(Failure::unavailable("down"))),
+            }))
+        }
+
+        async fn decide(&self, request: &AccessRequest<'_>) -> Result<Decision, Failure> {
+            self.decide_now(request).unwrap()
+        }
+    }
+
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let handler = |works| Handler { seen: Arc::clone(&seen), works };
+    let enforcer =
+        Enforcer::new(ById).with_obligation("archive", handler(true)).with_obligation("mail", handler(false));
+    let alice = alice();
+    let ids = ["failing", "plain", "unknown", "broken", "handled", "denied", "step up", "silent", "plain"];
+    let requests = ids.map(|id| AccessRequest::new(&alice, "read", Resource::new("order", id), NOW));
+    let enforced = poll(enforcer.enforce_all(&requests));
+    let words: Vec<_> = enforced
+        .iter()
+        .map(|outcome| match outcome {
+            Ok(_) => "pass",
+            Err(Barred::Denied { denial: Denial::InsufficientAuthentication { .. }, .. }) => "step up",
+            Err(Barred::Denied { .. }) => "denied",
+            Err(Barred::Failed(_)) => "failed",
+        })
+        .collect();
+    assert_eq!(words, ["denied", "pass", "denied", "failed", "pass", "denied", "step up", "denied", "pass"]);
+    assert_eq!(*seen.lock().unwrap(), ["mail", "archive"]);
+    assert!(poll(enforcer.enforce_all(&[])).is_empty());
+}
+
+#[test]
+fn several_requests_that_are_answered_by_another_number_of_decisions_are_all_barred() {
+    struct Short;
+
+    #[async_trait]
+    impl Authorize for Short {
+        fn decide_now(&self, _: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+            Some(Ok(Decision::permit()))
+        }
+
+        async fn decide(&self, _: &AccessRequest<'_>) -> Result<Decision, Failure> {
+            Ok(Decision::permit())
+        }
+
+        async fn decide_all(&self, _: &[AccessRequest<'_>], _: EvaluationsSemantic) -> Vec<Result<Decision, Failure>> {
+            vec![Ok(Decision::permit())]
+        }
+    }
+
+    let alice = alice();
+    let requests = ["1", "2"].map(|id| AccessRequest::new(&alice, "read", Resource::new("order", id), NOW));
+    let enforced = poll(Enforcer::new(Short).enforce_all(&requests));
+    assert!(enforced.len() == 2 && enforced.iter().all(|one| matches!(one, Err(Barred::Failed(_)))), "{enforced:?}");
+}
+
+/// Keeps the fields of each event.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl tracing::field::Visit for Lines {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.lock().unwrap().push(format!("{field}={value:?}"));
+    }
+}
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "sekisho"
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_line_is_logged_once_without_anything_that_could_be_a_secret() {
+    let lines = Lines::default();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let decision = Decision::permit()
+        .with_obligation(with("log", r#"{"message":"read \"it\"\nforged=line"}"#))
+        .with_obligation(Obligation::new("archive"));
+    let enforcer = Enforcer::new(Fixed { outcome: Ok(decision), waits: false })
+        .with_obligation("archive", Handler { seen, works: true });
+    let (alice, order) = (alice(), JsonObject::parse(br#"{"iban":"DE02"}"#.to_vec()).unwrap());
+    let context = JsonObject::parse(br#"{"token":"secret"}"#.to_vec()).unwrap();
+    let resource = Resource::new("order", "42").with_attributes(&order);
+    let request = AccessRequest::new(&alice, "read", resource, NOW).with_context(&context);
+    tracing::subscriber::with_default(lines.clone(), || {
+        tracing::callsite::rebuild_interest_cache();
+        // Whoever has to wait has done nothing yet.
+        assert!(enforcer.enforce_now(&request).is_none());
+        assert!(lines.0.lock().unwrap().is_empty());
+        assert!(poll(enforcer.enforce(&request)).is_ok());
+    });
+    let lines = lines.0.lock().unwrap().clone();
+    assert_eq!(
+        lines,
+        [
+            "message=a policy demands this line",
+            r#"obligation="log""#,
+            "subject=alice",
+            "issuer=https://id.example",
+            "action=read",
+            "resource_kind=order",
+            "resource_id=42",
+            r#"demanded=read "it"\nforged=line"#,
+        ]
+    );
+}
+
+#[test]
+fn a_line_that_cannot_be_read_bars_the_request() {
+    for malformed in [
+        "{}",
+        r#"{"message":""}"#,
+        r#"{"message":7}"#,
+        r#"{"message":null}"#,
+        r#"{"message":["a"]}"#,
+        r#"{"message":"a","level":"error"}"#,
+        r#"{"text":"a"}"#,
+    ] {
+        assert!(enforce(Enforcer::new, &Decision::permit().with_obligation(with("log", malformed))).is_err());
+    }
+    assert!(enforce(Enforcer::new, &Decision::permit().with_obligation(Obligation::new("log"))).is_err());
+    let long = format!(r#"{{"message":"{}"}}"#, "x".repeat(100_000));
+    assert!(enforce(Enforcer::new, &Decision::permit().with_obligation(with("log", &long))).is_ok());
 }
 
 #[test]

@@ -115,8 +115,22 @@ impl Authorize for Fixed {
     }
 
     async fn decide(&self, _: &AccessRequest<'_>) -> Result<Decision, Failure> {
+        if self.waits {
+            a_moment().await;
+        }
         self.outcome.clone()
     }
+}
+
+thread_local! {
+    static MOMENT: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// Is ready in the next moment, of those that [`poll`] counts.
+async fn a_moment() {
+    let begun = MOMENT.get();
+    std::future::poll_fn(|_| if MOMENT.get() == begun { std::task::Poll::Pending } else { std::task::Poll::Ready(()) })
+        .await;
 }
 
 fn says(decision: Decision, waits: bool) -> Requirement {
@@ -127,13 +141,17 @@ fn broken(waits: bool) -> Requirement {
     decided_by(Fixed { outcome: Err(Failure::unavailable("down")), waits })
 }
 
-/// Nothing here waits for anything, so one poll is enough.
+/// Nothing here waits for more than a few moments.
 fn poll<T>(future: impl Future<Output = T>) -> T {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match std::pin::pin!(future).poll(&mut context) {
-        std::task::Poll::Ready(value) => value,
-        std::task::Poll::Pending => panic!("it waits"),
+    let mut future = std::pin::pin!(future);
+    for _ in 0..100 {
+        MOMENT.set(MOMENT.get() + 1);
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
     }
+    panic!("it waits for ever")
 }
 
 /// `permit`, `deny`, `not_applicable` or `error`; what is decided at once must be what is decided later.
@@ -297,6 +315,12 @@ fn the_scopes_of_a_route_can_be_read_from_its_rule() {
     assert_eq!(both.scope_alternatives(), [vec!["a", "b"], vec!["a"]]);
     let wide = all_of((0..20).map(|_| any_of([scope("a"), scope("b"), scope("c")])));
     assert!(wide.scope_alternatives().len() <= 64);
+    // Neither a rule that stands behind another authorizer nor whoever makes it hold hides them.
+    let within = all_of([scope("a"), decided_by(any_of([scope("b"), decided_by(scope("c"))]))]);
+    assert_eq!(within.scope_alternatives(), [["a", "b"], ["a", "c"]]);
+    let enforcer = crate::Enforcer::new(Arc::new(within) as Arc<dyn Authorize>);
+    assert_eq!(enforcer.scope_alternatives(), [["a", "b"], ["a", "c"]]);
+    assert_eq!(decided_by(Fixed { outcome: Ok(Decision::permit()), waits: false }).scope_alternatives(), [[""; 0]]);
 }
 
 #[test]
@@ -311,7 +335,7 @@ fn a_rule_prints_itself_and_explains_which_part_decided() {
     let request = AccessRequest::new(&caller, "read", Resource::new("order", "42").with_attributes(&order), NOW);
     let explained = poll(rule.explain(&request)).to_string();
     let expected = "* any_of: permit\n*   all_of: permit\n*     scope orders:read: permit\n*     owner, by owner: permit\n\
-                    \x20   not: deny\n*     role reader: permit\n";
+                    \x20   not: deny, what must not hold does\n*     role reader: permit\n";
     assert_eq!(explained, expected, "{explained}");
 }
 
@@ -367,6 +391,142 @@ fn a_denial_keeps_what_was_said_beside_it() {
     let turned = poll(not(says(closed, false)).decide(&request)).unwrap();
     assert!(turned.is_permitted() && turned.obligations().is_empty());
     assert_eq!((turned.id(), turned.source()), (Some("d-1"), crate::DecisionSource::Fallback));
+}
+
+fn asks(name: &str, answer: Result<bool, Failure>, asked: &Arc<std::sync::atomic::AtomicUsize>) -> Requirement {
+    let asked = Arc::clone(asked);
+    when_async(name, move |request| {
+        asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let answer = answer.clone();
+        Box::pin(async move {
+            assert_eq!(request.action(), "read");
+            answer
+        })
+    })
+}
+
+#[test]
+fn an_async_condition_is_asked_where_nothing_decides_at_once_and_its_failure_is_no_permit() {
+    let (yes, no, down) = (Ok(true), Ok(false), Err(Failure::unavailable("down")));
+    let asked = Arc::default();
+    let of = |answer: &Result<bool, Failure>| asks("shared", answer.clone(), &asked);
+    let has = || scope("orders:read");
+    let alice = caller().build().unwrap();
+    let request = AccessRequest::new(&alice, "read", Resource::new("order", "42"), NOW);
+    for (rule, expected, times) in [
+        (of(&yes), "permit", 1),
+        (of(&no), "deny", 1),
+        (of(&down), "error", 1),
+        (not(of(&yes)), "deny", 1),
+        (not(of(&no)), "permit", 1),
+        (not(of(&down)), "error", 1),
+        (any_of([of(&down), has()]), "permit", 0),
+        (any_of([of(&no), scope("lacking")]), "deny", 1),
+        (any_of([of(&down), scope("lacking")]), "error", 1),
+        (any_of([of(&down), of(&yes)]), "permit", 2),
+        (all_of([of(&yes), has()]), "permit", 1),
+        (all_of([of(&yes), scope("lacking")]), "deny", 0),
+        (all_of([of(&down), scope("lacking")]), "deny", 0),
+        (all_of([of(&down), has()]), "error", 1),
+        (all_of([of(&yes), of(&no)]), "deny", 2),
+    ] {
+        asked.store(0, std::sync::atomic::Ordering::Relaxed);
+        let outcome = poll(rule.decide(&request));
+        let word = outcome.as_ref().map_or("error", |decision| decision.effect().as_str());
+        assert_eq!((word, asked.load(std::sync::atomic::Ordering::Relaxed)), (expected, times), "{rule:?}");
+    }
+    assert!(of(&yes).decide_now(&request).is_none());
+    assert!(matches!(of(&yes).check(&alice, NOW), Err(Denial::Forbidden { .. })), "where nothing can wait");
+    assert_eq!(of(&yes).outline().to_string(), "when shared\n");
+}
+
+/// Says another thing each time it is asked.
+struct Fickle(std::sync::atomic::AtomicUsize);
+
+#[async_trait]
+impl Authorize for Fickle {
+    fn decide_now(&self, _: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+        None
+    }
+
+    async fn decide(&self, _: &AccessRequest<'_>) -> Result<Decision, Failure> {
+        let time = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if time == 0 { Ok(Decision::permit()) } else { Err(Failure::unavailable("asked again")) }
+    }
+}
+
+#[test]
+fn an_explanation_asks_nobody_twice_and_shows_what_it_came_of() {
+    let alice = caller().build().unwrap();
+    let request = AccessRequest::new(&alice, "read", Resource::new("order", "42"), NOW);
+    for wrap in [
+        |rule| any_of([rule, scope("lacking")]),
+        |rule| all_of([scope("orders:read"), any_of([rule])]),
+        |rule| not(not(all_of([rule]))),
+    ] {
+        let rule = wrap(decided_by(Fickle(0.into())));
+        let explained = poll(rule.explain(&request));
+        assert!(explained.outcome().unwrap().as_ref().unwrap().is_permitted(), "{explained}");
+        assert!(!explained.to_string().contains("error"), "{explained}");
+    }
+}
+
+#[test]
+fn an_explanation_says_what_is_lacking() {
+    let alice = caller().build().unwrap();
+    let request = AccessRequest::new(&alice, "read", Resource::new("order", "42"), NOW);
+    let rule = all_of([scope("a b"), role("clerk"), authentication_context(["gold"]), max_age(Duration::from_secs(9))]);
+    let explained = poll(rule.explain(&request)).to_string();
+    let lines: Vec<&str> = explained.lines().map(|line| line.split_once(": ").unwrap().1).collect();
+    assert_eq!(
+        lines,
+        [
+            "deny, the principal lacks a role",
+            "deny, lacks scope a b",
+            "deny, the principal lacks a role",
+            "deny, lacks authentication by one of gold",
+            "deny, lacks authentication within 9 s",
+        ],
+        "{explained}"
+    );
+    let hostile = Decision::deny(Denial::InsufficientScope { scope: "a\n* any_of: permit".into() });
+    assert_eq!(poll(says(hostile, false).explain(&request)).to_string().lines().count(), 1);
+}
+
+#[test]
+fn an_explanation_comes_to_what_is_decided() {
+    let alice = caller().build().unwrap();
+    let request = AccessRequest::new(&alice, "read", Resource::new("order", "42"), NOW);
+    let said = || {
+        let closed = Denial::Forbidden { reason: "closed" };
+        [false, true].map(|waits| {
+            [
+                says(Decision::permit().with_obligation(crate::Obligation::new(format!("{waits}"))), waits),
+                says(Decision::deny(closed.clone()).with_reason(format!("{waits}")), waits),
+                says(Decision::refuse(closed.clone()), waits),
+                says(Decision::not_applicable(), waits),
+                decided_by(Fixed { outcome: Err(Failure::unavailable("down")), waits }),
+                scope("lacking"),
+            ]
+        })
+    };
+    let mut compared = 0;
+    for one in said().into_iter().flatten() {
+        for two in said().into_iter().flatten() {
+            for rule in [
+                any_of([one.clone(), two.clone()]),
+                all_of([one.clone(), two.clone()]),
+                not(any_of([one.clone(), two.clone()])),
+                any_of([all_of([one.clone()]), not(two.clone())]),
+                all_of([any_of([two.clone(), one.clone()]), one.clone()]),
+            ] {
+                let (decided, explained) = (poll(rule.decide(&request)), poll(rule.explain(&request)));
+                assert_eq!(format!("{:?}", explained.outcome().unwrap()), format!("{decided:?}"), "{explained}");
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 720);
 }
 
 #[test]

@@ -127,6 +127,11 @@ impl<L: Authorize, R: Authorize> Authorize for LocalThenRemote<L, R> {
         }
     }
 
+    /// Those of the local one, whose denial is final.
+    fn scope_alternatives(&self) -> Vec<Vec<&str>> {
+        self.local.scope_alternatives()
+    }
+
     fn outline(&self) -> Outline {
         let name =
             if self.does_permit_suffice { "local_then_remote, a local permit suffices" } else { "local_then_remote" };

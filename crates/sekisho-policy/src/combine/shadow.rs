@@ -8,12 +8,14 @@ use async_trait::async_trait;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use sekisho_core::{
-    AccessRequest, Authorize, ConfigError, Decision, EvaluationsSemantic, Explanation, Failure, FailureKind, Outline,
+    AccessRequest, Authorize, ConfigError, Decision, EvaluationsSemantic, Explanation, Failure, FailureKind,
+    Obligation, Outline,
 };
+use serde_json::Value;
 
 use super::owned::OwnedRequest;
 use crate::record::queue::{Receiver, Sender, queue};
-use crate::record::{Allowed, DecisionRecord, DecisionSink, TracingSink, random_id};
+use crate::record::{Allowed, DecisionRecord, DecisionSink, TracingSink, count_untaken, random_id};
 
 /// The largest request that is kept for a candidate, in bytes.
 const LARGEST: usize = 64 << 10;
@@ -24,7 +26,8 @@ const LARGEST: usize = 64 << 10;
 /// future that the application spawns, asks the candidate about it. So it delays nobody, and neither its failure nor its panic
 /// reaches a live decision. A request that finds no room is not compared, and counted.
 ///
-/// A difference is another effect (a failure of the candidate is one), or other obligations with a permit. It goes as a
+/// A difference is another effect (a failure of the candidate is one), or other obligations with a permit, or the same with
+/// other parameters. It goes as a
 /// [`DecisionRecord`] with a [`candidate`](DecisionRecord::candidate) to a [`DecisionSink`], by default `tracing`. Live failures
 /// are not compared.
 ///
@@ -170,6 +173,7 @@ struct Counters {
     different: AtomicU64,
     failed: AtomicU64,
     dropped: AtomicU64,
+    unrecorded: AtomicU64,
 }
 
 /// Counts what became of the requests that were to be compared, since the start.
@@ -184,6 +188,8 @@ pub struct ShadowCounts {
     pub failed: u64,
     /// There was no room for the request, or nobody asks the candidate any more.
     pub dropped: u64,
+    /// Of the different and the failed: the sink did not take the record.
+    pub unrecorded: u64,
 }
 
 impl Counters {
@@ -200,6 +206,7 @@ impl Counters {
             different: self.different.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
+            unrecorded: self.unrecorded.load(Ordering::Relaxed),
         }
     }
 }
@@ -298,6 +305,10 @@ impl<L: Authorize> Authorize for Shadow<L> {
         Explanation::branch(NAME, said, vec![live, candidate.without_weight()])
     }
 
+    fn scope_alternatives(&self) -> Vec<Vec<&str>> {
+        self.live.scope_alternatives()
+    }
+
     fn outline(&self) -> Outline {
         Outline::branch(NAME, [self.live.outline(), self.shared.candidate.outline()])
     }
@@ -354,21 +365,41 @@ impl ShadowRunner {
             Ok(_) => Counters::count(&counters.different, "different"),
             Err(_) => Counters::count(&counters.failed, "failed"),
         }
+        #[cfg(feature = "metrics")]
+        {
+            let outcome = candidate.as_ref().map_or("error", |decision| decision.effect().as_str());
+            metrics::counter!("sekisho_decisions_total", "outcome" => outcome, "source" => "shadow-diff").increment(1);
+        }
         let made = if job.live.id().is_some() { None } else { random_id() };
         let id = job.live.id().or(made.as_deref()).unwrap_or_default();
         let record = DecisionRecord::new(&request, &Ok(job.live.clone()), id, job.latency, &self.allowed);
-        // A difference that finds no room in the sink is counted there.
-        let _ = self.sink.record(&record.with_candidate(&candidate));
+        if self.sink.record(&record.with_candidate(&candidate)).is_err() {
+            counters.unrecorded.fetch_add(1, Ordering::Relaxed);
+            count_untaken();
+        }
     }
 }
 
 fn is_equal(live: &Decision, candidate: &Decision) -> bool {
-    let obligations = |decision: &Decision| {
-        let mut ids: Vec<String> = decision.obligations().iter().map(|one| one.id().to_owned()).collect();
-        ids.sort_unstable();
-        ids
+    live.effect() == candidate.effect()
+        && (!live.is_permitted() || has_equal_obligations(live.obligations(), candidate.obligations()))
+}
+
+/// Compares names and parameters, in whatever order.
+fn has_equal_obligations(live: &[Obligation], candidate: &[Obligation]) -> bool {
+    // `None` is what cannot be read, and equals nothing.
+    let read = |one: &Obligation| -> Option<(String, Value)> {
+        let parameters = one.parameters().map_or(Some(Value::Null), |parameters| parameters.deserialize().ok())?;
+        Some((one.id().to_owned(), parameters))
     };
-    live.effect() == candidate.effect() && (!live.is_permitted() || obligations(live) == obligations(candidate))
+    if live.len() != candidate.len() {
+        return false;
+    }
+    let Some(mut left) = candidate.iter().map(read).collect::<Option<Vec<_>>>() else { return false };
+    live.iter().all(|one| {
+        let found = read(one).and_then(|one| left.iter().position(|other| *other == one));
+        found.map(|place| left.swap_remove(place)).is_some()
+    })
 }
 
 impl fmt::Debug for ShadowRunner {

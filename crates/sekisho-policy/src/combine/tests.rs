@@ -410,11 +410,11 @@ fn an_explanation_marks_what_settled_it_and_shows_who_was_not_asked() {
     assert_eq!(
         block_on(policies.explain(&request)).to_string(),
         "\
-* deny_overrides: deny
+* deny_overrides: deny, a rule forbids it
     decision service: not asked
     scope read: permit
-*   calendar: deny
-*     deny if: deny
+*   calendar: deny, a rule forbids it
+*     deny if: deny, a rule forbids it
 *       closed today: permit
 "
     );
@@ -433,7 +433,7 @@ fn an_explanation_marks_what_settled_it_and_shows_who_was_not_asked() {
     assert_eq!(
         block_on(policies.explain(&request)).to_string(),
         "\
-* all_must_permit: deny
+* all_must_permit: deny, not all that must permit it do
     a: permit
 *   b: not_applicable
 "

@@ -61,6 +61,10 @@ impl<A: Authorize> Authorize for Measured<A> {
         self.inner.explain(request).await
     }
 
+    fn scope_alternatives(&self) -> Vec<Vec<&str>> {
+        self.inner.scope_alternatives()
+    }
+
     fn outline(&self) -> Outline {
         self.inner.outline()
     }

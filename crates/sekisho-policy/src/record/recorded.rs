@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ pub struct Recorded<A> {
     sinks: Vec<Arc<dyn DecisionSink>>,
     allowed: Allowed,
     is_required: bool,
+    lost: AtomicU64,
 }
 
 impl<A: Authorize> Recorded<A> {
@@ -27,7 +29,7 @@ impl<A: Authorize> Recorded<A> {
     #[must_use]
     pub const fn new(inner: A) -> Self {
         let allowed = Allowed { context: Vec::new(), attributes: Vec::new(), claims: Vec::new() };
-        Self { inner, sinks: Vec::new(), allowed, is_required: false }
+        Self { inner, sinks: Vec::new(), allowed, is_required: false, lost: AtomicU64::new(0) }
     }
 
     /// Adds a sink, each of which gets every record.
@@ -70,6 +72,20 @@ impl<A: Authorize> Recorded<A> {
         self
     }
 
+    /// Returns how many records some sink did not take, or could not be made, since the start; a record that two sinks did not
+    /// take counts twice. What a sink has taken and then lost, it counts itself.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn lose(&self, records: usize) {
+        for _ in 0..records {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            count_untaken();
+        }
+    }
+
     fn record(
         &self,
         request: &AccessRequest<'_>,
@@ -77,10 +93,14 @@ impl<A: Authorize> Recorded<A> {
         latency: Duration,
     ) -> Result<Decision, Failure> {
         let (outcome, id) = identified(outcome);
-        let Some(id) = id else { return self.unrecorded(outcome) };
+        let Some(id) = id else {
+            self.lose(self.sinks.len());
+            return self.unrecorded(outcome);
+        };
         let record = DecisionRecord::new(request, &outcome, &id, latency, &self.allowed);
         // Each gets it, also when one before has not taken it.
         let lost = self.sinks.iter().filter(|sink| sink.record(&record).is_err()).count();
+        self.lose(lost);
         if lost > 0 || self.sinks.is_empty() { self.unrecorded(outcome) } else { outcome }
     }
 
@@ -104,6 +124,12 @@ fn identified(outcome: Result<Decision, Failure>) -> (Result<Decision, Failure>,
     }
     let Some(id) = random_id() else { return (outcome, None) };
     (outcome.map(|decision| decision.with_id(Arc::clone(&id))), Some(id))
+}
+
+/// Counts a record that a sink did not take.
+pub(crate) fn count_untaken() {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("sekisho_decision_records_untaken_total").increment(1);
 }
 
 pub(crate) fn random_id() -> Option<Arc<str>> {
@@ -149,6 +175,10 @@ impl<A: Authorize> Authorize for Recorded<A> {
         self.inner.explain(request).await
     }
 
+    fn scope_alternatives(&self) -> Vec<Vec<&str>> {
+        self.inner.scope_alternatives()
+    }
+
     fn outline(&self) -> Outline {
         self.inner.outline()
     }
@@ -161,6 +191,7 @@ impl<A: Authorize> fmt::Debug for Recorded<A> {
             .field("sinks", &self.sinks.len())
             .field("allowed", &self.allowed)
             .field("is_required", &self.is_required)
+            .field("lost", &self.lost())
             .finish()
     }
 }

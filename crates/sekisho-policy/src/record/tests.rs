@@ -265,8 +265,12 @@ fn each_decision_has_an_id_and_keeps_the_one_that_it_had() {
 fn without_a_required_record_a_lost_one_changes_nothing_and_with_it_there_is_no_permit() {
     let alice = alice();
     let request = ask(&alice, "1");
-    let lossy = Recorded::new(scope("read")).to(Refuses).to(Kept::default());
-    assert!(lossy.decide_now(&request).unwrap().unwrap().is_permitted());
+    let lossy = Recorded::new(scope("read")).to(Refuses).to(Kept::default()).to(Refuses);
+    assert_eq!(lossy.lost(), 0);
+    for lost in [2, 4] {
+        assert!(lossy.decide_now(&request).unwrap().unwrap().is_permitted());
+        assert_eq!(lossy.lost(), lost, "one of each sink that did not take it");
+    }
     for strict in [
         Recorded::new(scope("read")).to(Kept::default()).to(Refuses).with_required_record(),
         Recorded::new(scope("read")).with_required_record(),

@@ -9,7 +9,7 @@ use sekisho_core::json::JsonObject;
 use super::recursion::Calls;
 use super::{DEFAULT_TIME_LIMIT, Inner, RegoPolicies, paths, scan, timer};
 use crate::input::InputOptions;
-use crate::source::{PolicyFiles, is_within};
+use crate::source::{PolicyFiles, digest, is_within};
 
 /// Puts policies and data together.
 #[derive(Clone)]
@@ -109,7 +109,8 @@ impl RegoBuilder {
         self
     }
 
-    /// Sets the revision that every decision carries.
+    /// Sets the revision that every decision carries. Default: that of the [files](Self::with_files), else a hash of the entry
+    /// point, the modules and the data.
     pub fn with_revision(mut self, revision: impl Into<Arc<str>>) -> Self {
         self.revision = Some(revision.into());
         self
@@ -143,6 +144,7 @@ impl RegoBuilder {
             )));
         }
         check_sizes(&modules, &data)?;
+        let revision = revision.unwrap_or_else(|| revision_of(&entry_point, &modules, &data));
 
         let mut engine = Engine::new();
         // Without this a policy's `print` would write to the standard error output.
@@ -192,6 +194,19 @@ const MAX_MODULES: usize = 1000;
 const MAX_MODULE_BYTES: usize = 256 << 10;
 const MAX_MODULES_BYTES: usize = 4 << 20;
 const MAX_DATA_BYTES: usize = 16 << 20;
+
+/// Names what decides by what stands in it.
+fn revision_of(entry_point: &str, modules: &[Module], data: &[Data]) -> Arc<str> {
+    let modules = modules.iter().flat_map(|Module { name, text, is_v0, roots: _ }| {
+        let version: &[u8] = if *is_v0 { b"v0" } else { b"v1" };
+        [version, name.as_bytes(), text.as_bytes()]
+    });
+    let data = data.iter().flat_map(|Data { path, json }| {
+        let path = path.iter().map(String::as_bytes);
+        [b"data".as_slice()].into_iter().chain(path).chain([json.as_slice()])
+    });
+    digest([entry_point.as_bytes()].into_iter().chain(modules).chain(data))
+}
 
 fn check_sizes(modules: &[Module], data: &[Data]) -> Result<(), ConfigError> {
     let module_bytes: usize = modules.iter().map(|module| module.text.len()).sum();

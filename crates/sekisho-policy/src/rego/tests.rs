@@ -53,6 +53,22 @@ fn decides_by_the_rule_at_the_entry_point_and_names_the_revision() {
 }
 
 #[test]
+fn without_a_revision_the_texts_name_it() {
+    let with = |module: &str, data: &str| {
+        let builder = RegoPolicies::builder("data.shop.decision").with_module("shop.rego", module);
+        builder.with_data(data.as_bytes()).build().unwrap()
+    };
+    let policies = with(SHOP, r#"{"open":true}"#);
+    let revision = decide(&policies).unwrap().revision().unwrap().to_owned();
+    assert_eq!((revision.as_str(), revision.len()), (policies.revision(), 16));
+    assert_eq!(with(SHOP, r#"{"open":true}"#).revision(), revision, "the same in every process");
+    assert_ne!(with(SHOP, r#"{"open":false}"#).revision(), revision);
+    assert_ne!(with(&format!("{SHOP}\n"), r#"{"open":true}"#).revision(), revision);
+    let of = |name: &str| RegoPolicies::builder("data.shop.decision").with_module(name, SHOP).build().unwrap();
+    assert_ne!(of("a").revision(), of("b").revision());
+}
+
+#[test]
 fn what_is_undefined_is_not_applicable() {
     assert_eq!(effect("x if input.nothing.here == 1").unwrap(), Effect::NotApplicable);
     assert_eq!(effect("x if { not input.subject.id }").unwrap(), Effect::NotApplicable);

@@ -60,6 +60,7 @@ pub use search::Sought;
 const REQUEST_ID: &str = "x-request-id";
 
 /// Asks a decision service over AuthZEN.
+#[derive(Clone)]
 pub struct AuthZen {
     endpoints: Endpoints,
     credentials: Vec<(&'static str, Secret)>,

@@ -73,7 +73,8 @@ impl RemoteBuilder {
         self
     }
 
-    /// Sets when a question without an answer is put a second time. Default: a quarter of the deadline.
+    /// Sets when a question without an answer is put a second time. Default: a quarter of the deadline, and never where the
+    /// protocol [says](DecisionProtocol::may_send_twice) that it must not be.
     pub const fn with_hedge_after(mut self, after: Duration) -> Self {
         self.hedge = Hedge::After(after);
         self
@@ -165,9 +166,12 @@ impl RemoteBuilder {
             |holds: bool, otherwise: &'static str| if holds { Ok(()) } else { Err(ConfigError::new(otherwise)) };
         check(!deadline.is_zero() && deadline <= LONGEST_DEADLINE, "a decision may take above zero and at most 10 s")?;
         let hedge_after = match hedge {
-            Hedge::Quarter => Some(deadline / 4),
+            Hedge::Quarter if protocol.may_send_twice() => Some(deadline / 4),
+            Hedge::After(_) if !protocol.may_send_twice() => {
+                return Err(ConfigError::new("a question of this protocol, or of its credentials, is good only once"));
+            }
             Hedge::After(after) => Some(after),
-            Hedge::Never => None,
+            Hedge::Quarter | Hedge::Never => None,
         };
         check(
             hedge_after.is_none_or(|after| !after.is_zero() && after < deadline),
@@ -209,6 +213,7 @@ impl RemoteBuilder {
             keys: Keys::new(context, attributes)?,
             cache,
             flights: Arc::new(SingleFlight::new(MOST_WAITING)),
+            in_batches: Arc::new(SingleFlight::new(MOST_WAITING_IN_BATCHES)),
             most_calls,
             revision: Mutex::new(None),
         }))
@@ -238,3 +243,5 @@ const LONGEST_DEADLINE: Duration = Duration::from_secs(10);
 const MINUTE: Duration = Duration::from_secs(60);
 /// Bounds how many may wait for equal questions of others; a flood beyond it is told to come back.
 const MOST_WAITING: usize = 4096;
+/// Bounds how many questions of batches wait at the same time.
+const MOST_WAITING_IN_BATCHES: usize = 1 << 16;

@@ -1,15 +1,16 @@
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::future::{BoxFuture, Shared, join_all};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use sekisho_core::{
     AccessRequest, Authorize, Decision, DecisionSource, EvaluationsSemantic, Failure, FailureKind, Outline, SubjectId,
 };
-use sekisho_http::HttpRequest;
 use sekisho_http::single_flight::{Boarding, Landing, SingleFlight};
+use sekisho_http::{HttpRequest, HttpResponse};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
@@ -73,6 +74,8 @@ pub(super) struct Inner {
     pub(super) keys: Keys,
     pub(super) cache: DecisionCache,
     pub(super) flights: Arc<SingleFlight<Key, Outcome>>,
+    /// Questions on their way in a batch, which take no place from those that are alone.
+    pub(super) in_batches: Arc<SingleFlight<Key, Outcome>>,
     pub(super) most_calls: usize,
     /// Of the latest decision.
     pub(super) revision: Mutex<Option<Arc<str>>>,
@@ -131,6 +134,24 @@ impl Remote {
         self.0.keys.purge_all();
         self.0.exchange.protocol.purge(Purge::All);
         self.0.cache.clear();
+    }
+
+    /// Tells until when a list that is asked for now must be there.
+    pub(crate) fn list_deadline(&self) -> Result<Instant, Failure> {
+        check_runtime()?;
+        Ok(Instant::now() + self.0.deadline)
+    }
+
+    /// Asks for a list, or a page of one: within the bounds of a decision, but for the length of the answer.
+    pub(crate) async fn list<T>(
+        &self,
+        http: HttpRequest,
+        deadline: Instant,
+        read: impl Fn(&HttpResponse) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let exchange = &self.0.exchange;
+        let most = exchange.max_body_bytes.max(LONGEST_LIST);
+        timeout_at(deadline, exchange.run_within(http, deadline, most, read)).await.unwrap_or(Err(LATE))
     }
 
     /// Tells how it is doing.
@@ -224,7 +245,7 @@ impl Inner {
             let question = self.exchange.protocol.ask(request).await?;
             return self.send(question, request, deadline).await;
         };
-        let boarding = match self.flights.join(&key) {
+        let boarding = match self.join(&key) {
             Some(boarding) => boarding,
             None => {
                 let http = self.exchange.protocol.ask(request).await?;
@@ -237,12 +258,12 @@ impl Inner {
                 )
             }
         };
-        match boarding {
-            Boarding::Aboard(flight, _seat) => flight.await,
-            Boarding::Known(outcome) => outcome,
-            // That we are busy says nothing of the service.
-            Boarding::Full => Err(BUSY.with_retry_after(Duration::from_secs(1))),
-        }
+        land(boarding).await
+    }
+
+    /// Joins an equal question that is on its way, alone or in a batch.
+    fn join(&self, key: &Key) -> Option<Boarding<Key, Outcome>> {
+        self.flights.join(key).or_else(|| self.in_batches.join(key))
     }
 
     async fn question(
@@ -291,9 +312,11 @@ impl Inner {
         let most = self.exchange.protocol.max_batch().clamp(1, LONGEST_BATCH);
         if semantic == EvaluationsSemantic::ExecuteAll {
             let at_once = if most == 1 { SINGLES_AT_ONCE } else { BATCHES_AT_ONCE };
-            let batches: Vec<_> = requests.chunks(most).map(|batch| self.batch(batch, semantic, deadline)).collect();
+            let (distinct, places) = self.distinct(requests);
+            let batches: Vec<_> = distinct.chunks(most).map(|batch| self.batch(batch, semantic, deadline)).collect();
             let outcomes: Vec<Vec<Outcome>> = stream::iter(batches).buffered(at_once).collect().await;
-            return outcomes.into_iter().flatten().collect();
+            let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
+            return places.into_iter().map(|at| outcomes.get(at).cloned().unwrap_or(Err(OTHER_COUNT))).collect();
         }
         let mut outcomes = Vec::new();
         for batch in requests.chunks(most) {
@@ -305,6 +328,21 @@ impl Inner {
         outcomes
     }
 
+    /// Returns the questions of which none equals another, and for each of `requests` which of them it is.
+    fn distinct<'r>(&self, requests: &[AccessRequest<'r>]) -> (Vec<AccessRequest<'r>>, Vec<usize>) {
+        let mut known = HashMap::new();
+        let (mut distinct, mut places) = (Vec::with_capacity(requests.len()), Vec::with_capacity(requests.len()));
+        for request in requests {
+            let new = distinct.len();
+            let place = self.key(request).map_or(new, |key| *known.entry(key).or_insert(new));
+            if place == new {
+                distinct.push(request.clone());
+            }
+            places.push(place);
+        }
+        (distinct, places)
+    }
+
     async fn batch(
         self: &Arc<Self>,
         requests: &[AccessRequest<'_>],
@@ -314,7 +352,14 @@ impl Inner {
         if let [request] = requests {
             return vec![self.decide(request, asked(request), deadline).await];
         }
-        match timeout_at(deadline, self.ask_batch(requests, semantic, deadline)).await.unwrap_or(Err(LATE)) {
+        let asking = async {
+            match semantic {
+                EvaluationsSemantic::ExecuteAll => self.ask_shared_batch(requests, deadline).await,
+                // What stands behind the end may have no answer, so nobody else waits for it.
+                _ => self.ask_batch(requests, semantic, deadline).await,
+            }
+        };
+        match timeout_at(deadline, asking).await.unwrap_or(Err(LATE)) {
             Ok(outcomes) => outcomes,
             Err(failure) => requests.iter().map(|_| Err(failure.clone())).collect(),
         }
@@ -346,6 +391,95 @@ impl Inner {
         }
         Ok(outcomes)
     }
+}
+
+impl Inner {
+    /// Asks for several at once. What is on its way already is waited for and not asked again, and what is asked here is waited
+    /// for by whoever asks an equal question meanwhile.
+    async fn ask_shared_batch(
+        self: &Arc<Self>,
+        requests: &[AccessRequest<'_>],
+        deadline: Instant,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let keys: Vec<_> = requests.iter().map(|request| (self.key(request), asked(request))).collect();
+        let mut waits: Vec<_> =
+            keys.iter().map(|(key, _)| key.as_ref().and_then(|key| self.join(key)).map(land)).collect();
+        let is_open = |index: &usize| waits.get(*index).is_some_and(Option::is_none);
+        let open: Vec<usize> = (0..requests.len()).filter(is_open).collect();
+        if !open.is_empty() {
+            let questions: Vec<_> = open.iter().filter_map(|&index| requests.get(index).cloned()).collect();
+            let http = self.exchange.protocol.ask_all(&questions, EvaluationsSemantic::ExecuteAll).await?;
+            let answers = Self::answers(Arc::clone(self), http, questions.len(), deadline).boxed().shared();
+            for (nth, index) in open.into_iter().enumerate() {
+                let (Some(wait), Some(&(key, asked))) = (waits.get_mut(index), keys.get(index)) else { continue };
+                let Some(key) = key else {
+                    *wait = Some(answers.clone().map(move |answers| nth_of(answers, nth)).boxed());
+                    continue;
+                };
+                *wait = Some(land(self.in_batches.board(
+                    key,
+                    usize::MAX,
+                    || self.cache.get(&key, asked.at).map(Ok),
+                    |landing| Box::pin(Self::nth(Arc::clone(self), landing, answers.clone(), nth, key, asked)),
+                )));
+            }
+        }
+        Ok(join_all(waits.into_iter().map(async |wait| match wait {
+            Some(wait) => wait.await,
+            None => Err(OTHER_COUNT),
+        }))
+        .await)
+    }
+
+    /// Asks `count` questions, and answers all of them.
+    async fn answers(self: Arc<Self>, http: HttpRequest, count: usize, deadline: Instant) -> Answers {
+        let semantic = EvaluationsSemantic::ExecuteAll;
+        let read = |response: &_| {
+            let outcomes = self.exchange.protocol.read_all(response, count, semantic)?;
+            if outcomes.len() == count { Ok(outcomes) } else { Err(OTHER_COUNT) }
+        };
+        Ok(self.exchange.run(http, deadline, read).await?.into())
+    }
+
+    /// Takes the answer to one question out of those to a batch, and keeps it.
+    async fn nth(
+        self: Arc<Self>,
+        landing: Landing<Key, Outcome>,
+        answers: Shared<BoxFuture<'static, Answers>>,
+        nth: usize,
+        key: Key,
+        asked: Asked,
+    ) -> Outcome {
+        let outcome = nth_of(answers.await, nth);
+        if let Ok(decision) = &outcome {
+            landing.land(|is_owned| {
+                if is_owned {
+                    self.keep(key, decision, asked);
+                }
+            });
+        }
+        outcome
+    }
+}
+
+/// Waits for the answer, in its seat.
+fn land(boarding: Boarding<Key, Outcome>) -> BoxFuture<'static, Outcome> {
+    Box::pin(async move {
+        match boarding {
+            Boarding::Aboard(flight, _seat) => flight.await,
+            Boarding::Known(outcome) => outcome,
+            // That we are busy says nothing of the service.
+            Boarding::Full => Err(BUSY.with_retry_after(Duration::from_secs(1))),
+        }
+    })
+}
+
+/// Is what a batch was answered with.
+type Answers = Result<Arc<[Outcome]>, Failure>;
+
+fn nth_of(answers: Answers, nth: usize) -> Outcome {
+    let decision = answers?.get(nth).cloned().unwrap_or(Err(OTHER_COUNT))?;
+    Ok(decision.with_source(DecisionSource::Remote))
 }
 
 impl fmt::Debug for Remote {
@@ -398,5 +532,7 @@ const OTHER_COUNT: Failure = Failure::new(
 /// Bounds one batch, whatever the protocol says.
 const LONGEST_BATCH: usize = 1000;
 const BATCHES_AT_ONCE: usize = 4;
+/// Bounds a list, or a page of one, in bytes.
+const LONGEST_LIST: usize = 1 << 20;
 /// How many of a batch are asked at once of a service that knows no batch.
 const SINGLES_AT_ONCE: usize = 16;

@@ -26,6 +26,14 @@ pub(crate) struct Exchange {
     pub(crate) places: Semaphore,
 }
 
+/// Is a question with all that one attempt to ask it needs.
+struct Attempt<R> {
+    request: HttpRequest,
+    deadline: Instant,
+    max_body_bytes: usize,
+    read: R,
+}
+
 /// Is what stands in the way of an answer.
 struct Trouble {
     failure: Failure,
@@ -43,6 +51,17 @@ impl Exchange {
         deadline: Instant,
         read: impl Fn(&HttpResponse) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        self.run_within(request, deadline, self.max_body_bytes, read).await
+    }
+
+    /// Sends a question and reads an answer that has no more than these bytes.
+    pub(crate) async fn run_within<T>(
+        &self,
+        request: HttpRequest,
+        deadline: Instant,
+        max_body_bytes: usize,
+        read: impl Fn(&HttpResponse) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let begun = Instant::now();
         self.breaker.check(begun)?;
         let _in_line = self.line.try_acquire().map_err(|_| busy())?;
@@ -58,7 +77,7 @@ impl Exchange {
         // Who waited in our own line for most of the time says nothing of the service by running out of it.
         let had_a_fair_share = deadline.saturating_duration_since(now) >= deadline.saturating_duration_since(begun) / 2;
         // A client of the user's own that forgets its limits must not hold everybody who waits for the same answer.
-        let outcome = timeout_at(deadline, self.hedged(&request, deadline, &read)).await;
+        let outcome = timeout_at(deadline, self.hedged(&Attempt { request, deadline, max_body_bytes, read })).await;
         match outcome.unwrap_or_else(|_| Err(Trouble::outage(LATE))) {
             Ok(answer) => {
                 call.answered();
@@ -76,14 +95,9 @@ impl Exchange {
     }
 
     /// Sends a second time when the first is lost, or has no answer yet after a while; the first good answer wins.
-    async fn hedged<T>(
-        &self,
-        request: &HttpRequest,
-        deadline: Instant,
-        read: &impl Fn(&HttpResponse) -> Result<T, Failure>,
-    ) -> Result<T, Trouble> {
-        let Some(hedge_after) = self.hedge_after else { return self.attempt(request, deadline, read).await };
-        let mut first = pin!(self.attempt(request, deadline, read));
+    async fn hedged<T, R: Fn(&HttpResponse) -> Result<T, Failure>>(&self, attempt: &Attempt<R>) -> Result<T, Trouble> {
+        let Some(hedge_after) = self.hedge_after else { return self.attempt(attempt).await };
+        let mut first = pin!(self.attempt(attempt));
         let first_trouble = tokio::select! {
             biased;
             outcome = &mut first => match outcome {
@@ -93,16 +107,16 @@ impl Exchange {
             () = sleep(hedge_after) => None,
         };
         if first_trouble.is_some() {
-            return self.attempt(request, deadline, read).await;
+            return self.attempt(attempt).await;
         }
         // A service that is slow because it has much to do must not get twice as much of it.
         let Ok(_second_place) = self.places.try_acquire() else {
             return match first.await {
-                Err(trouble) if trouble.is_lost => self.attempt(request, deadline, read).await,
+                Err(trouble) if trouble.is_lost => self.attempt(attempt).await,
                 outcome => outcome,
             };
         };
-        let mut second = pin!(self.attempt(request, deadline, read));
+        let mut second = pin!(self.attempt(attempt));
         tokio::select! {
             biased;
             outcome = &mut first => match outcome {
@@ -116,22 +130,18 @@ impl Exchange {
         }
     }
 
-    async fn attempt<T>(
-        &self,
-        request: &HttpRequest,
-        deadline: Instant,
-        read: &impl Fn(&HttpResponse) -> Result<T, Failure>,
-    ) -> Result<T, Trouble> {
+    async fn attempt<T, R: Fn(&HttpResponse) -> Result<T, Failure>>(&self, attempt: &Attempt<R>) -> Result<T, Trouble> {
+        let &Attempt { ref request, deadline, max_body_bytes, ref read } = attempt;
         let total_timeout = deadline.saturating_duration_since(Instant::now());
         if total_timeout.is_zero() {
             return Err(Trouble::outage(LATE));
         }
-        let limits = HttpLimits { connect_timeout: total_timeout, total_timeout, max_body_bytes: self.max_body_bytes };
+        let limits = HttpLimits { connect_timeout: total_timeout, total_timeout, max_body_bytes };
         let response = self.client.send(request.clone(), limits).await?;
         if matches!(response.status, 429 | 502 | 503 | 504) {
             return Err(Trouble::outage(Failure::unavailable("the decision service says that it cannot answer now")));
         }
-        let response = decoded(response, self.max_body_bytes)?;
+        let response = decoded(response, max_body_bytes)?;
         self.protocol.check_answer(request, &response)?;
         Ok(read(&response)?)
     }

@@ -245,6 +245,10 @@ impl DecisionProtocol for Keycloak {
         "keycloak"
     }
 
+    fn may_send_twice(&self) -> bool {
+        self.0.credentials.as_ref().is_none_or(ClientCredentials::may_be_sent_twice)
+    }
+
     fn answer_now(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
         match self.question(request) {
             Err(Settled::Decided(decision)) => Some(Ok(decision)),

@@ -32,12 +32,12 @@ use sekisho_core::json::JsonKind;
 use sekisho_core::{
     AccessRequest, ConfigError, Decision, DecisionSource, Denial, EvaluationsSemantic, Failure, Secret,
 };
-use sekisho_http::{HttpClient, HttpLimits, HttpRequest, HttpResponse, address};
+use sekisho_http::{HttpRequest, HttpResponse, address};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::remote::DecisionProtocol;
 use crate::remote::strict::{self, malformed, unwritable};
+use crate::remote::{DecisionProtocol, Remote};
 
 /// Bounds the checks of one batch; OpenFGA's own default.
 const MAX_CHECKS: usize = 50;
@@ -47,6 +47,7 @@ const MAX_TUPLES: usize = 100;
 const MAX_OBJECTS: usize = 1000;
 
 /// Asks OpenFGA.
+#[derive(Clone)]
 pub struct OpenFga {
     store_url: String,
     model: String,
@@ -118,15 +119,13 @@ impl OpenFga {
     ///
     /// For showing, not a leave: whoever acts on one asks again.
     ///
+    /// It is asked through `remote`, made of a clone of this: within its time, as one of the requests that it sends at once, and
+    /// not while the service is left alone. Where lists take longer than decisions may, make another `Remote` for them.
+    ///
     /// # Errors
     /// [`Failure`] when a name cannot be sent, no answer comes in time or it is not one, or there are 1,000 objects or more:
     /// the service may have left some out.
-    pub async fn list_objects(
-        &self,
-        client: &dyn HttpClient,
-        limits: HttpLimits,
-        request: &AccessRequest<'_>,
-    ) -> Result<Vec<String>, Failure> {
+    pub async fn list_objects(&self, remote: &Remote, request: &AccessRequest<'_>) -> Result<Vec<String>, Failure> {
         let kind = request.resource().kind();
         let asked = self.post(
             "list-objects",
@@ -138,20 +137,7 @@ impl OpenFga {
                 rules: self.rules(),
             },
         )?;
-        let response = client.send(asked, limits).await;
-        let response = response.map_err(|error| Failure::unavailable("a list has no answer").with_source(error))?;
-        let answer = strict::json_answer(&response)?;
-        let objects = answer.get("objects").filter(|objects| objects.kind() == JsonKind::Array);
-        let objects = objects.and_then(|objects| objects.as_strings()).ok_or(malformed("a list holds no objects"))?;
-        if objects.len() >= MAX_OBJECTS {
-            return Err(malformed("a list of objects may not be whole"));
-        }
-        let id = |object: &str| {
-            let id = object.strip_prefix(kind)?.strip_prefix(':')?;
-            is_name(id).then(|| id.to_owned())
-        };
-        let ids: Option<Vec<_>> = objects.iter().map(|object| id(object)).collect();
-        ids.ok_or(malformed("a list holds something of another type"))
+        remote.list(asked, remote.list_deadline()?, |response| read_objects(response, kind)).await
     }
 
     fn check(&self, request: &AccessRequest<'_>) -> Result<Check, Failure> {
@@ -209,6 +195,22 @@ impl OpenFga {
         };
         Ok(decision.with_revision(&*self.model).with_source(DecisionSource::Remote))
     }
+}
+
+/// Reads a list: the ids of objects of this type.
+fn read_objects(response: &HttpResponse, kind: &str) -> Result<Vec<String>, Failure> {
+    let answer = strict::json_answer(response)?;
+    let objects = answer.get("objects").filter(|objects| objects.kind() == JsonKind::Array);
+    let objects = objects.and_then(|objects| objects.as_strings()).ok_or(malformed("a list holds no objects"))?;
+    if objects.len() >= MAX_OBJECTS {
+        return Err(malformed("a list of objects may not be whole"));
+    }
+    let id = |object: &str| {
+        let id = object.strip_prefix(kind)?.strip_prefix(':')?;
+        is_name(id).then(|| id.to_owned())
+    };
+    let ids: Option<Vec<_>> = objects.iter().map(|object| id(object)).collect();
+    ids.ok_or(malformed("a list holds something of another type"))
 }
 
 const STRANGER: &str = "the store knows no subjects of this issuer";

@@ -68,6 +68,13 @@ pub trait DecisionProtocol: Send + Sync {
     /// [`Failure`] when the question cannot be put.
     async fn ask(&self, request: &AccessRequest<'_>) -> Result<HttpRequest, Failure>;
 
+    /// Tells whether a request may be sent a second time, as it stands: while the first has no answer yet, or when its connection
+    /// is lost. Where something in it is good only once, it may not, and [`Remote`](super::Remote) sends each once. By default it
+    /// may, for a question changes nothing.
+    fn may_send_twice(&self) -> bool {
+        true
+    }
+
     /// Checks that `response` answers `asked`, where the service says so: by a request id that it sends back. Called before
     /// [`read`](Self::read) and [`read_all`](Self::read_all). By default there is nothing to check.
     ///

@@ -113,19 +113,19 @@ impl PolicyFiles {
         if let Some(revision) = &self.revision {
             return Arc::clone(revision);
         }
-        // FNV-1a, so that the same files have the same name in every process.
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        let mut mix = |bytes: &[u8]| {
-            for byte in (bytes.len() as u64).to_be_bytes().iter().chain(bytes) {
-                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        };
-        for (name, content) in self.iter() {
-            mix(name.as_bytes());
-            mix(content);
-        }
-        format!("{hash:016x}").into()
+        digest(self.iter().flat_map(|(name, content)| [name.as_bytes(), content]))
     }
+}
+
+/// Names texts by what stands in them: FNV-1a, so that the same ones have the same name in every process.
+pub(crate) fn digest<'a>(texts: impl Iterator<Item = &'a [u8]>) -> Arc<str> {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for text in texts {
+        for byte in (text.len() as u64).to_be_bytes().iter().chain(text) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    format!("{hash:016x}").into()
 }
 
 /// Tells whether a path is a root of policies and data, or lies below it. All lie below the empty one.

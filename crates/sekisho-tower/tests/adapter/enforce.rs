@@ -7,9 +7,10 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::Full;
+use sekisho_core::json::JsonObject;
 use sekisho_core::{Enforcer, when};
-use sekisho_http::{Checkpoint, RouteQuestion};
-use sekisho_tower::{CheckpointExt as _, EnforceLayer};
+use sekisho_http::{Answer, Checkpoint, Circumstances, PeerAddress, RouteQuestion};
+use sekisho_tower::{CheckpointExt as _, EnforceLayer, PartsHead};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::fake::{Fake, checkpoint};
@@ -36,7 +37,7 @@ async fn reached(_: Request<()>) -> Result<Response<Full<Bytes>>, Infallible> {
 /// Tells what becomes of a request with these headers: its status, and what was asked.
 async fn ask(checkpoint: &Checkpoint, method: &str, headers: &[(&str, &str)]) -> (u16, Vec<String>) {
     let readers = Readers::default();
-    let question = |parts: &mut Parts| RouteQuestion::by_method("order").ask(parts.method.as_str(), |_| None);
+    let question = |parts: &mut Parts| RouteQuestion::by_method("order").ask(&PartsHead::new(parts), |_| None);
     let enforce = EnforceLayer::new(checkpoint.clone(), readers.enforcer(), question);
     let service = checkpoint.layer().layer(enforce.layer(service_fn(reached)));
     let request = Request::builder().method(method).uri("/");
@@ -90,4 +91,33 @@ async fn what_has_been_made_of_a_preflight_meanwhile_is_none() {
     let request = Request::options("/").header(ORIGIN.0, ORIGIN.1).header(WANTS.0, WANTS.1).body(()).unwrap();
     assert_eq!(passing.layer().layer(between).oneshot(request).await.unwrap().status(), 401);
     assert!(readers.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_policy_reads_what_the_request_says() {
+    fn context(request: &Circumstances<'_>) -> Result<JsonObject, Answer> {
+        let device = request.header("x-device")?.unwrap_or_default();
+        JsonObject::from_serialize(&[("device", device)].into_iter().collect::<std::collections::BTreeMap<_, _>>())
+            .map_err(|_| Answer::bad_request())
+    }
+
+    let checkpoint = checkpoint();
+    let enforcer = Enforcer::new(when("at the kiosk", |request| {
+        request.context().is_some_and(|context| context.as_str() == r#"{"device":"kiosk"}"#)
+            && request.subject_kind() == "device"
+    }));
+    let route = RouteQuestion::new("read", "order").with_context(context).with_subject_kind("device");
+    let question = move |parts: &mut Parts| route.ask(&PartsHead::new(parts), |_| None);
+    let service =
+        checkpoint.layer().layer(EnforceLayer::new(checkpoint, enforcer, question).layer(service_fn(reached)));
+    for (devices, status) in
+        [(&["kiosk"][..], 200), (&[], 403), (&["till"], 403), (&["kiosk", "till"], 400), (&["kiosk\u{e9}"], 400)]
+    {
+        let mut request = Request::get("/").header(GOOD.0, GOOD.1).extension(PeerAddress([192, 0, 2, 7].into()));
+        for device in devices {
+            request = request.header("x-device", device.as_bytes());
+        }
+        let response = service.clone().oneshot(request.body(()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), status, "{devices:?}");
+    }
 }

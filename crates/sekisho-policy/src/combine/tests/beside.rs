@@ -1,3 +1,5 @@
+use sekisho_core::json::JsonObject;
+
 use super::*;
 use crate::record::{DecisionRecord, DecisionSink, NotRecorded};
 
@@ -176,4 +178,63 @@ fn local_then_remote_is_what_its_table_says() {
             }
         }
     }
+}
+
+#[test]
+fn a_shadow_tells_obligations_with_other_parameters_apart() {
+    let alice = alice();
+    let with = |obligations: &[(&str, &str)]| {
+        obligations.iter().fold(Decision::permit(), |decision, (id, parameters)| {
+            let parameters = JsonObject::parse(parameters.as_bytes().to_vec()).unwrap();
+            decision.with_obligation(Obligation::new(*id).with_parameters(parameters))
+        })
+    };
+    let iban = with(&[("redact", r#"{"fields":["iban"]}"#), ("log", r#"{"message":"x","level":1}"#)]);
+    let bare = Decision::permit().with_obligation(Obligation::new("redact")).with_obligation(Obligation::new("log"));
+    for (candidate, is_equal) in [
+        (with(&[("log", r#"{"level":1,"message":"x"}"#), ("redact", r#"{"fields":["iban"]}"#)]), true),
+        (with(&[("redact", r#"{"fields":["total"]}"#), ("log", r#"{"message":"x","level":1}"#)]), false),
+        (with(&[("redact", r#"{"fields":[]}"#), ("log", r#"{"message":"x","level":1}"#)]), false),
+        (with(&[("redact", r#"{"fields":["iban"]}"#), ("redact", r#"{"fields":["iban"]}"#)]), false),
+        (with(&[("redact", r#"{"fields":["iban"]}"#)]), false),
+        (bare, false),
+    ] {
+        let kept = Kept::default();
+        let live = Scripted::local("live", Permit).with(iban.clone());
+        let candidate = Scripted::local("candidate", Permit).with(candidate);
+        let (shop, runner) = shadow(live, candidate).to(kept.clone()).build().unwrap();
+        block_on(async {
+            shop.decide_now(&ask(&alice, "read", 1)).unwrap().unwrap();
+            drop(shop);
+            runner.run().await;
+        });
+        assert_eq!(kept.0.lock().unwrap().is_empty(), is_equal);
+    }
+}
+
+struct Refuses;
+
+impl DecisionSink for Refuses {
+    fn record(&self, _: &DecisionRecord) -> Result<(), NotRecorded> {
+        Err(NotRecorded::Full)
+    }
+}
+
+#[test]
+fn differences_that_no_sink_takes_are_counted() {
+    let alice = alice();
+    let (live, candidate) = (Scripted::local("live", Permit), Scripted::local("candidate", Deny));
+    let (shop, runner) = shadow(live, candidate).to(Refuses).build().unwrap();
+    let counts = block_on(async {
+        let running = tokio::spawn(runner.run());
+        for _ in 0..3 {
+            shop.decide_now(&ask(&alice, "read", 1)).unwrap().unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let counts = shop.counts();
+        drop(shop);
+        running.await.unwrap();
+        counts
+    });
+    assert_eq!((counts.different, counts.unrecorded, counts.dropped), (3, 3, 0));
 }

@@ -338,10 +338,10 @@ fn the_explanation_shows_what_stood_in() {
     assert_eq!(
         text("read", 100),
         "\
-* fallback for list, read: deny, fallback
+* fallback for list, read: deny, fallback, no
     service: error, down
     last known: not asked
-*   strict: deny
+*   strict: deny, no
 "
     );
     assert_eq!(

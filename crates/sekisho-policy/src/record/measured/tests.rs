@@ -4,10 +4,11 @@ use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 use sekisho_core::dangerous::PrincipalBuilder;
-use sekisho_core::{Resource, UnixSeconds, scope};
+use sekisho_core::{Requirement, Resource, UnixSeconds, scope};
 
 use super::*;
 use crate::combine::{fallback, shadow};
+use crate::record::{DecisionRecord, DecisionSink, NotRecorded, Recorded};
 
 /// Writes down each measurement, with its labels.
 #[derive(Default)]
@@ -70,6 +71,33 @@ impl Authorize for Down {
     }
 }
 
+enum Candidate {
+    Rule(Requirement),
+    Down,
+}
+
+#[async_trait]
+impl Authorize for Candidate {
+    fn decide_now(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
+        match self {
+            Self::Rule(rule) => rule.decide_now(request),
+            Self::Down => Down.decide_now(request),
+        }
+    }
+
+    async fn decide(&self, request: &AccessRequest<'_>) -> Result<Decision, Failure> {
+        self.decide_now(request).unwrap()
+    }
+}
+
+struct Refuses;
+
+impl DecisionSink for Refuses {
+    fn record(&self, _: &DecisionRecord) -> Result<(), NotRecorded> {
+        Err(NotRecorded::Full)
+    }
+}
+
 #[test]
 fn decisions_are_counted_by_outcome_and_source_and_never_by_who_asked_for_what() {
     let notes = Notes::default();
@@ -84,6 +112,14 @@ fn decisions_are_counted_by_outcome_and_source_and_never_by_who_asked_for_what()
         let (shop, runner) = shadow(scope("read"), scope("write")).build().unwrap();
         drop(runner);
         assert!(shop.decide_now(&request).unwrap().is_ok());
+        for candidate in [Candidate::Rule(scope("write")), Candidate::Rule(scope("read")), Candidate::Down] {
+            let (shop, runner) = shadow(scope("read"), candidate).to(Refuses).build().unwrap();
+            assert!(shop.decide_now(&request).unwrap().is_ok());
+            drop(shop);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(runner.run());
+        }
+        assert!(Recorded::new(scope("read")).to(Refuses).decide_now(&request).unwrap().is_ok());
     });
     let notes = notes.0.lock().unwrap().clone();
     assert_eq!(
@@ -100,6 +136,14 @@ fn decisions_are_counted_by_outcome_and_source_and_never_by_who_asked_for_what()
             "sekisho_decisions_total outcome=error source=none +1",
             "sekisho_decision_seconds source=none",
             "sekisho_shadow_comparisons_total outcome=dropped +1",
+            "sekisho_shadow_comparisons_total outcome=different +1",
+            "sekisho_decisions_total outcome=deny source=shadow-diff +1",
+            "sekisho_decision_records_untaken_total +1",
+            "sekisho_shadow_comparisons_total outcome=equal +1",
+            "sekisho_shadow_comparisons_total outcome=failed +1",
+            "sekisho_decisions_total outcome=error source=shadow-diff +1",
+            "sekisho_decision_records_untaken_total +1",
+            "sekisho_decision_records_untaken_total +1",
         ]
     );
 }

@@ -149,8 +149,8 @@ enum StepUp {
     None,
     /// Something that cannot be read, or that [`Obligation::STEP_UP`] has no words for.
     Unclear,
-    /// At least one of the two.
-    Wanted { acr_values: Option<Vec<String>>, max_age: Option<u64> },
+    /// At least one of the two, and perhaps methods beside them, which are then a condition that nobody here checks.
+    Wanted { acr_values: Option<Vec<String>>, max_age: Option<u64>, has_methods: bool },
 }
 
 impl StepUp {
@@ -172,14 +172,14 @@ impl StepUp {
         match (&acr_values, max_age, amr_values) {
             (None, None, None) => Self::None,
             (None, None, Some(_)) => Self::Unclear,
-            _ => Self::Wanted { acr_values, max_age },
+            _ => Self::Wanted { acr_values, max_age, has_methods: amr_values.is_some() },
         }
     }
 
     /// Makes a condition of what stands beside a permit; the standard leaves open whether it is one.
     fn as_obligation(&self) -> Result<Option<Obligation>, Denial> {
         const UNCLEAR: Denial = Denial::Forbidden { reason: "a permit asks for a login in words that cannot be read" };
-        let Self::Wanted { acr_values, max_age } = self else {
+        let Self::Wanted { acr_values, max_age, has_methods: false } = self else {
             return if matches!(self, Self::None) { Ok(None) } else { Err(UNCLEAR) };
         };
         let mut parameters = serde_json::Map::new();
@@ -191,7 +191,7 @@ impl StepUp {
 }
 
 fn denial(step_up: StepUp, scope: Option<JsonValue<'_>>) -> Denial {
-    if let StepUp::Wanted { acr_values, max_age } = step_up {
+    if let StepUp::Wanted { acr_values, max_age, has_methods: _ } = step_up {
         let acr_values = acr_values.map(|values| values.join(" ").into());
         return Denial::InsufficientAuthentication { acr_values, max_age: max_age.map(Duration::from_secs) };
     }

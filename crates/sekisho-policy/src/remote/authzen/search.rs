@@ -1,12 +1,12 @@
 use std::collections::HashSet;
-use std::time::Duration;
 
 use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
 use sekisho_core::{AccessRequest, Failure};
-use sekisho_http::{HttpClient, HttpLimits, HttpRequest, HttpResponse};
+use sekisho_http::{HttpRequest, HttpResponse};
 
 use super::AuthZen;
 use super::question::{Evaluation, Page};
+use crate::remote::Remote;
 use crate::remote::strict::{self, malformed};
 
 /// Bounds the pages of one search.
@@ -35,38 +35,28 @@ impl AuthZen {
     /// What is sought is left out of the question, but for its type. The results are for showing, not a leave: whoever acts
     /// on one asks again. A result that comes with obligations is left out, for nobody here fulfils them.
     ///
-    /// `limits` bounds each page, and its `total_timeout` all of them together.
+    /// It is asked through `remote`, made of a clone of this: within its time, all pages together, as one of the requests that it
+    /// sends at once, and not while the service is left alone. A page has at most 1 MiB. Where lists take longer than decisions may, make
+    /// another `Remote` for them, so that neither waits for the other.
     ///
     /// # Errors
     /// [`Failure`] when the service cannot search, an answer does not come in time or is not one, a result is of another
     /// type than was sought, a page leads back to one before, or there are more than 20 pages or 10,000 results.
     pub async fn search(
         &self,
-        client: &dyn HttpClient,
-        limits: HttpLimits,
+        remote: &Remote,
         sought: Sought,
         request: &AccessRequest<'_>,
     ) -> Result<Vec<String>, Failure> {
-        let pages = self.pages(client, limits, sought, request);
-        let late = |_| Failure::unavailable("a search took too long");
-        tokio::time::timeout(limits.total_timeout.max(Duration::from_millis(1)), pages).await.map_err(late)?
-    }
-
-    async fn pages(
-        &self,
-        client: &dyn HttpClient,
-        limits: HttpLimits,
-        sought: Sought,
-        request: &AccessRequest<'_>,
-    ) -> Result<Vec<String>, Failure> {
+        let deadline = remote.list_deadline()?;
         let (mut found, mut seen, mut token) = (Vec::new(), HashSet::new(), None::<String>);
         for _ in 0..MAX_PAGES {
             let asked = self.ask_page(sought, request, token.as_deref())?;
-            let response = client.send(asked.clone(), limits).await;
-            let response =
-                response.map_err(|error| Failure::unavailable("a search has no answer").with_source(error))?;
-            self.check_request_id(&asked, &response)?;
-            let (results, next) = read_page(sought, request, &response)?;
+            let read = |response: &HttpResponse| {
+                self.check_request_id(&asked, response)?;
+                read_page(sought, request, response)
+            };
+            let (results, next) = remote.list(asked.clone(), deadline, read).await?;
             found.extend(results);
             if found.len() > MAX_RESULTS {
                 return Err(malformed("a search found too much"));

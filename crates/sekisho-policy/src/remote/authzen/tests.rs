@@ -8,6 +8,7 @@ use sekisho_http::{HttpClient, HttpError, HttpLimits};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::remote::Remote;
 
 const PDP: &str = "https://pdp.example";
 
@@ -286,9 +287,23 @@ fn a_permit_that_asks_for_a_stronger_login_is_none_without_it() {
     let permit = |context: Value| read(&json!({ "decision": true, "context": context })).unwrap();
     let conditional = permit(json!({ "acr_values": "gold", "max_age": 60 }));
     assert_eq!(conditional.obligations()[0].id(), Obligation::STEP_UP);
-    for unclear in [json!({ "acr_values": 1 }), json!({ "amr_values": ["hwk"] }), json!({ "max_age": 1.5 })] {
+    for unclear in [
+        json!({ "acr_values": 1 }),
+        json!({ "amr_values": ["hwk"] }),
+        json!({ "max_age": 1.5 }),
+        // Half of the condition is none.
+        json!({ "acr_values": "gold", "amr_values": ["hwk"] }),
+        json!({ "acr_values": ["gold"], "amr_values": "hwk" }),
+        json!({ "acr_values": "gold", "amr_values": null }),
+        json!({ "max_age": 60, "amr_values": ["hwk"] }),
+        json!({ "acr_values": "gold", "amr_values": ["hwk"], "max_age": 60 }),
+    ] {
         assert!(!permit(unclear.clone()).is_permitted(), "{unclear}");
     }
+    // What a denial asks for is told as far as it can be.
+    let denied = json!({ "decision": false, "context": { "acr_values": "gold", "amr_values": ["hwk"] } });
+    let lacking = Denial::InsufficientAuthentication { acr_values: Some("gold".into()), max_age: None };
+    assert_eq!(read(&denied).unwrap().denial(), Some(&lacking));
     assert!(permit(json!({ "environment": {} })).obligations().is_empty());
 }
 
@@ -417,7 +432,7 @@ async fn asks_where_the_metadata_says_and_not_what_it_leaves_out() {
     assert_eq!(pdp.max_batch(), 1);
     assert!(pdp.ask_all(&[request(&alice(), "1")], EvaluationsSemantic::ExecuteAll).await.is_err());
     let client = Pages(Mutex::new(Vec::new()));
-    assert!(pdp.search(&client, HttpLimits::default(), Sought::Subjects, &request(&alice(), "1")).await.is_err());
+    assert!(pdp.search(&through(&pdp, client), Sought::Subjects, &request(&alice(), "1")).await.is_err());
 }
 
 #[test]
@@ -475,7 +490,48 @@ impl HttpClient for Pages {
 
 async fn search(sought: Sought, mut pages: Vec<Value>) -> Result<Vec<String>, Failure> {
     pages.reverse();
-    pdp().search(&Pages(Mutex::new(pages)), HttpLimits::default(), sought, &request(&alice(), "ignored")).await
+    let pdp = pdp();
+    pdp.search(&through(&pdp, Pages(Mutex::new(pages))), sought, &request(&alice(), "ignored")).await
+}
+
+fn through(pdp: &AuthZen, client: impl HttpClient + 'static) -> Remote {
+    Remote::builder(pdp.clone()).with_client(std::sync::Arc::new(client)).build().unwrap()
+}
+
+/// Answers with the same page, each time after a while.
+#[derive(Debug)]
+struct Slow(Value, std::time::Duration);
+
+#[async_trait]
+impl HttpClient for Slow {
+    async fn send(&self, _: HttpRequest, limits: HttpLimits) -> Result<HttpResponse, HttpError> {
+        assert!(limits.total_timeout <= std::time::Duration::from_millis(200));
+        tokio::time::sleep(self.1).await;
+        Ok(answer_with(200, &self.0.to_string(), None))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_is_over_in_the_time_of_a_decision_and_a_dead_service_is_left_alone() {
+    let millis = std::time::Duration::from_millis;
+    let page = |next: &str| json!({ "results": [{ "type": "order", "id": "1" }], "page": { "next_token": next } });
+    let (pdp, alice) = (pdp(), alice());
+    let asked = request(&alice, "ignored");
+    // A page in time, and one after the other beyond it.
+    for (wait, next, found) in [(150, "", true), (250, "", false), (90, "again", false)] {
+        let remote = through(&pdp, Slow(page(next), millis(wait)));
+        let begin = tokio::time::Instant::now();
+        assert_eq!(pdp.search(&remote, Sought::Resources, &asked).await.is_ok(), found, "{wait} {next}");
+        assert!(begin.elapsed() <= millis(200), "{wait} {next}");
+    }
+    let remote = through(&pdp, Slow(page(""), millis(60_000)));
+    for _ in 0..5 {
+        assert!(pdp.search(&remote, Sought::Resources, &asked).await.is_err());
+    }
+    assert!(remote.health().is_open);
+    let begin = tokio::time::Instant::now();
+    let failure = pdp.search(&remote, Sought::Resources, &asked).await.unwrap_err();
+    assert!(failure.retry_after().is_some() && begin.elapsed().is_zero());
 }
 
 #[tokio::test]

@@ -49,8 +49,7 @@ impl KeycloakBuilder {
     /// Needed to push claims, and for tokens that are bound to a key or a certificate. Default: we show the caller's token as
     /// our own (`Authorization: Bearer`), and ask with the rights of the client that got it.
     ///
-    /// An assertion (`private_key_jwt`) is good once, and a hedged question would be the second use of it: build the
-    /// `Remote` [without](crate::remote::RemoteBuilder::without_hedge).
+    /// An assertion (`private_key_jwt`) is good once, so a question with one is never put a second time.
     pub fn with_client(mut self, credentials: ClientCredentials) -> Self {
         self.credentials = Some(credentials);
         self

@@ -334,3 +334,14 @@ fn refuses_a_configuration_that_cannot_work() {
     assert!(client().with_pushed_claims([""]).build().is_err());
     assert!(client().with_pushed_claims((0..17).map(|number| number.to_string())).build().is_err());
 }
+
+#[test]
+fn an_assertion_is_not_sent_a_second_time() {
+    let with = |credentials| builder().with_client(credentials).build().unwrap().may_send_twice();
+    let key = sekisho_jwt::jwks::SigningKey::generate(backend(), sekisho_jwt::Algorithm::Ed25519).unwrap();
+    assert!(!with(ClientCredentials::private_key_jwt("orders-api", sekisho_jwt::Signer::new(key))));
+    for good_again in [ClientCredentials::post("orders-api", "s"), ClientCredentials::basic("orders-api", "s")] {
+        assert!(with(good_again));
+    }
+    assert!(builder().build().unwrap().may_send_twice());
+}

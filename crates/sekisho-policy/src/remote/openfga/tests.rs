@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_core::json::JsonObject;
 use sekisho_core::{Principal, Resource, UnixSeconds};
-use sekisho_http::HttpError;
+use sekisho_http::{HttpClient, HttpError, HttpLimits};
 use serde_json::{Value, json};
 
 use super::*;
@@ -198,7 +198,9 @@ impl HttpClient for Lists {
 async fn lists_objects_of_the_type_that_was_asked_for_and_only_a_whole_list() {
     let alice = alice();
     let list = async |answer: Value| {
-        fga().list_objects(&Lists(answer), HttpLimits::default(), &request(&alice, "document", "")).await
+        let fga = fga();
+        let remote = Remote::builder(fga.clone()).with_client(Arc::new(Lists(answer))).build().unwrap();
+        fga.list_objects(&remote, &request(&alice, "document", "")).await
     };
     assert_eq!(list(json!({ "objects": ["document:1", "document:2"] })).await.unwrap(), ["1", "2"]);
     for wrong in [
@@ -215,4 +217,37 @@ async fn lists_objects_of_the_type_that_was_asked_for_and_only_a_whole_list() {
     ] {
         assert!(list(wrong.clone()).await.is_err(), "{wrong}");
     }
+}
+
+/// Never answers.
+#[derive(Debug)]
+struct Hangs;
+
+#[async_trait]
+impl HttpClient for Hangs {
+    async fn send(&self, _: HttpRequest, _: HttpLimits) -> Result<HttpResponse, HttpError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_over_in_the_time_of_a_decision_and_a_dead_service_is_left_alone() {
+    let (fga, alice) = (fga(), alice());
+    let remote = Remote::builder(fga.clone()).with_client(Arc::new(Hangs)).build().unwrap();
+    for millis in [200, 200, 200, 200, 200, 0, 0] {
+        let begin = tokio::time::Instant::now();
+        assert!(fga.list_objects(&remote, &request(&alice, "document", "")).await.is_err());
+        assert_eq!(begin.elapsed().as_millis(), millis);
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_too_long_is_none() {
+    let (fga, alice) = (fga(), alice());
+    let long = json!({ "objects": ["document:1"], "filler": "x".repeat(1 << 20) });
+    let remote = Remote::builder(fga.clone()).with_client(Arc::new(Lists(long))).build().unwrap();
+    assert!(fga.list_objects(&remote, &request(&alice, "document", "")).await.is_err());
+    let fits = json!({ "objects": ["document:1"], "filler": "x".repeat(900_000) });
+    let remote = Remote::builder(fga.clone()).with_client(Arc::new(Lists(fits))).build().unwrap();
+    assert_eq!(fga.list_objects(&remote, &request(&alice, "document", "")).await.unwrap(), ["1"]);
 }

@@ -137,3 +137,83 @@ async fn a_purge_while_a_batch_is_on_its_way_keeps_nothing_of_it() {
     let alice = alice();
     assert!(remote.decide_now(&read(&alice, "p1")).is_none() && remote.decide_now(&read(&alice, "p2")).is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn doubles_among_several_are_asked_once() {
+    for batches in [true, false] {
+        let service = Service::that(Does::Decide);
+        let remote = if batches { batching(&service) } else { remote(&service) };
+        assert_eq!(all(&remote, &["p1", "d1", "p1", "p1", "d1", "n1"], ExecuteAll).await, "pdppdn");
+        let mut asked_of = service.asked_of.lock().unwrap().clone();
+        asked_of.sort_unstable();
+        assert_eq!(asked_of, ["d1", "n1", "p1"], "{batches}");
+    }
+    let service = Service::that(Does::Decide);
+    let ids: Vec<String> = (0..300).map(|number| format!("p{}", number % 7)).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    assert_eq!(all(&batching(&service), &ids, ExecuteAll).await, "p".repeat(300));
+    assert_eq!((service.requests(), service.asked_of.lock().unwrap().len()), (1, 7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn equal_questions_of_batches_and_singles_on_their_way_are_asked_once() {
+    let service = Service::that(Does::DecideAfter(40));
+    let remote = batching(&service);
+    let later = async |millis, ids: &[&str]| {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        all(&remote, ids, ExecuteAll).await
+    };
+    let begin = Instant::now();
+    let answers = tokio::join!(
+        later(0, &["p1", "d1"]),
+        later(10, &["d1", "p2", "p1"]), // asks for p2 alone
+        later(20, &["p1"]),             // alone, on its way in a batch
+        later(5, &["d9"]),
+        later(20, &["p3", "d9"]), // in a batch, on its way alone
+    );
+    let (one, two, three, four, five) = &answers;
+    assert_eq!([one, two, three, four, five], ["pd", "dpp", "p", "d", "pd"]);
+    assert_eq!(begin.elapsed().as_millis(), 60);
+    let mut asked_of = service.asked_of.lock().unwrap().clone();
+    asked_of.sort_unstable();
+    assert_eq!(asked_of, ["d1", "d9", "p1", "p2", "p3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_the_batch_of_another_gets_its_answer_also_when_the_other_goes_away() {
+    let service = Service::that(Does::DecideAfter(40));
+    let remote = batching(&service);
+    let goes_away = tokio::time::timeout(Duration::from_millis(20), all(&remote, &["p1", "d1"], ExecuteAll));
+    let waits = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        all(&remote, &["d1", "p1"], ExecuteAll).await
+    };
+    let (gone, answers) = tokio::join!(goes_away, waits);
+    assert!(gone.is_err());
+    assert_eq!((answers.as_str(), service.requests(), remote.health().kept), ("dp", 1, 2));
+    assert_eq!(remote.health().free, 64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_answer_to_a_batch_is_one_for_all_who_wait_for_it_and_is_not_kept() {
+    let service = Service::that(Does::Hang);
+    let remote = batching(&service);
+    let (one, other) = tokio::join!(all(&remote, &["p1", "p2"], ExecuteAll), all(&remote, &["p2", "p1"], ExecuteAll));
+    // One, and the second request for it.
+    assert_eq!((one.as_str(), other.as_str(), service.requests(), remote.health().kept), ("--", "--", 2, 0));
+    service.always(Does::Decide);
+    assert_eq!(all(&remote, &["p1", "p2"], ExecuteAll).await, "pp");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_purge_nobody_waits_for_a_batch_of_before() {
+    let service = Service::that(Does::DecideAfter(40));
+    let remote = batching(&service);
+    let after = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        remote.purge_token(ISSUER, "g-1.t-1");
+        all(&remote, &["p1", "p2"], ExecuteAll).await
+    };
+    let (before, after) = tokio::join!(all(&remote, &["p1", "p2"], ExecuteAll), after);
+    assert_eq!((before.as_str(), after.as_str(), service.requests()), ("pp", "pp", 2));
+}

@@ -1,4 +1,5 @@
 use super::*;
+use crate::remote::DecisionProtocol;
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_hangs_is_asked_twice_and_is_a_failure_at_the_deadline() {
@@ -75,6 +76,42 @@ async fn without_a_hedge_nothing_is_asked_twice() {
         let service = Service::that(does);
         let (outcome, took) = timed(&builder(&service).without_hedge().build().unwrap(), "p").await;
         assert_eq!((outcome.is_err(), took, service.requests()), (true, millis, 1), "{does:?}");
+    }
+}
+
+/// A question of it is good only once.
+struct Once(Opa);
+
+#[async_trait]
+impl DecisionProtocol for Once {
+    fn name(&self) -> &'static str {
+        "once"
+    }
+
+    fn may_send_twice(&self) -> bool {
+        false
+    }
+
+    async fn ask(&self, request: &AccessRequest<'_>) -> Result<HttpRequest, Failure> {
+        self.0.ask(request).await
+    }
+
+    fn read(&self, response: &HttpResponse) -> Result<Decision, Failure> {
+        self.0.read(response)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_good_only_once_is_never_sent_twice() {
+    for (does, millis) in [(Does::Hang, 200), (Does::Lose, 0), (Does::Break, 0), (Does::DecideAfter(150), 150)] {
+        let service = Service::that(does);
+        let client: Arc<dyn HttpClient> = Arc::<Service>::clone(&service);
+        let once = || Once(Opa::at("https://opa.example", "shop").unwrap().with_gzip_above(usize::MAX));
+        let builder = || Remote::builder(once()).with_client(Arc::clone(&client));
+        let (outcome, took) = timed(&builder().build().unwrap(), "p").await;
+        assert_eq!((outcome.is_ok(), took, service.requests()), (millis == 150, millis, 1), "{does:?}");
+        assert!(builder().without_hedge().build().is_ok());
+        assert!(builder().with_hedge_after(Duration::from_millis(50)).build().is_err(), "it was asked for");
     }
 }
 
