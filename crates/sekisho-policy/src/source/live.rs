@@ -25,7 +25,7 @@ struct Inner<P> {
     confirmed_at: AtomicU64,
     max_age: Option<Duration>,
     source: Box<dyn PolicySource>,
-    make: Box<Make<P>>,
+    make: Arc<Make<P>>,
     clock: Arc<dyn Clock>,
     interval: (Duration, Duration),
     /// Held while a set is loaded, so that an older one never replaces a newer one.
@@ -64,14 +64,14 @@ impl SourceStatus {
 }
 
 impl<P: Authorize + 'static> Live<P> {
-    /// Follows a source; `make` makes policies of its files. A panic of either is a failed load.
+    /// Follows a source; `make` makes policies of its files, on a thread for blocking work. A panic of either is a failed load.
     pub fn builder(
         source: impl PolicySource + 'static,
         make: impl Fn(&PolicyFiles) -> Result<P, ConfigError> + Send + Sync + 'static,
     ) -> LiveBuilder<P> {
         LiveBuilder {
             source: Box::new(source),
-            make: Box::new(make),
+            make: Arc::new(make),
             clock: Arc::new(SystemClock),
             interval: (Duration::from_secs(60), Duration::from_secs(120)),
             max_age: None,
@@ -90,7 +90,7 @@ impl<P: Authorize + 'static> Live<P> {
         self.0.status().clone()
     }
 
-    /// Loads now, and tells whether there is a new set. Loads run one after the other.
+    /// Loads now, and tells whether there is a new set. Loads run one after the other. If this is dropped, no set is swapped.
     ///
     /// # Errors
     /// [`ConfigError`] when there is no good set; the last good one stays.
@@ -154,8 +154,6 @@ impl<P: Authorize + 'static> Inner<P> {
     }
 
     async fn load(&self, known: &mut Known, now: UnixSeconds) -> Result<bool, ConfigError> {
-        // A panic would end the task that loads, and the policies would stay as they are for ever. What it says is not passed on.
-        let panicked = |what| ConfigError::new(format!("{what} panicked"));
         let loading = AssertUnwindSafe(self.source.load(known.tag.as_deref(), now)).catch_unwind();
         let loaded = loading.await.map_err(|_| panicked("the source of the policies"))??;
         let (files, tag) = match loaded {
@@ -170,14 +168,29 @@ impl<P: Authorize + 'static> Inner<P> {
             return Ok(false);
         }
         // Nothing is remembered of a set that is no good, so that it is asked for again.
-        let made = catch_unwind(AssertUnwindSafe(|| (self.make)(&files)));
-        let policies = made.map_err(|_| panicked("what makes policies of the files"))??;
+        let policies = self.make(files.clone()).await?;
         let revision = files.revision_or_digest();
         self.current.store(Some(Arc::new(policies)));
         self.status().revision = Some(Arc::clone(&revision));
         (known.files, known.tag) = (Some(files), tag);
         tracing::info!(source = ?self.source, %revision, "policies are in use");
         Ok(true)
+    }
+
+    /// Makes policies where that holds up nobody: a large set takes seconds.
+    async fn make(&self, files: PolicyFiles) -> Result<P, ConfigError> {
+        let make = Arc::clone(&self.make);
+        let make = move || {
+            let made = catch_unwind(AssertUnwindSafe(|| make(&files)));
+            made.unwrap_or_else(|_| Err(panicked("what makes policies of the files")))
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => runtime
+                .spawn_blocking(make)
+                .await
+                .map_err(|error| ConfigError::new("making policies of the files broke off").with_source(error))?,
+            Err(_) => make(),
+        }
     }
 
     fn status(&self) -> MutexGuard<'_, SourceStatus> {
@@ -194,6 +207,11 @@ impl<P: Authorize + 'static> Inner<P> {
             failures => usual.min(Duration::from_secs(1 << failures.saturating_sub(1).min(16))),
         }
     }
+}
+
+/// A panic would end the task that loads, and the policies would stay as they are for ever. What it says is not passed on.
+fn panicked(what: &str) -> ConfigError {
+    ConfigError::new(format!("{what} panicked"))
 }
 
 fn random_below(bound: u32) -> u32 {
@@ -218,7 +236,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 #[must_use]
 pub struct LiveBuilder<P> {
     source: Box<dyn PolicySource>,
-    make: Box<Make<P>>,
+    make: Arc<Make<P>>,
     clock: Arc<dyn Clock>,
     interval: (Duration, Duration),
     max_age: Option<Duration>,
