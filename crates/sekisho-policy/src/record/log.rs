@@ -23,9 +23,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// [OPA's decision log](https://www.openpolicyagent.org/docs/management-decision-logs).
 ///
 /// The question stands under `input` in AuthZEN's shape, the answer under `result` (`decision`, `effect`, `source`, `reasons`,
-/// `obligations`, `lacking`), the client under `requested_by`, the revision under `bundles.sekisho`, the time that it took
+/// `obligations`, `lacking`), the revision under `bundles.sekisho`, the time that it took
 /// under `metrics.timer_server_handler_ns`. Where no decision could be had there is `error` and no `result`. A difference that
-/// a [shadow](crate::combine::shadow) found has a `candidate` beside it.
+/// a [shadow](crate::combine::shadow) found has a `candidate` beside it. OPA's `requested_by`, the address of who asked, is not
+/// known here and left out.
 ///
 /// This is the end that takes records, and its clones are the same one. They wait in a queue; the other end, the
 /// [`DecisionLogWriter`], writes them. A record that finds the queue full is lost and counted.
