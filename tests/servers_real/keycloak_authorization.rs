@@ -368,6 +368,43 @@ async fn our_authzen_client_is_understood_by_keycloak() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_slow_or_lying_keycloak_never_permits_over_authzen() {
+    let Some(keycloak) = Keycloak::reach("Keycloak silent and lying over AuthZEN").await else { return };
+    let relay = Relay::start(keycloak.url()).await;
+    let url = format!("{}/authzen", keycloak.issuer()).replacen(keycloak.url(), relay.url(), 1);
+    let token = keycloak.client_token(AUDIENCE, "").await;
+    let who = PrincipalBuilder::new(keycloak.issuer(), "alice").build().expect("a principal");
+    let ask = async |deadline: Duration| {
+        let protocol = AuthZen::builder(&url).with_bearer(token.clone().into()).build().expect("a protocol");
+        let remote = Remote::builder(protocol).with_deadline(deadline).without_cache().build().expect("a decider");
+        let request = AccessRequest::new(&who, "write", Resource::new("order", "orders"), now());
+        let begun = Instant::now();
+        let outcome = remote.decide(&request).await.map(|decision| decision.is_permitted());
+        assert!(begun.elapsed() < deadline + Duration::from_millis(800), "{:?}", begun.elapsed());
+        outcome
+    };
+    assert!(ask(Duration::from_secs(5)).await.expect("a decision"));
+    let json = "application/json";
+    for mode in [
+        Mode::Silent,
+        Mode::Late(Duration::from_millis(600)),
+        Mode::Answer(b"SSH-2.0-x\r\n".to_vec()),
+        Mode::answer(200, "text/html", r#"{"decision":true}"#),
+        Mode::answer(200, json, r#"{"decision":true,"decision":true}"#),
+        Mode::answer(200, json, r#"{"decision":"true"}"#),
+        Mode::answer(200, json, r#"{"result":true}"#),
+        Mode::answer(302, json, r#"{"decision":true}"#),
+        Mode::answer(500, json, r#"{"decision":true}"#),
+    ] {
+        relay.set(mode.clone());
+        let outcome = ask(Duration::from_millis(200)).await;
+        assert!(outcome.is_err(), "{mode:?}: {outcome:?}");
+    }
+    relay.set(Mode::Pass);
+    assert!(ask(Duration::from_secs(5)).await.expect("a decision"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_credentials_of_ours_are_our_failure() {
     let Some(keycloak) = Keycloak::reach("wrong credentials").await else { return };
     let alice = caller(&keycloak, &keycloak.password_grant("alice", "").await.access).await;
