@@ -55,10 +55,14 @@ impl HttpClient for UnderItsName {
     }
 }
 
-fn relayed(keycloak: &Keycloak, permissions: &Permissions) -> Remote {
+fn under_its_name(keycloak: &Keycloak) -> Arc<UnderItsName> {
     let host = keycloak.url().trim_start_matches("http://").to_owned();
-    let client = UnderItsName { client: ReqwestClient::new(DEADLINE).expect("a client"), host };
-    let remote = Remote::builder(permissions.clone()).with_client(Arc::new(client)).with_deadline(DEADLINE);
+    Arc::new(UnderItsName { client: ReqwestClient::new(DEADLINE).expect("a client"), host })
+}
+
+fn relayed(keycloak: &Keycloak, permissions: &Permissions) -> Remote {
+    let client = under_its_name(keycloak);
+    let remote = Remote::builder(permissions.clone()).with_client(client).with_deadline(DEADLINE);
     remote.without_cache().without_hedge().build().expect("a decider")
 }
 
@@ -376,7 +380,8 @@ async fn a_silent_slow_or_lying_keycloak_never_permits_over_authzen() {
     let who = PrincipalBuilder::new(keycloak.issuer(), "alice").build().expect("a principal");
     let ask = async |deadline: Duration| {
         let protocol = AuthZen::builder(&url).with_bearer(token.clone().into()).build().expect("a protocol");
-        let remote = Remote::builder(protocol).with_deadline(deadline).without_cache().build().expect("a decider");
+        let remote = Remote::builder(protocol).with_client(under_its_name(&keycloak)).with_deadline(deadline);
+        let remote = remote.without_cache().build().expect("a decider");
         let request = AccessRequest::new(&who, "write", Resource::new("order", "orders"), now());
         let begun = Instant::now();
         let outcome = remote.decide(&request).await.map(|decision| decision.is_permitted());

@@ -15,6 +15,7 @@ use sekisho_tower::{CheckpointExt as _, EnforceLayer};
 use tower::{Layer as _, ServiceBuilder, ServiceExt as _, service_fn};
 
 use crate::fake::{Fake, checkpoint};
+use crate::service::Once;
 
 /// Permits the document that is called so, and remembers what it was asked.
 #[derive(Clone, Default)]
@@ -169,9 +170,18 @@ async fn the_permit_of_a_layer_further_out_is_none_for_what_is_further_in() {
     let asked = request("/permitted", Some("good")).body(()).unwrap();
     assert_eq!(serve(inner.clone()).oneshot(asked).await.unwrap().status(), 403);
     assert_eq!((count.load(Ordering::SeqCst), policy.asked().len()), (0, 2));
-    // A preflight passes without any.
+    // A preflight passes without any, also where the permit of an earlier request is left behind.
+    let mut kept = None;
+    let keep = service_fn(|request: Request<()>| {
+        kept = request.extensions().get::<Permit>().cloned();
+        async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) }
+    });
+    let keeps = open.layer().layer(layer(&open, &policy).layer(Once(keep)));
+    keeps.oneshot(request("/permitted", Some("good")).body(()).unwrap()).await.unwrap();
+    policy.asked();
     let preflight = request("/permitted", None).method("OPTIONS").header("origin", "https://a.example");
-    let preflight = preflight.header("access-control-request-method", "POST").body(()).unwrap();
+    let mut preflight = preflight.header("access-control-request-method", "POST").body(()).unwrap();
+    preflight.extensions_mut().insert(kept.unwrap());
     let response = serve(inner).oneshot(preflight).await.unwrap();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!((body.as_ref(), policy.asked().len()), (&b"no permit"[..], 0));
