@@ -180,9 +180,16 @@ async fn the_permit_of_a_layer_further_out_is_none_for_what_is_further_in() {
     keeps.oneshot(request("/permitted", Some("good")).body(()).unwrap()).await.unwrap();
     policy.asked();
     let preflight = request("/permitted", None).method("OPTIONS").header("origin", "https://a.example");
-    let mut preflight = preflight.header("access-control-request-method", "POST").body(()).unwrap();
-    preflight.extensions_mut().insert(kept.unwrap());
-    let response = serve(inner).oneshot(preflight).await.unwrap();
+    let preflight = preflight.header("access-control-request-method", "POST").body(()).unwrap();
+    let kept = kept.unwrap();
+    let plants = move |mut request: Request<()>| {
+        request.extensions_mut().insert(kept.clone());
+        request
+    };
+    let counted = Arc::clone(&count);
+    let service = service_fn(move |request| served(request, Arc::clone(&counted)));
+    let service = ServiceBuilder::new().layer(open.layer()).map_request(plants).layer(inner).service(service);
+    let response = service.oneshot(preflight).await.unwrap();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!((body.as_ref(), policy.asked().len()), (&b"no permit"[..], 0));
 }
