@@ -142,9 +142,8 @@ impl Dice {
                     continue;
                 }
                 let parents = self.above(number).into_iter();
-                let parents = parents.map(|above| format!("{}::\"{above}\"", self.pick(&["Group", "Doc"])).parse());
-                let parents = parents.collect::<Result<_, _>>().unwrap();
-                let uid: EntityUid = format!("{kind}::\"{number}\"").parse().unwrap();
+                let parents = parents.map(|above| uid(self.pick(&["Group", "Doc"]), &above.to_string())).collect();
+                let uid = uid(kind, &number.to_string());
                 let level = [("level".to_owned(), RestrictedExpression::new_long(self.level()))].into();
                 world.insert(uid.clone(), Entity::new(uid, level, parents).unwrap());
             }
