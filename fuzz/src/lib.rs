@@ -19,6 +19,7 @@ const SECRET: [u8; 32] = *b"thirty-two bytes, only to fuzz !";
 pub struct Fixture {
     /// Takes HS256 by the known secret.
     pub verifier: Verifier,
+    key: VerifyingKey,
     signing: SigningKey,
 }
 
@@ -27,16 +28,21 @@ pub static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let key = VerifyingKey::hmac(Backend::default(), Algorithm::Hs256, &SECRET).expect("a good secret");
     let verifier = Jwt::issuer(ISSUER)
         .audience(AUDIENCE)
-        .with_keys(StaticKeys::new([key]))
+        .with_keys(StaticKeys::new([key.clone()]))
         .with_algorithms([Algorithm::Hs256])
         .with_max_token_bytes(65_536)
         .build()
         .expect("a good configuration");
     let signing = SigningKey::hmac(Backend::default(), Algorithm::Hs256, &SECRET).expect("a good secret");
-    Fixture { verifier, signing }
+    Fixture { verifier, key, signing }
 });
 
 impl Fixture {
+    /// Returns the key that checks what it signs.
+    pub fn keys(&self) -> StaticKeys {
+        StaticKeys::new([self.key.clone()])
+    }
+
     /// Signs any bytes as header and claims.
     pub fn sign(&self, header: &[u8], claims: &[u8]) -> String {
         let input = format!("{}.{}", BASE64.encode_to_string(header), BASE64.encode_to_string(claims));

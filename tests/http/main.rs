@@ -9,5 +9,6 @@ mod contract;
 mod cors;
 mod hot_path;
 mod log;
+mod logout;
 mod nonce;
 mod suite;

@@ -1,27 +1,17 @@
 //! A front end that has people log in at a real Keycloak and keeps the JWT in a cookie, and gateways that verify it and
 //! pass requests on to services: ours, and a real nginx that asks ours.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use axum::Router;
-use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::{get, post};
-use sekisho_core::{Credential, Principal, Refusal, Secret, UnixSeconds};
 use sekisho_gateway::{
-    Access, Dialect, ForwardAuth, Guard, IdentityHeaders, ReverseProxy, Route, Rule, RuleTable, TokenForward,
-    TokenSwap, Upstream as Behind,
+    AsBearer, ConfigContext, GatewayConfig, Guard, IdentityHeaders, ReverseProxy, Route, TokenForward,
+    Upstream as Behind,
 };
-use sekisho_http::{Checkpoint, HeadParts, TrustedProxies};
-use sekisho_jwt::Profile;
-use sekisho_oidc::{Callback, ClientCredentials, LoginRequest, PendingLogin, Provider};
-use sekisho_session::{ClientSideCookie, ReturnTo, SessionKey, SessionKeys};
+use sekisho_http::Checkpoint;
+use sekisho_jwt::{Profile, Verifier};
+use sekisho_revocation::RevocationList;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::gateways::{Gateway, RawAnswer, Upstream, send_raw};
@@ -31,111 +21,16 @@ use crate::logins::services::Place;
 use crate::scripts;
 use crate::setup::{self, altered, part};
 
+mod front;
+
+use front::Front;
+
 const COOKIE: &str = "__Host-token";
-
-/// The service where people log in, behind the gateway.
-#[derive(Clone)]
-struct Front {
-    provider: Provider,
-    pending: ClientSideCookie,
-}
-
-impl Front {
-    fn new(issuer: &str, origin: &str) -> Self {
-        let provider = Provider::discover(issuer, ClientCredentials::basic("front", "front-secret"))
-            .redirect_uri(format!("{origin}/callback"))
-            .build()
-            .expect("a provider");
-        let keys = SessionKeys::new(SessionKey::generate().expect("a key"));
-        let pending = ClientSideCookie::builder(keys).with_name("__Host-pending").build().expect("a cookie");
-        Self { provider, pending }
-    }
-
-    fn router(self) -> Router {
-        Router::new()
-            .route("/login", get(log_in))
-            .route("/callback", get(come_back))
-            .route("/logout", post(log_out))
-            .with_state(Arc::new(self))
-    }
-}
-
-async fn log_in(State(front): State<Arc<Front>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    let query = query.unwrap_or_default();
-    let place = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "return_to");
-    let Some(place) = ReturnTo::parse(place.as_ref().map_or("/", |(_, place)| place)) else {
-        return StatusCode::BAD_REQUEST.into_response();
-    };
-    let now = setup::now();
-    let Ok(start) = front.provider.start(&LoginRequest::new(), now).await else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    };
-    let mut value = place.as_str().as_bytes().to_vec();
-    value.push(0);
-    value.extend_from_slice(&start.pending.to_bytes());
-    let mut answer = Redirect::to(&start.url).into_response();
-    with_head(&headers, |head| {
-        for set in front.pending.set(&value, now, head).expect("a cookie") {
-            answer.headers_mut().append("set-cookie", set.expose().parse().expect("a header"));
-        }
-    });
-    answer
-}
-
-async fn come_back(State(front): State<Arc<Front>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    let (now, query) = (setup::now(), query.unwrap_or_default());
-    let value = with_head(&headers, |head| front.pending.read(head, now).ok().flatten());
-    let found = value.as_ref().and_then(|value| {
-        let end = value.iter().position(|byte| *byte == 0)?;
-        let place = ReturnTo::parse(std::str::from_utf8(&value[..end]).ok()?)?;
-        Some((place, PendingLogin::from_bytes(&value[end + 1..])?))
-    });
-    let Some((place, pending)) = found else { return StatusCode::BAD_REQUEST.into_response() };
-    let Ok(logged_in) = front.provider.finish(pending, &Callback::from_query(&query), now).await else {
-        return StatusCode::FORBIDDEN.into_response();
-    };
-    let tokens = logged_in.tokens;
-    let lifetime = tokens.expires_at.map_or(60, |end| end.since(now).as_secs());
-    let token = tokens.access_token.expose_str().expect("a JWT");
-    let cookie = format!("{COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={lifetime}");
-    let mut answer = Redirect::to(place.as_str()).into_response();
-    answer.headers_mut().append("set-cookie", cookie.parse().expect("a header"));
-    with_head(&headers, |head| {
-        for removal in front.pending.removal(head) {
-            answer.headers_mut().append("set-cookie", removal.expose().parse().expect("a header"));
-        }
-    });
-    answer
-}
-
-async fn log_out() -> Response {
-    let cookie = format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0");
-    ([("set-cookie", cookie)], StatusCode::NO_CONTENT).into_response()
-}
-
-fn with_head<T>(headers: &HeaderMap, read: impl FnOnce(&HeadParts<'_>) -> T) -> T {
-    let cookies: Vec<_> = headers.get_all("cookie").iter().map(|value| ("cookie", value.as_bytes())).collect();
-    read(&HeadParts { method: "GET", path: "/", headers: &cookies })
-}
-
-/// Gives services the token of the cookie as a bearer token.
-#[derive(Debug)]
-struct OutOfTheCookie;
-
-#[async_trait]
-impl TokenSwap for OutOfTheCookie {
-    fn swap_now(&self, cookie: Credential<'_>, _: &Principal, _: UnixSeconds) -> Option<Result<Secret, Refusal>> {
-        Some(Ok(Secret::from(cookie.expose())))
-    }
-
-    async fn swap(&self, cookie: Credential<'_>, _: &Principal, _: UnixSeconds) -> Result<Secret, Refusal> {
-        Ok(Secret::from(cookie.expose()))
-    }
-}
 
 /// A realm, and what stands behind a gateway.
 struct Scene {
     realm: Realm,
+    withdrawn: RevocationList,
     orders: Upstream,
     stock: Upstream,
     tasks: Vec<JoinHandle<()>>,
@@ -153,19 +48,37 @@ impl Scene {
         let mut elsewhere = direct(client("elsewhere", &[gateway]));
         elsewhere["protocolMappers"] = json!([]);
         let mut front = direct(client("front", &[gateway]));
+        // Nearly as long as a cookie may be, which takes larger buffers than nginx has by itself.
+        let long = json!({ "claim.name": "note", "claim.value": "x".repeat(2150), "access.token.claim": "true" });
+        let mapper = "oidc-hardcoded-claim-mapper";
+        let long = json!({ "name": "note", "protocol": "openid-connect", "protocolMapper": mapper, "config": long });
+        front["protocolMappers"].as_array_mut().expect("a list").push(long);
         front["redirectUris"] = json!([format!("{}/callback", gateway.origin)]);
         let realm = Realm::make(keycloak, name, vec![front, brief, elsewhere], 300).await;
-        Some(Self { realm, orders: Upstream::start().await, stock: Upstream::start().await, tasks: Vec::new() })
+        let (withdrawn, tasks) = (RevocationList::new().expect("a list"), Vec::new());
+        Some(Self { realm, withdrawn, orders: Upstream::start().await, stock: Upstream::start().await, tasks })
     }
 
-    fn checkpoint(&self) -> Checkpoint {
+    /// Starts the service where people log in, and returns where it is.
+    async fn front(&mut self, origin: &str) -> String {
+        let place = Place::at("127.0.0.1").await;
+        let address = place.address();
+        let front = Front::new(&self.realm.issuer(), origin, self.verifier(), self.withdrawn.clone());
+        self.tasks.push(place.serve(front.router()));
+        address
+    }
+
+    fn verifier(&self) -> Verifier {
         let verifier = sekisho_jwt::Jwt::issuer(self.realm.issuer())
             .audience(AUDIENCE)
             .with_profile(Profile::keycloak())
             .with_leeway(Duration::ZERO)
-            .build()
-            .expect("a verifier");
-        Checkpoint::builder().accept(verifier).with_cookie(COOKIE).build().expect("a checkpoint")
+            .with_revocation(Arc::new(self.withdrawn.local()));
+        verifier.build().expect("a verifier")
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        Checkpoint::builder().accept(self.verifier()).with_cookie(COOKIE).build().expect("a checkpoint")
     }
 
     fn requests(&self) -> usize {
@@ -250,6 +163,49 @@ async fn assert_guards(scene: &Scene, address: &str, own: &str) {
     assert_eq!((answer.status, scene.orders.requests()), (200, 2), "{answer:?}");
 }
 
+/// The same for every gateway: a person logs in, calls services, and logs out.
+///
+/// `leads_to_login`: whether the gateway sends browsers there that ask for a page.
+async fn assert_journey(test: &str, scene: &Scene, origin: &str, leads_to_login: bool) {
+    let (before, stranger) = (scene.requests(), Upstream::start().await);
+    let input = json!({
+        "gateway": origin, "issuer": scene.realm.issuer(), "provider": "keycloak", "leadsToLogin": leads_to_login,
+        "stranger": format!("http://127.0.0.1:{}", stranger.port), "sibling": format!("http://localhost:{}", stranger.port),
+    });
+    let Some(report) = scripts::browse(test, "cookie-gateway.mjs", input).await else { return };
+    assert_eq!(report.step("nobody")["status"], 401);
+    assert_eq!(report.step("asked")["asked"], true);
+    let in_ = report.step("logged in");
+    // nginx cannot encode a query.
+    let query = if leads_to_login { "" } else { "?from=mail" };
+    assert_eq!((&in_["url"], &in_["readable"]), (&json!(format!("{origin}/orders/7{query}")), &json!("")), "{in_}");
+    let cookies = in_["cookies"].as_array().unwrap();
+    assert_eq!((cookies.len(), &cookies[0]["name"]), (1, &json!(COOKIE)), "{in_}");
+    assert!((3_950..4_084).contains(&cookies[0]["length"].as_u64().unwrap()), "{in_}");
+    let flags = json!([cookies[0]["httpOnly"], cookies[0]["secure"], cookies[0]["sameSite"], cookies[0]["path"]]);
+    assert_eq!(flags, json!([true, true, "Lax", "/"]), "{in_}");
+    assert!(in_["seen"]["headers"]["authorization"].as_str().unwrap().starts_with("Bearer eyJ"), "{in_}");
+    for step in ["other service", "own form", "with the cookie alone"] {
+        let told = report.step(step);
+        assert_eq!((&told["status"], told["seen"]["headers"]["cookie"].is_null()), (&json!(200), true), "{told}");
+    }
+    // A cross-site form has no cookie with it, one of the same site has.
+    for (from, sent, status) in [("another site", false, [401, 403]), ("the same site", true, [403, 403])] {
+        let told = report.step(from);
+        assert_eq!(told["sent"], sent, "{told}");
+        assert!(status.iter().any(|status| told["status"] == *status), "{from}: {told}");
+    }
+    for step in ["the same site logs out", "nobody again", "a copy"] {
+        let status = if step == "the same site logs out" { 403 } else { 401 };
+        assert_eq!(report.step(step)["status"], status, "{step}");
+    }
+    let out = report.step("logged out");
+    assert_eq!((&out["url"], &out["cookies"]), (&json!(format!("{origin}/")), &json!([])), "{out}");
+    assert_eq!(report.step("asked again")["asked"], true);
+    // The page, the other service, our own form, the cookie alone, the page before the logout.
+    assert_eq!(scene.requests() - before, 5, "and nothing from elsewhere");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn our_gateway_verifies_the_cookie_of_a_login_at_keycloak_and_routes_by_path() {
     let test = "a cookie before our gateway";
@@ -259,16 +215,14 @@ async fn our_gateway_verifies_the_cookie_of_a_login_at_keycloak_and_routes_by_pa
     let place = Place::at("localhost").await;
     let Some(mut scene) = Scene::set(test, "cookie-gateway", &place).await else { return };
     let origin = place.origin.clone();
-    let front = Place::at("127.0.0.1").await;
-    let front_address = front.origin.clone();
-    scene.tasks.push(front.serve(Front::new(&scene.realm.issuer(), &origin).router()));
+    let front = scene.front(&origin).await;
     let behind = |name: &str, url: &str| Behind::new(name, url).expect("an upstream");
-    let front = behind("front", &front_address);
+    let front = behind("front", &format!("http://{front}"));
     let guarded = |path: &str, port: u16| {
         let upstream = behind(path, &format!("http://127.0.0.1:{port}"));
         Route::new(format!("/{path}/*"), &upstream, Guard::checkpoint(scene.checkpoint()))
             .with_origins([origin.clone()])
-            .forwarding(TokenForward::Swap(Arc::new(OutOfTheCookie)))
+            .forwarding(TokenForward::Swap(Arc::new(AsBearer::new())))
     };
     let proxy = ReverseProxy::new([
         Route::new("/login", &front, Guard::Public).for_methods(["GET"]),
@@ -283,118 +237,89 @@ async fn our_gateway_verifies_the_cookie_of_a_login_at_keycloak_and_routes_by_pa
         gateway.serve(listener, std::future::pending()).await.expect("it serves");
     }));
     assert_guards(&scene, &address, &origin).await;
-
-    let (before, stranger) = (scene.requests(), Upstream::start().await);
-    let input = json!({
-        "gateway": origin, "issuer": scene.realm.issuer(), "provider": "keycloak",
-        "stranger": format!("http://127.0.0.1:{}", stranger.port), "sibling": format!("http://localhost:{}", stranger.port),
-    });
-    let Some(report) = scripts::browse(test, "cookie-gateway.mjs", input).await else { return };
-    assert_eq!(report.step("nobody")["status"], 401);
-    assert_eq!(report.step("asked")["asked"], true);
-    let in_ = report.step("logged in");
-    assert_eq!((&in_["url"], &in_["readable"]), (&json!(format!("{origin}/orders/7?from=mail")), &json!("")), "{in_}");
-    let cookies = in_["cookies"].as_array().unwrap();
-    assert_eq!((cookies.len(), &cookies[0]["name"]), (1, &json!(COOKIE)), "{in_}");
-    let flags = json!([cookies[0]["httpOnly"], cookies[0]["secure"], cookies[0]["sameSite"], cookies[0]["path"]]);
-    assert_eq!(flags, json!([true, true, "Lax", "/"]), "{in_}");
-    assert!(in_["seen"]["headers"]["authorization"].as_str().unwrap().starts_with("Bearer eyJ"), "{in_}");
-    assert_eq!(
-        (&report.step("other service")["status"], &report.step("own form")["status"]),
-        (&json!(200), &json!(200))
-    );
-    for (from, sent) in [("another site", false), ("the same site", true)] {
-        let told = report.step(from);
-        assert_eq!(
-            (&told["sent"], told["status"] == 403 || told["status"] == 401),
-            (&json!(sent), true),
-            "{from}: {told}"
-        );
-    }
-    assert_eq!(
-        (&report.step("logged out")["status"], &report.step("nobody again")["status"]),
-        (&json!(204), &json!(401))
-    );
-    // The page, the other service, our own form, the page again.
-    assert_eq!(scene.requests() - before, 4, "and nothing from elsewhere");
+    assert_journey(test, &scene, &origin, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nginx_asks_ours_about_the_cookie_and_routes_by_path() {
+async fn nginx_verifies_the_cookie_of_a_login_at_keycloak_by_asking_ours_and_routes_by_path() {
     let test = "a cookie before nginx";
+    if setup::variable("SEKISHO_CHROMIUM", test).is_none() {
+        return;
+    }
     let place = Place::at("localhost").await;
     let Some(mut scene) = Scene::set(test, "cookie-nginx", &place).await else { return };
-    let rules =
-        RuleTable::new([Rule::new("/orders/*", Access::Authenticated), Rule::new("/stock/*", Access::Authenticated)]);
-    let proxies = TrustedProxies::new(["127.0.0.1"]).expect("an address");
-    let endpoint = ForwardAuth::new(Dialect::Nginx, scene.checkpoint(), rules.expect("rules"), proxies);
-    let endpoint = endpoint.expect("an endpoint").with_identity(IdentityHeaders::standard());
-    let endpoint = endpoint.with_token_swap(Arc::new(OutOfTheCookie)).expect("unbound tokens");
-    let service = endpoint.router("/check").into_make_service_with_connect_info::<SocketAddr>();
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    scene.tasks.push(tokio::spawn(async move { axum::serve(listener, service).await.expect("it serves") }));
-    let own = place.origin.clone();
-    let server = nginx(port, &own, scene.orders.port, scene.stock.port);
-    let Some(gateway) = Gateway::nginx(test, &server).await else { return };
-    assert_guards(&scene, gateway.address(), &own).await;
+    let origin = place.origin.clone();
+    let stock = "[[forward_auth.rules]]\npath = \"/stock/*\"\naccess = \"authenticated\"\n";
+    let file = changed(
+        &documented("toml"),
+        &[
+            ("https://id.example/realms/shop", &scene.realm.issuer()),
+            ("[\"orders\"]", &format!("[\"{AUDIENCE}\"]\nleeway_s = 0")),
+            ("https://shop.example", &origin),
+        ],
+    ) + stock;
+    let context = ConfigContext::default().with_revocation(Arc::new(scene.withdrawn.local()));
+    let config = GatewayConfig::parse(&file, &context).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let endpoint = Place::at("127.0.0.1").await;
+    let endpoint_address = endpoint.address();
+    scene.tasks.push(endpoint.run(|listener| async move {
+        sekisho_gateway::Gateway::from_config(config).serve(listener, std::future::pending()).await.expect("it serves");
+    }));
+    let server = documented("nginx");
+    let orders = server.split_once("location /orders/ {").expect("a location").1.split_once("}\n").expect("its end").0;
+    let stock = format!("location /stock/ {{{orders}}}\n")
+        .replace("http://orders", &format!("http://127.0.0.1:{}", scene.stock.port));
+    let server = changed(
+        &server,
+        &[
+            ("http://login", &format!("http://{}", scene.front(&origin).await)),
+            ("http://orders", &format!("http://127.0.0.1:{}", scene.orders.port)),
+            ("127.0.0.1:9191", &endpoint_address),
+        ],
+    ) + &stock;
+    let Some(gateway) = Gateway::nginx_at(test, place.into_port(), &server).await else { return };
+    let address = gateway.address();
+    assert_guards(&scene, address, &origin).await;
 
-    let page = ask(gateway.address(), "GET", "/orders/7", &[("Sec-Fetch-Mode", "navigate")]).await;
+    let page = ask(address, "GET", "/orders/7", &[("Sec-Fetch-Mode", "navigate")]).await;
     assert_eq!(page.status, 302, "{page:?}");
-    assert!(page.head.contains("/login?return_to=/orders/7\r\n"), "{page:?}");
-    let script = ask(gateway.address(), "GET", "/orders/7", &[("Sec-Fetch-Mode", "cors")]).await;
-    assert_eq!(script.status, 401, "{script:?}");
+    assert!(page.head.contains("\r\nlocation: /login?return_to=/orders/7\r\n"), "{page:?}");
+    for (method, target, mode, status) in [
+        ("GET", "/orders/7", "cors", 401),
+        // After a login the browser would come back and ask for a page.
+        ("POST", "/orders/7", "navigate", 401),
+        // nginx writes the path as it reads it.
+        ("GET", "/orders/%0d%0aSet-Cookie:%20a=b", "navigate", 400),
+        ("GET", "/orders/..%2f..%2flogin", "navigate", 400),
+        ("GET", "/nowhere", "navigate", 404),
+    ] {
+        let answer = ask(address, method, target, &[("Sec-Fetch-Mode", mode)]).await;
+        assert_eq!(answer.status, status, "{method} {target} {mode}: {answer:?}");
+        assert!(!answer.head.contains("set-cookie") && !answer.head.contains("location:"), "{target}: {answer:?}");
+    }
+    for target in
+        ["/login?return_to=//evil.example", "/login?return_to=https://evil.example/", "/callback?code=x&state=y"]
+    {
+        assert_eq!(ask(address, "GET", target, &[]).await.status, 400, "{target}");
+    }
+    let out =
+        ask(address, "POST", "/logout", &[("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")]).await;
+    assert_eq!(out.status, 403, "{out:?}");
+    assert_journey(test, &scene, &origin, true).await;
 }
 
-/// Writes the server of `docs/gateway.md` for tokens in a cookie.
-fn nginx(endpoint: u16, own: &str, orders: u16, stock: u16) -> String {
-    let guarded = |path: &str, port: u16| {
-        format!(
-            "location {path}/ {{
-                # A cookie goes along whoever causes the request.
-                if ($forged = yes-unsafe) {{ return 403; }}
-                auth_request /_authz;
-                auth_request_set $authz $upstream_status;
-                auth_request_set $challenge $upstream_http_www_authenticate;
-                auth_request_set $token $upstream_http_authorization;
-                auth_request_set $x_auth_subject $upstream_http_x_auth_subject;
-                proxy_set_header Authorization $token;
-                proxy_set_header X-Auth-Subject $x_auth_subject;
-                proxy_set_header Cookie \"\";
-                proxy_pass http://127.0.0.1:{port};
-                error_page 401 = @login;
-                error_page 500 = @authz_failed;
-            }}"
-        )
-    };
-    format!(
-        "set $forged \"\";
-        if ($http_origin != \"{own}\") {{ set $forged yes; }}
-        if ($http_origin = \"\") {{ set $forged \"\"; }}
-        if ($request_method !~ ^(GET|HEAD)$) {{ set $forged \"$forged-unsafe\"; }}
-        {orders}
-        {stock}
-        location = /_authz {{
-            internal;
-            proxy_pass http://127.0.0.1:{endpoint}/check;
-            proxy_pass_request_body off;
-            proxy_set_header Content-Length \"\";
-            proxy_set_header X-Original-Method $request_method;
-            proxy_set_header X-Original-URI    $request_uri;
-            proxy_set_header X-Original-Host   $host;
-        }}
-        location @login {{
-            if ($http_sec_fetch_mode = navigate) {{ return 302 /login?return_to=$uri; }}
-            add_header WWW-Authenticate $challenge always;
-            return 401;
-        }}
-        location @authz_failed {{
-            if ($authz = 400) {{ return 400; }}
-            if ($authz = 502) {{ return 502; }}
-            if ($authz = 503) {{ return 503; }}
-            return 500;
-        }}",
-        orders = guarded("/orders", orders),
-        stock = guarded("/stock", stock),
-    )
+/// Returns the first block in this language of the part of `docs/gateway.md` about tokens in cookies.
+fn documented(language: &str) -> String {
+    let text =
+        include_str!("../../docs/gateway.md").split_once("## Single sign-on behind a gateway").expect("a part").1;
+    let block = text.split_once(&format!("```{language}\n")).expect("a block").1;
+    block.split_once("```").expect("its end").0.to_owned()
+}
+
+/// Changes what has to be there.
+fn changed(text: &str, changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(text.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "no {from} in {text}");
+        text.replace(from, to)
+    })
 }

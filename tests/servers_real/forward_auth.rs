@@ -37,7 +37,8 @@ impl Authz {
         let keys_port = free_port();
         let issuer = Issuer::with_url(format!("http://127.0.0.1:{keys_port}")).with_algorithm(Algorithm::Es256);
         let verifier = Jwt::issuer(issuer.url()).audience("orders-api").build().expect("a verifier");
-        let checkpoint = Checkpoint::builder().accept(verifier).build().expect("a checkpoint");
+        let checkpoint = Checkpoint::builder().accept(verifier).with_cookie("__Host-token");
+        let checkpoint = checkpoint.build().expect("a checkpoint");
         let rules = RuleTable::new([
             Rule::new("/health", Access::Public),
             Rule::new("/public/*", Access::Public),
@@ -146,8 +147,29 @@ async fn assert_guards(gateway: &Gateway, upstream: &Upstream, authz: &mut Authz
     assert_eq!(gateway.get_raw("/unlisted", &authorized).await.status, 403);
     assert_eq!(upstream.requests(), passed + 1, "a refused request reached the service");
 
+    assert_cookies_come_from_our_pages(gateway, &token).await;
     assert_identity_is_ours(gateway, &good).await;
     assert_paths_are_one(gateway, &good).await;
+}
+
+/// The proxy shows us what tells who caused a request.
+async fn assert_cookies_come_from_our_pages(gateway: &Gateway, token: &str) {
+    let cookie = format!("__Host-token={token}");
+    let socket = ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let site = |site: &'static str| ("Sec-Fetch-Site", site);
+    for (headers, status) in [
+        (&[site("cross-site")][..], 200),
+        (&[socket], 403),
+        (&[socket, site("cross-site")], 403),
+        (&[socket, site("same-site")], 403),
+        (&[socket, ("Origin", "https://evil.example")], 403),
+        (&[socket, site("same-origin"), ("Origin", "http://127.0.0.1")], 200),
+        (&[socket, ("X-CSRF", "1")], 200),
+    ] {
+        let headers: Vec<_> = headers.iter().copied().chain([("Cookie", &*cookie)]).collect();
+        let answer = gateway.get_raw("/orders/7", &headers).await;
+        assert_eq!(answer.status, status, "{headers:?}: {answer:?}");
+    }
 }
 
 async fn assert_identity_is_ours(gateway: &Gateway, good: &str) {
@@ -364,12 +386,13 @@ fn one_form_of_paths() -> Value {
 async fn envoy_asks_over_http_and_obeys() {
     let (upstream, mut authz) = (Upstream::start().await, Authz::start(Some(Dialect::Envoy)).await);
     let exact = |name: &str| json!({ "exact": name });
+    let to_us = ["cookie", "origin", "sec-fetch-site", "sec-websocket-key", "x-csrf"].map(exact);
     let to_client = ["www-authenticate", "content-type", "cache-control", "retry-after"].map(exact);
     let uri = format!("http://127.0.0.1:{}", authz.port);
     let filter = ext_authz(json!({ "http_service": {
         "server_uri": { "uri": uri, "cluster": "sekisho", "timeout": "1s" },
         "path_prefix": "/check",
-        "authorization_request": { "allowed_headers": { "patterns": [exact("cookie")] } },
+        "authorization_request": { "allowed_headers": { "patterns": to_us } },
         "authorization_response": {
             "allowed_upstream_headers": {
                 "patterns": [{ "prefix": "x-auth-" }, exact("x-envoy-auth-headers-to-remove")],

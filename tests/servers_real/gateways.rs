@@ -60,8 +60,12 @@ impl Gateway {
 
     /// Starts nginx; `server` is what stands in the block `server` beside `listen`.
     pub(crate) async fn nginx(test: &str, server: &str) -> Option<Self> {
+        Self::nginx_at(test, free_port(), server).await
+    }
+
+    /// Starts nginx at this port, which others may have been told of.
+    pub(crate) async fn nginx_at(test: &str, port: u16, server: &str) -> Option<Self> {
         let program = setup::variable("SEKISHO_NGINX", test)?;
-        let port = free_port();
         let temporary =
             ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {kind};"));
         // Started by root, its workers would else run by an account that may not reach this folder.

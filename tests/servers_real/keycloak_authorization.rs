@@ -135,6 +135,40 @@ async fn what_keycloak_does_not_know_is_denied_and_names_no_scope() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resource_is_found_by_its_id_and_no_name_is_taken_for_one() {
+    let Some(keycloak) = Keycloak::reach("resources by id").await else { return };
+    let token = keycloak.password_grant("alice", "").await.access;
+    let alice = caller(&keycloak, &token).await;
+    let bob = caller(&keycloak, &keycloak.password_grant("bob", "").await.access).await;
+    let (status, listed) = keycloak.uma(&token, &[("response_mode", "permissions"), ("permission", "orders")]).await;
+    assert_eq!(status, 200, "{listed}");
+    let id = listed[0]["rsid"].as_str().expect("an id").to_owned();
+    for kept in [false, true] {
+        let by_id = |id: &str| {
+            let id = id.to_owned();
+            let permissions = orders(&keycloak).with_resource_id(move |_| Some(id.clone()));
+            let limits = KeptPermissions::default();
+            let permissions = if kept { permissions.with_kept_permissions(limits) } else { permissions };
+            remote(&permissions.build().expect("a protocol"))
+        };
+        let orders = by_id(&id);
+        assert!(ask(&orders, &alice, "read", "order").await.expect("a decision").is_permitted());
+        assert_eq!(lacks(&ask(&orders, &bob, "read", "order").await.expect("a decision")), "orders:read");
+        // Keycloak has no such id, and answers for the resource of that name.
+        let (status, answer) = keycloak.may(&token, "orders#read").await;
+        assert_eq!((status, &answer["result"]), (200, &json!(true)), "else there is nothing to refuse");
+        let failure = ask(&by_id("orders"), &alice, "read", "order").await.expect_err("a name is no id");
+        assert_eq!(failure.kind(), FailureKind::BadGateway);
+        // And the other way round: listed by name, only that name counts.
+        let id = id.clone();
+        let by_name = Permissions::realm(keycloak.issuer(), AUDIENCE).with_resource_name(move |_| Some(id.clone()));
+        let by_name = by_name.with_kept_permissions(KeptPermissions::default()).build().expect("a protocol");
+        let failure = ask(&remote(&by_name), &alice, "read", "order").await.expect_err("an id is no name");
+        assert_eq!(failure.kind(), FailureKind::BadGateway);
+    }
+}
+
 /// The worker may read orders and not write them. Each of these questions is answered `true` by Keycloak all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_name_makes_another_question_of_it() {
@@ -195,7 +229,7 @@ async fn tokens_that_keycloak_must_not_or_does_not_take_are_no_permit() {
         // Under the relay's own name Keycloak is another issuer, for which this token is as good as none.
         let elsewhere = self::remote(&permissions);
         let decision = ask(&elsewhere, &principal, "read", "order").await.expect("a decision");
-        assert!(matches!(decision.denial(), Some(Denial::Forbidden { .. })), "{decision:?}");
+        assert_eq!(decision.denial(), Some(&Denial::InvalidToken), "{decision:?}");
     }
 }
 
@@ -249,7 +283,7 @@ async fn what_changes_at_keycloak_is_noticed_within_the_stated_time() {
     assert_eq!(permissions.kept_permissions(), 0);
     for remote in [&each, &kept] {
         let decision = ask(remote, &who, "read", "payout").await.expect("a decision");
-        assert!(matches!(decision.denial(), Some(Denial::Forbidden { .. })), "{decision:?}");
+        assert_eq!(decision.denial(), Some(&Denial::InvalidToken), "{decision:?}");
     }
     admin(reqwest::Method::DELETE, format!("sekisho/users/{id}"), None).await;
 }
@@ -545,6 +579,10 @@ async fn an_axum_service_tells_its_caller_which_scope_is_lacking() {
     assert!(challenge.starts_with("Bearer ") && challenge.contains(r#"error="insufficient_scope""#), "{challenge}");
     assert!(challenge.contains(r#"scope="orders:approve""#), "{challenge}");
     assert_eq!(call("a.b.c".to_owned(), false).await.0, 401);
+    // A token that the provider does not take any more, though it is good here.
+    relay.set(Mode::answer(401, "application/json", r#"{"error":"invalid_grant"}"#));
+    let (status, challenge) = call(alice.clone(), false).await;
+    assert!(status == 401 && challenge.contains(r#"error="invalid_token""#), "{status} {challenge}");
     // Trouble with the provider is ours: neither a permit nor a challenge.
     relay.set(Mode::answer(503, "application/json", "{}"));
     assert_eq!(call(alice.clone(), false).await, (503, String::new()));

@@ -40,6 +40,7 @@ mod passkeys;
 mod phantom;
 mod policies_agree;
 mod policy_bundle;
+mod policy_filters;
 mod provider;
 mod quickstart;
 mod relay;

@@ -166,7 +166,8 @@ fn in_the_folder_of_the_build(layout: &Layout) -> Vec<Step> {
 }
 
 fn in_other_folders(layout: &Layout) -> Vec<Step> {
-    let shuttle = "-p sekisho-jwks -p sekisho-jwt -p sekisho-session -p sekisho-oidc";
+    let shuttle = "-p sekisho-jwks -p sekisho-jwt -p sekisho-session -p sekisho-oidc -p sekisho-policy";
+    let shuttle = format!("{shuttle} --features sekisho-policy/remote");
     vec![
         Step::tests(
             "interleavings",

@@ -79,11 +79,12 @@ where
         let EnforceMiddleware { checkpoint, enforcer, question } = &self.middleware;
         // A permit of another question, of a middleware further out, is none for this one.
         request.extensions_mut().remove::<sekisho_core::Permit>();
+        let passage = request.extensions().get::<Passage>().cloned();
+        if checkpoint.lets_preflight_pass(passage.as_ref(), &Head(&request)) {
+            return ResponseFuture::inner(self.inner.call(request));
+        }
         let outcome = match ask(question, request.method().as_str(), request.match_info()) {
-            Ok(question) => {
-                let passage = request.extensions().get::<Passage>().cloned();
-                checkpoint.enforce_passage(passage.as_ref(), enforcer, question, &Head(&request))
-            }
+            Ok(question) => checkpoint.enforce_passage(passage.as_ref(), enforcer, question, &Head(&request)),
             Err(answer) => Enforcement::Refuse(answer),
         };
         match outcome {

@@ -45,6 +45,16 @@ fn add_nonce(headers: &mut HeaderMap, nonce: Bytes) {
 
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
+/// Lets a request pass a checkpoint, and returns the nonce for the client's next DPoP proof.
+///
+/// INVARIANT: a permit of another checkpoint's principal is none behind this one.
+pub(crate) fn admit(passage: Passage, request: &ServiceRequest) -> Option<Bytes> {
+    let (nonce, mut extensions) = (passage.next_nonce(), request.extensions_mut());
+    extensions.remove::<Permit>();
+    extensions.insert(passage);
+    nonce
+}
+
 type Resolve = Pin<Box<dyn Future<Output = Result<Leave, Answer>>>>;
 
 /// Is what a request takes along when it passes.
@@ -118,11 +128,7 @@ where
                     match (resolved, held.take()) {
                         (Ok(leave), Some((service, request))) => {
                             match leave {
-                                Leave::Passage(passage) => {
-                                    *nonce = passage.next_nonce();
-                                    request.extensions_mut().remove::<Permit>();
-                                    request.extensions_mut().insert(passage);
-                                }
+                                Leave::Passage(passage) => *nonce = admit(passage, &request),
                                 Leave::Permit(permit) => drop(request.extensions_mut().insert(permit)),
                             }
                             State::Inner { future: service.call(request) }

@@ -30,7 +30,8 @@ pub trait CheckpointExt {
     /// same checkpoint; without it, every request is answered with 500 and a clear line in the log.
     fn require(&self, rule: Requirement) -> RequireMiddleware;
 
-    /// Lets only requests pass that `enforcer` permits, as `question` says what is asked of them.
+    /// Lets only requests pass that `enforcer` permits, as `question` says what is asked of them; besides CORS preflights, as
+    /// [`require`](Self::require) does.
     ///
     /// For resources whose path names what it is about: it goes on the resource itself (`Resource::wrap`), and the id is what
     /// the router found, however the client has written the path. The handler gets the [`Permit`](crate::Permit). Where the

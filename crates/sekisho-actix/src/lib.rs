@@ -23,4 +23,4 @@ pub use oidc::{BffExt, BffResponse};
 pub use sekisho_http::Ask;
 pub use service::{CheckpointService, RequireService};
 #[cfg(feature = "session")]
-pub use session::{Session, SessionMiddleware, SessionOrAnonymous, SessionService};
+pub use session::{Session, SessionFuture, SessionMiddleware, SessionOrAnonymous, SessionService};

@@ -6,10 +6,10 @@ use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, forward_ready};
 use actix_web::http::header::HeaderValue;
 use actix_web::{Error, HttpMessage as _};
-use sekisho_core::{Permit, Requirement};
+use sekisho_core::Requirement;
 use sekisho_http::{Checkpoint, ClientCertificate, Inspection, Passage, Presence, RequestHead};
 
-use crate::future::ResponseFuture;
+use crate::future::{ResponseFuture, admit};
 
 /// Lets requests pass to the service behind it, or refuses them; made by
 /// [`CheckpointMiddleware`](crate::CheckpointMiddleware).
@@ -33,10 +33,7 @@ where
     fn call(&self, request: ServiceRequest) -> Self::Future {
         match self.checkpoint.inspect(&Head(&request), self.presence) {
             Inspection::Pass(passage) => {
-                let nonce = passage.next_nonce();
-                // A permit of another checkpoint's principal is none behind this one.
-                request.extensions_mut().remove::<Permit>();
-                request.extensions_mut().insert(passage);
+                let nonce = admit(passage, &request);
                 ResponseFuture::inner(self.inner.call(request)).with_nonce(nonce)
             }
             Inspection::Refuse(answer) => ResponseFuture::refused(answer, request),

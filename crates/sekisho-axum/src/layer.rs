@@ -30,7 +30,8 @@ pub trait CheckpointExt {
     /// without it, every request is answered with 500 and a clear line in the log.
     fn require(&self, rule: Requirement) -> RequireLayer<Kept>;
 
-    /// Lets only requests pass that `enforcer` permits, as `question` says what is asked of them.
+    /// Lets only requests pass that `enforcer` permits, as `question` says what is asked of them; besides CORS preflights, as
+    /// [`require`](Self::require) does.
     ///
     /// For routes whose path names the resource: it goes on the route itself (`MethodRouter::layer`, `Router::route_layer`),
     /// and the id is what the router found, however the client has written the path. The handler gets the

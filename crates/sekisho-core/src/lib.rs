@@ -18,6 +18,7 @@ mod reject;
 mod replay;
 mod requirement;
 mod secret;
+mod session_end;
 mod time;
 
 pub use attributes::{Attribute, Attributes};
@@ -37,4 +38,5 @@ pub use requirement::{
     role, same_tenant, scope, when,
 };
 pub use secret::Secret;
+pub use session_end::{SessionEnd, SessionEndListener};
 pub use time::{Clock, SystemClock, UnixSeconds};

@@ -387,7 +387,7 @@ fn all_here(requirements: &[Requirement], request: &AccessRequest<'_>) -> Option
 /// Joins the denials of several that must all hold.
 fn deny_all(requirements: &[Requirement], denials: Vec<Decision>) -> Option<Decision> {
     let denial = match Denial::weightiest(denials.iter().map(denial_of))? {
-        Denial::Forbidden { reason } => Denial::Forbidden { reason },
+        denial @ (Denial::InvalidToken | Denial::Forbidden { .. }) => denial,
         // A client asks for what the challenge names and for no more, so all of it is named, also what this
         // token has: the next one is to have it too.
         Denial::InsufficientScope { scope } => {
@@ -591,6 +591,8 @@ pub enum Denial {
         /// The greatest age of the authentication.
         max_age: Option<Duration>,
     },
+    /// Whoever decides does not take the credential any more, though it passed here: 401 with `invalid_token`.
+    InvalidToken,
     /// Not allowed, and nothing that the caller can bring would change it: 403.
     Forbidden {
         /// For the log, not for the caller.
@@ -608,14 +610,15 @@ impl Denial {
         matches!(self, Self::Forbidden { .. })
     }
 
-    /// Chooses among the denials of several requirements that must all hold: what nobody can bring weighs most, then
-    /// scopes, then step-up.
+    /// Chooses among the denials of several requirements that must all hold: a credential that is no good weighs most, then
+    /// what nobody can bring, then scopes, then step-up.
     pub(crate) fn weightiest(denials: impl Iterator<Item = Self>) -> Option<Self> {
         denials.reduce(|heaviest, denial| if denial.weight() > heaviest.weight() { denial } else { heaviest })
     }
 
     const fn weight(&self) -> u8 {
         match self {
+            Self::InvalidToken => 3,
             Self::Forbidden { .. } => 2,
             Self::InsufficientScope { .. } => 1,
             Self::InsufficientAuthentication { .. } => 0,

@@ -16,7 +16,7 @@ use crate::identity::{IdentityField, IdentityHeaders};
 use crate::journey::JourneyListener;
 use crate::proxy::{Guard, ProxyLimits, ProxyTimeouts, ReverseProxy, Route, Upstream, UpstreamOptions};
 use crate::rules::{Access, Rule, RuleTable};
-use crate::token_swap::{TokenForward, TokenSwap, check_swap_of_bound};
+use crate::token_swap::{AsBearer, TokenForward, TokenSwap, check_swap_of_bound};
 
 mod credentials;
 mod mistake;
@@ -500,7 +500,8 @@ impl Builder<'_> {
             (None, Some(credential)) => self.guard(section, credential, scopes, any_scope, roles),
             _ => None,
         };
-        let token = match section.choice("token", &["drop", "as_is", "swap"]).as_deref() {
+        let token = match section.choice("token", &["drop", "as_is", "as_bearer", "swap"]).as_deref() {
+            Some("as_bearer") => TokenForward::Swap(Arc::new(AsBearer::new())),
             Some("as_is") => TokenForward::AsIs,
             Some("swap") => match credential.as_ref().map(|credential| credential.swap.clone()) {
                 Some(Some(swap)) => TokenForward::Swap(swap),
@@ -550,7 +551,8 @@ impl Builder<'_> {
         }
         let dialect = section.choice("dialect", &["nginx", "traefik", "caddy", "envoy"]);
         let credential = self.named(section, "credentials", credentials, "[credentials]", true);
-        let swaps = section.choice("token", &["drop", "swap"]).as_deref() == Some("swap");
+        let token = section.choice("token", &["drop", "as_bearer", "swap"]);
+        let origins = section.has("origins").then(|| section.plain_texts("origins"));
         let checks_proofs_here = section.flag("proofs_checked_here");
         let sections = section.list("rules");
         let rules: Vec<Rule> = sections.iter().filter_map(|section| self.rule(section)).collect();
@@ -565,11 +567,15 @@ impl Builder<'_> {
             self.reader.say(section.span_of("credentials"), message);
             return None;
         };
-        let swap = credential.swap.clone().filter(|_| swaps);
-        if swaps && swap.is_none() {
-            self.reader.say(section.span_of("token"), "these credentials cannot be swapped for another token");
-            return None;
-        }
+        let swap: Option<Arc<dyn TokenSwap>> = match token.as_deref() {
+            Some("as_bearer") => Some(Arc::new(AsBearer::new())),
+            Some("swap") if credential.swap.is_none() => {
+                self.reader.say(section.span_of("token"), "these credentials cannot be swapped for another token");
+                return None;
+            }
+            Some("swap") => credential.swap.clone(),
+            _ => None,
+        };
         let dialect = match dialect?.as_str() {
             "nginx" => Dialect::Nginx,
             "traefik" => Dialect::Traefik,
@@ -584,6 +590,10 @@ impl Builder<'_> {
             (None, said) => check_swap_of_bound(false, said).map(|()| auth),
         };
         let auth = self.kept(auth, section.span())?;
+        let auth = match origins {
+            Some(origins) => self.kept(auth.with_origins(origins), section.span_of("origins"))?,
+            None => auth,
+        };
         self.kept(Endpoint::new(&path?, auth), section.span_of("path"))
     }
 

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sekisho_core::{Principal, Requirement};
 use sekisho_http::{Checkpoint, ClientCertificate, Inspection, Presence, RequestHead};
 
+use crate::origins::Origins;
 use crate::path::{NormalPath, shown_path};
 use crate::refusal::{Refused, of_answer, problem};
 use crate::rules::{Access, RuleTable};
@@ -13,7 +14,10 @@ use crate::rules::{Access, RuleTable};
 /// Is a request as the client sent it, wherever we learnt of it.
 pub(crate) struct Original<'a> {
     pub(crate) method: &'a str,
+    /// In the form that is compared.
     pub(crate) host: Option<&'a str>,
+    /// The host as the client named it, with the port.
+    pub(crate) authority: Option<&'a str>,
     pub(crate) path: &'a NormalPath,
     pub(crate) headers: &'a HeaderMap,
     /// Who tells us of it: the only one who may name the client's certificate in a header, if the checkpoint believes it.
@@ -58,12 +62,13 @@ pub(crate) struct Passed {
 pub(crate) async fn decide(
     checkpoint: &Checkpoint,
     rules: &RuleTable,
+    origins: &Origins,
     original: &Original<'_>,
 ) -> Result<Passed, Refused> {
     let access = rules.decide(original.host, original.path, original.method);
     match (access, access.requirement()) {
         (Access::Public, _) => Ok(Passed::default()),
-        (_, Some(requirement)) => guard(checkpoint, &requirement, original).await,
+        (_, Some(requirement)) => guard(checkpoint, &requirement, origins, original).await,
         (_, None) => {
             tracing::info!(target: "sekisho", path = %shown_path(original.path), "request denied: no rule lets it pass");
             Err(problem(StatusCode::FORBIDDEN))
@@ -71,12 +76,14 @@ pub(crate) async fn decide(
     }
 }
 
-/// Asks a checkpoint, and then for what is required. There is no principal only for what the checkpoint itself lets pass without a credential.
+/// Asks a checkpoint, and then for what is required; before both, whether a cookie came along with what another site caused. There is no principal only for what the checkpoint itself lets pass without a credential.
 pub(crate) async fn guard(
     checkpoint: &Checkpoint,
     requirement: &Requirement,
+    origins: &Origins,
     head: &Original<'_>,
 ) -> Result<Passed, Refused> {
+    origins.check_cookie(checkpoint, head)?;
     let refuse = |answer| of_answer(&answer);
     let passage = match checkpoint.inspect(head, Presence::Required) {
         Inspection::Pass(passage) => passage,

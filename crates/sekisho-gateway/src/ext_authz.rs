@@ -18,6 +18,7 @@ use crate::decision::{DPOP_NONCE, Original, Passed, decide};
 use crate::forward_auth::{Told, check_peer, told};
 use crate::header_names::is_override;
 use crate::identity::IdentityHeaders;
+use crate::origins::Origins;
 use crate::refusal::{Refused, failed, misconfigured, problem};
 use crate::rules::RuleTable;
 
@@ -49,6 +50,7 @@ struct Inner {
     rules: RuleTable,
     proxies: TrustedProxies,
     identity: IdentityHeaders,
+    origins: Origins,
     clock: Arc<dyn Clock>,
 }
 
@@ -64,14 +66,23 @@ impl ExtAuthz {
         if proxies.is_empty() {
             return Err(ConfigError::new("ext_authz without a listed proxy answers nobody"));
         }
-        let (identity, clock) = (IdentityHeaders::new(), Arc::new(SystemClock));
-        Ok(Self(Arc::new(Inner { checkpoint, rules, proxies, identity, clock })))
+        let (identity, origins, clock) = (IdentityHeaders::new(), Origins::default(), Arc::new(SystemClock));
+        Ok(Self(Arc::new(Inner { checkpoint, rules, proxies, identity, origins, clock })))
     }
 
     /// Tells the services behind Envoy who calls. Default: nothing.
     #[must_use]
     pub fn with_identity(self, identity: IdentityHeaders) -> Self {
         Self(Arc::new(Inner { identity, ..(*self.0).clone() }))
+    }
+
+    /// Names the origins whose pages may change something with a credential in a cookie; see
+    /// [`ForwardAuth::with_origins`](crate::ForwardAuth::with_origins). Default: those of the host that the client named.
+    ///
+    /// # Errors
+    /// What is no origin in the form that browsers send.
+    pub fn with_origins<S: Into<String>>(self, origins: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
+        Ok(Self(Arc::new(Inner { origins: Origins::listed(origins)?, ..(*self.0).clone() })))
     }
 
     /// Takes the time from this clock. Default: the operating system's.
@@ -89,19 +100,19 @@ impl ExtAuthz {
     }
 
     async fn pass(&self, request: CheckRequest, peer: Option<std::net::IpAddr>) -> Result<OkHttpResponse, Refused> {
-        let Inner { checkpoint, rules, proxies, identity, clock } = &*self.0;
+        let Inner { checkpoint, rules, proxies, identity, origins, clock } = &*self.0;
         check_peer(proxies, peer)?;
         let attributes = request.attributes.unwrap_or_default();
         let certificate = certificate_of(attributes.source)?;
         let http = attributes.request.and_then(|request| request.http);
         let http = http.ok_or_else(|| misconfigured("a check request does not describe an HTTP request"))?;
         let headers = headers_of(&http)?;
-        let Told { method, host, path } = told(&http.method, Some(&http.host), &http.path)?;
+        let Told { method, host, authority, path } = told(&http.method, Some(&http.host), &http.path)?;
         // What Envoy itself says of the connection leaves no room for a header.
         let peer = peer.filter(|_| certificate.is_none());
-        let original =
-            Original { method: &method, host: host.as_deref(), path: &path, headers: &headers, peer, certificate };
-        let Passed { principal, nonce } = decide(checkpoint, rules, &original).await?;
+        let (method, host, authority, path) = (&*method, host.as_deref(), authority.as_deref(), &path);
+        let original = Original { method, host, authority, path, headers: &headers, peer, certificate };
+        let Passed { principal, nonce } = decide(checkpoint, rules, origins, &original).await?;
         let values = identity.values(principal.as_ref(), clock.now()).map_err(|failure| failed(&failure))?;
         let mut ok = OkHttpResponse::default();
         ok.response_headers_to_add.extend(nonce.map(|nonce| overwrite(&DPOP_NONCE, &nonce)));

@@ -16,6 +16,7 @@ use sekisho_http::{Checkpoint, TrustedProxies};
 use crate::decision::{DPOP_NONCE, Original, Passed, decide};
 use crate::header_names::is_override;
 use crate::identity::IdentityHeaders;
+use crate::origins::Origins;
 use crate::path::{NormalPath, normal_host};
 use crate::proxy::swapped;
 use crate::refusal::{Refused, failed, misconfigured, of_answer, problem};
@@ -52,6 +53,8 @@ pub enum Dialect {
 /// as another method or path (`X-HTTP-Method-Override`, `X-Original-URL`, `X-Rewrite-URL`, …). Envoy shows us few headers, so there its own
 /// configuration has to; see `docs/gateway.md`.
 ///
+/// A credential in a cookie counts only where no [other site](Self::with_origins) can have caused the request.
+///
 /// The certificate of the connection is the proxy's own and never taken for the client's. A token that is bound to the client's
 /// ([RFC 8705 §3](https://www.rfc-editor.org/rfc/rfc8705#section-3)) passes only where the checkpoint believes this proxy's
 /// [header](sekisho_http::CheckpointBuilder::with_client_certificate_header).
@@ -87,6 +90,7 @@ struct Inner {
     rules: RuleTable,
     proxies: TrustedProxies,
     identity: IdentityHeaders,
+    origins: Origins,
     swap: Option<Arc<dyn TokenSwap>>,
     checks_proofs_here: bool,
     clock: Arc<dyn Clock>,
@@ -107,8 +111,17 @@ impl ForwardAuth {
             return Err(ConfigError::new("forward-auth without a listed proxy answers nobody"));
         }
         let (identity, clock) = (IdentityHeaders::new(), Arc::new(SystemClock));
-        let (swap, checks_proofs_here) = (None, false);
-        Ok(Self(Arc::new(Inner { dialect, checkpoint, rules, proxies, identity, swap, checks_proofs_here, clock })))
+        Ok(Self(Arc::new(Inner {
+            dialect,
+            checkpoint,
+            rules,
+            proxies,
+            identity,
+            origins: Origins::default(),
+            swap: None,
+            checks_proofs_here: false,
+            clock,
+        })))
     }
 
     /// Tells the services behind the proxy who calls. Default: nothing.
@@ -117,7 +130,20 @@ impl ForwardAuth {
         Self(Arc::new(Inner { identity, ..(*self.0).clone() }))
     }
 
-    /// Gives services another token for the caller's own, as `Authorization: Bearer …` of the answer, which the proxy must set on the
+    /// Names the origins (`https://shop.example`) whose pages may change something with a credential in a cookie. Default: those of the host
+    /// that the client named, as the proxy tells it.
+    ///
+    /// A cookie goes along whoever causes the request. So by the [rules](sekisho_http::CsrfRules) that sessions have, whatever has another
+    /// method than `GET`, `HEAD`, `OPTIONS` and `TRACE`, or opens a WebSocket, is refused with 403 where `Sec-Fetch-Site` or `Origin` says
+    /// that another site caused it, or nothing tells who did. The proxy must show us both. Credentials that are no cookie are not concerned.
+    ///
+    /// # Errors
+    /// What is no origin in the form that browsers send.
+    pub fn with_origins<S: Into<String>>(self, origins: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
+        Ok(Self(Arc::new(Inner { origins: Origins::listed(origins)?, ..(*self.0).clone() })))
+    }
+
+    /// Gives services another token for the caller's own, or the [same one out of a cookie](crate::AsBearer), as `Authorization: Bearer …` of the answer, which the proxy must set on the
     /// request that goes on. Default: none, and the answer does not speak of `Authorization`.
     ///
     /// On public routes, where nobody is known to call, it is empty, or to be removed, as an identity header is. When there is no token to
@@ -188,9 +214,10 @@ impl ForwardAuth {
             Err(refusal) => return *refusal,
         };
         let Inner { dialect, checkpoint, rules, .. } = &*self.0;
-        let Told { method, host, path } = &told;
+        let Told { method, host, authority, path } = &told;
         let headers = &request.headers;
-        let original = Original { method, host: host.as_deref(), path, headers, peer, certificate: None };
+        let (host, authority) = (host.as_deref(), authority.as_deref());
+        let original = Original { method, host, authority, path, headers, peer, certificate: None };
         let (values, nonce) = match self.pass(checkpoint, rules, &original).await {
             Ok(passed) => passed,
             Err(refusal) => return *refusal,
@@ -228,7 +255,7 @@ impl ForwardAuth {
         rules: &RuleTable,
         original: &Original<'_>,
     ) -> Result<(Vec<(HeaderName, Option<HeaderValue>)>, Option<HeaderValue>), Refused> {
-        let Passed { principal, nonce } = decide(checkpoint, rules, original).await?;
+        let Passed { principal, nonce } = decide(checkpoint, rules, &self.0.origins, original).await?;
         let values = self.0.identity.values(principal.as_ref(), self.0.clock.now());
         let mut values = values.map_err(|failure| failed(&failure))?;
         if let Some(swap) = &self.0.swap {
@@ -275,7 +302,14 @@ impl ForwardAuth {
                 (request.method.as_str(), Some(one(headers, HOST.as_str())?), target)
             }
         };
-        told(method, host, target)
+        let told = told(method, host, target)?;
+        // Where no rule asks for it, nginx need not tell it; a word of several kinds is none.
+        let mut named =
+            headers.get_all("x-original-host").iter().filter(|_| host.is_none() && *dialect == Dialect::Nginx);
+        Ok(match (named.next().map(HeaderValue::to_str), named.next()) {
+            (Some(Ok(named)), None) => Told { authority: Some(named.to_owned()), ..told },
+            _ => told,
+        })
     }
 
     /// Refuses what an answer could not take out of the request that goes on: it can only set headers by their exact names.
@@ -324,6 +358,8 @@ impl fmt::Debug for ForwardAuth {
 pub(crate) struct Told {
     pub(crate) method: String,
     pub(crate) host: Option<String>,
+    /// The host as it was told, with the port.
+    pub(crate) authority: Option<String>,
     pub(crate) path: NormalPath,
 }
 
@@ -337,12 +373,13 @@ pub(crate) fn told(method: &str, host: Option<&str>, target: &str) -> Result<Tol
     if !is_method {
         return Err(refuse("method"));
     }
+    let authority = host.map(str::to_owned);
     let host = match host {
         Some(host) => Some(normal_host(host).ok_or_else(|| refuse("host"))?),
         None => None,
     };
     let (path, _) = NormalPath::parse_target(target).map_err(|_| refuse("path"))?;
-    Ok(Told { method: method.to_owned(), host, path })
+    Ok(Told { method: method.to_owned(), host, authority, path })
 }
 
 /// Lets only listed proxies ask.

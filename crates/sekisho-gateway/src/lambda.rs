@@ -72,6 +72,9 @@ impl LambdaAuthorizer {
     }
 
     /// Takes tokens from where these say, in events that have headers.
+    ///
+    /// A cookie goes along whoever causes the request. Who did is not looked at here, since API Gateway's cache answers without asking us: services
+    /// behind it that take cookies ask the [rules](sekisho_http::CsrfRules) themselves.
     #[must_use]
     pub fn with_sources(mut self, sources: CredentialSources) -> Self {
         self.sources = sources;

@@ -14,6 +14,7 @@ mod journey;
 mod lambda;
 #[cfg(feature = "opaque")]
 mod opaque;
+mod origins;
 mod path;
 mod proxy;
 mod refusal;
@@ -44,4 +45,4 @@ pub use proxy::{Guard, ProxyLimits, ProxyTimeouts, ReverseProxy, Route, Upstream
 pub use rules::{Access, Rule, RuleTable};
 #[cfg(feature = "tls")]
 pub use tls::{ClientAuthorities, ServerCertificate, ServerTls, ServerTlsBuilder};
-pub use token_swap::{TokenForward, TokenSwap};
+pub use token_swap::{AsBearer, TokenForward, TokenSwap};

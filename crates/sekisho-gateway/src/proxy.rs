@@ -49,7 +49,8 @@ pub use upstream::{Upstream, UpstreamOptions};
 /// - Headers of client certificates (`Client-Cert`, `SSL-Client-*`, …, and the one that the route's checkpoint reads) go on from
 ///   [listed proxies](Self::with_trusted_proxies) only.
 /// - Trailers of requests are taken out: no rule for headers would hold for them.
-/// - The credential is taken out unless the route says otherwise, and with it a `DPoP` proof.
+/// - The credential is taken out unless the route says otherwise, and with it a `DPoP` proof. One in a cookie proves nothing where another
+///   site may have caused the request; see [`Route::with_origins`].
 ///
 /// A clone is the same proxy and costs a counter.
 #[derive(Clone)]
@@ -261,7 +262,7 @@ impl ReverseProxy {
         let route = self.route(&target, &parts.method).ok_or_else(|| problem(StatusCode::NOT_FOUND))?;
         let is_websocket = client_upgrade.is_some() && route.takes_websockets();
         let is_encrypted = parts.extensions.get::<Encrypted>().is_some();
-        route.check_origin(&parts.headers)?;
+        route.origins().check_page(&parts.headers)?;
         if identity.strip(&mut parts.headers) {
             tracing::info!(target: "sekisho", peer = %peer.ip(), "a client sent identity headers of its own; taken out");
         }
@@ -355,13 +356,14 @@ impl ReverseProxy {
                 let original = Original {
                     method: parts.method.as_str(),
                     host: Some(&target.host),
+                    authority: Some(&target.raw_host),
                     path: &target.path,
                     headers: &parts.headers,
                     peer: Some(peer.ip()),
                     certificate: parts.extensions.get::<ClientCertificate>().cloned(),
                 };
                 journey.tell(JourneyStep::Authorizer, || "the route's checkpoint is asked".to_owned());
-                let found = guard(checkpoint, requirement, &original).await;
+                let found = guard(checkpoint, requirement, route.origins(), &original).await;
                 journey.tell(JourneyStep::Verify, || match &found {
                     Ok(Passed { principal: Some(principal), .. }) => format!("passes: {}", principal.id()),
                     Ok(_) => "passes without a principal".to_owned(),
@@ -388,7 +390,8 @@ impl ReverseProxy {
         let (TokenForward::Swap(swap), Some(principal)) = (route.token(), principal) else { return Ok(None) };
         let now = self.0.clock.now();
         let (method, headers) = (parts.method.as_str(), &parts.headers);
-        let original = Original { method, host: None, path: &target.path, headers, peer: None, certificate: None };
+        let (host, authority) = (None, None);
+        let original = Original { method, host, authority, path: &target.path, headers, peer: None, certificate: None };
         let (credential, checkpoint) = match route.guard() {
             Guard::Checkpoint { checkpoint, .. } => {
                 (checkpoint.sources().extract(&original).ok().flatten(), Some(checkpoint))

@@ -33,6 +33,34 @@ pub trait TokenSwap: Send + Sync + fmt::Debug {
     ) -> Result<Secret, Refusal>;
 }
 
+/// Gives services the caller's own token as `Authorization: Bearer …`, wherever the caller put it: a JWT out of a cookie, for services that
+/// know nothing of cookies.
+///
+/// With a [`ForwardAuth`](crate::ForwardAuth::with_token_swap) or a [route](TokenForward::Swap); in a file `token = "as_bearer"`. A token that
+/// [RFC 6750 §2.1](https://www.rfc-editor.org/rfc/rfc6750#section-2.1) has no place for goes nowhere: 502.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct AsBearer;
+
+impl AsBearer {
+    /// Makes it; it has no settings.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+#[async_trait]
+impl TokenSwap for AsBearer {
+    fn swap_now(&self, credential: Credential<'_>, _: &Principal, _: UnixSeconds) -> Option<Result<Secret, Refusal>> {
+        Some(Ok(Secret::from(credential.expose())))
+    }
+
+    async fn swap(&self, credential: Credential<'_>, _: &Principal, _: UnixSeconds) -> Result<Secret, Refusal> {
+        Ok(Secret::from(credential.expose()))
+    }
+}
+
 /// Says which token a service behind the gateway gets.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]

@@ -99,7 +99,8 @@ impl RouteQuestion {
     }
 
     /// Asks for `read` when the method is `GET` or `HEAD`, `create` for `POST`, `update` for `PUT` and `PATCH`, `delete` for
-    /// `DELETE`. Any other method is refused.
+    /// `DELETE`. Any other method is refused, but for [preflights that may
+    /// pass](crate::CheckpointBuilder::with_preflight_passing): nothing is asked about them.
     #[must_use]
     pub const fn by_method(kind: &'static str) -> Self {
         Self { action: None, kind, parameter: None, is_canonical: any_text }

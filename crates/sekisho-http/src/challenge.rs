@@ -110,6 +110,7 @@ impl Challenges {
                 }
                 self.write(scheme, &parameters)
             }
+            Denial::InvalidToken => self.write(scheme, &INVALID_TOKEN),
             _ => self.write(scheme, &error("insufficient_scope", "not allowed")),
         }
     }
@@ -230,6 +231,13 @@ mod tests {
             plain().denial(&denial, false),
             r#"Bearer error="insufficient_user_authentication", error_description="log in again", acr_values="gold silver", max_age="5""#
         );
+    }
+
+    #[test]
+    fn a_token_that_is_no_good_to_who_decides_is_refused_as_any_other() {
+        assert_eq!(plain().denial(&Denial::InvalidToken, false), plain().invalid_token);
+        assert_eq!(both().denial(&Denial::InvalidToken, false), both().invalid_token);
+        assert_eq!(both().denial(&Denial::InvalidToken, true), both().dpop.invalid_token);
     }
 
     #[test]

@@ -228,6 +228,18 @@ impl Checkpoint {
         }
     }
 
+    /// Tells whether this is a CORS preflight that this checkpoint let pass, and still is one. `found` is what the request's
+    /// extensions hold.
+    ///
+    /// Nobody stands behind it, and nothing is asked about it: an enforcement point looks here before it puts its question,
+    /// for of a route's methods `OPTIONS` may be none that a question can be put of.
+    #[must_use]
+    pub fn lets_preflight_pass(&self, found: Option<&Passage>, head: &impl RequestHead) -> bool {
+        let is_ours = |passage: &Passage| self.is_same(passage.checkpoint());
+        found.is_some_and(|passage| is_ours(passage) && matches!(passage.bearer(), Bearer::Preflight))
+            && is_preflight(head)
+    }
+
     /// Enforces, before a route, that the principal may do what `question` asks of this request. `found` is what the
     /// request's extensions hold. A preflight passes as in [`check_passage`](Self::check_passage).
     ///
@@ -291,6 +303,7 @@ impl Checkpoint {
         let (status, error) = match denial {
             // RFC 9470 §3: 401, because a better token would do.
             Denial::InsufficientAuthentication { .. } => (Status::Unauthorized, "insufficient_user_authentication"),
+            Denial::InvalidToken => (Status::Unauthorized, "invalid_token"),
             _ => (Status::Forbidden, "insufficient_scope"),
         };
         let is_bound = matches!(principal.confirmation(), Some(Confirmation::KeyThumbprint(_)));

@@ -76,13 +76,11 @@ impl RequestHead for HeadParts<'_> {
 /// Tells whether this is a CORS preflight, by the three marks that the Fetch standard gives it
 /// ([§4.8](https://fetch.spec.whatwg.org/#cors-preflight-request)).
 ///
-/// A browser sends it by itself, and never with credentials. It has no body, so no content type of gRPC either: tonic
-/// would take it for a call.
+/// A browser sends it by itself, and never with credentials. Each header stands there once, as a browser writes it. It has no
+/// body, so no content type of gRPC either: tonic would take it for a call.
 pub(crate) fn is_preflight(head: &impl RequestHead) -> bool {
-    head.method() == "OPTIONS"
-        && !has_grpc_type(head)
-        && head.header("origin").next().is_some()
-        && head.header("access-control-request-method").next().is_some()
+    let has_one = |name: &str| head.header(name).take(2).count() == 1;
+    head.method() == "OPTIONS" && !has_grpc_type(head) && has_one("origin") && has_one("access-control-request-method")
 }
 
 /// Tells whether this has the form of a gRPC call: a `POST` with gRPC's content type. gRPC-Web is another protocol.
@@ -121,6 +119,8 @@ mod tests {
         assert!(!is_preflight(&with("OPTIONS", &[])));
         assert!(!is_preflight(&with("POST", &[origin, asks])));
         assert!(!is_preflight(&with("options", &[origin, asks])), "methods are case-sensitive");
+        assert!(!is_preflight(&with("OPTIONS", &[origin, origin, asks])));
+        assert!(!is_preflight(&with("OPTIONS", &[origin, asks, ("access-control-request-method", b"GET")])));
         let grpc = ("Content-Type", &b"application/grpc+proto"[..]);
         assert!(!is_preflight(&with("OPTIONS", &[origin, asks, grpc])));
     }

@@ -33,10 +33,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// Is a question on its way.
 pub type Question<T> = BoxFuture<'static, T>;

@@ -25,6 +25,17 @@
 //! [`BundleReader::dangerous_unsigned`], a file that is not listed and a listed file that is not there, names that lead out of the
 //! archive, links and other special entries, the same name twice, data outside of the manifest's `roots`, an archive that
 //! unpacks to more than [`BundleLimits`] allow, delta bundles.
+//!
+//! # A bundle of before
+//! A signature says who made a bundle, and not that it is the latest: OPA's format has no date in it. Whoever can answer in
+//! the place of its source, or hold back what the source says, can bring an old bundle again that is signed well. What helps:
+//! - [`LiveBuilder::with_newer_revisions`](crate::source::LiveBuilder::with_newer_revisions), which takes a set only if its
+//!   revision is newer than the one in use, and what was remembered of before.
+//! - `exp`, `nbf` and `iat` among the signed claims (`opa sign --claims-file`): where they are there, they must hold, with 60 s
+//!   for clocks that differ. `exp` bounds for how long a bundle is taken, not for how long one that was taken stays in use.
+//! - [`LiveBuilder::with_max_age`](crate::source::LiveBuilder::with_max_age) against a source that is kept silent.
+//!
+//! `ETag` is the word of whoever answers: it saves a download, and protects from nothing. `Last-Modified` is not looked at.
 
 use std::fmt;
 use std::sync::Arc;
@@ -211,6 +222,9 @@ pub enum BundleError {
     /// The claim `keyid` names another key than the one that was demanded.
     #[error("the signature of the bundle names another key")]
     KeyId,
+    /// The signature has expired, or is of the future, by its `exp`, `nbf` or `iat`, or one of these is no date.
+    #[error("the signature of the bundle is not in force")]
+    NotInForce,
     /// A file is hashed by an algorithm other than SHA-256, SHA-384 and SHA-512.
     #[error("the signature of the bundle uses a hash that is not taken")]
     HashAlgorithm,
@@ -226,7 +240,8 @@ pub enum BundleError {
     /// A `data.json` or `.manifest` is not strict JSON, or nested too deep.
     #[error("a data.json or .manifest of the bundle is not strict JSON")]
     Json,
-    /// The manifest has members of the wrong type, overlapping roots or a version of Rego that nobody knows.
+    /// The manifest has members of the wrong type, more than 100 roots, roots that overlap or are no plain relative paths (of 512
+    /// bytes and 32 parts at the most), or a version of Rego that nobody knows.
     #[error("the manifest of the bundle cannot be used")]
     Manifest,
     /// There is data outside of the manifest's roots.

@@ -46,7 +46,6 @@ mod canary;
 mod combined;
 mod fallback;
 mod join;
-mod key;
 mod local_then_remote;
 pub(crate) mod owned;
 mod shadow;

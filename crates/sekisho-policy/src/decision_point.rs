@@ -24,7 +24,10 @@
 //!
 //! # Bounds
 //! 262,144 bytes in a question, 32 levels deep, 100 evaluations in a batch, 1,024 bytes in a type, an id or a name, 256 visible
-//! characters in an `X-Request-ID`, 100 candidates on a page of a search.
+//! characters in an `X-Request-ID`, 100 candidates on a page of a search. The evaluations of a batch, and the questions of a
+//! page, are 1,048,576 bytes together at the most, each with all that it takes from around it: a larger batch is a 413, and a
+//! page is shorter. What stands around them is read once and shared; so one request takes 16 MiB of memory at the most, apart
+//! from what the authorizer needs.
 //!
 //! # Examples
 //! ```
@@ -72,6 +75,13 @@ struct Inner {
     max_evaluations: usize,
     max_body_bytes: usize,
     clock: Arc<dyn Clock>,
+}
+
+impl Inner {
+    /// Bounds the questions of one request together, in bytes, with what they have in common in each.
+    const fn max_questions_bytes(&self) -> usize {
+        self.max_body_bytes.saturating_mul(4)
+    }
 }
 
 impl DecisionPoint {
@@ -177,7 +187,8 @@ impl DecisionPointBuilder {
         self
     }
 
-    /// Bounds a request in bytes. Default 262,144.
+    /// Bounds a request in bytes. Default 262,144. The questions of a batch or of a page of a search may be four times as
+    /// long together, each with what it takes from around it.
     pub const fn with_max_body_bytes(mut self, bytes: usize) -> Self {
         self.inner.max_body_bytes = bytes;
         self

@@ -11,6 +11,7 @@ pub mod decision_point;
 pub mod filter;
 #[cfg(any(feature = "rego", feature = "remote"))]
 mod input;
+mod key;
 #[cfg(any(feature = "rego", feature = "remote"))]
 mod outcome;
 mod random;

@@ -12,6 +12,9 @@
 //!
 //! [`Principal`]: sekisho_core::Principal
 //!
+//! What is too much for one record is left out of it and named there; the decision itself stands in it whatever came with the
+//! question.
+//!
 //! Recording blocks nobody. By default a record that finds no room is dropped and counted;
 //! [with a required record](Recorded::with_required_record) there is no permit without one.
 //!

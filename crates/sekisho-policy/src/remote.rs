@@ -24,10 +24,13 @@ mod breaker;
 mod builder;
 mod cache;
 mod decider;
+mod ended;
 mod exchange;
 mod key;
 mod protocol;
+mod purger;
 mod question;
+mod sync;
 #[cfg(feature = "revocation")]
 mod withdrawn;
 
@@ -40,8 +43,11 @@ mod strict;
 pub use builder::RemoteBuilder;
 pub use decider::{Remote, RemoteHealth};
 pub use protocol::{DecisionProtocol, Purge};
+pub use purger::Purger;
 #[cfg(feature = "revocation")]
 pub use withdrawn::PurgingFeed;
 
+#[cfg(all(test, sekisho_shuttle))]
+mod interleavings;
 #[cfg(test)]
 mod tests;

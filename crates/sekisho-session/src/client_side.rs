@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use base64_simd::URL_SAFE_NO_PAD;
 use sekisho_core::{
-    Clock, ConfigError, Failure, FailureKind, Refusal, Reject, RevocationCheck, SystemClock, UnixSeconds,
+    Clock, ConfigError, Failure, FailureKind, Refusal, Reject, RevocationCheck, SessionEndListener, SystemClock,
+    UnixSeconds,
 };
 use sekisho_http::RequestHead;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use crate::content::{Content, Loaded};
 use crate::cookie::pieces::{PIECE, Pieces, There};
 use crate::cookie::{SessionCookie, SetCookie};
 use crate::crypto;
+use crate::ending::EndListeners;
 use crate::keys::SessionKeys;
 use crate::request::Presented;
 use crate::sessions::{Sessions, Timeouts};
@@ -33,6 +35,7 @@ pub struct ClientSideSessionsBuilder {
     cookie: Option<SessionCookie>,
     timeouts: Timeouts,
     revocation: Revocation,
+    listeners: EndListeners,
     clock: Arc<dyn Clock>,
 }
 
@@ -48,7 +51,8 @@ impl fmt::Debug for Revocation {
 impl ClientSideSessionsBuilder {
     pub(crate) fn new(keys: SessionKeys) -> Self {
         let (timeouts, revocation) = (Timeouts::default(), Revocation::default());
-        Self { keys, cookie: None, timeouts, revocation, clock: Arc::new(SystemClock) }
+        let listeners = EndListeners::default();
+        Self { keys, cookie: None, timeouts, revocation, listeners, clock: Arc::new(SystemClock) }
     }
 
     /// Sets the cookie that holds who is logged in. Data are in others beside it, `NAME.0` to `NAME.2`. Default
@@ -77,6 +81,13 @@ impl ClientSideSessionsBuilder {
         Self { revocation: Revocation(Some(revocation)), ..self }
     }
 
+    /// Tells `listener` of every logout, so that it forgets what it remembers of whoever was logged in. A copy of the cookies counts
+    /// on after a logout, as ever. Several calls add up. Default: nobody is told.
+    pub fn with_end_listener(mut self, listener: impl SessionEndListener + 'static) -> Self {
+        self.listeners.add(listener);
+        self
+    }
+
     /// Sets the clock. Default: the system's.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
@@ -87,13 +98,13 @@ impl ClientSideSessionsBuilder {
     /// # Errors
     /// A key that stands in the ring twice; timeouts below a second, or an absolute one below the idle one or above 400 days.
     pub fn build(self) -> Result<Sessions, ConfigError> {
-        let Self { keys, cookie, timeouts, revocation, clock } = self;
+        let Self { keys, cookie, timeouts, revocation, listeners, clock } = self;
         keys.check()?;
         timeouts.check()?;
         let cookie = cookie.map_or_else(|| SessionCookie::builder().build(), Ok)?;
         let pieces = Pieces::new(&cookie, PIECES);
         let client_side = ClientSide { keys: keys.clone(), cookie: cookie.clone(), pieces, revocation };
-        Ok(Sessions::without_store(client_side, keys, cookie, timeouts, clock))
+        Ok(Sessions::without_store(client_side, keys, cookie, timeouts, listeners, clock))
     }
 }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use base64_simd::URL_SAFE_NO_PAD;
-use sekisho_core::{ConfigError, Failure, FailureKind, Principal, UnixSeconds};
+use sekisho_core::{ConfigError, Failure, FailureKind, Principal, SessionEnd, UnixSeconds};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
@@ -202,6 +202,8 @@ pub(crate) async fn find(sessions: &Sessions, token: &RememberedToken) -> Result
         Standing::Stolen => {
             let handle = &loaded.content.handle;
             tracing::warn!(target: "sekisho", session = &**handle, "a remembered login was used twice: all that came of it is ended");
+            let subject = sessions.subject_to_tell(&loaded);
+            let _ending = subject.as_ref().map(|subject| sessions.ending(SessionEnd::Subject(subject)));
             sessions.end_tagged(|key| content::handle_tag(key, handle)).await?;
             return Ok(Found::Stolen);
         }
@@ -237,6 +239,8 @@ pub(crate) async fn use_up(
 /// Ends a remembered login with all that came of it, whether or not the token is good: whoever brings it is done with it.
 pub(crate) async fn forget(sessions: &Sessions, token: &RememberedToken) -> Result<(), Failure> {
     if let Some(loaded) = load(sessions, token).await? {
+        let subject = sessions.subject_to_tell(&loaded);
+        let _ending = subject.as_ref().map(|subject| sessions.ending(SessionEnd::Subject(subject)));
         sessions.end_handle(&loaded.content.handle).await?;
     }
     Ok(())

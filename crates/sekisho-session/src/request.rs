@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sekisho_core::{Failure, FailureKind, Principal, Refusal, Reject};
-use sekisho_http::Answer as HttpAnswer;
+use sekisho_http::{Answer as HttpAnswer, Forgery};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ use crate::client_side::Brought;
 use crate::content::{Kind, Loaded};
 use crate::cookie::SetCookie;
 use crate::crypto;
-use crate::csrf::{self, Forgery};
+use crate::form_token::{form_token, is_form_token};
 use crate::overview::SessionId;
 use crate::remembered::{Found, RememberedToken};
 use crate::session::Session;
@@ -449,7 +449,7 @@ impl RequestSession {
     /// # Errors
     /// [`Failure`] when the system gives no randomness.
     pub fn form_token(&self) -> Result<String, Failure> {
-        csrf::form_token(self.0.sessions.keys(), &self.handle()?)
+        form_token(self.0.sessions.keys(), &self.handle()?)
     }
 
     /// Checks the token that came with a form. The store must have been asked.
@@ -459,7 +459,7 @@ impl RequestSession {
     pub fn check_form_token(&self, token: &str) -> Result<(), Forgery> {
         let sessions = &self.0.sessions;
         match self.loaded() {
-            Some(loaded) if csrf::is_form_token(sessions.keys(), &loaded.content.handle, token) => Ok(()),
+            Some(loaded) if is_form_token(sessions.keys(), &loaded.content.handle, token) => Ok(()),
             _ => Err(Forgery::NoToken),
         }
     }

@@ -1,10 +1,9 @@
 use std::sync::Arc;
 
 use sekisho_core::Failure;
-use sekisho_http::{Answer, RequestHead};
+use sekisho_http::{Answer, CsrfRules, RequestHead};
 
 use crate::cookie::SetCookie;
-use crate::csrf::CsrfRules;
 use crate::navigation::{LoginRedirect, with_step_up};
 use crate::request::RequestSession;
 use crate::sessions::Sessions;

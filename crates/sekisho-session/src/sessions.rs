@@ -1,23 +1,24 @@
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_core::{Clock, ConfigError, Failure, SubjectId, SystemClock, UnixSeconds};
+use sekisho_core::{Clock, ConfigError, Failure, SessionEndListener, SubjectId, SystemClock, UnixSeconds};
 use sekisho_http::RequestHead;
 
 use crate::authenticator::SessionAuthenticator;
 use crate::client_side::{ClientSide, ClientSideSessionsBuilder, NoStore};
 use crate::content::{self, Card, Kind, Loaded};
 use crate::cookie::SessionCookie;
-use crate::keys::{SessionKey, SessionKeys};
+use crate::ending::EndListeners;
+use crate::keys::SessionKeys;
 use crate::opened::Opened;
-use crate::overview::{SessionId, SessionOverview};
+use crate::overview::SessionOverview;
 use crate::remembered::RememberedLogins;
 use crate::request::{Presented, RequestSession};
 use crate::store::{Sealed, SessionStore, StoredSession};
-use crate::token::{SessionHash, SessionTag, SessionToken};
+use crate::token::{SessionHash, SessionToken};
 
+mod ends;
 mod provider_logout;
 
 pub use provider_logout::ProviderLogout;
@@ -59,6 +60,7 @@ struct Inner {
     opened: Option<Opened>,
     /// Where the records are, if there is no store.
     client_side: Option<ClientSide>,
+    listeners: EndListeners,
     clock: Arc<dyn Clock>,
     /// One for some sessions together.
     turns: [tokio::sync::Mutex<()>; TURNS],
@@ -106,6 +108,7 @@ impl Sessions {
             limit: Some(DEFAULT_LIMIT),
             remembered: None,
             remembers_opened: true,
+            listeners: EndListeners::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -145,6 +148,7 @@ impl Sessions {
         keys: SessionKeys,
         cookie: SessionCookie,
         timeouts: Timeouts,
+        listeners: EndListeners,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (store, grace) = (Arc::new(NoStore), Duration::ZERO);
@@ -159,6 +163,7 @@ impl Sessions {
             remembered,
             opened: None,
             client_side,
+            listeners,
             clock,
             turns: turns(),
         }))
@@ -227,126 +232,12 @@ impl Sessions {
         Ok(found)
     }
 
-    /// Ends one session of a subject. Returns whether it was alive, and the subject's.
-    ///
-    /// # Errors
-    /// [`Failure`] when the store broke: it may be alive still.
-    pub async fn end(&self, subject: &SubjectId, id: &SessionId) -> Result<bool, Failure> {
-        if !self.list(subject).await?.iter().any(|session| session.id() == id) {
-            return Ok(false);
-        }
-        self.end_tagged(|key| content::handle_tag(key, id.as_str())).await.map(|ended| ended > 0)
-    }
-
-    /// Ends all sessions of a subject. Returns how many ids were alive; one that is just getting another one has two.
-    ///
-    /// # Errors
-    /// [`Failure`] when the store broke: some may be alive still.
-    pub async fn end_all(&self, subject: &SubjectId) -> Result<u64, Failure> {
-        self.end_tagged(|key| content::subject_tag(key, subject)).await
-    }
-
-    /// Ends all sessions of a subject but one.
-    ///
-    /// # Errors
-    /// [`Failure`] when the store broke: some may be alive still.
-    pub async fn end_others(&self, subject: &SubjectId, keep: &SessionId) -> Result<u64, Failure> {
-        let mut ended = 0;
-        for _ in 0..MOST_PASSES {
-            let before = ended;
-            for handle in self.handles(subject).await? {
-                if &*handle != keep.as_str() {
-                    ended += self.end_tagged(|key| content::handle_tag(key, &handle)).await?;
-                }
-            }
-            if ended == before {
-                return Ok(ended);
-            }
-        }
-        Err(TOO_FAST.with_retry_after(Duration::from_secs(1)))
-    }
-
-    /// Finds the public ids of all that a subject has in the store.
-    ///
-    /// INVARIANT: also of what was retired, or a session that came of it while the store made its list would be missed:
-    /// see [`end_tagged`](Self::end_tagged).
-    async fn handles(&self, subject: &SubjectId) -> Result<BTreeSet<Box<str>>, Failure> {
-        let mut handles = BTreeSet::new();
-        for key in self.0.keys.iter() {
-            for listed in self.0.store.list(&content::subject_tag(key, subject), self.now()).await? {
-                let card = Card::open(&self.0.keys, &listed.id, &listed.card).ok_or(UNREADABLE_CARD)?;
-                handles.insert(card.handle);
-            }
-        }
-        Ok(handles)
-    }
-
-    /// Ends all sessions that came of one session at a provider (`sid`). For back-channel logout
-    /// [`end_by_provider`](Self::end_by_provider) does more: it reaches a login that is being finished too.
-    ///
-    /// # Errors
-    /// [`Failure`] when the store broke: some may be alive still.
-    pub async fn end_provider_session(&self, issuer: &str, sid: &str) -> Result<u64, Failure> {
-        self.end_tagged(|key| content::provider_tag(key, issuer, sid)).await
-    }
-
-    /// Ends all sessions whose principal came by this client of an issuer.
-    ///
-    /// # Errors
-    /// [`Failure`] when the store broke: some may be alive still.
-    pub async fn end_client(&self, issuer: &str, client: &str) -> Result<u64, Failure> {
-        self.end_tagged(|key| content::client_tag(key, issuer, client)).await
-    }
-
     /// Clears dead sessions out of the store. Stores with their own expiry need it not; call it every few minutes for others.
     ///
     /// # Errors
     /// [`Failure`] when the store broke.
     pub async fn sweep(&self) -> Result<u64, Failure> {
         self.0.store.sweep(self.now()).await
-    }
-
-    /// Ends what has a tag, under all keys, until a whole pass finds nobody alive.
-    ///
-    /// INVARIANT: one pass is not enough. A session that gets a new id while the store goes through its list is on that list
-    /// under the old one; but the new one was there before the old one was retired, so the next pass finds it. After a pass that
-    /// found nobody there is none left that could get a new id.
-    pub(crate) async fn end_tagged(&self, tag: impl Fn(&SessionKey) -> SessionTag) -> Result<u64, Failure> {
-        let mut ended = 0;
-        for _ in 0..MOST_PASSES {
-            let before = ended;
-            for key in self.0.keys.iter() {
-                ended += self.0.store.delete_tagged(&tag(key), self.now()).await?;
-            }
-            if ended == before {
-                return Ok(ended);
-            }
-        }
-        Err(TOO_FAST.with_retry_after(Duration::from_secs(1)))
-    }
-
-    /// Ends a session under all ids that it has, and what is remembered of its login, as [`end_tagged`](Self::end_tagged) does; but id by
-    /// id, so that a [memory in front of the store](crate::TwoLevelSessionStore) forgets this session and no other. For what happens often.
-    pub(crate) async fn end_handle(&self, handle: &str) -> Result<(), Failure> {
-        let store = self.store();
-        for _ in 0..MOST_PASSES {
-            // Also who has just died: for a process whose clock is behind they may live.
-            let (mut found, since) = (Vec::new(), self.now().saturating_sub(SKEW));
-            for key in self.0.keys.iter() {
-                let listed = store.list(&content::handle_tag(key, handle), since).await?;
-                found.extend(listed.into_iter().map(|listed| listed.id));
-            }
-            match found.len() {
-                0 => return Ok(()),
-                1..=FEW => {
-                    for id in &found {
-                        store.delete(id, self.now()).await?;
-                    }
-                }
-                _ => return self.end_tagged(|key| content::handle_tag(key, handle)).await.map(|_| ()),
-            }
-        }
-        Err(TOO_FAST.with_retry_after(Duration::from_secs(1)))
     }
 
     /// Answers [`load`](Self::load) without waiting, if that is possible.
@@ -494,16 +385,6 @@ fn turns() -> [tokio::sync::Mutex<()>; TURNS] {
 }
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 
-/// A session can get a new id once in a pass, at the price of a request each time.
-const MOST_PASSES: usize = 100;
-
-const SKEW: Duration = Duration::from_secs(60);
-
-/// So many ids are ended one by one.
-const FEW: usize = 8;
-
-const TOO_FAST: Failure = Failure::unavailable("sessions come faster than they can be ended");
-
 const UNREADABLE_CARD: Failure = Failure::unavailable("a session in the list cannot be opened");
 
 impl fmt::Debug for Sessions {
@@ -518,6 +399,7 @@ impl fmt::Debug for Sessions {
             remembered,
             opened: _,
             client_side: _,
+            listeners,
             clock: _,
             turns: _,
         } = &*self.0;
@@ -529,6 +411,7 @@ impl fmt::Debug for Sessions {
             .field("grace", grace)
             .field("limit", limit)
             .field("remembered", remembered)
+            .field("listeners", listeners)
             .finish_non_exhaustive()
     }
 }
@@ -545,6 +428,7 @@ pub struct SessionsBuilder {
     limit: Option<usize>,
     remembered: Option<RememberedLogins>,
     remembers_opened: bool,
+    listeners: EndListeners,
     clock: Arc<dyn Clock>,
 }
 
@@ -600,6 +484,13 @@ impl SessionsBuilder {
         Self { remembered: Some(remembered), ..self }
     }
 
+    /// Tells `listener` of every session that is ended from here, so that it forgets what it remembers of whoever was logged in:
+    /// the decisions of `sekisho_policy::remote::Remote`, for one. Several calls add up. Default: nobody is told.
+    pub fn with_end_listener(mut self, listener: impl SessionEndListener + 'static) -> Self {
+        self.listeners.add(listener);
+        self
+    }
+
     /// Sets the clock. Default: the system's.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
@@ -611,7 +502,7 @@ impl SessionsBuilder {
     /// A key that stands in the ring twice; timeouts below a second, or an absolute one below the idle one or above 400 days;
     /// a grace above 5 minutes; a limit of no session; remembered logins under the name of the session's cookie.
     pub fn build(self) -> Result<Sessions, ConfigError> {
-        let Self { store, keys, cookie, timeouts, grace, limit, remembered, remembers_opened, clock } = self;
+        let Self { store, keys, cookie, timeouts, grace, limit, remembered, remembers_opened, listeners, clock } = self;
         keys.check()?;
         timeouts.check()?;
         let refuse = |why: &str| Err(ConfigError::new(why));
@@ -631,9 +522,20 @@ impl SessionsBuilder {
         let client_side = None;
         let turns = turns();
         let opened = remembers_opened.then(Opened::new);
-        let inner =
-            Inner { store, keys, cookie, timeouts, grace, limit, remembered, opened, client_side, clock, turns };
-        Ok(Sessions(Arc::new(inner)))
+        Ok(Sessions(Arc::new(Inner {
+            store,
+            keys,
+            cookie,
+            timeouts,
+            grace,
+            limit,
+            remembered,
+            opened,
+            client_side,
+            listeners,
+            clock,
+            turns,
+        })))
     }
 }
 

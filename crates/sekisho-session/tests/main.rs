@@ -5,6 +5,7 @@ mod broken_stores;
 mod checkpoint;
 mod client_side;
 mod detached;
+mod ends_heard;
 mod failed_handlers;
 mod given_up;
 mod interleavings;

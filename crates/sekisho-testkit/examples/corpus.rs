@@ -7,12 +7,13 @@
 //! When the folder of published vectors is there, which `SEKISHO_VECTORS` names (default `../shared/vectors` beside the workspace), the
 //! providers' key sets and discovery documents and the corpora of jwt_verify_lib and mod_auth_openidc are put beside them.
 //!
-//! The folders are `token`, `authorization`, `cookie`, `header` and `claims` (decoded), `jwk_set`, `discovery` and `dpop`. Issuer
-//! `https://id.example`, audience `orders`, all at 1,800,000,000 s.
+//! The folders are `token`, `authorization`, `cookie`, `header` and `claims` (decoded), `jwk_set`, `discovery`, `dpop` and `bundle`.
+//! Issuer `https://id.example`, audience `orders`, all at 1,800,000,000 s.
 #![expect(clippy::print_stdout, reason = "a program that people run")]
 
 use std::error::Error;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use base64_simd::URL_SAFE_NO_PAD as BASE64;
@@ -62,6 +63,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     ] {
         put("dpop", &format!("seed-{name}"), certificate.as_bytes())?;
     }
+    for (name, bytes) in bundles()? {
+        put("bundle", &format!("seed-{name}"), &bytes)?;
+    }
     let keys = issuer.key_set();
     put("jwk_set", "seed-keys", keys.as_bytes())?;
     put("discovery", "seed-keys", keys.as_bytes())?;
@@ -80,6 +84,73 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("{written} files below {}", folder.display());
     Ok(())
+}
+
+/// Files of a bundle of policies, or of what passes itself off for one: by a tar kind, a name and a content.
+type Entries = &'static [(u8, &'static str, &'static [u8])];
+
+const BUNDLES: &[(&str, Entries)] = &[
+    (
+        "plain",
+        &[
+            (b'0', "/.manifest", br#"{"revision":"7","roots":["shop"],"rego_version":1}"#),
+            (b'5', "/shop", b""),
+            (b'0', "/shop/data.json", br#"{ "b": 1, "a": [1.50, "x"] }"#),
+            (b'0', "/shop/policy.rego", b"package shop\ndecision := true\n"),
+        ],
+    ),
+    (
+        "only-policies",
+        &[(b'0', "./a.rego", b"package a\n"), (b'0', "b/c.cedar", b"permit(principal, action, resource);")],
+    ),
+    ("outside", &[(b'0', ".manifest", br#"{"roots":["a/b"]}"#), (b'0', "data.json", br#"{"a":{"b":1,"c":2}}"#)]),
+    ("on-the-way", &[(b'0', ".manifest", br#"{"roots":["a/b","a/c"]}"#), (b'0', "data.json", br#"{"a":{"b":1}}"#)]),
+    ("overlapping", &[(b'0', ".manifest", br#"{"roots":["a","a/b"]}"#)]),
+    ("twice", &[(b'0', "a.rego", b"package a"), (b'0', "/a.rego", b"package b")]),
+    ("leads-up", &[(b'0', "a/../../b.rego", b"package a")]),
+    ("link", &[(b'2', "a.rego", b""), (b'1', "b.rego", b"")]),
+    ("longer-names", &[(b'L', "././@LongLink", b"a/b.rego\0"), (b'0', "short", b"package a")]),
+    ("pax", &[(b'x', "pax", b"17 path=../a.rego\n"), (b'0', "short", b"package a")]),
+    ("sparse", &[(b'S', "a.rego", b"package a"), (b'7', "b.rego", b"package a")]),
+    ("delta", &[(b'0', "patch.json", br#"{"data":[]}"#)]),
+    ("doubled-member", &[(b'0', "data.json", br#"{"a":1,"\u0061":2}"#)]),
+    ("signature", &[(b'0', ".signatures.json", br#"{"signatures":["a.b.c"],"plugin":"_default"}"#)]),
+    // To be repeated.
+    ("many", &[(b'0' | 0x80, "a", &[b'a'; 2000]), (b'0' | 0x80, "b", &[b'b'; 2000])]),
+];
+
+/// Makes the seeds of bundles. The first byte says what follows: the whole bundle, the archive in it, a list of files, or such a list with
+/// the number of a right or wrong way to sign them.
+fn bundles() -> Result<Vec<(String, Vec<u8>)>, Box<dyn Error>> {
+    let mut seeds = Vec::new();
+    for (name, entries) in BUNDLES {
+        let (mut list, mut tar) = (Vec::new(), Vec::new());
+        for (kind, path, content) in *entries {
+            list.extend([*kind, u8::try_from(path.len())?]);
+            list.extend_from_slice(path.as_bytes());
+            list.extend(u16::try_from(content.len())?.to_le_bytes());
+            list.extend_from_slice(content);
+            let mut header = tar::Header::new_ustar();
+            // The crate would not write some of these names.
+            header.as_mut_bytes().get_mut(..path.len()).ok_or("a long name")?.copy_from_slice(path.as_bytes());
+            header.set_size(content.len() as u64);
+            header.set_entry_type(tar::EntryType::new(*kind & 0x7f));
+            header.set_cksum();
+            tar.extend_from_slice(header.as_bytes());
+            tar.extend_from_slice(content);
+            tar.resize(tar.len().next_multiple_of(512), 0);
+        }
+        tar.extend_from_slice(&[0; 1024]);
+        let mut encoder = flate2::write::GzEncoder::new(vec![0], flate2::Compression::best());
+        encoder.write_all(&tar)?;
+        seeds.push((format!("{name}-whole"), encoder.finish()?));
+        seeds.push((format!("{name}-archive"), [&[1], &*tar].concat()));
+        seeds.push((format!("{name}-files"), [&[2], &*list].concat()));
+        for way in 0..=9 {
+            seeds.push((format!("{name}-signed-{way}"), [&[3, way], &*list].concat()));
+        }
+    }
+    Ok(seeds)
 }
 
 /// Published files, and the targets that they are seeds of. A discovery document and a key set may stand for one another.

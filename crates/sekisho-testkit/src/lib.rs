@@ -4,6 +4,7 @@
 mod clock;
 mod crypto;
 mod dpop;
+mod enforcement_suite;
 mod fake;
 mod forge;
 mod hostile;
@@ -25,6 +26,7 @@ mod token;
 
 pub use clock::FixedClock;
 pub use dpop::{DpopKey, ProofBuilder};
+pub use enforcement_suite::{OrderPolicy, enforcement_suite};
 pub use fake::FakeAuthenticator;
 pub use hostile::{HonestToken, HostileContext, HostileGroup, HostileToken, honest_tokens, hostile_tokens};
 pub use hostile_proof::{HostileProof, hostile_proofs};

@@ -17,7 +17,8 @@ use crate::service::Head;
 
 /// Puts an [`EnforceService`] before a service: only what an [`Enforcer`] permits passes.
 ///
-/// `Ask` makes the [`Question`] of a request's head. Where a router stands before, it is asked what the router found:
+/// `Ask` makes the [`Question`] of a request's head; of a CORS preflight that the checkpoint
+/// [let pass](sekisho_http::CheckpointBuilder::with_preflight_passing) none is made, and it passes. Where a router stands before, it is asked what the router found:
 /// never the path as the client wrote it.
 ///
 /// `Body` is [`Wrapped`] or [`Kept`].
@@ -97,11 +98,15 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let EnforceLayer { checkpoint, enforcer, ask, answers_grpc, body: _ } = &self.layer;
-        let (mut parts, body) = request.into_parts();
         // A permit of another question, of a layer further out, is none for this one.
-        parts.extensions.remove::<Permit>();
+        request.extensions_mut().remove::<Permit>();
+        let head = Head { request: &request, around: of_extensions };
+        if checkpoint.lets_preflight_pass(request.extensions().get::<Passage>(), &head) {
+            return ResponseFuture::inner(self.inner.call(request));
+        }
+        let (mut parts, body) = request.into_parts();
         let asked = ask(&mut parts);
         let mut request = Request::from_parts(parts, body);
         let head = Head { request: &request, around: of_extensions };

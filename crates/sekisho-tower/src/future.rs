@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use sekisho_core::Permit;
 use sekisho_http::{Answer, Passage, Pending, PendingDecision};
@@ -45,6 +45,16 @@ const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 fn in_terms_of(answer: Answer, is_grpc: bool) -> Answer {
     if is_grpc { answer.into_grpc() } else { answer }
+}
+
+/// Lets a request pass a checkpoint, and returns the nonce for the client's next DPoP proof.
+///
+/// INVARIANT: a permit of another checkpoint's principal is none behind this one.
+pub(crate) fn admit(passage: Passage, extensions: &mut Extensions) -> Option<Bytes> {
+    let nonce = passage.next_nonce();
+    extensions.remove::<Permit>();
+    extensions.insert(passage);
+    nonce
 }
 
 type Resolve = Pin<Box<dyn Future<Output = Result<Leave, Answer>> + Send>>;
@@ -118,11 +128,7 @@ where
                     match (resolved, held.take()) {
                         (Ok(leave), Some((mut service, mut request))) => {
                             match leave {
-                                Leave::Passage(passage) => {
-                                    *nonce = passage.next_nonce();
-                                    request.extensions_mut().remove::<Permit>();
-                                    request.extensions_mut().insert(passage);
-                                }
+                                Leave::Passage(passage) => *nonce = admit(passage, request.extensions_mut()),
                                 Leave::Permit(permit) => drop(request.extensions_mut().insert(permit)),
                             }
                             State::Inner { future: service.call(request) }

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use sekisho_core::{Permit, Requirement};
+use sekisho_core::Requirement;
 use sekisho_http::{Checkpoint, ClientCertificate, Inspection, Passage, Presence, RequestHead, is_grpc_call};
 use tower_service::Service;
 
 use crate::around::{Around, ReadAround, of_extensions};
 use crate::body::RefusalBody;
-use crate::future::ResponseFuture;
+use crate::future::{ResponseFuture, admit};
 
 /// Lets requests pass to the service behind it, or refuses them; made by [`CheckpointLayer`](crate::CheckpointLayer).
 pub struct CheckpointService<S, Body> {
@@ -39,10 +39,7 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.checkpoint.inspect(&Head { request: &request, around: self.around }, self.presence) {
             Inspection::Pass(passage) => {
-                let nonce = passage.next_nonce();
-                // A permit of another checkpoint's principal is none behind this one.
-                request.extensions_mut().remove::<Permit>();
-                request.extensions_mut().insert(passage);
+                let nonce = admit(passage, request.extensions_mut());
                 ResponseFuture::inner(self.inner.call(request)).with_nonce(nonce)
             }
             Inspection::Refuse(answer) => ResponseFuture::refused(answer, self.is_grpc(&request)),

@@ -52,6 +52,11 @@ impl Place {
         self.listener.local_addr().expect("an address").to_string()
     }
 
+    /// Gives the place up, for a server that is another process.
+    pub(crate) fn into_port(self) -> u16 {
+        self.listener.local_addr().expect("an address").port()
+    }
+
     pub(crate) fn serve(self, app: Router) -> JoinHandle<()> {
         self.run(|listener| async move { axum::serve(listener, app).await.expect("it serves") })
     }

@@ -1,7 +1,5 @@
 //! Decisions before axum routes: by layer, by extractor, in the handler.
 
-use std::sync::{Arc, Mutex};
-
 use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{FromRef, Path};
@@ -10,51 +8,13 @@ use http::{Request, Uri};
 use sekisho_axum::{Ask, CheckpointExt as _, Permit, Permitted, Principal, RefusalResponse};
 use sekisho_core::json::JsonObject;
 use sekisho_core::{
-    AccessRequest, Authorize, Decision, Denial, Enforcer, Failure, Obligation, Resource, any_of, owner, role, scope,
+    AccessRequest, Authorize, Decision, Enforcer, Failure, Obligation, Resource, any_of, owner, role, scope,
 };
 use sekisho_http::{Checkpoint, RouteQuestion};
+use sekisho_testkit::{OrderPolicy, enforcement_suite};
 use tower::ServiceExt as _;
 
-use crate::fake::checkpoint;
-
-/// Permits reading order 42, breaks for order 13, and remembers what it was asked.
-#[derive(Clone, Default)]
-struct Policy {
-    asked: Arc<Mutex<Vec<String>>>,
-    waits: bool,
-}
-
-impl Policy {
-    fn outcome(&self, request: &AccessRequest<'_>) -> Result<Decision, Failure> {
-        let (action, resource) = (request.action(), request.resource());
-        self.asked.lock().unwrap().push(format!("{action} {} {}", resource.kind(), resource.id()));
-        match (action, resource.kind(), resource.id()) {
-            (_, _, "13") => Err(Failure::unavailable("down")),
-            ("read", "order", "obliging") => Ok(Decision::permit().with_obligation(Obligation::new("notify"))),
-            ("read", "order", "scoped") => {
-                Ok(Decision::deny(Denial::InsufficientScope { scope: "orders:read".into() }))
-            }
-            ("read", "order", "42" | "a/b" | "ü" | "%2e" | "a+b" | "a b") => Ok(Decision::permit()),
-            _ => Ok(Decision::not_applicable()),
-        }
-    }
-
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.asked.lock().unwrap())
-    }
-}
-
-#[async_trait]
-impl Authorize for Policy {
-    fn decide_now(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
-        (!self.waits).then(|| self.outcome(request))
-    }
-
-    async fn decide(&self, request: &AccessRequest<'_>) -> Result<Decision, Failure> {
-        tokio::task::yield_now().await;
-        self.outcome(request)
-    }
-}
+use crate::fake::{Fake, checkpoint};
 
 struct ReadOrder;
 
@@ -83,7 +43,7 @@ async fn show_admin(Path(order): Path<String>) -> String {
     format!("admin {order}")
 }
 
-fn router(policy: &Policy) -> Router {
+fn router(policy: &OrderPolicy) -> Router {
     let checkpoint: Checkpoint = checkpoint();
     let enforcer = Enforcer::new(policy.clone());
     let enforce = |question| checkpoint.enforce(&enforcer, question);
@@ -108,95 +68,15 @@ async fn ask(router: &Router, method: &str, path: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_route_serves_what_its_question_permits_and_nothing_else() {
-    for waits in [false, true] {
-        let policy = Policy { waits, ..Policy::default() };
-        let router = router(&policy);
-        assert_eq!(ask(&router, "GET", "/orders/42").await, (200, "order 42".to_owned()));
-        assert_eq!(policy.asked(), ["read order 42"]);
-        for (method, path, status, asked) in [
-            ("GET", "/orders/43", 403, &["read order 43"][..]),
-            ("POST", "/orders/42", 403, &["create order 42"]),
-            ("DELETE", "/orders/42", 403, &["delete order 42"]),
-            ("PATCH", "/orders/42", 403, &["update order 42"]),
-            ("OPTIONS", "/orders/42", 403, &[]),
-            ("PURGE", "/orders/42", 403, &[]),
-            ("GET", "/orders/13", 503, &["read order 13"]),
-            ("GET", "/orders/obliging", 403, &["read order obliging"]),
-            ("GET", "/orders", 403, &["list order "]),
-            ("GET", "/admin/42", 403, &["read admin 42"]),
-            ("GET", "/wrong/42", 500, &[]),
-        ] {
-            assert_eq!(ask(&router, method, path).await.0, status, "{method} {path}");
-            assert_eq!(policy.asked(), asked, "{method} {path}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn however_a_path_is_written_the_decision_is_that_of_the_route_that_serves_it() {
-    const PATHS: [&str; 26] = [
-        "/orders/42",
-        "/orders/42/",
-        "//orders/42",
-        "/orders//42",
-        "/orders/./42",
-        "/orders/../orders/42",
-        "/admin/../orders/42",
-        "/orders/../admin/42",
-        "/orders/42/../../admin/7",
-        "/orders%2f42",
-        "/orders/%34%32",
-        "/orders/a%2fb",
-        "/orders/a%2Fb",
-        "/orders/%2e%2e%2fadmin%2f42",
-        "/orders/..",
-        "/orders/%2e%2e",
-        "/ORDERS/42",
-        "/Orders/42",
-        "/%6frders/42",
-        "/orders/42%00",
-        "/orders/42%20",
-        "/orders/42;x=1",
-        "/orders/%c3%bc",
-        "/orders/%252e",
-        "/orders/a+b",
-        "/orders/%ff",
-    ];
-    for waits in [false, true] {
-        let policy = Policy { waits, ..Policy::default() };
-        let router = router(&policy);
-        let mut served = 0;
-        for path in PATHS {
-            let (status, body) = ask(&router, "GET", path).await;
-            let asked = policy.asked();
-            if status == 200 {
-                served += 1;
-                // The handler saw exactly what was asked for.
-                assert_eq!(asked, [format!("read {body}")], "{path}");
-            } else {
-                assert!(matches!(status, 400 | 403 | 404), "{path}: {status}");
-            }
-        }
-        assert!(served >= 4, "{served}");
-    }
-}
-
-#[tokio::test]
-async fn an_extractor_lets_a_handler_run_only_with_a_permit() {
-    for waits in [false, true] {
-        let policy = Policy { waits, ..Policy::default() };
-        let router = router(&policy);
-        assert_eq!(ask(&router, "GET", "/permitted/42").await, (200, "order 42".to_owned()));
-        for (path, status) in [("/permitted/43", 403), ("/permitted/13", 503), ("/permitted/%ff", 400)] {
-            assert_eq!(ask(&router, "GET", path).await.0, status, "{path}");
-        }
-    }
+async fn routes_serve_what_is_permitted_by_layer_and_extractor_and_nothing_else() {
+    enforcement_suite(async |policy: &OrderPolicy, method: &str, path: &str| ask(&router(policy), method, path).await)
+        .await;
+    assert_eq!(ask(&router(&OrderPolicy::new()), "GET", "/permitted/%ff").await.0, 400);
 }
 
 #[tokio::test]
 async fn of_two_parameters_of_one_name_none_is_asked_about() {
-    let policy = Policy::default();
+    let policy = OrderPolicy::new();
     let checkpoint = checkpoint();
     let layer = checkpoint.enforce(&Enforcer::new(policy.clone()), ReadOrder::QUESTION);
     let inner = Router::new().route("/{order}", get(|| async { "reached" }).layer(layer));
@@ -212,7 +92,7 @@ async fn of_two_parameters_of_one_name_none_is_asked_about() {
 
 #[tokio::test]
 async fn what_is_lacking_is_said_in_the_challenge() {
-    let router = router(&Policy::default());
+    let router = router(&OrderPolicy::new());
     let request = Request::builder().uri("/orders/scoped").header("authorization", "Bearer good");
     let response = router.oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
     let challenge = response.headers().get("www-authenticate").unwrap().to_str().unwrap();
@@ -281,4 +161,65 @@ async fn a_handler_asks_with_the_loaded_object() {
     let router = Router::new().route("/{id}", get(order)).layer(checkpoint().layer());
     assert_eq!(ask(&router, "GET", "/42").await.0, 200);
     assert_eq!(ask(&router, "GET", "/43").await.0, 403);
+}
+
+/// Tells what becomes of a request with these headers: its status, what was shown, and what was asked.
+async fn preflight(checkpoint: &Checkpoint, method: &str, headers: &[(&str, &str)]) -> (u16, String, Vec<String>) {
+    let policy = OrderPolicy::new();
+    let enforce =
+        checkpoint.enforce(&Enforcer::new(policy.clone()), RouteQuestion::by_method("order").id_from("order"));
+    let router = Router::new().route("/orders/{order}", any(show).layer(enforce)).layer(checkpoint.layer());
+    let request = Request::builder().method(method).uri("/orders/42");
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let response = router.oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+    (status, String::from_utf8(body.to_vec()).unwrap(), policy.asked())
+}
+
+const ORIGIN: (&str, &str) = ("origin", "https://shop.example");
+const WANTS: (&str, &str) = ("access-control-request-method", "DELETE");
+const GOOD: (&str, &str) = ("authorization", "Bearer good");
+
+#[tokio::test]
+async fn a_preflight_passes_where_the_checkpoint_lets_it_pass_and_nothing_is_asked_about_it() {
+    let passing = Checkpoint::builder().accept(Fake).with_preflight_passing().build().unwrap();
+    let passed = (200, "order 42".to_owned(), Vec::new());
+    assert_eq!(preflight(&passing, "OPTIONS", &[ORIGIN, WANTS]).await, passed);
+    assert_eq!(preflight(&passing, "OPTIONS", &[WANTS, ORIGIN, GOOD]).await, passed);
+    for (method, headers, status, asked) in [
+        ("OPTIONS", &[][..], 401, &[][..]),
+        ("OPTIONS", &[ORIGIN], 401, &[]),
+        ("OPTIONS", &[WANTS], 401, &[]),
+        ("OPTIONS", &[ORIGIN, ORIGIN, WANTS], 401, &[]),
+        ("OPTIONS", &[ORIGIN, WANTS, ("access-control-request-method", "GET")], 401, &[]),
+        ("OPTIONS", &[ORIGIN, WANTS, ("content-type", "application/grpc")], 401, &[]),
+        ("OPTIONS", &[GOOD], 403, &[]),
+        ("OPTIONS", &[GOOD, ORIGIN, WANTS, WANTS], 403, &[]),
+        ("GET", &[ORIGIN, WANTS], 401, &[]),
+        ("GET", &[ORIGIN, WANTS, GOOD], 200, &["read order 42"]),
+        ("DELETE", &[ORIGIN, WANTS, GOOD], 403, &["delete order 42"]),
+        ("POST", &[ORIGIN, WANTS, ("x-http-method-override", "OPTIONS")], 401, &[]),
+    ] {
+        let (got, body, questions) = preflight(&passing, method, headers).await;
+        assert_eq!(got, status, "{method} {headers:?}");
+        assert_eq!(questions, asked, "{method} {headers:?}");
+        assert_eq!(body == "order 42", status == 200, "{method} {headers:?}");
+    }
+    // Unless it was told so, it is as any other request.
+    assert_eq!(preflight(&checkpoint(), "OPTIONS", &[ORIGIN, WANTS]).await.0, 401);
+    assert_eq!(preflight(&checkpoint(), "OPTIONS", &[ORIGIN, WANTS, GOOD]).await.0, 403);
+}
+
+#[tokio::test]
+async fn a_preflight_that_another_checkpoint_let_pass_is_none_here() {
+    let passing = || Checkpoint::builder().accept(Fake).with_preflight_passing().build().unwrap();
+    let (mine, other) = (passing(), passing());
+    for (question, status) in [(RouteQuestion::by_method("x"), 403), (RouteQuestion::new("read", "x"), 500)] {
+        let layer = mine.enforce(&Enforcer::new(scope("a")), question);
+        let router = Router::new().route("/", any(|| async { "reached" }).layer(layer)).layer(other.layer());
+        let request = Request::options("/").header(ORIGIN.0, ORIGIN.1).header(WANTS.0, WANTS.1);
+        let response = router.oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), status);
+    }
 }

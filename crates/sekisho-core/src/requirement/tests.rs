@@ -368,3 +368,20 @@ fn a_denial_keeps_what_was_said_beside_it() {
     assert!(turned.is_permitted() && turned.obligations().is_empty());
     assert_eq!((turned.id(), turned.source()), (Some("d-1"), crate::DecisionSource::Fallback));
 }
+
+#[test]
+fn of_several_denials_a_credential_that_is_no_good_weighs_most() {
+    let told = |requirement: Requirement| {
+        let alice = caller().build().unwrap();
+        let request = AccessRequest::new(&alice, "read", Resource::new("order", "42"), NOW);
+        requirement.decide_now(&request).unwrap().unwrap().denial().cloned().unwrap()
+    };
+    let invalid = || says(Decision::refuse(Denial::InvalidToken), false);
+    for other in [scope("lacking"), role("lacking"), max_age(Duration::from_secs(1))] {
+        assert_eq!(told(all_of([other.clone(), invalid()])), Denial::InvalidToken);
+        assert_eq!(told(all_of([invalid(), other])), Denial::InvalidToken);
+    }
+    // Of alternatives, the first that the caller could mend.
+    assert_eq!(told(any_of([role("lacking"), invalid()])), Denial::InvalidToken);
+    assert_eq!(told(any_of([scope("lacking"), invalid()])), Denial::InsufficientScope { scope: "lacking".into() });
+}

@@ -305,6 +305,16 @@ fn an_endpoint_for_other_proxies_is_checked_in_the_same_way() {
             "line 9: forward-auth takes credentials of the kinds jwt and introspection",
         ),
         (
+            "credentials = \"shop\"",
+            "credentials = \"shop\"\norigins = [\"https://shop.example/\"]",
+            "line 10: \"https://shop.example/\" is no origin: it must be like `https://shop.example`, in lower case, without a path and without the port that the scheme has by itself",
+        ),
+        (
+            "credentials = \"shop\"",
+            "credentials = \"shop\"\ntoken = \"swap\"",
+            "line 10: these credentials cannot be swapped for another token",
+        ),
+        (
             "path = \"/orders/*\"",
             "path = \"/orders*\"",
             "line 13: path \"/orders*\": a star stands alone after the last slash",
@@ -328,7 +338,12 @@ fn an_endpoint_for_other_proxies_is_checked_in_the_same_way() {
 fn an_endpoint_for_other_proxies_swaps_tokens_when_told_to() {
     let opaque = "kind = \"introspection\"\nendpoint = \"https://id.example/introspect\"\nclient_id = \"gateway\"\nclient_secret = { env = \"CLIENT_SECRET\" }";
     let file = ASKED.replacen("kind = \"jwt\"", opaque, 1).replacen("[\"orders:read\"]", "[\"a\"]", 1);
-    for (token, told) in [("", None), ("token = \"drop\"\n", None), ("token = \"swap\"\n", Some("Bearer inner"))] {
+    for (token, told) in [
+        ("", None),
+        ("token = \"drop\"\n", None),
+        ("token = \"swap\"\n", Some("Bearer inner")),
+        ("token = \"as_bearer\"\n", Some("Bearer good")),
+    ] {
         let file = file.replacen("credentials = \"shop\"\n", &format!("credentials = \"shop\"\n{token}"), 1);
         let config = parse(&file).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let request = http::Request::get("/check")

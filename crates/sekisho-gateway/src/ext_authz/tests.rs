@@ -328,3 +328,28 @@ async fn the_next_nonce_goes_to_the_client_and_not_to_the_service() {
     let Some(HttpResponse::Denied(denied)) = refused.http_response else { panic!("passes") };
     assert!(denied.headers.iter().all(|one| one.header.as_ref().unwrap().key != "dpop-nonce"));
 }
+
+#[tokio::test]
+async fn a_cookie_is_403_where_another_site_may_have_caused_the_request() {
+    let checkpoint = Checkpoint::builder().accept(FakeAuthenticator).with_cookie("token").build().unwrap();
+    let rules = RuleTable::new([Rule::new("/orders/*", Access::Authenticated)]).unwrap();
+    let proxies = TrustedProxies::new(["127.0.0.1"]).unwrap();
+    let service = ExtAuthz::new(checkpoint, rules, proxies).unwrap();
+    let named = service.clone().with_origins(["https://shop.example"]).unwrap();
+    const COOKIE: (&str, &str) = ("cookie", "token=good");
+    for (headers, by_host, by_name) in [
+        (&[COOKIE][..], 7, 7),
+        (&[COOKIE, ("sec-fetch-site", "cross-site")], 7, 7),
+        (&[COOKIE, ("origin", "https://evil.example")], 7, 7),
+        (&[COOKIE, ("origin", "https://api.example:443")], 0, 7),
+        (&[COOKIE, ("origin", "https://shop.example"), ("sec-fetch-site", "same-site")], 7, 0),
+        (&[COOKIE, ("sec-fetch-site", "same-origin")], 0, 0),
+        (&[("authorization", "Bearer good"), ("sec-fetch-site", "cross-site")], 0, 0),
+    ] {
+        for (service, code) in [(&service, by_host), (&named, by_name)] {
+            let answer = service.check(about(described("POST", "/orders/7", headers)), PROXY).await;
+            assert_eq!(answer.status.unwrap().code, code, "{headers:?}");
+        }
+    }
+    assert!(service.with_origins(["https://shop.example/"]).is_err());
+}

@@ -10,6 +10,8 @@ use sekisho_testkit::FakeAuthenticator;
 use super::*;
 use crate::rules::{Access, Rule};
 
+mod cookies;
+
 const PROXY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 const DIALECTS: [Dialect; 4] = [Dialect::Nginx, Dialect::Traefik, Dialect::Caddy, Dialect::Envoy];
 

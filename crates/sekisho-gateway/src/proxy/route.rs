@@ -1,4 +1,3 @@
-use http::StatusCode;
 use http::header::{self, HeaderMap};
 use sekisho_core::{ConfigError, Requirement, all_of};
 use sekisho_http::Checkpoint;
@@ -6,8 +5,8 @@ use sekisho_http::Checkpoint;
 use super::headers::take_cookie;
 use super::upstream::Upstream;
 use crate::authorizer::{JwtAuthorizer, RouteScopes};
+use crate::origins::Origins;
 use crate::path::NormalPath;
-use crate::refusal::{Refused, problem};
 use crate::rules::Matcher;
 use crate::token_swap::{TokenForward, check_swap_of_bound};
 
@@ -67,7 +66,8 @@ pub struct Route {
     token: TokenForward,
     checks_proofs_here: bool,
     takes_websockets: bool,
-    origins: Option<Vec<String>>,
+    listed: Option<Vec<String>>,
+    origins: Origins,
     max_body: Option<u64>,
 }
 
@@ -87,7 +87,8 @@ impl Route {
             token: TokenForward::Drop,
             checks_proofs_here: false,
             takes_websockets: false,
-            origins: None,
+            listed: None,
+            origins: Origins::default(),
             max_body: None,
         }
     }
@@ -129,9 +130,14 @@ impl Route {
         self
     }
 
-    /// Refuses, with 403, requests that come from pages of other origins than these (`https://shop.example`), as `Origin` tells. Default: not looked at.
+    /// Refuses, with 403, requests that come from pages of other origins than these (`https://shop.example`), as `Origin` tells, and lets
+    /// these change something with a cookie. Default: a bearer token is taken whatever page sends it.
+    ///
+    /// With or without, a credential in a cookie is refused, with 403, where another site may have caused the request: by the
+    /// [rules](sekisho_http::CsrfRules) that sessions have, for every method but `GET`, `HEAD`, `OPTIONS` and `TRACE`, and for WebSockets. Without,
+    /// pages of the request's own host may.
     pub fn with_origins<I: IntoIterator<Item = S>, S: Into<String>>(mut self, origins: I) -> Self {
-        self.origins = Some(origins.into_iter().map(Into::into).collect());
+        self.listed = Some(origins.into_iter().map(Into::into).collect());
         self
     }
 
@@ -149,16 +155,11 @@ impl Route {
                 "WebSockets are tunnelled over HTTP/1.1 only, and the upstream speaks HTTP/2",
             ));
         }
-        if self.takes_websockets && self.takes_cookie() && self.origins.is_none() {
+        if self.takes_websockets && self.takes_cookie() && self.listed.is_none() {
             return Err(ConfigError::new("WebSockets with a credential in a cookie need a list of origins"));
         }
-        for origin in self.origins.iter().flatten() {
-            let is_origin = origin.split_once("://").is_some_and(|(scheme, host)| {
-                matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains(['/', '@', ' '])
-            });
-            if !is_origin || origin.to_ascii_lowercase() != *origin {
-                return Err(ConfigError::new(format!("{origin:?} is no origin, such as `https://shop.example`")));
-            }
+        if let Some(listed) = &self.listed {
+            self.origins = Origins::listed(listed)?;
         }
         if matches!(self.token, TokenForward::Swap(_)) && matches!(self.guard, Guard::Public | Guard::Deny) {
             return Err(ConfigError::new("there is no credential to swap on a public route"));
@@ -186,15 +187,8 @@ impl Route {
         self.matcher.as_ref().is_some_and(|matcher| matcher.matches(Some(host), path, method))
     }
 
-    pub(super) fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        let Some(origins) = &self.origins else { return Ok(()) };
-        let is_listed =
-            |value: &header::HeaderValue| origins.iter().any(|origin| value.as_bytes() == origin.as_bytes());
-        if headers.get_all(header::ORIGIN).iter().all(is_listed) {
-            return Ok(());
-        }
-        tracing::info!(target: "sekisho", "request refused: it comes from a page of another origin");
-        Err(problem(StatusCode::FORBIDDEN))
+    pub(super) const fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// Takes out of a request what proves who calls, unless it is to go on.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sekisho_core::{
     AcceptedProofs, Authenticate, Credential, Failure, Principal, Refusal, Reject, Secret, UnixSeconds,
 };
-use sekisho_gateway::{ReverseProxy, TokenForward, TokenSwap};
+use sekisho_gateway::{AsBearer, ReverseProxy, TokenForward, TokenSwap};
 use sekisho_http::TrustedProxies;
 
 use super::*;
@@ -251,6 +251,54 @@ async fn a_service_gets_no_token_its_own_or_another_as_the_route_says() {
         assert_eq!(served.send("GET", "/swap", &bearer(value)).await.status, status, "{value}");
     }
     assert!(service.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_cookie_proves_nothing_where_another_site_may_have_caused_the_request() {
+    let (service, upstream) = echo().await;
+    let guard = || Guard::checkpoint(checkpoint());
+    let as_bearer = || TokenForward::Swap(Arc::new(AsBearer::new()));
+    let served = Served::start(proxy(vec![
+        Route::new("/orders", &upstream, guard()).forwarding(as_bearer()),
+        Route::new("/listed", &upstream, guard()).with_origins(["https://app.example"]),
+        Route::new("/login", &upstream, Guard::Public),
+    ]))
+    .await;
+    const COOKIE: (&str, &str) = ("cookie", "a=b; token=good");
+    const BEARER: (&str, &str) = ("authorization", "Bearer good");
+    let site = |site: &'static str| ("sec-fetch-site", site);
+    let origin = |origin: &'static str| ("origin", origin);
+    for (method, target, headers, status) in [
+        ("POST", "/orders", &[COOKIE][..], 403),
+        ("POST", "/orders", &[COOKIE, site("cross-site")], 403),
+        ("POST", "/orders", &[COOKIE, site("same-site")], 403),
+        ("DELETE", "/orders", &[COOKIE, origin("https://app.example")], 403),
+        ("POST", "/orders", &[COOKIE, origin("null")], 403),
+        ("GET", "/orders", &[COOKIE, ("sec-websocket-key", "x"), origin("https://evil.example")], 403),
+        ("POST", "/orders", &[("cookie", "token=bad"), site("cross-site")], 403),
+        ("POST", "/orders", &[COOKIE, BEARER, site("cross-site")], 400),
+        ("GET", "/orders", &[("cookie", "token=good; token=good")], 400),
+        ("POST", "/listed", &[COOKIE, site("cross-site")], 403),
+        ("POST", "/listed", &[COOKIE, origin("https://api.example")], 403),
+        ("POST", "/listed", &[BEARER, origin("https://api.example")], 403),
+    ] {
+        assert_eq!(served.send(method, target, headers).await.status, status, "{method} {target} {headers:?}");
+    }
+    assert!(service.seen().is_empty(), "nothing that was refused reached the service");
+    for (method, target, headers, told) in [
+        ("POST", "/orders", &[COOKIE, site("same-origin")][..], Some("Bearer good")),
+        ("POST", "/orders", &[COOKIE, origin("http://api.example")], Some("Bearer good")),
+        ("GET", "/orders", &[COOKIE, site("cross-site")], Some("Bearer good")),
+        ("POST", "/orders", &[BEARER, site("cross-site"), origin("https://app.example")], Some("Bearer good")),
+        ("POST", "/listed", &[COOKIE, site("cross-site"), origin("https://app.example")], None),
+        ("POST", "/login", &[COOKIE, site("cross-site")], None),
+    ] {
+        assert_eq!(served.send(method, target, headers).await.status, 200, "{method} {target} {headers:?}");
+        let seen = service.only();
+        assert_eq!(seen.header("authorization"), told, "{target} {headers:?}");
+        let kept = seen.header("cookie").is_some_and(|cookie| cookie.contains("token"));
+        assert_eq!(kept, target == "/login", "{target} {headers:?}");
+    }
 }
 
 #[tokio::test]

@@ -134,7 +134,8 @@ async fn what_is_no_clean_handshake_or_not_allowed_is_never_switched() {
     setting.heads.lock().unwrap().clear();
     for (request, status) in [
         (handshake("/cookie", ""), 401),
-        (handshake("/cookie", "cookie: token=bad\r\n"), 401),
+        (handshake("/cookie", "cookie: token=bad\r\norigin: https://shop.example\r\n"), 401),
+        (handshake("/cookie", "cookie: token=good\r\n"), 403),
         (handshake("/cookie", "cookie: token=good\r\norigin: https://evil.example\r\n"), 403),
         (handshake("/cookie", "cookie: token=good\r\norigin: null\r\n"), 403),
         (handshake("/cookie", "cookie: token=good\r\norigin: https://shop.example.evil\r\n"), 403),

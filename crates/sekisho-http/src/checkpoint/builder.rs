@@ -190,13 +190,13 @@ impl<State> CheckpointBuilder<State> {
         self
     }
 
-    /// Lets CORS preflights pass without a credential, the checkpoint and each of its `require`s. Default: they are
-    /// refused with 401 like any request without one.
+    /// Lets CORS preflights pass without a credential, the checkpoint and each `require` and `enforce` of it. Default: they
+    /// are refused with 401 like any request without one.
     ///
     /// Better leave this alone and put the CORS layer outside of the checkpoint: it answers preflights itself, so they
     /// never get here, and refusals carry its headers too. This is for services that answer preflights further inside.
     ///
-    /// Anybody can send what looks like a preflight: `OPTIONS` with `Origin` and `Access-Control-Request-Method`, to any
+    /// Anybody can send what looks like a preflight: `OPTIONS` with one `Origin` and one `Access-Control-Request-Method`, to any
     /// path. So this opens every handler that takes `OPTIONS`, handlers for any method and fallbacks among them, and
     /// whatever routes by the path alone, as tonic does. With a content type of gRPC, it is no preflight.
     pub fn with_preflight_passing(mut self) -> Self {

@@ -368,6 +368,18 @@ fn serves_and_points_to_the_metadata() {
 }
 
 #[test]
+fn a_token_that_whoever_decides_does_not_take_is_answered_as_one_that_is_refused_here() {
+    let alice = PrincipalBuilder::new("https://id.example", "alice").build().unwrap();
+    let (denied, refused) =
+        (checkpoint().deny(&alice, &Denial::InvalidToken), checkpoint().refuse(&Reject::Signature.into()));
+    assert_eq!(denied.status(), 401);
+    assert_eq!(
+        (denied.status(), challenge(&denied), denied.body()),
+        (refused.status(), challenge(&refused), refused.body())
+    );
+}
+
+#[test]
 fn writes_the_body_that_it_was_told_to() {
     let body =
         |summary: &RefusalSummary| RefusalContent::new("text/plain", format!("{} {:?}", summary.status, summary.error));

@@ -1,13 +1,16 @@
 //! The manifest, and what it allows.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use super::hash::{MAX_STRUCTURED, StrictJson};
 use super::{BundleError, DATA, MANIFEST, is_named};
-use crate::source::is_within;
+use crate::source::{is_name, is_within};
 
 pub(super) struct Manifest {
     pub(super) revision: Option<Box<str>>,
@@ -17,6 +20,8 @@ pub(super) struct Manifest {
 }
 
 const MAX_ROOTS: usize = 100;
+/// Bounds how the list of roots is written, in bytes.
+const MAX_ROOTS_TEXT: usize = 64 << 10;
 const MAX_REVISION: usize = 256;
 
 impl Manifest {
@@ -72,37 +77,78 @@ impl Manifest {
         Ok(())
     }
 
-    fn check_value(&self, path: &str, raw: &str) -> Result<(), BundleError> {
-        if self.roots.iter().any(|root| is_within(path, root)) {
+    /// Goes through a checked value once, as far down as no root is reached: whatever lies in one is passed over.
+    fn check_value(&self, path: &str, text: &str) -> Result<(), BundleError> {
+        let roots = &self.roots;
+        if roots.iter().any(|root| is_within(path, root)) {
             return Ok(());
         }
-        // Outside of every root there may be nothing but the way to one.
-        if !raw.starts_with('{') || !self.roots.iter().any(|root| is_within(root, path)) {
-            return Err(BundleError::Roots);
+        let way = WayToRoots { roots, path: &mut path.to_owned() };
+        way.deserialize(&mut serde_json::Deserializer::from_str(text)).map_err(|_| BundleError::Roots)
+    }
+}
+
+/// Is the place of a value outside of every root, where there may be nothing but the way to one.
+struct WayToRoots<'a> {
+    roots: &'a [Box<str>],
+    path: &'a mut String,
+}
+
+impl<'de> DeserializeSeed<'de> for WayToRoots<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for WayToRoots<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("members on the way to a root")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { roots, path } = self;
+        let outside = || A::Error::custom("outside of the roots");
+        if !roots.iter().any(|root| is_within(root, path)) {
+            return Err(outside());
         }
-        let object = JsonObject::parse(raw.as_bytes().to_vec()).map_err(|_| BundleError::Json)?;
-        for (name, value) in object.iter() {
-            // A member with a slash in its name would look like two steps.
-            if name.contains('/') {
-                return Err(BundleError::Roots);
+        while let Some(name) = map.next_key::<String>()? {
+            // A name with a slash in it would look like two steps, an empty one like none.
+            if name.is_empty() || name.contains('/') {
+                return Err(outside());
             }
-            let below = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-            self.check_value(&below, value.as_json())?;
+            let length = path.len();
+            if !path.is_empty() {
+                path.push('/');
+            }
+            path.push_str(&name);
+            if roots.iter().any(|root| is_within(path, root)) {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                map.next_value_seed(WayToRoots { roots, path })?;
+            }
+            path.truncate(length);
         }
         Ok(())
     }
 }
 
-/// Tells whether `path` is `root` or lies below it.
+/// Reads the roots. Their number is looked at before they are compared with each other.
 fn read_roots(value: JsonValue<'_>) -> Option<Vec<Box<str>>> {
-    if value.kind() != JsonKind::Array {
+    if value.kind() != JsonKind::Array || value.as_json().len() > MAX_ROOTS_TEXT {
         return None;
     }
     let roots: Vec<Box<str>> = value.as_strings()?.iter().map(|root| root.trim_matches('/').into()).collect();
+    if roots.len() > MAX_ROOTS || !roots.iter().all(|root| root.is_empty() || is_name(root)) {
+        return None;
+    }
     let overlap = |one: &str, other: &str| is_within(one, other) || is_within(other, one);
     let is_disjoint =
         roots.iter().enumerate().all(|(index, root)| roots.iter().skip(index + 1).all(|other| !overlap(root, other)));
-    (roots.len() <= MAX_ROOTS && is_disjoint).then_some(roots)
+    is_disjoint.then_some(roots)
 }
 
 fn read_version(value: JsonValue<'_>) -> Option<u8> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,6 +35,8 @@ pub(super) enum Signers {
 
 /// Bounds the signature: a list of a thousand files with SHA-512 fits.
 const MAX_SIGNATURE: usize = 1 << 20;
+/// By how much clocks may differ.
+const LEEWAY: Duration = Duration::from_secs(60);
 
 impl Trust {
     pub(super) fn new(backend: Backend, keys: Arc<dyn KeySource>) -> Self {
@@ -50,6 +53,7 @@ impl Trust {
         let token = the_one(signatures).ok_or(BundleError::SignatureForm)?;
         let list = self.verifier().verify(&token, now).await.map_err(BundleError::Signature)?.into_inner();
         self.check_claims(&list)?;
+        check_dates(&list, now)?;
         let mut listed = read_list(&list)?;
         for (name, content) in files {
             let (algorithm, expected) = listed.remove(&**name).ok_or(BundleError::NotListed)?;
@@ -87,6 +91,19 @@ impl Trust {
             _ => Ok(()),
         }
     }
+}
+
+/// Checks those of the dates of [RFC 7519 §4.1](https://www.rfc-editor.org/rfc/rfc7519#section-4.1) that are there. OPA's own
+/// signatures have none.
+fn check_dates(list: &JsonObject, now: UnixSeconds) -> Result<(), BundleError> {
+    let date = |name| match list.get(name) {
+        None => Ok(None),
+        Some(value) => value.as_numeric_date().map(UnixSeconds::new).map(Some).ok_or(BundleError::NotInForce),
+    };
+    let (end, start, made) = (date("exp")?, date("nbf")?, date("iat")?);
+    let is_over = end.is_some_and(|end| end.saturating_add(LEEWAY) <= now);
+    let is_ahead = |at: Option<UnixSeconds>| at.is_some_and(|at| now.saturating_add(LEEWAY) < at);
+    if is_over || is_ahead(start) || is_ahead(made) { Err(BundleError::NotInForce) } else { Ok(()) }
 }
 
 impl fmt::Debug for Trust {

@@ -216,6 +216,40 @@ async fn checks_scope_key_and_algorithm() {
 }
 
 #[tokio::test]
+async fn dates_in_a_signature_must_hold_where_they_are_there() {
+    let key = key();
+    let reader = reader(&key);
+    let now = NOW.as_secs();
+    let with = |dates: Value| {
+        let mut list = claims(FILES, "SHA-256");
+        list.as_object_mut().unwrap().extend(dates.as_object().unwrap().clone());
+        with_claims(&key, FILES, &list)
+    };
+    for good in [
+        json!({}),
+        json!({ "exp": now + 1 }),
+        json!({ "exp": now - 59 }),
+        json!({ "nbf": now + 60, "iat": now + 60 }),
+        json!({ "iat": 0, "exp": 4_000_000_000_u64 }),
+    ] {
+        assert!(reader.read(&with(good.clone()), NOW).await.is_ok(), "{good}");
+    }
+    for bad in [
+        json!({ "exp": now - 60 }),
+        json!({ "exp": 0 }),
+        json!({ "nbf": now + 61 }),
+        json!({ "iat": now + 61 }),
+        json!({ "exp": "2099-01-01" }),
+        json!({ "exp": -1 }),
+        json!({ "exp": null }),
+        json!({ "iat": 1e300 }),
+        json!({ "nbf": [now] }),
+    ] {
+        assert_eq!(refusal(&reader, &with(bad.clone())).await, "NotInForce", "{bad}");
+    }
+}
+
+#[tokio::test]
 async fn takes_a_shared_secret_only_where_that_was_asked_for() {
     let secret = SigningKey::hmac(Backend::default(), Algorithm::Hs256, &[7; 32]).unwrap();
     let bundle = signed(&secret, FILES);
@@ -309,15 +343,48 @@ async fn refuses_manifests_and_data_that_do_not_fit() {
         ("shop/data.json", r#"{"ordersX":1}"#),
         ("other/data.json", "{}"),
         ("data.json", r#"{"shop/orders":1}"#),
+        ("data.json", r#"{"":{"shop":{"orders":1}}}"#),
+        ("data.json", r#"{"shop":{"":{"orders":1}}}"#),
+        ("data.json", r#"{"shop":{"orders":{}},"other":{}}"#),
+        ("data.json", r#"{"shop":[{"orders":1}]}"#),
+        ("data.json", r#"{"shop":{"orders":1,"\u006frders2":1}}"#),
+        ("other/data.json", "1"),
     ] {
         assert_eq!(refusal(&open, &archive(&[manifest, (name, data)])).await, "Roots", "{name} {data}");
     }
     for (name, data) in [
         ("data.json", r#"{"shop":{"orders":{"a":1}}}"#),
+        ("data.json", r#"{"\u0073hop":{"\u006frders":{"/":{"":1}}}}"#),
+        ("data.json", r#"{"shop":{}}"#),
+        ("data.json", "{}"),
         ("shop/orders/data.json", "[1]"),
         ("shop/orders/x/data.json", "1"),
     ] {
         assert!(open.read(&archive(&[manifest, (name, data)]), NOW).await.is_ok(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn roots_are_bounded_before_they_are_compared() {
+    let open = BundleReader::dangerous_unsigned();
+    let manifest = |roots: &[String]| json!({ "roots": roots }).to_string();
+    let numbered = |count: usize| (0..count).map(|number| format!("r{number}")).collect::<Vec<_>>();
+    for (what, roots) in [
+        ("one too many", numbered(101)),
+        ("so many that comparing them would not end", numbered(100_000)),
+        ("too long", vec!["x".repeat(513)]),
+        ("too deep", vec!["a/".repeat(32) + "a"]),
+        ("up", vec!["a/../b".to_owned()]),
+        ("a part that is empty", vec!["a//b".to_owned()]),
+    ] {
+        assert_eq!(refusal(&open, &archive(&[(".manifest", &manifest(&roots))])).await, "Manifest", "{what}");
+    }
+    let deep: Vec<String> = (0..100).map(|number| "a/".repeat(29) + &format!("r{number}")).collect();
+    let (start, end) = (r#"{"a":"#.repeat(29), "}".repeat(29));
+    let data = |inner: &str| format!("{start}{inner}{end}");
+    for (inner, passes) in [(r#"{"r0":[1],"r99":{}}"#, true), (r#"{"r0":1,"r100":1}"#, false), ("[]", false)] {
+        let bundle = archive(&[(".manifest", &manifest(&deep)), ("data.json", &data(inner))]);
+        assert_eq!(open.read(&bundle, NOW).await.is_ok(), passes, "{inner}");
     }
 }
 

@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cedar_policy::{Entities, Entity, EntityTypeName, EntityUid, EvalResult, RestrictedExpression, Schema};
+use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, EvalResult, RestrictedExpression, Schema};
 use sekisho_core::{ConfigError, Failure, FailureKind};
 
 /// Loads entities that policies look at and that neither the request nor the fixed entities bring: the groups of a user,
@@ -23,6 +23,18 @@ pub trait EntityProvider: Send + Sync {
     /// # Errors
     /// [`Failure`] when it cannot be known; there is no decision then.
     async fn load(&self, uids: &[EntityUid]) -> Result<Vec<Entity>, Failure>;
+
+    /// Lists the entities of the type `kind` that are in `ancestor`, at any distance and whoever says so, for
+    /// [`CedarPolicies::filter`](super::CedarPolicies::filter): the folders below a folder. `ancestor` itself may be among
+    /// them. [`ProviderLimits`] bounds their number and the time. `None`, which is the default: there is no such list, and no
+    /// filter that needs it.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be known; there is no filter then.
+    async fn descendants(&self, ancestor: &EntityUid, kind: &EntityTypeName) -> Result<Option<Vec<EntityId>>, Failure> {
+        let _ = (ancestor, kind);
+        Ok(None)
+    }
 }
 
 /// Bounds what an [`EntityProvider`] is asked for in one decision. Beyond, there is no decision but a failure.
@@ -62,6 +74,11 @@ impl Known {
         });
         references.extend(entity.clone().into_inner().2);
         Self { entity, references }
+    }
+
+    /// Lists what it is in, at any distance that is known here.
+    fn parents(&self) -> impl Iterator<Item = EntityUid> {
+        self.entity.clone().into_inner().2.into_iter()
     }
 }
 
@@ -117,6 +134,24 @@ impl FixedEntities {
     /// Tells whether an attribute of some entity of this type is fixed.
     pub(super) fn says(&self, kind: &EntityTypeName, attribute: &str) -> bool {
         self.0.iter().any(|(uid, known)| uid.type_name() == kind && known.entity.attr(attribute).is_some())
+    }
+
+    /// Tells whether some entity of this type has parents.
+    pub(super) fn has_parents(&self, kind: &EntityTypeName) -> bool {
+        self.0.iter().any(|(uid, known)| uid.type_name() == kind && known.parents().next().is_some())
+    }
+
+    /// Lists the entities of a type that are in `target`. The principal's own entity may lead on to what the request says.
+    pub(super) fn members(
+        &self,
+        kind: &EntityTypeName,
+        target: &EntityUid,
+        principal: &EntityUid,
+        principal_is_in: bool,
+    ) -> impl Iterator<Item = &EntityUid> {
+        let own = self.0.iter().filter(move |(uid, _)| uid.type_name() == kind);
+        let is_in = move |uid: &EntityUid| uid == target || (principal_is_in && uid == principal);
+        own.filter(move |(_, known)| known.parents().any(|uid| is_in(&uid))).map(|(uid, _)| uid)
     }
 
     pub(super) fn read(json: &str, schema: &Schema) -> Result<Self, ConfigError> {

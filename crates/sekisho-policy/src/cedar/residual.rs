@@ -1,13 +1,17 @@
+mod hierarchy;
+
 use std::time::Instant;
 
-use cedar_policy::pst::{self, BinaryOp, Literal, UnaryOp, Var};
+use cedar_policy::pst::{self, BinaryOp, Literal, PatternElem, UnaryOp, Var};
 use cedar_policy::{Effect, PartialEntities, PartialEntityUid, PartialRequest, Policy};
 use sekisho_core::{AccessRequest, Failure, FailureKind};
 
-use crate::filter::{Comparison, Expr, Filter, Operand, Value};
+use crate::filter::{Comparison, Expr, Filter, Operand, Pattern, Value};
 
 use super::entities::Loaded;
 use super::{CedarPolicies, EntityTypeName, Inner, Question};
+
+use self::hierarchy::Tree;
 
 const OUTSIDE: Failure = Failure::new(FailureKind::Misconfigured, "a policy cannot be written as a filter");
 const MAX_DEPTH: usize = 64;
@@ -17,32 +21,50 @@ impl CedarPolicies {
     /// Says for which resources of the request's type [`decide`](sekisho_core::Authorize::decide) would permit, by partial
     /// evaluation; the resource's id and attributes are not looked at, so `Resource::new("order", "")` does.
     ///
-    /// What conditions may say of the resource: `==`, `!=`, `<`, `<=`, `>`, `>=` of an attribute (text, number, boolean, entity) with a value
-    /// that is known without the resource; `resource ==` an entity; `has`; a boolean attribute by itself; a known set that
-    /// `.contains` an attribute; `&&`, `||`, `!`. An attribute that is missing is what it is for a decision: the permit does
+    /// Conditions may say this of the resource, joined by `&&`, `||` and `!`, and nothing else:
+    /// - `resource.a == x`, also `!=`, and for numbers `<`, `<=`, `>`, `>=`: an attribute (text, number, boolean, entity) and a value that
+    ///   is known without the resource; `resource == x`; `[x, y].contains(resource.a)`; a boolean attribute by itself.
+    /// - `resource has a`.
+    /// - `resource.a like "x*"`.
+    /// - `resource.a in x`, or in one of a set: an attribute that names an entity. What is in `x` is known of the fixed entities;
+    ///   of what a provider provides, it has to list it ([`EntityProvider::descendants`](super::EntityProvider::descendants)).
+    /// - `resource in x`, likewise, by the attributes that are declared to name the parents of resources
+    ///   ([`CedarBuilder::with_parents_from`](super::CedarBuilder::with_parents_from)), each of them one entity.
+    /// - `principal in resource`, `principal in resource.a`.
+    ///
+    /// An attribute that is missing is what it is for a decision: the permit does
     /// not count, and a forbid denies. Resources that lack an attribute which the schema requires, and of which a policy
-    /// speaks, are left out. Obligations are not part of a filter: policies that have some are refused here.
+    /// speaks, are left out, and those that are their own parent. Obligations are not part of a filter: policies that have
+    /// some are refused here.
     ///
     /// What an [`EntityProvider`](super::EntityProvider) says of resources of this type must be what the rows say.
     ///
     /// # Errors
     /// [`Failure`] when the request does not fit the schema, an entity cannot be loaded, or a policy says something else of
-    /// the resource. Also when a policy asks for an attribute that some resource has from elsewhere than its row: from the
-    /// fixed entities, or, where resources are of the principal's type, from the subject. There is never a wider filter
-    /// instead.
+    /// the resource. Also when a policy asks for an attribute or a parent that some resource has from elsewhere than its row:
+    /// from the fixed entities, or, where resources are of the principal's type, from the subject. There is never a wider
+    /// filter instead. Also where a function names resources ([`CedarBuilder::with_names`](super::CedarBuilder::with_names)),
+    /// which may say of each what it likes.
     pub async fn filter(&self, request: &AccessRequest<'_>) -> Result<Filter, Failure> {
-        let inner = &*self.0;
+        let (inner, start) = (&*self.0, Instant::now());
+        if inner.namer.custom.is_some() {
+            return Err(OUTSIDE.with_source("a function names resources, and may name each of them otherwise"));
+        }
         // Whatever the caller has put there, attributes of one resource must not count for all.
         let Ok(question) = inner.question(&without_attributes(request))? else { return Ok(Filter::None) };
         let mut loaded = Loaded::default();
         let mut gathering = inner.gathering(&question);
-        inner.load(&mut gathering, &mut loaded, Instant::now()).await?;
+        inner.load(&mut gathering, &mut loaded, start).await?;
         let Question { action, request: asked, names, principal, resource, .. } = question;
         let entities = gathering.finish(&action.entities, principal, resource, &loaded, &inner.schema)?;
         let selected = inner.index.select_for_any_resource(&names.principal, &names.action, &entities);
         let Some(selection) = selected.map_err(|error| super::broken(&error))? else { return Ok(Filter::None) };
         let failed = |error: &dyn std::error::Error| OUTSIDE.with_source(error.to_string());
         let kind = names.resource.type_name();
+        let mut tree = Tree::new(inner, kind, &names.principal, &entities);
+        // Partial evaluation takes for granted that what the schema requires is there.
+        let mut all = inner.required(kind, &selection.set);
+        all.extend(tree.demands()?);
         // The resource itself is not known, also if its id happens to be that of one that is.
         let known = entities.into_iter().filter(|entity| entity.uid().type_name() != kind);
         let known = cedar_policy::Entities::from_entities(known, None).map_err(|error| failed(&error))?;
@@ -55,23 +77,17 @@ impl CedarPolicies {
             &inner.schema,
         );
         let partial = partial.map_err(|error| failed(&error))?;
-        let response = selection.set.tpe(&partial, &known, &inner.schema).map_err(|error| failed(&error))?;
-        let (mut permits, mut forbids) = (Vec::new(), Vec::new());
-        for policy in response.policies() {
-            if inner.policies.get(policy.id()).is_none_or(|known| !known.demands.obligations.is_empty()) {
-                return Err(OUTSIDE);
-            }
-            let is_own_kind = names.principal.type_name() == kind;
-            let mut reader = Reader { inner, kind, is_own_kind, parts: 0 };
-            match policy.effect() {
-                Effect::Permit => permits.push(reader.policy(&policy, true)?),
-                Effect::Forbid => forbids.push(reader.policy(&policy, false)?),
-            }
+        let policies: Vec<Policy> = {
+            let response = selection.set.tpe(&partial, &known, &inner.schema).map_err(|error| failed(&error))?;
+            response.policies().collect()
+        };
+        let is_own_kind = names.principal.type_name() == kind;
+        let mut written = inner.written(&policies, kind, is_own_kind, &mut tree)?;
+        if !tree.is_complete() {
+            tree.complete(inner.limits.time.saturating_sub(start.elapsed())).await?;
+            written = inner.written(&policies, kind, is_own_kind, &mut tree)?;
         }
-        // Partial evaluation takes for granted that what the schema requires is there.
-        let mut all = inner.required(kind, &selection.set);
-        all.push(any(permits));
-        all.extend(forbids);
+        all.extend(written);
         Ok(match all_of(all) {
             Expr::And(parts) if parts.is_empty() => Filter::All,
             Expr::Or(parts) if parts.is_empty() => Filter::None,
@@ -94,6 +110,29 @@ fn without_attributes<'a>(request: &AccessRequest<'a>) -> AccessRequest<'a> {
 }
 
 impl Inner {
+    /// Writes that one permit is true and each forbid is false.
+    fn written(
+        &self,
+        policies: &[Policy],
+        kind: &EntityTypeName,
+        is_own_kind: bool,
+        tree: &mut Tree<'_>,
+    ) -> Result<Vec<Expr>, Failure> {
+        let (mut permits, mut forbids) = (Vec::new(), Vec::new());
+        for policy in policies {
+            if self.policies.get(policy.id()).is_none_or(|known| !known.demands.obligations.is_empty()) {
+                return Err(OUTSIDE);
+            }
+            let mut reader = Reader { inner: self, kind, is_own_kind, parts: 0, tree };
+            match policy.effect() {
+                Effect::Permit => permits.push(reader.policy(policy, true)?),
+                Effect::Forbid => forbids.push(reader.policy(policy, false)?),
+            }
+        }
+        forbids.push(any(permits));
+        Ok(forbids)
+    }
+
     /// Demands the attributes that the schema requires and that the text of a policy names.
     fn required(&self, kind: &EntityTypeName, set: &cedar_policy::PolicySet) -> Vec<Expr> {
         let Some(shape) = self.shapes.entities.get(kind) else { return Vec::new() };
@@ -106,15 +145,16 @@ impl Inner {
     }
 }
 
-struct Reader<'a> {
+struct Reader<'a, 't> {
     inner: &'a Inner,
     kind: &'a EntityTypeName,
     /// The principal may be among the resources.
     is_own_kind: bool,
     parts: usize,
+    tree: &'a mut Tree<'t>,
 }
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
     /// Writes when a policy is true, or when it is false, in both cases without error.
     fn policy(&mut self, policy: &Policy, wanted: bool) -> Result<Expr, Failure> {
         let written = policy.to_pst().map_err(|error| OUTSIDE.with_source(error.to_string()))?;
@@ -145,6 +185,12 @@ impl Reader<'_> {
                 let name = self.in_row(&attrs.head)?;
                 Ok(if wanted { Expr::Has(name) } else { Expr::Lacks(name) })
             }
+            pst::Expr::Like { expr, pattern } => {
+                let name = self.text_attribute(expr)?;
+                let pattern = pieces(pattern);
+                Ok(if wanted { Expr::Like(name, pattern) } else { Expr::Unlike(name, pattern) })
+            }
+            pst::Expr::BinaryOp { op: BinaryOp::In, left, right } => self.is_in(left, right, wanted),
             pst::Expr::GetAttr { .. } => self.compare(expression, Comparison::Equal, &Literal::Bool(true), wanted),
             pst::Expr::BinaryOp { op: BinaryOp::Contains, left, right } => {
                 let pst::Expr::Set(elements) = &**left else { return Err(OUTSIDE) };
@@ -231,6 +277,14 @@ impl Reader<'_> {
         Ok(Expr::Compare(Operand::Attribute(self.in_row(attr)?), comparison, value))
     }
 
+    fn text_attribute(&self, operand: &pst::Expr) -> Result<Box<str>, Failure> {
+        let pst::Expr::GetAttr { expr, attr } = operand else { return Err(OUTSIDE) };
+        let declared = self.inner.shapes.entities.get(self.kind);
+        let shape = declared.and_then(|declared| declared.attribute(attr)).filter(|_| is_resource(expr));
+        let Some(super::Shape::Text) = shape else { return Err(OUTSIDE) };
+        self.in_row(attr)
+    }
+
     /// Refuses attributes that a decision does not take from the row alone.
     fn in_row(&self, attribute: &str) -> Result<Box<str>, Failure> {
         let is_of_the_subject = self.is_own_kind && self.inner.is_of_the_subject(attribute);
@@ -239,6 +293,17 @@ impl Reader<'_> {
         }
         Ok(attribute.into())
     }
+}
+
+fn pieces(pattern: &[PatternElem]) -> Pattern {
+    let mut pieces = vec![String::new()];
+    for part in pattern {
+        match (part, pieces.last_mut()) {
+            (PatternElem::Char(character), Some(last)) => last.push(*character),
+            _ => pieces.push(String::new()),
+        }
+    }
+    Pattern::new(pieces)
 }
 
 fn is_resource(expression: &pst::Expr) -> bool {

@@ -3,10 +3,13 @@ use sekisho_core::json::JsonObject;
 use sekisho_core::{Effect, Obligation, Principal, Resource};
 
 use super::*;
+use crate::filter::{SqlColumns, SqlDialect, SqlFilter};
 
+mod agreement;
 mod equality;
 mod filters;
 mod gathering;
+mod hierarchies;
 mod merging;
 mod sqlite;
 mod timing;

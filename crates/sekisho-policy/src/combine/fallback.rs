@@ -10,7 +10,7 @@ use sekisho_core::{
     FailureKind, Outline, Reason,
 };
 
-use super::key::CountedContext;
+use crate::key::Part;
 
 mod last_known;
 
@@ -50,7 +50,7 @@ pub fn fallback<A: Authorize>(inner: A) -> FallbackBuilder<A> {
         last_known_for: Duration::from_secs(60),
         limits: LastKnownLimits::default(),
         other: None,
-        counted: CountedContext::All,
+        counted: Part::Whole,
     }
 }
 
@@ -65,7 +65,7 @@ pub struct FallbackBuilder<A> {
     last_known_for: Duration,
     limits: LastKnownLimits,
     other: Option<Arc<dyn Authorize>>,
-    counted: CountedContext,
+    counted: Part,
 }
 
 impl<A: Authorize> FallbackBuilder<A> {
@@ -91,7 +91,7 @@ impl<A: Authorize> FallbackBuilder<A> {
     /// Names the members of the context that the policies look at: two questions that differ in others are equal. By default
     /// all count, and a context with a time in it makes each question a new one.
     pub fn with_context<I: IntoIterator<Item = S>, S: Into<Box<str>>>(mut self, members: I) -> Self {
-        self.counted = CountedContext::Named(members.into_iter().map(Into::into).collect());
+        self.counted = Part::Named(members.into_iter().map(Into::into).collect());
         self
     }
 

@@ -12,7 +12,7 @@ use sekisho_core::{Decision, EvaluationsSemantic, Failure};
 use sekisho_http::{HeadParts, Passage};
 use serde_json::{Value, json};
 
-use super::question::{Malformed, Parts, Question};
+use super::question::{Defaults, Malformed, Parts, Question};
 use super::search::{NoResult, Sought, search};
 use super::{Inner, answer};
 
@@ -158,16 +158,23 @@ async fn several(body: &JsonObject, point: &Inner) -> Response {
         Ok(semantic) => semantic,
         Err(words) => return malformed(words),
     };
-    let defaults = Parts::of(body);
-    let question = |item: &JsonValue<'_>| {
-        if item.kind() != JsonKind::Object {
-            return Err("an evaluation is an object");
-        }
-        Question::of(defaults.over(*item), point)
+    let Some(questions) = questions(&items, Parts::of(body), point) else {
+        return answer::message(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the evaluations are too large together, each with what it takes from around it",
+        );
     };
-    let questions: Vec<Result<Question, Malformed>> = items.iter().map(question).collect();
     let evaluations = decide_all(&questions, semantic, point).await;
     answer::json_response(&json!({ "evaluations": evaluations }))
+}
+
+/// Reads the questions of a batch; `None` when they are too large together.
+fn questions(items: &[JsonValue<'_>], around: Parts<'_>, point: &Inner) -> Option<Vec<Result<Question, Malformed>>> {
+    // Here the items share what stands around them. Whoever decides may write each question out: for a decision service, for
+    // the log.
+    let bytes: usize = items.iter().map(|item| Parts::of_item(*item).over(around).bytes()).sum();
+    let defaults = Defaults::new(around);
+    (bytes <= point.max_questions_bytes()).then(|| items.iter().map(|item| defaults.question(*item, point)).collect())
 }
 
 fn semantic(options: Option<JsonValue<'_>>) -> Result<EvaluationsSemantic, Malformed> {
@@ -192,7 +199,8 @@ async fn decide_all(
     point: &Inner,
 ) -> Vec<Value> {
     let now = point.clock.now();
-    let is_denied = |question: &Result<Question, Malformed>| !question.as_ref().is_ok_and(|one| one.subject.is_some());
+    let is_denied =
+        |question: &Result<Question, Malformed>| !question.as_ref().is_ok_and(|one| one.subject.principal.is_some());
     // A denial that needs no decision ends it as any other.
     let end = match semantic {
         EvaluationsSemantic::DenyOnFirstDeny => {
@@ -211,7 +219,7 @@ async fn decide_all(
                 answers.push(answer::error(400, words));
                 continue;
             }
-            Ok(question) if question.subject.is_none() => {
+            Ok(question) if question.subject.principal.is_none() => {
                 answers.push(stranger());
                 continue;
             }

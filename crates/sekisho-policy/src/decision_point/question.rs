@@ -1,5 +1,7 @@
 //! Questions as they come in.
 
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sekisho_core::dangerous::CheckedClaims;
@@ -15,45 +17,59 @@ const MAX_NAME: usize = 1024;
 /// Says what is wrong with a question, in words for whoever asked.
 pub(super) type Malformed = &'static str;
 
-/// Is an entity as it was sent.
+/// Is an entity as it was sent. A clone copies nothing of it.
+#[derive(Clone)]
 pub(super) struct Entity {
-    pub(super) kind: String,
+    pub(super) kind: Arc<str>,
     /// Empty for what is searched.
-    pub(super) id: String,
-    pub(super) properties: Option<JsonObject>,
+    pub(super) id: Arc<str>,
+    pub(super) properties: Option<Arc<JsonObject>>,
 }
 
-/// Is a whole question: what an [`AccessRequest`] borrows from.
-pub(super) struct Question {
-    pub(super) subject_kind: String,
+/// Is an action as it was sent. A clone copies nothing of it.
+#[derive(Clone)]
+pub(super) struct Action {
+    pub(super) name: Arc<str>,
+    pub(super) properties: Option<Arc<JsonObject>>,
+}
+
+/// Is who is asked about. A clone copies nothing.
+#[derive(Clone)]
+pub(super) struct Subject {
+    pub(super) kind: Arc<str>,
     /// `None` for a subject that nobody here knows.
-    pub(super) subject: Option<Principal>,
-    pub(super) action: String,
-    pub(super) action_properties: Option<JsonObject>,
+    pub(super) principal: Option<Principal>,
+}
+
+/// Is a whole question: what an [`AccessRequest`] borrows from. Questions share what they have in common.
+#[derive(Clone)]
+pub(super) struct Question {
+    pub(super) subject: Subject,
+    pub(super) action: Action,
     pub(super) resource: Entity,
-    pub(super) context: Option<JsonObject>,
+    pub(super) context: Option<Arc<JsonObject>>,
 }
 
 impl Question {
-    /// Puts a question together of its parts.
+    /// Reads a question that stands alone.
     pub(super) fn of(parts: Parts<'_>, point: &Inner) -> Result<Self, Malformed> {
-        let subject = entity(parts.subject.ok_or("subject is missing")?, true)?;
-        let (action, action_properties) = action(parts.action.ok_or("action is missing")?)?;
-        let resource = entity(parts.resource.ok_or("resource is missing")?, true)?;
-        let principal = principal(&subject, point)?;
-        let context = parts.context.map(object).transpose()?;
-        Ok(Self { subject_kind: subject.kind, subject: principal, action, action_properties, resource, context })
+        Ok(Self {
+            subject: subject(parts.subject, point)?,
+            action: action(parts.action)?,
+            resource: resource(parts.resource)?,
+            context: context(parts.context)?,
+        })
     }
 
     /// Asks it, unless the subject is not known.
     pub(super) fn request(&self, now: UnixSeconds) -> Option<AccessRequest<'_>> {
         let mut resource = Resource::new(&self.resource.kind, &self.resource.id);
         if let Some(properties) = &self.resource.properties {
-            resource = resource.with_attributes(properties);
+            resource = resource.with_attributes(&**properties);
         }
-        let mut request = AccessRequest::new(self.subject.as_ref()?, &self.action, resource, now)
-            .with_subject_kind(&self.subject_kind);
-        if let Some(properties) = &self.action_properties {
+        let mut request = AccessRequest::new(self.subject.principal.as_ref()?, &self.action.name, resource, now)
+            .with_subject_kind(&self.subject.kind);
+        if let Some(properties) = &self.action.properties {
             request = request.with_action_properties(properties);
         }
         if let Some(context) = &self.context {
@@ -63,7 +79,7 @@ impl Question {
     }
 }
 
-/// Are the parts of a question, each from an item or, by default, from around it (§7.1.1).
+/// Are the parts of a question.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a> {
     pub(super) subject: Option<JsonValue<'a>>,
@@ -74,39 +90,109 @@ pub(super) struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     pub(super) fn of(whole: &'a JsonObject) -> Self {
+        Self::by(|name| whole.get(name))
+    }
+
+    pub(super) fn of_item(item: JsonValue<'a>) -> Self {
+        Self::by(|name| item.member(name))
+    }
+
+    fn by(part: impl Fn(&str) -> Option<JsonValue<'a>>) -> Self {
+        Self { subject: part("subject"), action: part("action"), resource: part("resource"), context: part("context") }
+    }
+
+    /// Whole parts of an item take the place of the defaults (§7.1.1).
+    pub(super) fn over(self, defaults: Self) -> Self {
         Self {
-            subject: whole.get("subject"),
-            action: whole.get("action"),
-            resource: whole.get("resource"),
-            context: whole.get("context"),
+            subject: self.subject.or(defaults.subject),
+            action: self.action.or(defaults.action),
+            resource: self.resource.or(defaults.resource),
+            context: self.context.or(defaults.context),
         }
     }
 
-    /// Whole parts of an item take the place of the defaults.
-    pub(super) fn over(self, item: JsonValue<'a>) -> Self {
-        Self {
-            subject: item.member("subject").or(self.subject),
-            action: item.member("action").or(self.action),
-            resource: item.member("resource").or(self.resource),
-            context: item.member("context").or(self.context),
-        }
+    /// Returns how long they are together, in bytes.
+    pub(super) fn bytes(self) -> usize {
+        let Self { subject, action, resource, context } = self;
+        [subject, action, resource, context].into_iter().flatten().map(|part| part.as_json().len()).sum()
     }
 }
 
-fn object(value: JsonValue<'_>) -> Result<JsonObject, Malformed> {
+/// Are the parts that stand around the items of a batch. Each is read once, when the first item takes it, and shared by all
+/// that do.
+pub(super) struct Defaults<'a> {
+    parts: Parts<'a>,
+    subject: OnceCell<Result<Subject, Malformed>>,
+    action: OnceCell<Result<Action, Malformed>>,
+    resource: OnceCell<Result<Entity, Malformed>>,
+    context: OnceCell<Result<Option<Arc<JsonObject>>, Malformed>>,
+}
+
+impl<'a> Defaults<'a> {
+    pub(super) const fn new(parts: Parts<'a>) -> Self {
+        Self {
+            parts,
+            subject: OnceCell::new(),
+            action: OnceCell::new(),
+            resource: OnceCell::new(),
+            context: OnceCell::new(),
+        }
+    }
+
+    /// Puts the question of an item together.
+    pub(super) fn question(&self, item: JsonValue<'_>, point: &Inner) -> Result<Question, Malformed> {
+        if item.kind() != JsonKind::Object {
+            return Err("an evaluation is an object");
+        }
+        let Parts { subject: who, action: what, resource: which, context: how } = Parts::of_item(item);
+        Ok(Question {
+            subject: either(who, self.parts.subject, &self.subject, |part| subject(part, point))?,
+            action: either(what, self.parts.action, &self.action, action)?,
+            resource: either(which, self.parts.resource, &self.resource, resource)?,
+            context: either(how, self.parts.context, &self.context, context)?,
+        })
+    }
+}
+
+/// Reads a part of an item, or takes the default as it was read before.
+fn either<'v, T: Clone>(
+    own: Option<JsonValue<'v>>,
+    default: Option<JsonValue<'v>>,
+    known: &OnceCell<Result<T, Malformed>>,
+    read: impl Fn(Option<JsonValue<'v>>) -> Result<T, Malformed>,
+) -> Result<T, Malformed> {
+    if own.is_some() { read(own) } else { known.get_or_init(|| read(default)).clone() }
+}
+
+fn subject(part: Option<JsonValue<'_>>, point: &Inner) -> Result<Subject, Malformed> {
+    let subject = entity(part.ok_or("subject is missing")?, true)?;
+    let principal = principal(&subject, point)?;
+    Ok(Subject { kind: subject.kind, principal })
+}
+
+fn resource(part: Option<JsonValue<'_>>) -> Result<Entity, Malformed> {
+    entity(part.ok_or("resource is missing")?, true)
+}
+
+pub(super) fn context(part: Option<JsonValue<'_>>) -> Result<Option<Arc<JsonObject>>, Malformed> {
+    part.map(object).transpose()
+}
+
+fn object(value: JsonValue<'_>) -> Result<Arc<JsonObject>, Malformed> {
+    const WRONG: Malformed = "properties and context are objects";
     if value.kind() != JsonKind::Object {
-        return Err("properties and context are objects");
+        return Err(WRONG);
     }
-    JsonObject::parse(value.as_json().as_bytes().to_vec()).map_err(|_| "properties and context are objects")
+    JsonObject::parse(value.as_json().as_bytes().to_vec()).map(Arc::new).map_err(|_| WRONG)
 }
 
-fn name(value: JsonValue<'_>, member: &str) -> Result<String, Malformed> {
+fn name(value: JsonValue<'_>, member: &str) -> Result<Arc<str>, Malformed> {
     let text = value.member(member).ok_or("a type, id or name is missing")?.as_str();
     let text = text.filter(|text| (1..=MAX_NAME).contains(&text.len()));
-    text.map(std::borrow::Cow::into_owned).ok_or("a type, id or name is a string of at most 1024 bytes, and not empty")
+    text.map(Arc::from).ok_or("a type, id or name is a string of at most 1024 bytes, and not empty")
 }
 
-fn properties(value: JsonValue<'_>) -> Result<Option<JsonObject>, Malformed> {
+fn properties(value: JsonValue<'_>) -> Result<Option<Arc<JsonObject>>, Malformed> {
     value.member("properties").map(object).transpose()
 }
 
@@ -115,28 +201,35 @@ pub(super) fn entity(value: JsonValue<'_>, has_id: bool) -> Result<Entity, Malfo
     if value.kind() != JsonKind::Object {
         return Err("subject, action and resource are objects");
     }
-    let id = if has_id { name(value, "id")? } else { String::new() };
+    let id = if has_id { name(value, "id")? } else { "".into() };
     Ok(Entity { kind: name(value, "type")?, id, properties: properties(value)? })
 }
 
-pub(super) fn action(value: JsonValue<'_>) -> Result<(String, Option<JsonObject>), Malformed> {
+pub(super) fn action(part: Option<JsonValue<'_>>) -> Result<Action, Malformed> {
+    let value = part.ok_or("action is missing")?;
     if value.kind() != JsonKind::Object {
         return Err("subject, action and resource are objects");
     }
-    Ok((name(value, "name")?, properties(value)?))
+    Ok(Action { name: name(value, "name")?, properties: properties(value)? })
+}
+
+const MISSHAPEN: Malformed = "a property of the subject has another type than the claim of its name";
+
+fn raw(json: &str) -> Result<&RawValue, Malformed> {
+    serde_json::from_str(json).map_err(|_| MISSHAPEN)
 }
 
 /// Makes a principal of a subject, as whoever asks says that it is; `None` when it is nobody's that is known here.
 pub(super) fn principal(subject: &Entity, point: &Inner) -> Result<Option<Principal>, Malformed> {
-    const MISSHAPEN: Malformed = "a property of the subject has another type than the claim of its name";
-    let Some(issuer) = point.subjects.get(&subject.kind) else { return Ok(None) };
+    let Some(issuer) = point.subjects.get(&*subject.kind) else { return Ok(None) };
     let properties = subject.properties.as_ref();
     let property = |name: &str| properties.and_then(|properties| properties.get(name));
     if property("iss").is_some_and(|said| said.as_str().as_deref() != Some(issuer)) {
         return Ok(None);
     }
-    let mut claims: Vec<(&str, Box<RawValue>)> = Vec::new();
-    let raw = |text: String| RawValue::from_string(text).map_err(|_| MISSHAPEN);
+    let text = |text: &str| serde_json::to_string(text).map_err(|_| MISSHAPEN);
+    let (iss, sub) = (text(issuer)?, text(&subject.id)?);
+    let mut claims: BTreeMap<&str, &RawValue> = BTreeMap::new();
     for (name, value) in properties.iter().flat_map(|properties| properties.iter()) {
         let name = match name {
             "iss" | "sub" => continue,
@@ -145,12 +238,10 @@ pub(super) fn principal(subject: &Entity, point: &Inner) -> Result<Option<Princi
             "scope" if property("scopes").is_some() => continue,
             name => name,
         };
-        claims.push((name, raw(value.as_json().to_owned())?));
+        claims.insert(name, raw(value.as_json())?);
     }
-    let text = |text: &str| serde_json::to_string(text).map_err(|_| MISSHAPEN).and_then(raw);
-    claims.push(("iss", text(issuer)?));
-    claims.push(("sub", text(&subject.id)?));
-    let claims: std::collections::BTreeMap<_, _> = claims.into_iter().collect();
+    claims.insert("iss", raw(&iss)?);
+    claims.insert("sub", raw(&sub)?);
     let claims = JsonObject::from_serialize(&claims).map_err(|_| MISSHAPEN)?;
     let roles = match property("roles") {
         None => Vec::new(),

@@ -1,11 +1,12 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sekisho_core::json::{JsonKind, JsonObject, JsonValue};
 use sekisho_core::{AccessRequest, EvaluationsSemantic, Failure};
 use serde_json::{Map, Value, json};
 
-use super::question::{Entity, Parts, Question, action, entity, principal};
+use super::question::{Action, Entity, Parts, Question, Subject, action, context, entity, principal};
 use super::{Inner, answer};
 
 /// Bounds the candidates of one page.
@@ -27,8 +28,8 @@ pub enum CandidatesOf<'a> {
 
 /// Names what may be found by a search; the authorizer decides about each.
 ///
-/// Contract for implementers: a page has at most `limit` candidates, more are cut off; the next page starts where this one
-/// ends. A type that is not known has no candidates, and is no failure.
+/// Contract for implementers: a page has at most `limit` candidates, 1 to 100, fewer where the question is long; more are cut
+/// off. The next page starts where this one ends. A type that is not known has no candidates, and is no failure.
 #[async_trait]
 pub trait Candidates: Send + Sync {
     /// Returns a page of candidates: the first one, or the one of `token`.
@@ -107,12 +108,23 @@ pub(super) async fn search(sought: Sought, body: &JsonObject, point: &Inner) -> 
     let parts = Parts::of(body);
     let subject = entity(parts.subject.ok_or("subject is missing")?, sought != Sought::Subjects)?;
     let resource = entity(parts.resource.ok_or("resource is missing")?, sought != Sought::Resources)?;
-    let (name, action_properties) = match sought {
-        Sought::Actions => (String::new(), None),
-        Sought::Subjects | Sought::Resources => action(parts.action.ok_or("action is missing")?)?,
+    let action = match sought {
+        Sought::Actions => Action { name: "".into(), properties: None },
+        Sought::Subjects | Sought::Resources => action(parts.action)?,
     };
-    let context = parts.context.map(context).transpose()?;
+    let subject_of = |subject: &Entity| principal(subject, point);
+    let asked = Question {
+        subject: Subject {
+            kind: Arc::clone(&subject.kind),
+            principal: if sought == Sought::Subjects { None } else { subject_of(&subject)? },
+        },
+        action,
+        resource: resource.clone(),
+        context: context(parts.context)?,
+    };
     let (token, limit) = page(body.get("page"), fingerprint(parts))?;
+    // As in a batch, the questions of a page are bounded together.
+    let limit = limit.min(point.max_questions_bytes() / parts.bytes().max(1)).max(1);
     let kind = match sought {
         Sought::Subjects => CandidatesOf::Subjects(&subject.kind),
         Sought::Resources => CandidatesOf::Resources(&resource.kind),
@@ -123,28 +135,18 @@ pub(super) async fn search(sought: Sought, body: &JsonObject, point: &Inner) -> 
     candidates.truncate(limit);
     let mut questions = Vec::with_capacity(candidates.len());
     for Candidate { id, properties } in candidates {
-        let own = |entity: &Entity| Entity {
-            kind: entity.kind.clone(),
-            id: entity.id.clone(),
-            properties: entity.properties.clone(),
+        let (id, properties) = (Arc::from(id), properties.map(Arc::new));
+        let with = |entity: &Entity| {
+            let properties = properties.clone().or_else(|| entity.properties.clone());
+            Entity { kind: Arc::clone(&entity.kind), id: Arc::clone(&id), properties }
         };
-        let (mut subject, mut resource) = (own(&subject), own(&resource));
-        let (mut action, mut action_properties) = (name.clone(), action_properties.clone());
+        let mut question = asked.clone();
         match sought {
-            Sought::Subjects => (subject.id, subject.properties) = (id, properties.or(subject.properties)),
-            Sought::Resources => (resource.id, resource.properties) = (id, properties.or(resource.properties)),
-            Sought::Actions => (action, action_properties) = (id, properties),
+            Sought::Subjects => question.subject.principal = subject_of(&with(&subject))?,
+            Sought::Resources => question.resource = with(&resource),
+            Sought::Actions => question.action = Action { name: Arc::clone(&id), properties: properties.clone() },
         }
-        let subject_kind = subject.kind.clone();
-        let subject = principal(&subject, point)?;
-        questions.push(Question {
-            subject_kind,
-            subject,
-            action,
-            action_properties,
-            resource,
-            context: context.clone(),
-        });
+        questions.push(question);
     }
     let now = point.clock.now();
     let asked: Vec<(&Question, AccessRequest<'_>)> =
@@ -160,9 +162,9 @@ pub(super) async fn search(sought: Sought, body: &JsonObject, point: &Inner) -> 
         let decision = decision.map_err(NoResult::Failed)?;
         if decision.is_permitted() {
             let mut result = match sought {
-                Sought::Subjects => entity_result(&question.subject_kind, request.subject().subject()),
+                Sought::Subjects => entity_result(&question.subject.kind, request.subject().subject()),
                 Sought::Resources => entity_result(&question.resource.kind, &question.resource.id),
-                Sought::Actions => Map::from_iter([("name".to_owned(), json!(question.action))]),
+                Sought::Actions => Map::from_iter([("name".to_owned(), json!(*question.action.name))]),
             };
             let obligations = answer::obligations(&decision);
             if !obligations.is_empty() {
@@ -177,14 +179,6 @@ pub(super) async fn search(sought: Sought, body: &JsonObject, point: &Inner) -> 
 
 fn entity_result(kind: &str, id: &str) -> Map<String, Value> {
     Map::from_iter([("type".to_owned(), json!(kind)), ("id".to_owned(), json!(id))])
-}
-
-fn context(value: JsonValue<'_>) -> Result<JsonObject, &'static str> {
-    const WRONG: &str = "context is an object";
-    if value.kind() != JsonKind::Object {
-        return Err(WRONG);
-    }
-    JsonObject::parse(value.as_json().as_bytes().to_vec()).map_err(|_| WRONG)
 }
 
 /// Reads the page that is wanted (§8.2.1).

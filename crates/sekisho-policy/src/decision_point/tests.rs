@@ -433,3 +433,97 @@ async fn a_search_finds_those_candidates_that_are_permitted() {
     let broken = json!({ "subject": alice, "action": read, "resource": { "type": "broken" } });
     assert_eq!(search("resource", broken).await.status, 503);
 }
+
+/// Parts of `bytes` bytes together, as they stand around the items of a batch.
+fn around(bytes: usize) -> Value {
+    let mut body = question("alice", &json!({}), &json!({ "owner": "alice" }));
+    body["context"] = json!({ "pad": "" });
+    let parts = |body: &Value| body.as_object().unwrap().values().map(|part| part.to_string().len()).sum::<usize>();
+    let pad = bytes - parts(&body);
+    body["context"]["pad"] = json!("x".repeat(pad));
+    assert_eq!(parts(&body), bytes);
+    body
+}
+
+#[tokio::test]
+async fn a_batch_is_bounded_together_with_all_that_its_items_take_from_around_them() {
+    let router = point(owner("owner")).with_max_body_bytes(10_000).build().unwrap().into_router();
+    for (bytes, items, status) in
+        [(4_000, 10, 200), (4_001, 10, 413), (4_000, 11, 413), (9_000, 4, 200), (9_000, 5, 413), (400, 100, 200)]
+    {
+        let mut body = around(bytes);
+        body["evaluations"] = json!(vec![json!({}); items]);
+        let reply = send(&router, post("/access/v1/evaluations", body.to_string())).await;
+        assert_eq!(reply.status, status, "{items} times {bytes}");
+        assert!(!reply.text.contains("xxx"));
+    }
+    // What an item brings itself counts in the place of what it does not take.
+    let mut body = around(9_000);
+    body["evaluations"] = json!(vec![json!({ "context": {} }); 50]);
+    assert_eq!(send(&router, post("/access/v1/evaluations", body.to_string())).await.status, 200);
+}
+
+#[test]
+fn what_stands_around_a_batch_is_read_once() {
+    let point = point(owner("owner")).build().unwrap();
+    let mut body = question("alice", &json!({ "roles": ["clerk"] }), &json!({ "owner": "alice" }));
+    body["action"]["properties"] = json!({ "method": "GET" });
+    body["context"] = json!({ "ip": "192.0.2.1" });
+    let body = JsonObject::from_serialize(&body).unwrap();
+    let items =
+        JsonObject::parse(br#"{"v":[{},{},{"resource":{"type":"order","id":"2","properties":{}}}]}"#.to_vec()).unwrap();
+    let defaults = question::Defaults::new(question::Parts::of(&body));
+    let questions: Vec<question::Question> = items
+        .get("v")
+        .unwrap()
+        .elements()
+        .into_iter()
+        .map(|item| defaults.question(item, &point.0).unwrap_or_else(|words| panic!("{words}")))
+        .collect();
+    let [first, second, third] = &questions[..] else { panic!("three questions") };
+    let is_shared = |one: &Option<Arc<JsonObject>>, other: &Option<Arc<JsonObject>>| {
+        Arc::ptr_eq(one.as_ref().unwrap(), other.as_ref().unwrap())
+    };
+    assert!(is_shared(&first.resource.properties, &second.resource.properties));
+    assert!(!is_shared(&first.resource.properties, &third.resource.properties));
+    for other in [second, third] {
+        assert!(is_shared(&first.context, &other.context));
+        assert!(is_shared(&first.action.properties, &other.action.properties));
+        let claims = |one: &question::Question| one.subject.principal.as_ref().unwrap().claims().as_str().as_ptr();
+        assert_eq!(claims(first), claims(other), "one principal");
+    }
+    // A default that no item takes is not looked at; one that is wrong is wrong for whoever takes it.
+    let wrong = JsonObject::parse(br#"{"subject":7,"action":7,"resource":7,"context":7}"#.to_vec()).unwrap();
+    let defaults = question::Defaults::new(question::Parts::of(&wrong));
+    assert!(defaults.question(items.get("v").unwrap().elements()[0], &point.0).is_err());
+    let whole = question("alice", &json!({}), &json!({}));
+    let mut whole = whole.as_object().unwrap().clone();
+    whole.insert("context".into(), json!({}));
+    let whole = JsonObject::from_serialize(&json!({ "item": whole })).unwrap();
+    assert!(defaults.question(whole.get("item").unwrap(), &point.0).is_ok());
+}
+
+/// Remembers how many candidates were wanted.
+#[derive(Clone, Default)]
+struct Asked(Arc<std::sync::Mutex<Vec<usize>>>);
+
+#[async_trait]
+impl Candidates for Asked {
+    async fn page(&self, _: CandidatesOf<'_>, _: Option<&str>, limit: usize) -> Result<CandidatePage, Failure> {
+        self.0.lock().unwrap().push(limit);
+        Ok(CandidatePage::new((0..200).map(|id| Candidate::new(id.to_string())).collect()))
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_search_is_shorter_where_the_question_is_long() {
+    let asked = Asked::default();
+    let point = point(owner("owner")).with_candidates(asked.clone()).with_max_body_bytes(10_000);
+    let router = point.build().unwrap().into_router();
+    for (bytes, what, limit) in [(400, "resource", 100), (4_000, "subject", 10), (9_000, "action", 4)] {
+        let reply = send(&router, post(&format!("/access/v1/search/{what}"), around(bytes).to_string())).await;
+        assert_eq!((reply.status, asked.0.lock().unwrap().pop()), (200, Some(limit)), "{what}");
+        // They all belong to Alice.
+        assert_eq!(reply.json()["results"].as_array().unwrap().len(), if what == "subject" { 0 } else { limit });
+    }
+}

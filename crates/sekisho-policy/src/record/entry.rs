@@ -11,6 +11,8 @@ const LONGEST_TEXT: usize = 256;
 const MOST: usize = 16;
 /// Bounds the names on one allow-list.
 const MOST_NAMES: usize = 32;
+/// Bounds what stands in an event of what was named, in bytes.
+const LONGEST_NAMED: usize = 8 << 10;
 
 /// Is what is recorded of one decision. All texts are cut after 256 bytes, lists after 16.
 #[derive(Clone, Debug)]
@@ -176,13 +178,14 @@ impl DecisionRecord {
         self.candidate.as_deref()
     }
 
-    /// Writes it as a line of OPA's decision log, without a line feed: see [`DecisionLog`](super::DecisionLog).
+    /// Writes it as a line of OPA's decision log, less than 64 KiB and without a line feed: see
+    /// [`DecisionLog`](super::DecisionLog).
     #[must_use]
     pub fn to_opa_json(&self) -> String {
         super::opa::line(self, &Map::new())
     }
 
-    /// Writes what was named of context, attributes and claims.
+    /// Writes what was named of context, attributes and claims, unless it is too long for an event.
     pub(super) fn named_json(&self) -> String {
         let mut all = Map::new();
         for (name, members) in [("context", &self.context), ("attributes", &self.attributes), ("claims", &self.claims)]
@@ -191,7 +194,9 @@ impl DecisionRecord {
                 all.insert(name.to_owned(), Value::Object(members.clone()));
             }
         }
-        if all.is_empty() { String::new() } else { Value::Object(all).to_string() }
+        let json = if all.is_empty() { String::new() } else { Value::Object(all).to_string() };
+        // Whoever writes events cuts long ones, or drops them, and this is the part that grows with the question.
+        if json.len() > LONGEST_NAMED { LEFT_OUT.into() } else { json }
     }
 }
 
@@ -216,6 +221,7 @@ impl RecordedOutcome {
                 lacking: decision.denial().map(|denial| match denial {
                     Denial::InsufficientScope { .. } => "scope",
                     Denial::InsufficientAuthentication { .. } => "authentication",
+                    Denial::InvalidToken => "credential",
                     Denial::Forbidden { reason } => reason,
                     _ => "something else",
                 }),
@@ -254,7 +260,7 @@ impl RecordedOutcome {
         &self.obligations
     }
 
-    /// Returns what is lacking, if it was denied: `scope`, `authentication`, or a sentence.
+    /// Returns what is lacking, if it was denied: `scope`, `authentication`, `credential`, or a sentence.
     #[must_use]
     pub const fn lacking(&self) -> Option<&'static str> {
         self.lacking

@@ -9,11 +9,10 @@ use sekisho_core::ConfigError;
 use serde_json::{Map, Value};
 
 use super::file::RotatingFile;
+use super::opa::LONGEST_LINE;
 use super::queue::{Receiver, Sender, queue};
 use super::{DecisionRecord, DecisionSink, NotRecorded, opa};
 
-/// The longest line, in bytes.
-const LONGEST_LINE: usize = 64 << 10;
 /// How many lines are written at once.
 const BATCH: usize = 256;
 /// How long nobody writes after writing failed.
@@ -27,6 +26,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// under `metrics.timer_server_handler_ns`. Where no decision could be had there is `error` and no `result`. A difference that
 /// a [shadow](crate::combine::shadow) found has a `candidate` beside it. OPA's `requested_by`, the address of who asked, is not
 /// known here and left out.
+///
+/// A line is 64 KiB at the most. What was named of context, attributes and claims is left out of one that would be longer, and
+/// if that is not enough, reasons and obligations too; `erased` lists their JSON pointers, as in OPA's own log. So nobody keeps
+/// a decision out of the log by what she sends along with her question.
 ///
 /// This is the end that takes records, and its clones are the same one. They wait in a queue; the other end, the
 /// [`DecisionLogWriter`], writes them. A record that finds the queue full is lost and counted.
@@ -151,7 +154,8 @@ pub struct DecisionLogBuilder {
 }
 
 impl DecisionLogBuilder {
-    /// Adds a label, which stands in every line, such as `id` for the instance or `app`. Together 4 KiB at most.
+    /// Adds a label, which stands in every line, such as `id` for the instance or `app`. Together 4 KiB at most, as they are
+    /// written there.
     pub fn with_label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.insert(name.into(), Value::String(value.into()));
         self
@@ -186,7 +190,7 @@ impl DecisionLogBuilder {
         if file_bytes < LONGEST_LINE as u64 || !(1..=1000).contains(&files) {
             return Err(ConfigError::new("a decision log needs 1 to 1,000 files of 64 KiB or more"));
         }
-        if labels.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum::<usize>() > 4096 {
+        if opa::labels(&labels).len() > 4096 {
             return Err(ConfigError::new("the labels of a decision log must be 4 KiB at most"));
         }
         let file = RotatingFile::open(path, file_bytes, files)

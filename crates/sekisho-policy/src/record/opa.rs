@@ -6,8 +6,19 @@ use serde_json::{Map, Value, json};
 use super::entry::is_unsafe;
 use super::{DecisionRecord, RecordedOutcome};
 
+/// The longest line, in bytes, with its line feed.
+pub(super) const LONGEST_LINE: usize = 64 << 10;
+
+/// What is left out of a line that would be too long, one step after the other. What is left then always fits: texts that are
+/// bounded one by one, and who asked, for what, and what was said among them.
+const ERASABLE: [&[&str]; 2] = [
+    // Much of it comes from whoever asked, who could otherwise keep her own decisions out of the log.
+    &["/input/context", "/input/resource/properties", "/input/subject/claims"],
+    &["/candidate/reasons", "/candidate/obligations", "/result/reasons", "/result/obligations"],
+];
+
 /// Writes a record as an event of [OPA's decision log](https://www.openpolicyagent.org/docs/management-decision-logs),
-/// without a line feed.
+/// without a line feed. What had to be left out is named under `erased`, as OPA does.
 pub(super) fn line(record: &DecisionRecord, labels: &Map<String, Value>) -> String {
     let mut subject = json!({ "type": record.subject_kind, "id": record.subject, "issuer": record.issuer });
     let mut resource = json!({ "type": record.resource_kind, "id": record.resource_id });
@@ -37,7 +48,36 @@ pub(super) fn line(record: &DecisionRecord, labels: &Map<String, Value>) -> Stri
     if let Some(candidate) = record.candidate() {
         put(&mut event, "candidate", Some(result(candidate)));
     }
-    escaped(&event.to_string())
+    let mut line = escaped(&event.to_string());
+    for pointers in ERASABLE {
+        if line.len() < LONGEST_LINE {
+            break;
+        }
+        erase(&mut event, pointers);
+        line = escaped(&event.to_string());
+    }
+    line
+}
+
+/// Writes labels as they stand in a line.
+pub(super) fn labels(labels: &Map<String, Value>) -> String {
+    escaped(&json!(labels).to_string())
+}
+
+/// Takes members out of an event, and adds their JSON pointers to `erased`.
+fn erase(event: &mut Value, pointers: &[&str]) {
+    for pointer in pointers {
+        let Some((object, name)) = pointer.rsplit_once('/') else { continue };
+        let found = event.pointer_mut(object).and_then(Value::as_object_mut);
+        if found.and_then(|members| members.remove(name)).is_none() {
+            continue;
+        }
+        if let Value::Object(members) = event
+            && let Value::Array(erased) = members.entry("erased").or_insert_with(|| json!([]))
+        {
+            erased.push(json!(pointer));
+        }
+    }
 }
 
 fn result(outcome: &RecordedOutcome) -> Value {

@@ -114,6 +114,100 @@ fn a_line_has_the_members_of_opas_decision_log() {
     assert_eq!(error["decision_id"].as_str().unwrap().len(), 32);
 }
 
+/// Holds an array for each name: as much as a record takes, and three times as long in a line as here.
+fn bloated(names: &[String], text: &str) -> JsonObject {
+    let members: Vec<(&String, Vec<&str>)> = names.iter().map(|name| (name, vec![text; 16])).collect();
+    JsonObject::from_serialize(&members.into_iter().collect::<std::collections::BTreeMap<_, _>>()).unwrap()
+}
+
+#[test]
+fn nobody_keeps_a_decision_out_of_the_log_by_what_comes_with_the_question() {
+    let folder = Folder::new();
+    let path = folder.0.join("decisions.log");
+    let (log, mut writer) = DecisionLog::builder(&path).build().unwrap();
+    let trace = LogRecorder::default();
+    let names: Vec<String> = (0..32).map(|number| format!("m{number}")).collect();
+    let hostile = "\u{85}".repeat(120);
+    let bloated = bloated(&names, &hostile);
+    let mallory = PrincipalBuilder::new("https://id.example", "alice").with_scope("read");
+    let mallory = names.iter().fold(mallory, |all, name| all.with_claim(name, vec![hostile.as_str(); 16]));
+    let mallory = mallory.build().unwrap();
+    let strict = Recorded::new(scope("read")).to(log.clone()).to(TracingSink).with_required_record();
+    let named = || names.iter().map(|name| &**name);
+    let strict = strict.with_context(named()).with_attributes(named()).with_claims(named());
+    let request = AccessRequest::new(
+        &mallory,
+        "read",
+        Resource::new("order", "42").with_attributes(&bloated),
+        UnixSeconds::new(1),
+    )
+    .with_context(&bloated);
+    tracing::subscriber::with_default(trace.clone(), || {
+        assert!(strict.decide_now(&request).unwrap().unwrap().is_permitted());
+    });
+    // One with a little context keeps it.
+    let alice = alice();
+    let small = JsonObject::parse(br#"{"m1":"192.0.2.1"}"#.to_vec()).unwrap();
+    strict.decide_now(&ask(&alice, "43").with_context(&small)).unwrap().unwrap();
+    writer.write_pending();
+    assert_eq!((log.counts().written, log.counts().lost), (2, 0));
+    assert!(hostile.len() * 16 * 3 * names.len() * 3 > 500_000, "else there is nothing to leave out");
+    let [large, kept] = &lines(&path)[..] else { panic!("two lines") };
+    assert_eq!(
+        large["erased"],
+        serde_json::json!(["/input/context", "/input/resource/properties", "/input/subject/claims"])
+    );
+    for (pointer, value) in [
+        ("/input/subject/id", "alice"),
+        ("/input/action/name", "read"),
+        ("/input/resource/id", "42"),
+        ("/result/effect", "permit"),
+    ] {
+        assert_eq!(large.pointer(pointer), Some(&value.into()), "{pointer}");
+    }
+    for pointer in ["/input/context", "/input/resource/properties", "/input/subject/claims"] {
+        assert_eq!(large.pointer(pointer), None, "{pointer}");
+    }
+    assert_eq!((&kept["input"]["context"]["m1"], kept.get("erased")), (&"192.0.2.1".into(), None));
+    let event = trace.text();
+    assert!(event.contains("(left out)") && event.contains("alice") && event.len() < 4096, "{}", event.len());
+}
+
+#[test]
+fn whatever_a_record_holds_fits_on_its_line() {
+    let folder = Folder::new();
+    let long = |times: usize| "\u{85}\u{1}".repeat(times);
+    let path = folder.0.join("decisions.log");
+    let label = "x".repeat(4000);
+    let (log, mut writer) = DecisionLog::builder(&path).with_label("app", &label).build().unwrap();
+    // Every text as long as it can be, and each of its characters as long in JSON.
+    let text = long(200);
+    let outcome = |effect: Decision| -> Result<Decision, Failure> {
+        let effect = effect.with_id(&*text).with_revision(&*text);
+        Ok((0..20).fold(effect, |all, _| all.with_reason(&*text).with_obligation(Obligation::new(&*text))))
+    };
+    let mallory = PrincipalBuilder::new(&*text, &*text).with_client(&text).with_claim("jti", text.as_str());
+    let mallory = mallory.build().unwrap();
+    let request =
+        AccessRequest::new(&mallory, &text, Resource::new(&text, &text), UnixSeconds::new(1)).with_subject_kind(&text);
+    let allowed = Allowed::default();
+    let record = DecisionRecord::new(&request, &outcome(Decision::permit()), &text, Duration::MAX, &allowed)
+        .with_candidate(&outcome(Decision::not_applicable()));
+    log.record(&record).unwrap();
+    writer.write_pending();
+    let line = std::fs::read_to_string(&path).unwrap();
+    assert!(line.len() <= 64 << 10, "{}", line.len());
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let erased = ["/candidate/reasons", "/candidate/obligations", "/result/reasons", "/result/obligations"];
+    assert_eq!(line["erased"], serde_json::json!(erased));
+    assert_eq!((&line["result"]["effect"], &line["candidate"]["effect"]), (&"permit".into(), &"not_applicable".into()));
+    let id = line["input"]["subject"]["id"].as_str().unwrap();
+    assert!(id.starts_with("\u{85}\u{1}") && id.ends_with('…'));
+    assert!(record.to_opa_json().len() < 64 << 10);
+    let labelled = DecisionLog::builder(folder.0.join("x")).with_label("a", long(400));
+    assert!(labelled.build().is_err(), "longer in a line than here");
+}
+
 #[test]
 fn timestamps_are_rfc_3339() {
     for (seconds, nanos, expected) in [

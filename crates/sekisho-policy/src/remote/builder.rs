@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho_core::ConfigError;
@@ -11,8 +11,10 @@ use super::breaker::Breaker;
 use super::cache::{DecisionCache, Lifetimes};
 use super::decider::{Inner, Remote};
 use super::exchange::Exchange;
-use super::key::{Keys, Part};
+use super::key::Keys;
 use super::protocol::DecisionProtocol;
+use super::sync::Mutex;
+use crate::key::Part;
 
 /// Prepares to ask a decision service. Made by [`Remote::builder`].
 #[must_use = "nothing is asked before `build`"]

@@ -7,7 +7,7 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use sekisho_core::{ConfigError, Decision, DecisionSource, Effect, UnixSeconds};
 use tokio::time::Instant;
 
-use super::key::Key;
+use crate::key::Key;
 
 /// Keeps decisions for a moment. A failure is none, and never kept.
 pub(crate) struct DecisionCache {

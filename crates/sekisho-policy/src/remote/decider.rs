@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,9 +16,11 @@ use tokio::time::{Instant, timeout_at};
 use super::builder::RemoteBuilder;
 use super::cache::{Asked, DecisionCache};
 use super::exchange::{Exchange, LATE};
-use super::key::{Key, Keys, Purged};
+use super::key::Keys;
 use super::protocol::{DecisionProtocol, Purge};
 use super::question::Question;
+use super::sync::Mutex;
+use crate::key::{IdKind, Key};
 
 /// Asks a decision service, within bounds, and remembers its decisions for a moment.
 ///
@@ -44,7 +46,8 @@ use super::question::Question;
 ///
 /// **What is kept is forgotten** by the `purge_*` methods and when a decision comes from other
 /// [policies](Decision::revision) than the one before. Whoever asks afterwards gets no answer to a question that was put
-/// before, neither kept nor on its way. While several servers with different policies answer in turn, nothing is kept.
+/// before, neither kept nor on its way. Where a [fallback](crate::combine::fallback) remembers its answers too, a
+/// [`Purger`](super::Purger) purges both in the right order. While several servers with different policies answer in turn, nothing is kept.
 ///
 /// Clones are the same decider. It needs a tokio runtime with time and I/O.
 ///
@@ -101,25 +104,25 @@ impl Remote {
 
     /// Forgets what was decided about a subject, as when its rights have changed or it has logged out everywhere.
     pub fn purge_subject(&self, subject: &SubjectId) {
-        self.0.keys.purge(Purged::Subject, subject.issuer(), subject.subject());
+        self.0.keys.purge(IdKind::Subject, subject.issuer(), subject.subject());
         self.0.exchange.protocol.purge(Purge::Subject(subject));
     }
 
     /// Forgets what was decided in a session at the issuer (`sid`), as after a logout.
     pub fn purge_session(&self, issuer: &str, session_id: &str) {
-        self.0.keys.purge(Purged::Session, issuer, session_id);
+        self.0.keys.purge(IdKind::Session, issuer, session_id);
         self.0.exchange.protocol.purge(Purge::Session { issuer, id: session_id });
     }
 
     /// Forgets what was decided about the bearer of one token (`jti`).
     pub fn purge_token(&self, issuer: &str, token_id: &str) {
-        self.0.keys.purge(Purged::Token, issuer, token_id);
+        self.0.keys.purge(IdKind::Token, issuer, token_id);
         self.0.exchange.protocol.purge(Purge::Token { issuer, id: token_id });
     }
 
     /// Forgets what was decided about the bearers of the tokens of one grant, whose `jti` begins with it and a dot.
     pub fn purge_grant(&self, issuer: &str, grant_id: &str) {
-        self.0.keys.purge(Purged::Grant, issuer, grant_id);
+        self.0.keys.purge(IdKind::Grant, issuer, grant_id);
         self.0.exchange.protocol.purge(Purge::Grant { issuer, id: grant_id });
     }
 
@@ -268,14 +271,11 @@ impl Inner {
     fn keep(&self, key: Key, decision: &Decision, asked: Asked) {
         if let Some(revision) = decision.revision() {
             let mut latest = self.revision.lock().unwrap_or_else(PoisonError::into_inner);
-            if latest.as_deref() != Some(revision) {
-                let was_known = latest.replace(revision.into()).is_some();
-                drop(latest);
-                if was_known {
-                    // The key of this question is among what is forgotten.
-                    self.keys.purge_all();
-                    return;
-                }
+            if latest.as_deref() != Some(revision) && latest.replace(revision.into()).is_some() {
+                // INVARIANT: before anybody else may take the new policies for known, and tell what they say while there is
+                // still something of the old ones to be found. The key of this question is among what is forgotten.
+                self.keys.purge_all();
+                return;
             }
         }
         self.cache.insert(key, decision, asked);

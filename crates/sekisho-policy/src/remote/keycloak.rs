@@ -31,6 +31,9 @@
 //! requesting party token, are as old as the token, and are only believed where that was
 //! [asked for](KeycloakBuilder::with_permissions_in_token).
 //!
+//! A token that Keycloak does not take any more, because the session has ended or the user is disabled, is answered with 401
+//! `invalid_token`, so that the caller gets another one.
+//!
 //! # What is refused before it is asked
 //! Names that Keycloak would take for another question: of none, several, or a whole type of resources or scopes, of which
 //! one that is granted would make the answer true. Subjects of another issuer, whose token must not be shown. Tokens that are
@@ -62,7 +65,7 @@ use answer::Answer;
 pub use builder::KeycloakBuilder;
 pub use kept::KeptPermissions;
 use kept::{Kept, Key, Purged};
-use question::Permission;
+use question::{By, Permission};
 pub use token::{CallerToken, KeepToken};
 
 /// Asks Keycloak whether the caller may. A clone costs a counter, and shares what is kept.
@@ -78,6 +81,7 @@ struct Parts {
     credentials: Option<ClientCredentials>,
     backend: Backend,
     resource_name: Box<NameResource>,
+    by: By,
     scope_name: Box<NameScope>,
     challenge_scope: Box<NameChallenge>,
     pushed: Box<[Box<str>]>,
@@ -139,12 +143,17 @@ impl Keycloak {
         self.0.kept.as_ref().map_or(0, Kept::len)
     }
 
-    /// Makes the question, or says why it is not put.
-    fn question<'a>(&self, request: &AccessRequest<'a>) -> Result<Question<'a>, Settled> {
+    /// Names what is asked for, or says why it is not asked.
+    fn permission(&self, request: &AccessRequest<'_>) -> Result<Permission, Settled> {
         let parts = &*self.0;
         let names = ((parts.resource_name)(request.resource()), (parts.scope_name)(request.action()));
         let (Some(resource), Some(scope)) = names else { return Err(Settled::Decided(Decision::not_applicable())) };
-        let permission = Permission::new(resource, scope).ok_or_else(|| forbidden(UNASKABLE))?;
+        Permission::new(parts.by, resource, scope).ok_or_else(|| forbidden(UNASKABLE))
+    }
+
+    /// Makes the question, or says why it is not put.
+    fn question<'a>(&self, request: &AccessRequest<'a>) -> Result<Question<'a>, Settled> {
+        let (parts, permission) = (&*self.0, self.permission(request)?);
         let caller = request.subject();
         // INVARIANT: a token is shown to nobody but the realm that issued it.
         if caller.issuer() != &*parts.issuer {
@@ -159,18 +168,21 @@ impl Keycloak {
         let claims = question::claims(&parts.pushed, request.context()).map_err(Settled::Failed)?;
         // What policies said of pushed claims holds for no other question.
         let is_kept = parts.kept.is_some() && claims.is_none();
-        let key =
-            is_kept.then(|| Key { token: self.hash(token.secret(), None), resource: permission.resource.clone() });
+        let key = is_kept.then(|| Key { token: self.hash(token.secret(), []), resource: permission.resource.clone() });
         Ok(Question { permission, token: token.secret(), claims, key })
     }
 
-    fn hash(&self, token: &Secret, claims: Option<&str>) -> [u8; 32] {
+    /// Hashes a token, and what else there may be.
+    fn hash<const N: usize>(&self, token: &Secret, rest: [Option<&str>; N]) -> [u8; 32] {
         let mut text = self.0.salt.to_vec();
-        text.extend_from_slice(&(token.len() as u64).to_le_bytes());
-        text.extend_from_slice(token.expose());
-        if let Some(claims) = claims {
-            text.push(b'c');
-            text.extend_from_slice(claims.as_bytes());
+        let mut add = |bytes: &[u8]| {
+            text.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            text.extend_from_slice(bytes);
+        };
+        add(token.expose());
+        for part in rest {
+            add(&[u8::from(part.is_some())]);
+            add(part.unwrap_or_default().as_bytes());
         }
         // Wiped with the token in it.
         self.0.backend.sha256(Secret::new(text).expose())
@@ -196,7 +208,11 @@ impl Keycloak {
             Answer::Granted(_) => Decision::permit().with_reason(permission.written()),
             Answer::Denied => self.lacking(request, permission),
             Answer::Unknown => deny("the authorization provider has no such resource or scope"),
-            Answer::TokenRefused => deny("the authorization provider does not take the caller's token any more"),
+            // A bound token is none that it takes, and as good as before.
+            Answer::TokenRefused if request.subject().confirmation().is_none() => {
+                Decision::refuse(Denial::InvalidToken)
+            }
+            Answer::TokenRefused => deny("the authorization provider does not take the caller's token"),
         };
         decision.with_source(DecisionSource::Remote)
     }
@@ -255,7 +271,10 @@ impl DecisionProtocol for Keycloak {
     fn key_part(&self, request: &AccessRequest<'_>) -> Option<[u8; 32]> {
         let token = CallerToken::of(request.subject())?;
         let claims = question::claims(&self.0.pushed, request.context()).ok()?;
-        Some(self.hash(token.secret(), claims.as_deref()))
+        // Of the resource it may be called by what is no part of the key otherwise.
+        let permission = self.permission(request).ok();
+        let (resource, scope) = permission.as_ref().map(|one| (&*one.resource, &*one.scope)).unzip();
+        Some(self.hash(token.secret(), [resource, scope, claims.as_deref()]))
     }
 
     async fn ask(&self, request: &AccessRequest<'_>) -> Result<HttpRequest, Failure> {
@@ -278,11 +297,10 @@ impl DecisionProtocol for Keycloak {
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:uma-ticket");
         form.append_pair("audience", &parts.resource_server);
-        if key.is_some() {
-            form.append_pair("permission", &permission.resource).append_pair("response_mode", "permissions");
-        } else {
-            form.append_pair("permission", &permission.written()).append_pair("response_mode", "decision");
-        }
+        let asked = if key.is_some() { permission.resource.to_string() } else { permission.written() };
+        let is_listed = key.is_some() || permission.by == By::Id;
+        form.append_pair("permission", &asked);
+        form.append_pair("response_mode", if is_listed { "permissions" } else { "decision" });
         if let Some(proof) = &proof {
             form.append_pair("subject_token", token).extend_pairs(proof.parameters());
         }
@@ -316,19 +334,23 @@ impl DecisionProtocol for Keycloak {
             }
             Settled::Failed(failure) => failure,
         })?;
-        let (Some(key), Some(kept)) = (key, &self.0.kept) else {
+        if key.is_none() && permission.by == By::Name {
             let answer = answer::decision(response)?;
             return Ok(self.decide(request, &permission, &answer));
-        };
+        }
         let answer = answer::scopes(response, &permission)?;
-        let granted = match &answer {
-            Answer::Granted(scopes) => Some(scopes.clone()),
-            Answer::Denied => Some(Box::default()),
-            Answer::Unknown | Answer::TokenRefused => None,
-        };
-        match granted {
-            Some(scopes) => kept.keep(key, request.subject(), scopes, request.now()),
-            None => kept.forget_token(&key.token),
+        let kept = key.zip(self.0.kept.as_ref());
+        let is_kept = kept.is_some();
+        if let Some((key, kept)) = kept {
+            let granted = match &answer {
+                Answer::Granted(scopes) => Some(scopes.clone()),
+                Answer::Denied => Some(Box::default()),
+                Answer::Unknown | Answer::TokenRefused => None,
+            };
+            match granted {
+                Some(scopes) => kept.keep(key, request.subject(), scopes, request.now()),
+                None => kept.forget_token(&key.token),
+            }
         }
         let decision = match answer {
             Answer::Granted(scopes) if !scopes.contains(&permission.scope) => {
@@ -336,7 +358,7 @@ impl DecisionProtocol for Keycloak {
             }
             answer => self.decide(request, &permission, &answer),
         };
-        Ok(decision.with_lifetime(Duration::ZERO))
+        Ok(if is_kept { decision.with_lifetime(Duration::ZERO) } else { decision })
     }
 }
 

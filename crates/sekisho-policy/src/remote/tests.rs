@@ -21,7 +21,9 @@ use super::{Remote, RemoteBuilder};
 
 mod batches;
 mod bounds;
+mod ends;
 mod keeping;
+mod purging;
 #[cfg(feature = "revocation")]
 mod withdrawals;
 

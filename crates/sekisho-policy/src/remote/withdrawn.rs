@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sekisho_core::{Clock, Failure, SubjectId};
 use sekisho_revocation::{Cursor, FeedBatch, FeedConnection, RevocationFeed, Withdrawal, Withdrawn};
 
-use super::Remote;
+use super::{Purger, Remote};
 
 impl Remote {
     /// Forgets what was decided about the bearers of what is withdrawn.
@@ -36,22 +36,30 @@ impl Remote {
     /// ```
     #[must_use]
     pub fn purged_by(&self, feed: impl RevocationFeed + 'static) -> PurgingFeed {
-        PurgingFeed { feed: Arc::new(feed), remote: self.clone() }
+        Purger::new().with_remote(self).purged_by(feed)
     }
 }
 
-/// Is a feed that a [`Remote`] listens to. Made by [`Remote::purged_by`].
+impl Purger {
+    /// Puts itself in front of a feed, as [`Remote::purged_by`] does.
+    #[must_use]
+    pub fn purged_by(&self, feed: impl RevocationFeed + 'static) -> PurgingFeed {
+        PurgingFeed { feed: Arc::new(feed), purger: self.clone() }
+    }
+}
+
+/// Is a feed that a [`Remote`] or a [`Purger`] listens to. Made by [`Remote::purged_by`] and [`Purger::purged_by`].
 #[derive(Clone)]
 pub struct PurgingFeed {
     feed: Arc<dyn RevocationFeed>,
-    remote: Remote,
+    purger: Purger,
 }
 
 #[async_trait]
 impl RevocationFeed for PurgingFeed {
     async fn connect(&self, cursor: Option<&Cursor>) -> Result<Box<dyn FeedConnection>, Failure> {
         let connection = self.feed.connect(cursor).await?;
-        Ok(Box::new(PurgingConnection { connection, remote: self.remote.clone() }))
+        Ok(Box::new(PurgingConnection { connection, purger: self.purger.clone() }))
     }
 
     fn patience(&self) -> Duration {
@@ -71,14 +79,14 @@ impl fmt::Debug for PurgingFeed {
 
 struct PurgingConnection {
     connection: Box<dyn FeedConnection>,
-    remote: Remote,
+    purger: Purger,
 }
 
 #[async_trait]
 impl FeedConnection for PurgingConnection {
     async fn next(&mut self, clock: &dyn Clock) -> Result<FeedBatch, Failure> {
         let batch = self.connection.next(clock).await?;
-        batch.withdrawals().iter().for_each(|withdrawal| self.remote.purge_withdrawn(withdrawal));
+        batch.withdrawals().iter().for_each(|withdrawal| self.purger.purge_withdrawn(withdrawal));
         Ok(batch)
     }
 }

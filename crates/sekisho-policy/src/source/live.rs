@@ -15,6 +15,7 @@ use sekisho_core::{
 use super::{Loaded, PolicyFiles, PolicySource};
 
 type Make<P> = dyn Fn(&PolicyFiles) -> Result<P, ConfigError> + Send + Sync;
+type IsNewer = dyn Fn(&str, Option<&str>) -> bool + Send + Sync;
 
 /// Decides by the current set of policies of a source. A clone costs one counter; all clones share the set.
 pub struct Live<P>(Arc<Inner<P>>);
@@ -26,6 +27,7 @@ struct Inner<P> {
     max_age: Option<Duration>,
     source: Box<dyn PolicySource>,
     make: Arc<Make<P>>,
+    is_newer: Option<Arc<IsNewer>>,
     clock: Arc<dyn Clock>,
     interval: (Duration, Duration),
     /// Held while a set is loaded, so that an older one never replaces a newer one.
@@ -72,6 +74,7 @@ impl<P: Authorize + 'static> Live<P> {
         LiveBuilder {
             source: Box::new(source),
             make: Arc::new(make),
+            is_newer: None,
             clock: Arc::new(SystemClock),
             interval: (Duration::from_secs(60), Duration::from_secs(120)),
             max_age: None,
@@ -168,7 +171,7 @@ impl<P: Authorize + 'static> Inner<P> {
             return Ok(false);
         }
         // Nothing is remembered of a set that is no good, so that it is asked for again.
-        let policies = self.make(files.clone()).await?;
+        let policies = self.make(files.clone(), known.files.as_ref()).await?;
         let revision = files.revision_or_digest();
         self.current.store(Some(Arc::new(policies)));
         self.status().revision = Some(Arc::clone(&revision));
@@ -177,11 +180,17 @@ impl<P: Authorize + 'static> Inner<P> {
         Ok(true)
     }
 
-    /// Makes policies where that holds up nobody: a large set takes seconds.
-    async fn make(&self, files: PolicyFiles) -> Result<P, ConfigError> {
-        let make = Arc::clone(&self.make);
+    /// Makes policies where that holds up nobody, a large set takes seconds; but of nothing older than what is in use.
+    async fn make(&self, files: PolicyFiles, in_use: Option<&PolicyFiles>) -> Result<P, ConfigError> {
+        let (make, is_newer) = (Arc::clone(&self.make), self.is_newer.clone());
+        let in_use = in_use.and_then(PolicyFiles::revision).map(ToOwned::to_owned);
         let make = move || {
-            let made = catch_unwind(AssertUnwindSafe(|| make(&files)));
+            let made = catch_unwind(AssertUnwindSafe(|| {
+                if let Some(is_newer) = is_newer {
+                    check_order(&*is_newer, &files, in_use.as_deref())?;
+                }
+                make(&files)
+            }));
             made.unwrap_or_else(|_| Err(panicked("what makes policies of the files")))
         };
         match tokio::runtime::Handle::try_current() {
@@ -207,6 +216,15 @@ impl<P: Authorize + 'static> Inner<P> {
             failures => usual.min(Duration::from_secs(1 << failures.saturating_sub(1).min(16))),
         }
     }
+}
+
+fn check_order(is_newer: &IsNewer, files: &PolicyFiles, in_use: Option<&str>) -> Result<(), ConfigError> {
+    let revision = files.revision().ok_or_else(|| ConfigError::new("the policies have no revision"))?;
+    if is_newer(revision, in_use) {
+        return Ok(());
+    }
+    let than = in_use.unwrap_or("what was there before");
+    Err(ConfigError::new(format!("the revision {revision:?} of the policies is not newer than {than:?}")))
 }
 
 /// A panic would end the task that loads, and the policies would stay as they are for ever. What it says is not passed on.
@@ -237,6 +255,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 pub struct LiveBuilder<P> {
     source: Box<dyn PolicySource>,
     make: Arc<Make<P>>,
+    is_newer: Option<Arc<IsNewer>>,
     clock: Arc<dyn Clock>,
     interval: (Duration, Duration),
     max_age: Option<Duration>,
@@ -254,6 +273,35 @@ impl<P: Authorize + 'static> LiveBuilder<P> {
     /// outage of the source changes nothing but [`SourceStatus`].
     pub const fn with_max_age(mut self, most: Duration) -> Self {
         self.max_age = Some(most);
+        self
+    }
+
+    /// Takes a set only if its revision is newer, so that nobody brings an old one again that was signed well in its time.
+    /// Default: whatever the source brings.
+    ///
+    /// - `is_newer`: is given the revision of the set, and of the one in use. At the start there is none in use, and only what
+    ///   the program remembers of before can tell.
+    ///
+    /// What is not newer, or has no revision, is a failed load: the set in use stays. Of an equal revision with other files too.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # #[cfg(feature = "rego")] {
+    /// # use sekisho_policy::{rego::RegoPolicies, source::{FolderSource, Live}};
+    /// # let (source, last_seen) = (FolderSource::new("/etc/shop/policies"), 41);
+    /// # let make = |files: &_| RegoPolicies::builder("data.shop.decision").with_files(files).build();
+    /// let number = |revision: &str| revision.parse::<u64>().ok();
+    /// let live = Live::builder(source, make).with_newer_revisions(move |new, in_use| {
+    ///     let in_use = in_use.map_or(Some(last_seen), number);
+    ///     number(new).zip(in_use).is_some_and(|(new, in_use)| new > in_use)
+    /// });
+    /// # }
+    /// ```
+    pub fn with_newer_revisions(
+        mut self,
+        is_newer: impl Fn(&str, Option<&str>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.is_newer = Some(Arc::new(is_newer));
         self
     }
 
@@ -275,13 +323,14 @@ impl<P: Authorize + 'static> LiveBuilder<P> {
 
     /// Begins without policies: every decision is a failure until [`Live::run`] or [`Live::reload`] has loaded some.
     pub fn build_empty(self) -> Live<P> {
-        let Self { source, make, clock, interval, max_age } = self;
+        let Self { source, make, is_newer, clock, interval, max_age } = self;
         Live(Arc::new(Inner {
             current: ArcSwapOption::empty(),
             confirmed_at: AtomicU64::new(0),
             max_age,
             source,
             make,
+            is_newer,
             clock,
             interval,
             loading: tokio::sync::Mutex::default(),

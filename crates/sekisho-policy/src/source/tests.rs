@@ -70,6 +70,59 @@ fn decide_at(live: &Live<Word>, now: u64) -> Result<bool, Failure> {
     live.decide_now(&request).unwrap().map(|decision| decision.is_permitted())
 }
 
+/// Brings whatever set is given.
+#[derive(Clone, Debug, Default)]
+struct Given(Arc<Mutex<PolicyFiles>>);
+
+impl Given {
+    fn give(&self, revision: Option<&str>, word: &'static str) {
+        let files = PolicyFiles::new().with_file("word", word).unwrap();
+        *self.0.lock().unwrap() = revision.map_or(files.clone(), |revision| files.with_revision(revision));
+    }
+}
+
+#[async_trait]
+impl PolicySource for Given {
+    async fn load(&self, _: Option<&str>, _: UnixSeconds) -> Result<Loaded, ConfigError> {
+        Ok(Loaded::Files { files: self.0.lock().unwrap().clone(), tag: None })
+    }
+}
+
+#[tokio::test]
+async fn no_older_set_takes_the_place_of_a_newer_one_where_revisions_have_an_order() {
+    let source = Given::default();
+    let number = |revision: &str| revision.parse::<u64>().ok();
+    let live = Live::builder(source.clone(), make).with_newer_revisions(move |new, in_use| {
+        assert_ne!(new, "13", "somebody's mistake");
+        number(new).zip(in_use.map_or(Some(5), number)).is_some_and(|(new, in_use)| new > in_use)
+    });
+    // Of before the start, the program remembers revision 5.
+    source.give(Some("4"), "no");
+    let live = live.build_empty();
+    assert!(live.reload().await.is_err() && live.current().is_none());
+    source.give(Some("7"), "yes");
+    assert!(live.reload().await.unwrap());
+    for (revision, word) in
+        [(Some("6"), "no"), (Some("7"), "no"), (Some("x"), "no"), (Some("13"), "no"), (Some(""), "no"), (None, "no")]
+    {
+        source.give(revision, word);
+        assert!(live.reload().await.is_err(), "{revision:?}");
+        assert!(decide_at(&live, 0).unwrap(), "{revision:?}");
+        assert_eq!(live.status().revision.as_deref(), Some("7"));
+    }
+    assert!(live.status().failures_in_a_row >= 6 && live.status().error.is_some());
+    // The set in use is no news, and no failure.
+    source.give(Some("7"), "yes");
+    assert!(!live.reload().await.unwrap());
+    source.give(Some("8"), "no");
+    assert!(live.reload().await.unwrap() && !decide_at(&live, 0).unwrap());
+    // Unless it was asked for, the source's word counts.
+    source.give(Some("8"), "yes");
+    let trusting = Live::builder(source.clone(), make).build().await.unwrap();
+    source.give(Some("1"), "no");
+    assert!(trusting.reload().await.unwrap() && !decide_at(&trusting, 0).unwrap());
+}
+
 #[tokio::test]
 async fn a_bad_set_leaves_the_last_good_one_and_is_told() {
     let source = Told::default();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sekisho_core::{Failure, FailureKind, Refusal};
+use sekisho_core::{Failure, FailureKind, Refusal, SessionEnd};
 
 use super::commit::{NOBODY, NOT_REMEMBERED, apply, begun, elevated};
 use super::{Answer, Change, Idle, Login, Presented, Remembering, RequestSession, Turn};
@@ -43,11 +43,16 @@ pub(super) fn commit(
         (Some(Turn::LogIn(login)), prior) => {
             let content = logged_in(request, prior.as_deref(), &login)?;
             let id = login.principal.id();
+            let before = prior.as_deref().and_then(|prior| request.0.sessions.subject_to_tell(prior));
+            let other = before.as_ref().filter(|before| **before != id);
+            let _ending = other.map(|before| request.0.sessions.ending(SessionEnd::Subject(before)));
             tracing::info!(target: "sekisho", subject = %id, session = &*content.handle, "logged in");
             began(content)
         }
         (Some(Turn::LogOut), _) if matches!(request.0.presented, Presented::Token(_)) => Err(ELSEWHERE),
         (Some(Turn::LogOut), prior) => {
+            let subject = prior.as_deref().and_then(|prior| request.0.sessions.subject_to_tell(prior));
+            let _ending = subject.as_ref().map(|subject| request.0.sessions.ending(SessionEnd::Subject(subject)));
             if let Some(prior) = prior {
                 tracing::info!(target: "sekisho", session = &*prior.content.handle, "logged out");
             }

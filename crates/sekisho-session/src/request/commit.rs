@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_core::{Failure, FailureKind, Principal, UnixSeconds};
+use sekisho_core::{Failure, FailureKind, Principal, SessionEnd, UnixSeconds};
 use serde_json::Map;
 
 use super::{Answer, Change, Login, Presented, Remembering, RequestSession, Turn, new_handle};
@@ -424,6 +424,8 @@ async fn insert(sessions: &Sessions, content: Content, device: Option<&str>) -> 
 
 /// Ends a session under all ids that it has.
 async fn end(sessions: &Sessions, prior: &Loaded) -> Result<(), Failure> {
+    let subject = sessions.subject_to_tell(prior);
+    let _ending = subject.as_ref().map(|subject| sessions.ending(SessionEnd::Subject(subject)));
     sessions.store().delete(&prior.id, sessions.now()).await?;
     sessions.end_handle(&prior.content.handle).await
 }
@@ -452,9 +454,11 @@ async fn device_of(sessions: &Sessions, prior: &Loaded) -> Result<Option<Box<str
 /// Ends the oldest sessions of a subject who has too many. Two logins at once both look after both are there.
 async fn enforce_limit(sessions: &Sessions, principal: &Principal, own: &str) -> Result<(), Failure> {
     let Some(limit) = sessions.limit() else { return Ok(()) };
-    let listed = sessions.list(&principal.id()).await?;
+    let subject = principal.id();
+    let listed = sessions.list(&subject).await?;
     let others = listed.iter().filter(|session| session.id().as_str() != own);
     for session in others.skip(limit.saturating_sub(1)) {
+        let _ending = sessions.ending(SessionEnd::Subject(&subject));
         tracing::info!(target: "sekisho", session = %session.id(), "ended, for its subject has too many");
         sessions.end_handle(session.id().as_str()).await?;
     }

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sekisho_core::{AccessRequest, ConfigError, Decision, DecisionSource, SubjectId, UnixSeconds};
+use sekisho_core::{
+    AccessRequest, ConfigError, Decision, DecisionSource, SessionEnd, SessionEndListener, SubjectId, UnixSeconds,
+};
 
-use crate::combine::key::{CountedContext, IdKind, KeyMaker};
+use crate::key::{IdKind, Key, KeyMaker, Part};
 
 /// Bounds what is remembered of decisions. Both bounds hold at once; the oldest make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +39,14 @@ const LARGEST: usize = 16 << 10;
 
 /// Holds the last decisions of an authorizer about each question. A clone is the same one.
 ///
-/// Whoever hears of logouts and withdrawals tells it here. A decision that is on its way meanwhile is not remembered: it may
-/// have been made before.
+/// Whoever hears of logouts and withdrawals tells it here, after whatever is asked before it and remembers something itself:
+/// `remote::Purger` keeps to that order. A decision that is on its way meanwhile is not remembered: it may have been made
+/// before.
 #[derive(Clone)]
 pub struct LastKnown(Arc<Inner>);
 
 struct Inner {
     keys: KeyMaker,
-    counted: CountedContext,
     time: Duration,
     limits: LastKnownLimits,
     memory: Mutex<Memory>,
@@ -56,9 +58,9 @@ struct Inner {
 
 #[derive(Default)]
 struct Memory {
-    entries: HashMap<u128, Entry>,
+    entries: HashMap<Key, Entry>,
     /// The keys in the order in which their decisions came.
-    order: BTreeMap<u64, u128>,
+    order: BTreeMap<u64, Key>,
     bytes: usize,
 }
 
@@ -67,10 +69,10 @@ struct Entry {
     at: UnixSeconds,
     place: u64,
     bytes: usize,
-    subject: u128,
-    session: Option<u128>,
-    token: Option<u128>,
-    grant: Option<u128>,
+    subject: Key,
+    session: Option<Key>,
+    token: Option<Key>,
+    grant: Option<Key>,
 }
 
 /// Stands for the moment at which a question was asked.
@@ -81,17 +83,13 @@ pub(in crate::combine) struct Asked {
 }
 
 impl LastKnown {
-    pub(in crate::combine) fn new(
-        time: Duration,
-        limits: LastKnownLimits,
-        counted: CountedContext,
-    ) -> Result<Self, ConfigError> {
+    pub(in crate::combine) fn new(time: Duration, limits: LastKnownLimits, counted: Part) -> Result<Self, ConfigError> {
         if limits.entries == 0 || limits.bytes < OVERHEAD {
             return Err(ConfigError::new("last known decisions need room for one of them and 400 bytes"));
         }
         let memory = Mutex::default();
         let (came, purged) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self(Arc::new(Inner { keys: KeyMaker::new()?, counted, time, limits, memory, came, purged })))
+        Ok(Self(Arc::new(Inner { keys: KeyMaker::new(counted, Part::Whole)?, time, limits, memory, came, purged })))
     }
 
     /// Returns how many decisions are remembered now, those too old included.
@@ -113,25 +111,25 @@ impl LastKnown {
 
     /// Forgets all decisions about a subject.
     pub fn purge_subject(&self, subject: &SubjectId) {
-        let id = self.0.keys.of_id(subject.issuer(), IdKind::Subject, subject.subject());
+        let id = self.0.keys.id(IdKind::Subject, subject.issuer(), subject.subject());
         self.purge(|entry| entry.subject == id);
     }
 
     /// Forgets all decisions about credentials of one session at the issuer (`sid`).
     pub fn purge_session(&self, issuer: &str, session_id: &str) {
-        let id = self.0.keys.of_id(issuer, IdKind::Session, session_id);
+        let id = self.0.keys.id(IdKind::Session, issuer, session_id);
         self.purge(|entry| entry.session == Some(id));
     }
 
     /// Forgets all decisions about one token (`jti`).
     pub fn purge_token(&self, issuer: &str, token_id: &str) {
-        let id = self.0.keys.of_id(issuer, IdKind::Token, token_id);
+        let id = self.0.keys.id(IdKind::Token, issuer, token_id);
         self.purge(|entry| entry.token == Some(id));
     }
 
     /// Forgets all decisions about tokens of one grant: those whose `jti` is the grant's id, a dot and whatever follows it.
     pub fn purge_grant(&self, issuer: &str, grant_id: &str) {
-        let id = self.0.keys.of_id(issuer, IdKind::Grant, grant_id);
+        let id = self.0.keys.id(IdKind::Grant, issuer, grant_id);
         self.purge(|entry| entry.grant == Some(id));
     }
 
@@ -151,7 +149,7 @@ impl LastKnown {
     fn purge(&self, is_due: impl Fn(&Entry) -> bool) {
         let mut memory = self.memory();
         self.0.purged.fetch_add(1, Ordering::AcqRel);
-        let due: Vec<u128> = memory.entries.iter().filter(|(_, entry)| is_due(entry)).map(|(key, _)| *key).collect();
+        let due: Vec<Key> = memory.entries.iter().filter(|(_, entry)| is_due(entry)).map(|(key, _)| *key).collect();
         due.into_iter().for_each(|key| memory.remove(key));
     }
 
@@ -171,7 +169,7 @@ impl LastKnown {
         if is_second_hand && decision.is_permitted() || self.0.time.as_secs() == 0 {
             return;
         }
-        let Some(key) = self.0.keys.of_request(request, &self.0.counted) else { return };
+        let Some(key) = self.0.keys.question(request, |_| {}) else { return };
         if is_second_hand {
             // It is no permit any more, whoever has heard of that first.
             let mut memory = self.memory();
@@ -189,10 +187,10 @@ impl LastKnown {
             at: request.now(),
             place: 0,
             bytes,
-            subject: keys.of_id(issuer, IdKind::Subject, subject.subject()),
-            session: subject.session_id().map(|id| keys.of_id(issuer, IdKind::Session, &id)),
-            token: token_id.as_ref().map(|id| keys.of_id(issuer, IdKind::Token, id)),
-            grant: token_id.as_ref().and_then(|id| Some(keys.of_id(issuer, IdKind::Grant, id.split_once('.')?.0))),
+            subject: keys.id(IdKind::Subject, issuer, subject.subject()),
+            session: subject.session_id().map(|id| keys.id(IdKind::Session, issuer, &id)),
+            token: token_id.as_ref().map(|id| keys.id(IdKind::Token, issuer, id)),
+            grant: token_id.as_ref().and_then(|id| Some(keys.id(IdKind::Grant, issuer, id.split_once('.')?.0))),
         };
         let mut memory = self.memory();
         // Of two that were on their way together, no permit takes the place of what is none.
@@ -238,7 +236,7 @@ impl LastKnown {
         if request.subject().expires_at().is_some_and(|end| end <= request.now()) {
             return None;
         }
-        let key = self.0.keys.of_request(request, &self.0.counted)?;
+        let key = self.0.keys.question(request, |_| {})?;
         let memory = self.memory();
         let entry = memory.entries.get(&key)?;
         // A clock that was set back would make it live longer.
@@ -253,7 +251,7 @@ impl LastKnown {
 }
 
 impl Memory {
-    fn remove(&mut self, key: u128) {
+    fn remove(&mut self, key: Key) {
         if let Some(entry) = self.entries.remove(&key) {
             self.order.remove(&entry.place);
             self.bytes = self.bytes.saturating_sub(entry.bytes);
@@ -270,6 +268,19 @@ fn bytes_of(decision: &Decision) -> usize {
         .map(|one| one.id().len() + one.parameters().map_or(0, |parameters| parameters.heap_bytes()) + 96);
     let texts = decision.id().map_or(0, str::len) + decision.revision().map_or(0, str::len);
     OVERHEAD + texts + reasons.sum::<usize>() + obligations.sum::<usize>()
+}
+
+/// Forgets what was decided about whoever was logged in. Where a `Remote` is behind it that keeps decisions as well, the `Purger` of
+/// both listens in the place of this: it has them forget in the right order.
+impl SessionEndListener for LastKnown {
+    fn session_ended(&self, end: &SessionEnd<'_>) {
+        match *end {
+            SessionEnd::Subject(subject) => self.purge_subject(subject),
+            SessionEnd::ProviderSession { issuer, id } => self.purge_session(issuer, id),
+            // Whose sessions these are nobody says.
+            SessionEnd::Client { issuer: _, client: _ } => self.purge_all(),
+        }
+    }
 }
 
 impl fmt::Debug for LastKnown {

@@ -1,6 +1,6 @@
 use sekisho_core::FailureKind;
-use sekisho_core::SubjectId;
 use sekisho_core::json::JsonObject;
+use sekisho_core::{SessionEnd, SessionEndListener as _, SubjectId};
 
 use super::*;
 
@@ -103,6 +103,26 @@ fn a_logout_and_a_withdrawal_make_it_forget() {
         purge(shop.last_known());
         inner.now_says(Fail);
         assert_eq!(said(&decide(&shop, &ask(&alice, "read", 101))), expected, "{what}");
+    }
+}
+
+#[test]
+fn the_end_of_a_session_makes_it_forget() {
+    let (alice, issuer) = (alice(), "https://id.example");
+    let (of_alice, of_bob) = (SubjectId::new(issuer, "alice"), SubjectId::new(issuer, "bob"));
+    for (end, expected) in [
+        (SessionEnd::Subject(&of_alice), Fail),
+        (SessionEnd::ProviderSession { issuer, id: "s1" }, Fail),
+        (SessionEnd::Client { issuer, client: "whoever" }, Fail),
+        (SessionEnd::Subject(&of_bob), Permit),
+        (SessionEnd::ProviderSession { issuer, id: "s2" }, Permit),
+    ] {
+        let inner = Scripted::remote("service", Permit);
+        let shop = shop(&inner);
+        decide(&shop, &ask(&alice, "read", 100)).unwrap();
+        shop.last_known().session_ended(&end);
+        inner.now_says(Fail);
+        assert_eq!(said(&decide(&shop, &ask(&alice, "read", 101))), expected, "{end:?}");
     }
 }
 

@@ -2,7 +2,8 @@ use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_core::{AccessRequest, Denial, Obligation, Reason, Resource};
 
 use super::*;
-use crate::remote::key::{Keys, Part};
+use crate::key::Part;
+use crate::remote::key::Keys;
 
 const NOW: UnixSeconds = UnixSeconds::new(1_700_000_000);
 

@@ -5,7 +5,7 @@ use sekisho_core::{Failure, FailureKind};
 use sekisho_http::HttpResponse;
 use serde::Deserialize;
 
-use super::question::Permission;
+use super::question::{By, Permission};
 
 /// Is what an answer says.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,9 +43,10 @@ pub(super) fn scopes(response: &HttpResponse, permission: &Permission) -> Result
     }
     let granted: Vec<Granted> = serde_json::from_slice(&response.body).map_err(|_| NONSENSE)?;
     match &*granted {
-        [one] if one.is_of(&permission.resource) => Ok(Answer::Granted(one.scopes.iter().cloned().collect())),
+        [one] if one.is_of(permission) => Ok(Answer::Granted(one.scopes.iter().cloned().collect())),
+        [one] if one.is_mistaken_for(permission) => Err(MISTAKEN),
         // The caller may own a resource with the name of the server's.
-        [_, _, ..] if granted.iter().all(|one| one.is_of(&permission.resource)) => Err(AMBIGUOUS),
+        [_, _, ..] if granted.iter().all(|one| one.is_of(permission)) => Err(AMBIGUOUS),
         _ => Err(NONSENSE),
     }
 }
@@ -54,7 +55,11 @@ pub(super) fn scopes(response: &HttpResponse, permission: &Permission) -> Result
 pub(super) fn holds(claims: &JsonObject, permission: &Permission) -> bool {
     let Some(permissions) = claims.pointer("/authorization/permissions") else { return false };
     let Ok(granted) = permissions.deserialize::<Vec<Granted>>() else { return false };
-    let mut named = granted.iter().filter(|one| one.is_of(&permission.resource));
+    // Of which of the two it speaks, the provider shall say.
+    if granted.iter().any(|one| one.is_mistaken_for(permission)) {
+        return false;
+    }
+    let mut named = granted.iter().filter(|one| one.is_of(permission));
     match (named.next(), named.next()) {
         (Some(one), None) => one.scopes.contains(&permission.scope),
         _ => false,
@@ -73,8 +78,21 @@ struct Granted {
 }
 
 impl Granted {
-    fn is_of(&self, resource: &str) -> bool {
-        self.rsname.as_deref() == Some(resource) || *self.rsid == *resource
+    /// Tells whether it is of the resource, by what that is called by.
+    fn is_of(&self, Permission { resource, by, .. }: &Permission) -> bool {
+        match by {
+            By::Name => self.rsname.as_deref() == Some(resource),
+            By::Id => self.rsid == *resource,
+        }
+    }
+
+    /// Tells whether it is of another resource, whose id is the name that was asked for, or whose name is the id.
+    fn is_mistaken_for(&self, permission: &Permission) -> bool {
+        let other = match permission.by {
+            By::Name => self.rsid == permission.resource,
+            By::Id => self.rsname.as_ref() == Some(&permission.resource),
+        };
+        other && !self.is_of(permission)
     }
 }
 
@@ -112,6 +130,10 @@ fn is_json(response: &HttpResponse) -> bool {
 
 const NONSENSE: Failure =
     Failure::new(FailureKind::BadGateway, "the authorization provider's answer is not what was asked for");
+const MISTAKEN: Failure = Failure::new(
+    FailureKind::BadGateway,
+    "the authorization provider takes the resource for another, whose id is its name or whose name is its id",
+);
 const AMBIGUOUS: Failure = Failure::new(
     FailureKind::BadGateway,
     "the authorization provider has several resources of the name; address them by their ids",
@@ -127,7 +149,11 @@ mod tests {
     }
 
     fn orders(scope: &str) -> Permission {
-        Permission::new("orders".to_owned(), scope.to_owned()).unwrap()
+        Permission::new(By::Name, "orders".to_owned(), scope.to_owned()).unwrap()
+    }
+
+    fn by_id(id: &str) -> Permission {
+        Permission::new(By::Id, id.to_owned(), "read".to_owned()).unwrap()
     }
 
     #[test]
@@ -210,12 +236,44 @@ mod tests {
             panic!("denied")
         };
         assert_eq!(&*granted, ["read".into(), "write".into()]);
-        let by_id = Permission::new("id-1".to_owned(), "read".to_owned()).unwrap();
-        assert!(matches!(scopes(&response(200, ORDERS), &by_id), Ok(Answer::Granted(_))));
+        assert!(matches!(scopes(&response(200, ORDERS), &by_id("id-1")), Ok(Answer::Granted(_))));
         let bare = r#"[{"rsid":"id-1","rsname":"orders"}]"#;
         assert_eq!(scopes(&response(200, bare), &orders("read")).unwrap(), Answer::Granted(Box::default()));
         let refused = response(403, r#"{"error":"access_denied"}"#);
         assert_eq!(scopes(&refused, &orders("read")).unwrap(), Answer::Denied);
+    }
+
+    #[test]
+    fn a_resource_named_like_the_id_of_another_is_not_taken_for_it() {
+        // Asked by name, Keycloak finds one whose id is that name; asked by id, one of that name.
+        let named_like_ours = r#"[{"scopes":["read"],"rsid":"orders","rsname":"exports"}]"#;
+        let called_like_ours = r#"[{"scopes":["read"],"rsid":"id-2","rsname":"id-1"}]"#;
+        let both = r#"[{"scopes":["read"],"rsid":"orders","rsname":"orders"}]"#;
+        for (body, permission, granted) in [
+            (named_like_ours, orders("read"), false),
+            (called_like_ours, by_id("id-1"), false),
+            (ORDERS, by_id("orders"), false),
+            (both, orders("read"), true),
+            (both, by_id("orders"), true),
+            (r#"[{"scopes":["read"],"rsid":"orders"}]"#, orders("read"), false),
+        ] {
+            let answer = scopes(&response(200, body), &permission);
+            assert_eq!(answer.is_ok(), granted, "{body} {permission:?}");
+            let claims = format!(r#"{{"authorization":{{"permissions":{body}}}}}"#);
+            assert_eq!(
+                holds(&JsonObject::parse(claims.into()).unwrap(), &permission),
+                granted,
+                "{body} {permission:?}"
+            );
+        }
+        // In a token the two stand side by side: the provider shall say which one it takes.
+        let side_by_side = format!(
+            r#"{{"authorization":{{"permissions":[{{"scopes":["read"],"rsid":"id-1","rsname":"orders"}},{}]}}}}"#,
+            r#"{"scopes":[],"rsid":"orders","rsname":"exports"}"#
+        );
+        let claims = JsonObject::parse(side_by_side.into()).unwrap();
+        assert!(!holds(&claims, &orders("read")));
+        assert!(holds(&claims, &by_id("id-1")));
     }
 
     #[test]

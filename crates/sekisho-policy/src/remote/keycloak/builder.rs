@@ -6,6 +6,7 @@ use sekisho_http::address;
 use sekisho_opaque::{Backend, ClientCredentials};
 
 use super::kept::{Kept, KeptPermissions};
+use super::question::By;
 use super::{Keycloak, NameChallenge, NameResource, NameScope, Parts};
 
 /// Configures a [`Keycloak`].
@@ -17,6 +18,7 @@ pub struct KeycloakBuilder {
     credentials: Option<ClientCredentials>,
     backend: Option<Backend>,
     resource_name: Box<NameResource>,
+    by: By,
     scope_name: Box<NameScope>,
     challenge_scope: Box<NameChallenge>,
     pushed: Vec<Box<str>>,
@@ -33,6 +35,7 @@ impl KeycloakBuilder {
             credentials: None,
             backend: None,
             resource_name: Box::new(kind_and_id),
+            by: By::Name,
             scope_name: Box::new(|action| Some(action.to_owned())),
             challenge_scope: Box::new(|_, scope| Some(scope.to_owned())),
             pushed: Vec::new(),
@@ -65,14 +68,27 @@ impl KeycloakBuilder {
         self
     }
 
-    /// Says what a resource is called at Keycloak: its name or its id there; `None` for one that Keycloak does not decide
-    /// about, to which the answer is [not applicable](sekisho_core::Effect::NotApplicable).
+    /// Says which name a resource has at Keycloak; `None` for one that Keycloak does not decide about, to which the answer is
+    /// [not applicable](sekisho_core::Effect::NotApplicable).
     ///
     /// Default `TYPE:ID`, so that each thing is a resource of its own; one that Keycloak does not have is denied. Where it
-    /// has one resource for all things of a type, name that: `|resource| Some(resource.kind().to_owned())`. Where callers own
-    /// resources, address by id: Keycloak looks a name up among the caller's own first.
+    /// has one resource for all things of a type, name that: `|resource| Some(resource.kind().to_owned())`.
+    ///
+    /// Keycloak takes a name for an id, if there is such a one, and then looks it up among the caller's own resources first. Of
+    /// a list of permissions only those count that have this name. To a question about one scope it answers yes or no, and not
+    /// about which resource: where callers own resources, or somebody chooses their ids, take
+    /// [`with_resource_id`](Self::with_resource_id).
     pub fn with_resource_name(mut self, name: impl Fn(Resource<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
-        self.resource_name = Box::new(name);
+        (self.resource_name, self.by) = (Box::new(name), By::Name);
+        self
+    }
+
+    /// Says which id a resource has at Keycloak (`_id`), in the place of its name.
+    ///
+    /// Where there is no such id, Keycloak takes it for a name, which the owner of another resource may have chosen. So it is
+    /// always asked for the permissions themselves, and only those of this id count.
+    pub fn with_resource_id(mut self, id: impl Fn(Resource<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
+        (self.resource_name, self.by) = (Box::new(id), By::Id);
         self
     }
 
@@ -130,6 +146,7 @@ impl KeycloakBuilder {
             credentials,
             backend,
             resource_name,
+            by,
             scope_name,
             challenge_scope,
             pushed,
@@ -169,6 +186,7 @@ impl KeycloakBuilder {
             credentials,
             backend,
             resource_name,
+            by,
             scope_name,
             challenge_scope,
             pushed: pushed.into(),

@@ -7,7 +7,15 @@ use sekisho_core::{Failure, FailureKind};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Permission {
     pub(super) resource: Box<str>,
+    pub(super) by: By,
     pub(super) scope: Box<str>,
+}
+
+/// Says what a resource is called by. Keycloak takes either in one place: it looks for an id first, and then for a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Name,
+    Id,
 }
 
 impl Permission {
@@ -16,7 +24,7 @@ impl Permission {
     /// In `permission` a `#` begins the scopes and a `,` the next scope, and of several, one that is granted makes the answer
     /// true. No resource at all stands for every resource, no scope for any scope, and `resource-type…:` before a name for
     /// all resources of a type.
-    pub(super) fn new(resource: String, scope: String) -> Option<Self> {
+    pub(super) fn new(by: By, resource: String, scope: String) -> Option<Self> {
         let is_name = |name: &str| {
             !name.is_empty()
                 && name.len() <= LONGEST_NAME
@@ -24,8 +32,11 @@ impl Permission {
                 && !name.chars().any(|c| matches!(c, '#' | ',') || c.is_control())
         };
         let selects = resource.get(..SELECTOR.len()).is_some_and(|start| start.eq_ignore_ascii_case(SELECTOR));
-        (is_name(&resource) && is_name(&scope) && !selects)
-            .then(|| Self { resource: resource.into(), scope: scope.into() })
+        (is_name(&resource) && is_name(&scope) && !selects).then(|| Self {
+            resource: resource.into(),
+            by,
+            scope: scope.into(),
+        })
     }
 
     /// Writes it as Keycloak reads it.
@@ -76,7 +87,7 @@ mod tests {
     use super::*;
 
     fn permission(resource: &str, scope: &str) -> Option<String> {
-        Permission::new(resource.to_owned(), scope.to_owned()).map(|permission| permission.written())
+        Permission::new(By::Name, resource.to_owned(), scope.to_owned()).map(|permission| permission.written())
     }
 
     #[test]

@@ -156,14 +156,93 @@ fn a_denial_names_the_scope_that_is_lacking_if_it_can_be_written() {
 fn answers_other_than_a_denial_name_no_scope() {
     let (keycloak, caller) = (builder().build().unwrap(), kept(alice()));
     let request = request(&caller, "read", "42");
-    for (status, error) in
-        [(400, "invalid_resource"), (400, "invalid_scope"), (400, "invalid_grant"), (401, "invalid_token")]
-    {
-        let body = format!(r#"{{"error":"{error}"}}"#);
-        let decision = keycloak.read_for(&request, &response(status, &body)).unwrap();
+    for error in ["invalid_resource", "invalid_scope"] {
+        let decision = keycloak.read_for(&request, &response(400, &format!(r#"{{"error":"{error}"}}"#))).unwrap();
         assert!(matches!(decision.denial(), Some(Denial::Forbidden { .. })), "{error}");
     }
     assert!(keycloak.read_for(&request, &response(200, r#"{"result":true}"#)).unwrap().is_permitted());
+}
+
+#[test]
+fn a_token_that_keycloak_does_not_take_any_more_is_refused_as_such_and_a_bound_one_is_not() {
+    let client = builder().with_client(ClientCredentials::basic("orders-api", "x")).build().unwrap();
+    let (caller, bound) = (kept(alice()), kept(alice().with_confirmation(Confirmation::KeyThumbprint("thumb".into()))));
+    for (status, error) in
+        [(400, "invalid_grant"), (401, "invalid_grant"), (401, "invalid_token"), (400, "unauthorized_client")]
+    {
+        let refused = response(status, &format!(r#"{{"error":"{error}"}}"#));
+        let decision = client.read_for(&request(&caller, "read", "42"), &refused).unwrap();
+        assert_eq!(decision.denial(), Some(&Denial::InvalidToken), "{status} {error}");
+        // Which `not` makes no permit of.
+        assert!(decision.is_refusal());
+        let decision = client.read_for(&request(&bound, "read", "42"), &refused).unwrap();
+        assert!(matches!(decision.denial(), Some(Denial::Forbidden { .. })), "{status} {error}");
+    }
+    // Trouble with our own credentials says nothing of the caller's.
+    for (status, error) in [(401, "invalid_client"), (401, "unauthorized_client"), (403, "invalid_grant")] {
+        let refused = response(status, &format!(r#"{{"error":"{error}"}}"#));
+        assert!(client.read_for(&request(&caller, "read", "42"), &refused).is_err(), "{status} {error}");
+    }
+}
+
+#[tokio::test]
+async fn asked_by_id_only_permissions_of_that_id_count() {
+    let by_id = || builder().with_resource_id(|resource| Some(resource.id().to_owned()));
+    let caller = kept(alice());
+    let read = request(&caller, "read", "id-1");
+    for (keycloak, permission) in [
+        (by_id().build().unwrap(), "id-1#read"),
+        (by_id().with_kept_permissions(KeptPermissions::default()).build().unwrap(), "id-1"),
+    ] {
+        let (_, form) = form(&keycloak, &read).await;
+        // Never by yes and no, of whatever Keycloak has taken it for.
+        assert_eq!((get(&form, "permission"), get(&form, "response_mode")), (Some(permission), Some("permissions")));
+        let ours = r#"[{"rsid":"id-1","rsname":"orders","scopes":["read"]}]"#;
+        assert!(keycloak.read_for(&read, &response(200, ours)).unwrap().is_permitted());
+        let others = r#"[{"rsid":"id-2","rsname":"id-1","scopes":["read"]}]"#;
+        for answer in [others, r#"{"result":true}"#, r#"[{"rsname":"id-1","scopes":["read"]}]"#, "[]"] {
+            assert!(keycloak.read_for(&read, &response(200, answer)).is_err(), "{answer}");
+        }
+        let bare = response(200, r#"[{"rsid":"id-1","rsname":"orders"}]"#);
+        let lacking = keycloak.read_for(&read, &bare).unwrap();
+        assert!(matches!(lacking.denial(), Some(Denial::InsufficientScope { .. })));
+        let denied = keycloak.read_for(&read, &response(403, r#"{"error":"access_denied"}"#)).unwrap();
+        assert!(matches!(denied.denial(), Some(Denial::InsufficientScope { .. })));
+    }
+    let by_name = builder().with_kept_permissions(KeptPermissions::default()).build().unwrap();
+    let of_that_id = response(200, r#"[{"rsid":"order:42","rsname":"exports","scopes":["read"]}]"#);
+    assert!(by_name.read_for(&request(&caller, "read", "42"), &of_that_id).is_err());
+    assert_eq!(by_name.kept_permissions(), 0);
+    // The last one that was said counts.
+    let name = by_id().with_resource_name(|resource| Some(resource.kind().to_owned())).build().unwrap();
+    let (_, form) = form(&name, &read).await;
+    assert_eq!((get(&form, "permission"), get(&form, "response_mode")), (Some("order#read"), Some("decision")));
+}
+
+/// A cache may be told that policies look at none of the attributes, and what a resource is called is no policy.
+#[test]
+fn questions_about_two_resources_or_of_two_deciders_have_different_keys() {
+    let by_shop = |resource: Resource<'_>| match resource.attributes()?.attribute("shop")? {
+        sekisho_core::Attribute::Json(shop) => Some(format!("{}-orders", shop.as_str()?)),
+        _ => None,
+    };
+    let keycloak = builder().with_resource_name(by_shop).build().unwrap();
+    let caller = kept(alice());
+    let shop = |name: &str| JsonObject::from_serialize(&serde_json::json!({ "shop": name })).unwrap();
+    let (here, there) = (shop("here"), shop("there"));
+    let ask = |attributes, action| {
+        AccessRequest::new(&caller, action, Resource::new("order", "42").with_attributes(attributes), NOW)
+    };
+    let key = |keycloak: &Keycloak, attributes, action| keycloak.key_part(&ask(attributes, action)).unwrap();
+    assert_ne!(key(&keycloak, &here, "read"), key(&keycloak, &there, "read"));
+    assert_eq!(key(&keycloak, &here, "read"), key(&keycloak, &here, "read"));
+    let scopes = builder().with_scope_name(|action| action.strip_prefix("v2:").or(Some(action)).map(str::to_owned));
+    let scopes = scopes.build().unwrap();
+    assert_ne!(key(&scopes, &here, "read"), key(&scopes, &here, "write"));
+    // The same settings, and the same question: each has what is its own.
+    let (one, other) = (builder().build().unwrap(), builder().build().unwrap());
+    assert_ne!(key(&one, &here, "read"), key(&other, &here, "read"));
+    assert_eq!(key(&one, &here, "read"), key(&one.clone(), &here, "read"));
 }
 
 #[tokio::test]

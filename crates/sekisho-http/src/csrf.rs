@@ -1,10 +1,7 @@
-use base64_simd::URL_SAFE_NO_PAD;
-use sekisho_core::{ConfigError, Failure};
-use sekisho_http::{Answer, RequestHead};
-use zeroize::Zeroizing;
+use sekisho_core::ConfigError;
 
-use crate::crypto;
-use crate::keys::SessionKeys;
+use crate::answer::Answer;
+use crate::head::RequestHead;
 
 /// Says which requests could have been caused by another site, and are refused.
 ///
@@ -15,12 +12,12 @@ use crate::keys::SessionKeys;
 ///    ([Fetch Metadata §2.3](https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header)).
 /// 3. `Origin` alone is there: it must be [our own](Self::with_own_origin), or its host and port must be those of `Host`; the scheme,
 ///    which a service behind a proxy does not see, is then not compared.
-/// 4. Neither is there, as from programs and very old browsers: it passes if it has no session's cookie, or the custom header.
+/// 4. Neither is there, as from programs and very old browsers: it passes if it has no cookie that counts, or the custom header.
 ///
 /// Then, where [the header is demanded](Self::with_required_header), the request must have it: a page of another site can
 /// send it only after a preflight that nobody answers.
 ///
-/// Handlers of `GET` must change nothing. Forms can have a token beside: [`Session::form_token`](crate::RequestSession::form_token).
+/// Handlers of `GET` must change nothing. Forms of `sekisho-session` can have a token beside.
 #[derive(Clone, Debug)]
 pub struct CsrfRules {
     own_origins: Vec<Box<str>>,
@@ -127,7 +124,7 @@ impl CsrfRules {
         Ok(Self { header: header.into(), ..self })
     }
 
-    /// Checks a request. `has_cookie` tells whether it brought a cookie that may be a session's.
+    /// Checks a request. `has_cookie` tells whether it brought a cookie that may prove who calls: a session's, or one with a token.
     ///
     /// # Errors
     /// What would make it a forgery; HTTP 403.
@@ -234,39 +231,12 @@ const SAFELISTED: [&str; 10] = [
     "user-agent",
 ];
 
-/// Makes tokens for the forms of one session: the same secret behind a new mask each time, so that compressed answers do
-/// not betray it (BREACH).
-pub(crate) fn form_token(keys: &SessionKeys, session: &str) -> Result<String, Failure> {
-    let mac = Zeroizing::new(keys.current().mac(FORM, &[session.as_bytes()]));
-    let mask: [u8; 32] = crypto::random()?;
-    let mut bytes = [0; 64];
-    for ((out, mask), mac) in bytes.iter_mut().zip(mask.iter().cycle()).zip([0; 32].iter().chain(mac.iter())) {
-        *out = mask ^ mac;
-    }
-    Ok(URL_SAFE_NO_PAD.encode_to_string(bytes))
-}
-
-pub(crate) fn is_form_token(keys: &SessionKeys, session: &str, token: &str) -> bool {
-    if token.len() != TOKEN_LENGTH {
-        return false;
-    }
-    let Ok(bytes) = URL_SAFE_NO_PAD.decode_to_vec(token) else { return false };
-    let Some((mask, masked)) = bytes.split_at_checked(32) else { return false };
-    let mac: Vec<u8> = mask.iter().zip(masked).map(|(mask, masked)| mask ^ masked).collect();
-    keys.is_mac(FORM, &[session.as_bytes()], &mac)
-}
-
-const FORM: &str = "form token";
-const TOKEN_LENGTH: usize = 86;
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use sekisho_http::HeadParts;
-
     use super::*;
-    use crate::SessionKey;
+    use crate::HeadParts;
 
     fn check(rules: &CsrfRules, method: &str, headers: &[(&str, &[u8])]) -> Result<(), Forgery> {
         rules.check(&HeadParts { method, path: "/transfer", headers }, true)
@@ -417,29 +387,6 @@ mod tests {
         }
         for header in ["", "a b", "Content-Type", "Accept", "Origin", "x\r\ny"] {
             assert!(CsrfRules::new().with_header_name(header).is_err(), "{header}");
-        }
-    }
-
-    #[test]
-    fn form_tokens_never_look_alike_and_count_for_one_session_only() {
-        let key = SessionKey::generate().unwrap();
-        let keys = SessionKeys::new(key.clone());
-        let (one, other) = (form_token(&keys, "s1").unwrap(), form_token(&keys, "s1").unwrap());
-        assert_ne!(one, other);
-        assert!(is_form_token(&keys, "s1", &one) && is_form_token(&keys, "s1", &other));
-        assert!(!is_form_token(&keys, "s2", &one));
-        assert!(!is_form_token(&SessionKeys::new(SessionKey::generate().unwrap()), "s1", &one));
-        let rotated = SessionKeys::new(SessionKey::generate().unwrap()).with_older(key);
-        assert!(is_form_token(&rotated, "s1", &one), "a form survives a change of keys");
-        for at in 0..one.len() {
-            let mut changed = one.clone().into_bytes();
-            if let Some(byte) = changed.get_mut(at) {
-                *byte = if *byte == b'A' { b'Q' } else { b'A' };
-            }
-            assert!(!is_form_token(&keys, "s1", &String::from_utf8(changed).unwrap()), "{at}");
-        }
-        for bad in ["", &"A".repeat(86), &"A".repeat(85), &"*".repeat(86)] {
-            assert!(!is_form_token(&keys, "s1", bad));
         }
     }
 }
