@@ -332,32 +332,34 @@ async fn while_sets_are_swapped_every_request_is_decided_and_a_batch_by_one_set(
     source.say(Some("yes"));
     let live = Live::builder(source.clone(), make).build().await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let readers: Vec<_> = (0..2)
-        .map(|_| {
-            let (live, stop) = (live.clone(), Arc::clone(&stop));
-            tokio::spawn(async move {
-                let alice = PrincipalBuilder::new("https://id.example", "alice").build().unwrap();
-                let ask = || AccessRequest::new(&alice, "read", Resource::new("order", "42"), UnixSeconds::new(0));
-                let mut seen = [0; 2];
-                while !stop.load(Ordering::Relaxed) {
-                    let both = live.decide_all(&[ask(), ask()], EvaluationsSemantic::ExecuteAll).await;
-                    let both: Vec<bool> = both.into_iter().map(|one| one.unwrap().is_permitted()).collect();
-                    assert!(both == [true; 2] || both == [false; 2], "{both:?}");
-                    seen[usize::from(both[0])] += 1;
-                    tokio::task::yield_now().await;
-                }
-                seen
-            })
+    let seen: [Arc<[AtomicU64; 2]>; 2] = Default::default();
+    let readers = seen.each_ref().map(|seen| {
+        let (live, stop, seen) = (live.clone(), Arc::clone(&stop), Arc::clone(seen));
+        tokio::spawn(async move {
+            let alice = PrincipalBuilder::new("https://id.example", "alice").build().unwrap();
+            let ask = || AccessRequest::new(&alice, "read", Resource::new("order", "42"), UnixSeconds::new(0));
+            while !stop.load(Ordering::Relaxed) {
+                let both = live.decide_all(&[ask(), ask()], EvaluationsSemantic::ExecuteAll).await;
+                let both: Vec<bool> = both.into_iter().map(|one| one.unwrap().is_permitted()).collect();
+                assert!(both == [true; 2] || both == [false; 2], "{both:?}");
+                seen[usize::from(both[0])].fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
         })
-        .collect();
-    for round in 0..400 {
+    });
+    let begun = std::time::Instant::now();
+    let is_seen = || seen.iter().flat_map(|seen| seen.iter()).all(|count| count.load(Ordering::Relaxed) > 0);
+    let mut round = 0;
+    // Until each reader has met both sets; a machine with much to do starts them late.
+    while round < 400 || !is_seen() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{seen:?}");
         source.say(Some(if round % 2 == 0 { "no" } else { "yes" }));
         assert!(live.reload().await.unwrap());
+        round += 1;
     }
     stop.store(true, Ordering::Relaxed);
     for reader in readers {
-        let seen = reader.await.unwrap();
-        assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+        reader.await.unwrap();
     }
 }
 

@@ -112,7 +112,7 @@ async fn what_cannot_be_written_as_a_filter_is_an_error_and_never_wider() {
     for policy in [
         "permit(principal, action, resource is Order) when { principal in [resource.owner] };",
         "permit(principal, action, resource is Order) when { User::\"bob\" in resource.owner };",
-        "permit(principal, action, resource is Order) when { principal.scopes.contains(resource.owner.department) };",
+        "permit(principal, action, resource is Order) when { resource.owner has department && principal.scopes.contains(resource.owner.department) };",
         "permit(principal, action, resource is Order) when { resource.owner has department };",
         "permit(principal, action, resource is Order) when { resource.total + 1 > 2 };",
         "permit(principal, action, resource is Order) when { resource has price && resource.price.lessThan(decimal(\"1.0\")) };",
