@@ -114,9 +114,17 @@ async fn a_bundle_that_opa_signed_is_loaded_and_refused_after_a_change() {
     assert!(refused > 0);
 }
 
-/// A server that serves one bundle and knows its `ETag`, and how often each tag was asked for.
+/// A server that serves one bundle and knows its `ETag`.
 #[derive(Clone, Default)]
-struct Bundles(Arc<Mutex<(&'static str, Vec<u8>, Vec<(u16, Option<String>)>)>>);
+struct Bundles(Arc<Mutex<Served>>);
+
+#[derive(Default)]
+struct Served {
+    etag: &'static str,
+    bundle: Vec<u8>,
+    /// With which status each question was answered, and for which tag it asked.
+    asked: Vec<(u16, Option<String>)>,
+}
 
 impl Bundles {
     async fn start(&self) -> String {
@@ -130,7 +138,7 @@ impl Bundles {
 
     fn answer(&self, headers: &HeaderMap) -> (StatusCode, [(HeaderName, &'static str); 1], Vec<u8>) {
         let mut served = self.0.lock().expect("no panic");
-        let (etag, bundle, asked) = &mut *served;
+        let Served { etag, bundle, asked } = &mut *served;
         let known = headers.get(IF_NONE_MATCH).map(|tag| tag.to_str().expect("text").to_owned());
         let is_known = known.as_deref() == Some(*etag);
         let (status, body) =
@@ -141,7 +149,7 @@ impl Bundles {
 
     fn serve(&self, etag: &'static str, bundle: &[u8]) {
         let mut served = self.0.lock().expect("no panic");
-        (served.0, served.1) = (etag, bundle.to_vec());
+        (served.etag, served.bundle) = (etag, bundle.to_vec());
     }
 }
 
@@ -185,7 +193,7 @@ async fn policies_follow_bundles_that_opa_signed_over_http_by_their_etag() {
     assert!(live.reload().await.expect("a new set"));
     decides("write", "r3").await;
     assert!(!live.reload().await.expect("not modified"));
-    let asked = std::mem::take(&mut bundles.0.lock().expect("no panic").2);
+    let asked = std::mem::take(&mut bundles.0.lock().expect("no panic").asked);
     let asked: Vec<_> = asked.iter().map(|(status, tag)| (*status, tag.as_deref())).collect();
     let (one, three) = (Some("\"1\""), Some("\"3\""));
     assert_eq!(asked, [(200, None), (304, one), (200, one), (200, one), (304, three)]);

@@ -222,7 +222,7 @@ async fn a_hierarchy_that_columns_do_not_tell_is_refused() {
         assert_eq!(refused.kind(), FailureKind::Misconfigured, "{policy}");
     }
     // The teams that she is in.
-    let policies = fixed(FIXED).build(&when("Team", "principal in resource")).unwrap();
+    let policies = fixed(FIXED).build(when("Team", "principal in resource")).unwrap();
     let Ok(Filter::Where(teams)) = filter(&policies, "team").await else { panic!("a filter") };
     let shown: Vec<_> = ["a", "b", "c", "A"].into_iter().filter(|id| matches(&teams, id, &Map::new())).collect();
     assert_eq!(shown, ["a", "b"]);
