@@ -26,8 +26,9 @@ pub trait EntityProvider: Send + Sync {
 
     /// Lists the entities of the type `kind` that are in `ancestor`, at any distance and whoever says so, for
     /// [`CedarPolicies::filter`](super::CedarPolicies::filter): the folders below a folder. `ancestor` itself may be among
-    /// them. [`ProviderLimits`] bounds their number and the time. `None`, which is the default: there is no such list, and no
-    /// filter that needs it.
+    /// them. Roles are in the request and need not be known here: what is in the principal is asked for besides.
+    /// [`ProviderLimits`] bounds the number of lists, that of all entities in them and the time. `None`, which is the
+    /// default: there is no such list, and no filter that needs it.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be known; there is no filter then.
@@ -42,7 +43,8 @@ pub trait EntityProvider: Send + Sync {
 pub struct ProviderLimits {
     /// How often it is asked: entities that lead to entities. Default 4.
     pub rounds: usize,
-    /// How many entities it is asked for. Default 1,000.
+    /// How many entities it is asked for; for a filter, also how many lists, and how many entities these have together.
+    /// Default 1,000.
     pub entities: usize,
     /// For how long, in all. Default 200 ms.
     pub time: Duration,
@@ -61,7 +63,9 @@ pub(super) type Loaded = HashMap<EntityUid, Option<Known>>;
 #[derive(Clone)]
 pub(super) struct Known {
     entity: Entity,
+    /// What its attributes name, and then what it is in.
     references: Vec<EntityUid>,
+    first_parent: usize,
 }
 
 impl Known {
@@ -72,13 +76,14 @@ impl Known {
                 collect(&value, &mut references);
             }
         });
+        let first_parent = references.len();
         references.extend(entity.clone().into_inner().2);
-        Self { entity, references }
+        Self { entity, references, first_parent }
     }
 
     /// Lists what it is in, at any distance that is known here.
-    fn parents(&self) -> impl Iterator<Item = EntityUid> {
-        self.entity.clone().into_inner().2.into_iter()
+    fn parents(&self) -> &[EntityUid] {
+        self.references.get(self.first_parent..).unwrap_or_default()
     }
 }
 
@@ -93,11 +98,34 @@ fn collect(value: &EvalResult, references: &mut Vec<EntityUid>) {
 
 /// Holds entities that are the same for every request: a hierarchy of roles, of folders.
 #[derive(Default)]
-pub(super) struct FixedEntities(HashMap<EntityUid, Known, foldhash::fast::RandomState>);
+pub(super) struct FixedEntities {
+    known: HashMap<EntityUid, Known, foldhash::fast::RandomState>,
+    kinds: HashMap<EntityTypeName, FixedKind, foldhash::fast::RandomState>,
+}
+
+/// Says of all fixed entities of one type what filters ask, which ask it for each member of a set.
+#[derive(Default)]
+struct FixedKind {
+    attributes: HashSet<String>,
+    /// Which of them are in an entity, at any distance.
+    below: HashMap<EntityUid, Vec<EntityUid>, foldhash::fast::RandomState>,
+}
 
 impl FixedEntities {
+    fn new(known: HashMap<EntityUid, Known, foldhash::fast::RandomState>) -> Self {
+        let mut kinds: HashMap<EntityTypeName, FixedKind, _> = HashMap::default();
+        for (uid, known) in &known {
+            let kind = kinds.entry(uid.type_name().clone()).or_default();
+            kind.attributes.extend(known.entity.attrs().map(|(name, _)| name.to_owned()));
+            for ancestor in known.parents() {
+                kind.below.entry(ancestor.clone()).or_default().push(uid.clone());
+            }
+        }
+        Self { known, kinds }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.known.is_empty()
     }
 
     /// Lists the entities to which these lead, without those that `have` already has.
@@ -107,7 +135,7 @@ impl FixedEntities {
         let mut found = Vec::new();
         while let Some(uid) = queue.pop() {
             let is_new = have.get(&uid).is_none() && seen.insert(uid.clone());
-            let Some(known) = self.0.get(&uid).filter(|_| is_new) else { continue };
+            let Some(known) = self.known.get(&uid).filter(|_| is_new) else { continue };
             queue.extend(known.references.iter().cloned());
             found.push(known.entity.clone());
         }
@@ -122,7 +150,7 @@ impl FixedEntities {
             if is_loaded(&uid) {
                 return true;
             }
-            if let Some(known) = self.0.get(&uid)
+            if let Some(known) = self.known.get(&uid)
                 && seen.insert(uid)
             {
                 queue.extend(known.references.iter().cloned());
@@ -133,32 +161,24 @@ impl FixedEntities {
 
     /// Tells whether an attribute of some entity of this type is fixed.
     pub(super) fn says(&self, kind: &EntityTypeName, attribute: &str) -> bool {
-        self.0.iter().any(|(uid, known)| uid.type_name() == kind && known.entity.attr(attribute).is_some())
+        self.kinds.get(kind).is_some_and(|kind| kind.attributes.contains(attribute))
     }
 
     /// Tells whether some entity of this type has parents.
     pub(super) fn has_parents(&self, kind: &EntityTypeName) -> bool {
-        self.0.iter().any(|(uid, known)| uid.type_name() == kind && known.parents().next().is_some())
+        self.kinds.get(kind).is_some_and(|kind| !kind.below.is_empty())
     }
 
-    /// Lists the entities of a type that are in `target`. The principal's own entity may lead on to what the request says.
-    pub(super) fn members(
-        &self,
-        kind: &EntityTypeName,
-        target: &EntityUid,
-        principal: &EntityUid,
-        principal_is_in: bool,
-    ) -> impl Iterator<Item = &EntityUid> {
-        let own = self.0.iter().filter(move |(uid, _)| uid.type_name() == kind);
-        let is_in = move |uid: &EntityUid| uid == target || (principal_is_in && uid == principal);
-        own.filter(move |(_, known)| known.parents().any(|uid| is_in(&uid))).map(|(uid, _)| uid)
+    /// Lists the entities of a type that are in `target`.
+    pub(super) fn members(&self, kind: &EntityTypeName, target: &EntityUid) -> &[EntityUid] {
+        self.kinds.get(kind).and_then(|kind| kind.below.get(target)).map(Vec::as_slice).unwrap_or_default()
     }
 
     pub(super) fn read(json: &str, schema: &Schema) -> Result<Self, ConfigError> {
         let entities = Entities::from_json_str(json, Some(schema))
             .map_err(|error| ConfigError::new("the entities do not fit the schema").with_source(error))?;
         let own = entities.into_iter().filter(|entity| entity.uid().type_name().basename() != "Action");
-        Ok(Self(own.map(|entity| (entity.uid(), Known::new(entity))).collect()))
+        Ok(Self::new(own.map(|entity| (entity.uid(), Known::new(entity))).collect()))
     }
 }
 
@@ -244,7 +264,7 @@ impl<'a> Gathering<'a> {
 
     /// Adds entities that the engine may look at.
     pub(super) fn add(&mut self, uids: impl IntoIterator<Item = EntityUid>) {
-        if !self.fixed.0.is_empty() || self.provider.is_some() {
+        if !self.fixed.known.is_empty() || self.provider.is_some() {
             self.queue.extend(uids);
         }
     }
@@ -350,6 +370,6 @@ impl<'a> Gathering<'a> {
 fn known<'a>(fixed: &'a FixedEntities, loaded: &'a Loaded, uid: &EntityUid) -> Option<&'a Known> {
     match loaded.get(uid) {
         Some(Some(known)) => Some(known),
-        Some(None) | None => fixed.0.get(uid),
+        Some(None) | None => fixed.known.get(uid),
     }
 }

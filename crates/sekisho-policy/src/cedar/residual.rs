@@ -40,11 +40,17 @@ impl CedarPolicies {
     /// What an [`EntityProvider`](super::EntityProvider) says of resources of this type must be what the rows say.
     ///
     /// # Errors
-    /// [`Failure`] when the request does not fit the schema, an entity cannot be loaded, or a policy says something else of
-    /// the resource. Also when a policy asks for an attribute or a parent that some resource has from elsewhere than its row:
-    /// from the fixed entities, or, where resources are of the principal's type, from the subject. There is never a wider
-    /// filter instead. Also where a function names resources ([`CedarBuilder::with_names`](super::CedarBuilder::with_names)),
-    /// which may say of each what it likes.
+    /// [`Failure`], and never a wider filter,
+    /// - when the request does not fit the schema, an entity cannot be loaded, or a policy says something else of the resource,
+    /// - when a policy asks for an attribute or a parent that some resource has from elsewhere than its row: from the fixed
+    ///   entities, or, where resources are of the principal's type, from the subject,
+    /// - when rows name parents ([`CedarBuilder::with_parents_from`](super::CedarBuilder::with_parents_from)) and the principal,
+    ///   or another entity that is known, is such a resource or in one: in what it is depends on the row then, unless it is the
+    ///   principal, and a claim names its parents,
+    /// - when a function names resources ([`CedarBuilder::with_names`](super::CedarBuilder::with_names)), which may say of each
+    ///   what it likes,
+    /// - when all policies together come to more than 4,000 parts: operators, members of sets, entities that are in one that is
+    ///   named.
     pub async fn filter(&self, request: &AccessRequest<'_>) -> Result<Filter, Failure> {
         let (inner, start) = (&*self.0, Instant::now());
         if inner.namer.custom.is_some() {
@@ -58,11 +64,12 @@ impl CedarPolicies {
         let Question { action, request: asked, principal, resource, .. } = question;
         let entities = gathering.finish(Some(&action.entities), principal, resource, &loaded, &inner.schema)?;
         let (who, what, whereto) = super::named(&asked)?;
+        let kind = whereto.type_name();
+        let mut tree = Tree::new(inner, kind, who, &entities);
+        tree.tells_all(&entities)?;
         let selected = inner.index.select_for_any_resource(who, what, &entities);
         let Some(selection) = selected.map_err(|error| super::broken(&error))? else { return Ok(Filter::None) };
         let failed = |error: &dyn std::error::Error| OUTSIDE.with_source(error.to_string());
-        let kind = whereto.type_name();
-        let mut tree = Tree::new(inner, kind, who, &entities);
         // Partial evaluation takes for granted that what the schema requires is there.
         let mut all = inner.required(kind, &selection.set);
         all.extend(tree.demands()?);
@@ -119,16 +126,17 @@ impl Inner {
         is_own_kind: bool,
         tree: &mut Tree<'_>,
     ) -> Result<Vec<Expr>, Failure> {
-        let (mut permits, mut forbids) = (Vec::new(), Vec::new());
+        let (mut permits, mut forbids, mut parts) = (Vec::new(), Vec::new(), 0);
         for policy in policies {
             if self.policies.get(policy.id()).is_none_or(|known| !known.demands.obligations.is_empty()) {
                 return Err(OUTSIDE);
             }
-            let mut reader = Reader { inner: self, kind, is_own_kind, parts: 0, tree };
+            let mut reader = Reader { inner: self, kind, is_own_kind, parts, tree };
             match policy.effect() {
                 Effect::Permit => permits.push(reader.policy(policy, true)?),
                 Effect::Forbid => forbids.push(reader.policy(policy, false)?),
             }
+            parts = reader.parts;
         }
         forbids.push(any(permits));
         Ok(forbids)
@@ -151,6 +159,7 @@ struct Reader<'a, 't> {
     kind: &'a EntityTypeName,
     /// The principal may be among the resources.
     is_own_kind: bool,
+    /// How many parts have been read of all policies.
     parts: usize,
     tree: &'a mut Tree<'t>,
 }
@@ -171,14 +180,26 @@ impl Reader<'_, '_> {
         only.ok_or(OUTSIDE)
     }
 
+    /// Counts what is worked on, in all policies together: a claim may bring a long set to each of them.
+    fn count(&mut self, parts: usize) -> Result<(), Failure> {
+        self.parts += parts;
+        if self.parts > MAX_PARTS {
+            return Err(OUTSIDE.with_source("a filter has too many parts"));
+        }
+        Ok(())
+    }
+
     fn read(&mut self, expression: &pst::Expr, wanted: bool, depth: usize) -> Result<Expr, Failure> {
-        self.parts += 1;
-        if depth > MAX_DEPTH || self.parts > MAX_PARTS {
+        // What is settled without the resource is no part of the filter.
+        match expression {
+            pst::Expr::Literal(Literal::Bool(value)) => return Ok(constant(*value == wanted)),
+            pst::Expr::ResidualError => return Ok(constant(false)),
+            _ => self.count(1)?,
+        }
+        if depth > MAX_DEPTH {
             return Err(OUTSIDE);
         }
         match expression {
-            pst::Expr::Literal(Literal::Bool(value)) => Ok(constant(*value == wanted)),
-            pst::Expr::ResidualError => Ok(constant(false)),
             pst::Expr::UnaryOp { op: UnaryOp::Not, expr } => self.read(expr, !wanted, depth + 1),
             pst::Expr::BinaryOp { op: BinaryOp::And, left, right } => self.junction(left, right, true, wanted, depth),
             pst::Expr::BinaryOp { op: BinaryOp::Or, left, right } => self.junction(left, right, false, wanted, depth),
@@ -198,10 +219,10 @@ impl Reader<'_, '_> {
                 let mut found = Vec::new();
                 for element in elements {
                     let pst::Expr::Literal(literal) = &**element else { return Err(OUTSIDE) };
-                    self.parts += 1;
+                    self.count(1)?;
                     found.push(self.compare(right, Comparison::Equal, literal, wanted)?);
                 }
-                if found.is_empty() || self.parts > MAX_PARTS {
+                if found.is_empty() {
                     return Err(OUTSIDE);
                 }
                 Ok(if wanted { any(found) } else { all_of(found) })

@@ -11,6 +11,7 @@ mod filters;
 mod gathering;
 mod hierarchies;
 mod merging;
+mod principals;
 mod sqlite;
 mod timing;
 mod vectors;

@@ -15,6 +15,9 @@ pub enum FilterError {
     /// A text has a NUL, which PostgreSQL does not keep and at which SQLite's patterns end.
     #[error("a text of the filter has a NUL")]
     Nul,
+    /// A pattern has U+FFFD, U+FFFE or U+FFFF, which SQLite's patterns take for one another.
+    #[error("a pattern of the filter has a character that SQLite takes for another")]
+    Indistinct,
 }
 
 /// Says which database reads the condition.
@@ -34,7 +37,8 @@ pub enum SqlDialect {
 ///
 /// SQLite stores values of any type in any column. There, a row whose value is not stored as its attribute's type (a boolean as
 /// the integer 0 or 1) is not shown by a comparison; but an id that is stored as an integer equals its decimal digits. A text
-/// with a NUL is shown by no pattern.
+/// with a NUL is shown by no pattern. Texts have to be UTF-8: what is not may be shown by a pattern that has other characters
+/// than ASCII.
 ///
 /// PostgreSQL compares as texts what the column is as `::text`: the digits of an integer, the small letters of a UUID. A
 /// `char(n)` is read with the spaces that fill it, so what is padded is not shown. A column of another kind where an integer
@@ -104,6 +108,8 @@ pub struct SqlFilter {
 
 const MAX_DEPTH: usize = 64;
 const MAX_COMPARISONS: usize = 1_000;
+/// SQLite reads `a OR b OR c` as a tree as deep as it is long, of 1,000 levels at the most: what is longer than this is halved.
+const MAX_FLAT: usize = 8;
 /// SQLite reads patterns of 50,000 bytes by default.
 const MAX_PATTERN: usize = 10_000;
 
@@ -111,7 +117,8 @@ impl Filter {
     /// Writes it as a condition in SQL.
     ///
     /// # Errors
-    /// [`FilterError`] when a column is not listed, it is too large, or a text has a NUL. There is no wider filter instead.
+    /// [`FilterError`] when a column is not listed, it is too large, or a text has what the database does not tell apart. There
+    /// is no wider filter instead.
     pub fn to_sql(&self, columns: &SqlColumns) -> Result<SqlFilter, FilterError> {
         let mut filter = SqlFilter { sql: String::new(), params: Vec::new() };
         match self {
@@ -174,11 +181,18 @@ impl SqlFilter {
         if parts.is_empty() {
             self.sql.push_str(empty);
         }
-        for (number, part) in parts.iter().enumerate() {
-            if number > 0 {
-                self.sql.push_str(word);
+        if parts.len() > MAX_FLAT {
+            let (left, right) = parts.split_at(parts.len() / 2);
+            self.join(left, word, empty, columns, depth)?;
+            self.sql.push_str(word);
+            self.join(right, word, empty, columns, depth)?;
+        } else {
+            for (number, part) in parts.iter().enumerate() {
+                if number > 0 {
+                    self.sql.push_str(word);
+                }
+                self.write(part, columns, depth + 1)?;
             }
-            self.write(part, columns, depth + 1)?;
         }
         self.sql.push(')');
         Ok(())
@@ -290,6 +304,11 @@ fn is_integer(text: &str) -> bool {
 
 /// Writes a pattern for SQLite's GLOB, where `*`, `?` and `[` stand for themselves in brackets alone.
 fn globbed(pattern: &Pattern) -> Result<String, FilterError> {
+    // GLOB reads the last two, and what is no UTF-8, as the first.
+    let is_indistinct = |piece: &String| piece.contains(['\u{fffd}', '\u{fffe}', '\u{ffff}']);
+    if pattern.pieces().iter().any(is_indistinct) {
+        return Err(FilterError::Indistinct);
+    }
     escaped(pattern, '*', |character, written| match character {
         '*' | '?' | '[' => written.extend(['[', character, ']']),
         _ => written.push(character),

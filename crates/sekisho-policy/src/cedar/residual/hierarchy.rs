@@ -8,7 +8,7 @@ use sekisho_core::{Failure, FailureKind};
 use crate::filter::{Comparison, Expr, Operand, Value};
 
 use super::super::{Inner, Shape};
-use super::{MAX_PARTS, OUTSIDE, Reader, all_of, any, is_resource};
+use super::{OUTSIDE, Reader, all_of, any, is_resource};
 
 /// Knows who is in what, as decisions about resources of one type would find it.
 pub(super) struct Tree<'a> {
@@ -20,6 +20,18 @@ pub(super) struct Tree<'a> {
     /// What the provider said is in an entity, by that and the type of what is in it.
     listed: HashMap<(EntityUid, EntityTypeName), Vec<EntityId>>,
     lacking: Vec<(EntityUid, EntityTypeName)>,
+    ways: HashMap<(EntityTypeName, EntityTypeName), Way>,
+}
+
+/// Says who knows which entities of one type are in those of another.
+#[derive(Clone, Copy)]
+enum Way {
+    /// None can be.
+    Apart,
+    /// The fixed entities do.
+    Fixed,
+    /// The provider does.
+    Listed,
 }
 
 fn refused(why: &'static str) -> Failure {
@@ -35,7 +47,22 @@ impl<'a> Tree<'a> {
     ) -> Self {
         let ancestors = entities.ancestors(principal).into_iter().flatten();
         let principal_in = ancestors.chain([principal]).cloned().collect();
-        Self { inner, kind, principal, principal_in, listed: HashMap::new(), lacking: Vec::new() }
+        Self { inner, kind, principal, principal_in, listed: HashMap::new(), lacking: Vec::new(), ways: HashMap::new() }
+    }
+
+    /// Refuses where the row of some resource says in what a known entity is: what is known of that one would be too little.
+    pub(super) fn tells_all(&self, entities: &Entities) -> Result<(), Failure> {
+        let parents = self.parents();
+        // The principal's own row does not say what its issuer does.
+        let is_settled = parents.iter().all(|(attribute, _)| self.inner.is_of_the_subject(attribute));
+        let is_of_row = |uid: &EntityUid| uid.type_name() == self.kind && !(is_settled && uid == self.principal);
+        // Nothing is concluded from other entities of the resource's own type.
+        let mut others = entities.iter().map(cedar_policy::Entity::uid).filter(|uid| uid.type_name() != self.kind);
+        let is_in_row = |uid: EntityUid| entities.ancestors(&uid).into_iter().flatten().any(is_of_row);
+        if !parents.is_empty() && (self.principal_in.iter().any(is_of_row) || others.any(is_in_row)) {
+            return Err(refused("in what a known entity is may depend on the resource"));
+        }
+        Ok(())
     }
 
     /// Demands of rows that their parents make no circle, with which there is no decision.
@@ -86,37 +113,62 @@ impl<'a> Tree<'a> {
 
     /// Lists the entities of a type, none of them the resource itself, that are in `target`.
     fn members(&mut self, kind: &EntityTypeName, target: &EntityUid) -> Result<Vec<String>, Failure> {
-        let above = self.above(kind);
-        if kind != self.kind && above.contains(self.kind) {
-            return Err(refused("what is in an entity may depend on the resource"));
-        }
+        let way = self.way(kind, target.type_name())?;
         let mut found = BTreeSet::new();
         if kind == target.type_name() {
             found.insert(text(target.id()));
         }
-        if !above.contains(target.type_name()) {
+        if matches!(way, Way::Apart) {
             return Ok(found.into_iter().collect());
         }
+        // Her roles are in the request, where neither the provider nor the fixed entities see them: in what she is, so is
+        // what is in her.
         let (principal, is_in) = (self.principal, self.principal_in.contains(target));
-        let (fixed, provider) = (&self.inner.fixed, self.inner.provider.as_deref());
-        let provides = |kind: &EntityTypeName| provider.is_some_and(|provider| provider.provides(kind));
-        // Nobody says in what an entity of this type is, but for the resource's row and the principal's roles.
-        let is_known = provides(kind) || fixed.has_parents(kind);
-        let mut between = above.into_iter().chain([kind]).filter(|kind| self.above(kind).contains(target.type_name()));
-        if is_known && between.any(provides) {
-            let key = (target.clone(), kind.clone());
+        let mut holders = vec![target];
+        if is_in && principal != target && !matches!(self.way(kind, principal.type_name())?, Way::Apart) {
+            holders.push(principal);
+        }
+        for holder in holders {
+            if matches!(way, Way::Fixed) {
+                found.extend(self.inner.fixed.members(kind, holder).iter().map(|uid| text(uid.id())));
+                continue;
+            }
+            let key = (holder.clone(), kind.clone());
             match self.listed.get(&key) {
                 Some(ids) => found.extend(ids.iter().map(text)),
                 None => self.lacking.push(key),
             }
-        } else {
-            found.extend(fixed.members(kind, target, principal, is_in).map(|uid| text(uid.id())));
         }
-        // Her roles are in the request, where neither the provider nor the fixed entities see them.
         if principal.type_name() == kind && is_in {
             found.insert(text(principal.id()));
         }
         Ok(found.into_iter().collect())
+    }
+
+    /// Says who knows which entities of a type are in those of another. It is asked for each member of a set.
+    fn way(&mut self, kind: &EntityTypeName, target: &EntityTypeName) -> Result<Way, Failure> {
+        let key = (kind.clone(), target.clone());
+        if let Some(way) = self.ways.get(&key) {
+            return Ok(*way);
+        }
+        let above = self.above(kind);
+        if kind != self.kind && above.contains(self.kind) {
+            return Err(refused("what is in an entity may depend on the resource"));
+        }
+        let provider = self.inner.provider.as_deref();
+        let provides = |kind: &EntityTypeName| provider.is_some_and(|provider| provider.provides(kind));
+        // Nobody says in what an entity of this type is, but for the resource's row and the principal's roles.
+        let is_known = provides(kind) || self.inner.fixed.has_parents(kind);
+        let mut between = above.iter().copied().chain([kind]).filter(|kind| self.above(kind).contains(target));
+        let way = if !above.contains(target) {
+            Way::Apart
+        } else if is_known && between.any(provides) {
+            Way::Listed
+        } else {
+            Way::Fixed
+        };
+        self.ways.insert(key, way);
+        Ok(way)
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -126,18 +178,23 @@ impl<'a> Tree<'a> {
     /// Asks the provider for the lists that were lacking.
     pub(super) async fn complete(&mut self, left: Duration) -> Result<(), Failure> {
         let Some(provider) = &self.inner.provider else { return Ok(()) };
-        let mut count = 0;
+        const TOO_MANY: Failure = Failure::new(FailureKind::Misconfigured, "a filter needs too many entities");
+        let (mut asked_for, mut count, limit) = (0, 0, self.inner.limits.entities);
         let (listed, lacking) = (&mut self.listed, std::mem::take(&mut self.lacking));
         let asked = async {
             for key in lacking {
                 if listed.contains_key(&key) {
                     continue;
                 }
+                asked_for += 1;
+                if asked_for > limit {
+                    return Err(TOO_MANY);
+                }
                 let ids = provider.descendants(&key.0, &key.1).await?;
                 let ids = ids.ok_or_else(|| refused("the provider does not list what is in an entity"))?;
                 count += ids.len();
-                if count > self.inner.limits.entities {
-                    return Err(Failure::new(FailureKind::Misconfigured, "a filter needs too many entities"));
+                if count > limit {
+                    return Err(TOO_MANY);
                 }
                 listed.insert(key, ids);
             }
@@ -163,6 +220,7 @@ impl Reader<'_, '_> {
             let pst::Expr::Literal(Literal::EntityUID(uid)) = target else {
                 return Err(refused("`in` of what is not known"));
             };
+            self.count(1)?;
             let target = entity(uid)?;
             found.push(if is_resource(left) {
                 self.resource_is_in(&target, wanted)?
@@ -226,21 +284,19 @@ impl Reader<'_, '_> {
         if principal != self.tree.principal {
             return Err(refused("`in` of an entity of which not all is known"));
         }
-        let of = |tree: &Tree<'_>, kind: &EntityTypeName, operand: &Operand| {
-            let found = tree.principal_in.iter().filter(|uid| uid.type_name() == kind);
-            let found = found.map(|uid| compare(operand.clone(), text(uid.id()), wanted)).collect();
-            if wanted { any(found) } else { all_of(found) }
-        };
         if is_resource(operand) {
-            return Ok(of(self.tree, self.kind, &Operand::Id));
+            return self.holds_principal(&Operand::Id, self.kind, wanted);
         }
         let (name, kind) = self.entity_attribute(operand)?;
-        let may_be_in_resource = self.tree.principal_in.iter().any(|uid| uid.type_name() == self.kind);
-        if may_be_in_resource && !self.tree.parents().is_empty() {
-            return Err(refused("in what the principal is may depend on the resource"));
-        }
-        let of = of(self.tree, &kind, &Operand::Attribute(name.clone()));
+        let of = self.holds_principal(&Operand::Attribute(name.clone()), &kind, wanted)?;
         Ok(if wanted { of } else { all_of(vec![Expr::Has(name), of]) })
+    }
+
+    fn holds_principal(&mut self, operand: &Operand, kind: &EntityTypeName, wanted: bool) -> Result<Expr, Failure> {
+        let found = self.tree.principal_in.iter().filter(|uid| uid.type_name() == kind);
+        let found: Vec<Expr> = found.map(|uid| compare(operand.clone(), text(uid.id()), wanted)).collect();
+        self.count(found.len())?;
+        Ok(if wanted { any(found) } else { all_of(found) })
     }
 
     fn any_of(
@@ -251,10 +307,7 @@ impl Reader<'_, '_> {
         wanted: bool,
     ) -> Result<Expr, Failure> {
         let members = self.tree.members(kind, target)?;
-        self.parts += members.len();
-        if self.parts > MAX_PARTS {
-            return Err(refused("too much is in one entity"));
-        }
+        self.count(members.len())?;
         let found = members.into_iter().map(|id| compare(operand.clone(), id, wanted)).collect();
         Ok(if wanted { any(found) } else { all_of(found) })
     }

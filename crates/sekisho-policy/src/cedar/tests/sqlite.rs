@@ -3,7 +3,9 @@ use serde_json::{Map, json};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 
 use super::agreement::{Dice, Stored, TEXTS, TOTALS, Tally, builder, columns};
-use crate::filter::{Expr, Filter, Pattern, SqlColumns, SqlDialect, SqlFilter, Value};
+use crate::filter::{
+    Comparison, Expr, Filter, FilterError, Operand, Pattern, SqlColumns, SqlDialect, SqlFilter, Value,
+};
 
 async fn fill(database: &mut SqliteConnection, dice: &mut Dice, id_type: &str) -> Vec<Stored> {
     let table = format!(
@@ -106,5 +108,58 @@ async fn patterns_of_sqlite_neither_end_at_a_nul_nor_ignore_case() {
     ] {
         let filter = Filter::Where(expression).to_sql(&columns).unwrap();
         assert_eq!(select(&mut database, &filter).await, shown, "{}", filter.sql);
+    }
+}
+
+#[tokio::test]
+async fn patterns_of_sqlite_have_no_characters_that_it_takes_for_each_other() {
+    let mut database = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+    let columns = |dialect| SqlColumns::new(dialect, "orders").with_attribute("note", "note");
+    for character in ['\u{fffd}', '\u{fffe}', '\u{ffff}'] {
+        // The reason.
+        let glob = sqlx::query_scalar::<_, bool>("SELECT 'a\u{fffe}b' GLOB ?").bind(format!("a{character}b"));
+        assert!(glob.fetch_one(&mut database).await.unwrap());
+        let pattern = Pattern::new(["".to_owned(), format!("a{character}b")]);
+        for expression in [Expr::Like("note".into(), pattern.clone()), Expr::Unlike("note".into(), pattern)] {
+            let filter = Filter::Where(expression);
+            assert_eq!(filter.to_sql(&columns(SqlDialect::Sqlite)), Err(FilterError::Indistinct));
+            assert!(filter.to_sql(&columns(SqlDialect::Postgres)).is_ok());
+        }
+    }
+}
+
+#[tokio::test]
+async fn sqlite_reads_the_largest_filters() {
+    let mut database = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+    sqlx::raw_sql("CREATE TABLE orders (owner TEXT, note TEXT)").execute(&mut database).await.unwrap();
+    for owner in ["o0", "o999", "o1000"] {
+        sqlx::query("INSERT INTO orders VALUES (?, 'x')").bind(owner).execute(&mut database).await.unwrap();
+    }
+    let columns = SqlColumns::new(SqlDialect::Sqlite, "orders").with_attribute("owner", "owner");
+    let columns = columns.with_attribute("note", "note");
+    let is = |comparison, number: usize| {
+        Expr::Compare(Operand::Attribute("owner".into()), comparison, Value::Text(format!("o{number}")))
+    };
+    let all = |comparison| (0..1_000).map(|number| is(comparison, number)).collect::<Vec<_>>();
+    let unlike = |number: usize| Expr::Unlike("owner".into(), Pattern::new([format!("o{number}")]));
+    let mut filters = vec![
+        (Expr::Or(all(Comparison::Equal)), vec![1, 2]),
+        (Expr::And(all(Comparison::NotEqual)), vec![3]),
+        (Expr::And((0..1_000).map(unlike).collect()), vec![3]),
+    ];
+    // As deep as can be, with as many on each level; what goes deeper comes first, in the middle or last.
+    for at in [0, 7, 14] {
+        let level = |inner: Expr, level: usize| {
+            let mut parts: Vec<Expr> = (0..15).map(|number| is(Comparison::Equal, level * 15 + number)).collect();
+            parts.extend((0..40).map(|_| Expr::Lacks("note".into())));
+            parts.insert(at, inner);
+            Expr::Or(parts)
+        };
+        let deepest = (0..64).rev().fold(is(Comparison::Equal, 999), level);
+        filters.push((deepest, vec![1, 2]));
+    }
+    for (expression, shown) in filters {
+        let filter = Filter::Where(expression).to_sql(&columns).unwrap();
+        assert_eq!(select(&mut database, &filter).await, shown);
     }
 }
