@@ -104,6 +104,9 @@ fn a143_pdp_non_200() {
     assert_eq!((effect(&opa), effect(&authzen)), (None, None));
 }
 
+/// The case says to deny all of a batch whose order was changed. That can be done where answers have names or say what they are
+/// about. In AuthZEN's bare array nothing tells the items apart but their place, so that an array of the right length in the
+/// wrong order is believed, here as by any client: what protects it is the connection to the service.
 #[test]
 fn a144_batch_order() {
     let service = Service::new();
@@ -124,7 +127,9 @@ fn a144_batch_order() {
         service.says(200, body);
         assert_eq!(all(&authzen), [None, None], "{body}");
     }
-    // An array has nothing to tell its items by but their place; where answers have names, others than we gave are refused.
+    service.says(200, &evaluations(&[no, yes]));
+    assert_eq!(all(&authzen), [Some(Effect::Deny), Some(Effect::Permit)], "which of the two is wrong, nobody can see");
+    // Where answers have names, others than we gave are refused; the order of names is none.
     for body in [
         r#"{"responses":{"0":{"result":true}}}"#,
         r#"{"responses":{"1":{"result":true},"2":{"result":true}}}"#,

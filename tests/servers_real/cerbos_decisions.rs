@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cerbos::Cerbos;
 use crate::relay::{Mode, Relay};
+use crate::setup::keeps_the_default_deadline;
 
 const DEADLINE: Duration = Duration::from_millis(400);
 
@@ -34,10 +35,8 @@ fn object(value: &Value) -> JsonObject {
     JsonObject::from_serialize(if value.is_null() { &empty } else { value }).expect("an object")
 }
 
-#[tokio::test]
-async fn cerbos_decides_the_todo_scenario_for_our_client() {
-    let Some(cerbos) = Cerbos::reach("Cerbos decides the todo scenario") else { return };
-    let Some(cases) = vector_json("authzen/todo/decisions-authorization-api-1_0-01.json") else { return };
+/// Asks the cases of a scenario one by one; returns how many there are, and how many are permitted.
+async fn scenario(cerbos: &Cerbos, cases: &Value) -> (usize, usize) {
     let remote = remote(cerbos.url(), Duration::from_secs(5));
     let (mut asked, mut permitted) = (0, 0);
     for case in cases["evaluation"].as_array().expect("cases") {
@@ -45,14 +44,41 @@ async fn cerbos_decides_the_todo_scenario_for_our_client() {
         let subject = principal(text("/subject/id"), &Value::Null);
         let attributes = object(&case["request"]["resource"]["properties"]);
         let resource = Resource::new(text("/resource/type"), text("/resource/id")).with_attributes(&attributes);
-        let request = AccessRequest::new(&subject, text("/action/name"), resource, UnixSeconds::new(0));
+        let request = AccessRequest::new(&subject, text("/action/name"), resource, UnixSeconds::new(0))
+            .with_subject_kind(text("/subject/type"));
         let decision = remote.decide(&request).await.expect("a decision");
         assert_eq!(decision.is_permitted(), case["expected"] == json!(true), "{case}");
         asked += 1;
         permitted += usize::from(decision.is_permitted());
     }
+    (asked, permitted)
+}
+
+#[tokio::test]
+async fn cerbos_decides_the_todo_scenario_for_our_client() {
+    let Some(cerbos) = Cerbos::reach("Cerbos decides the todo scenario") else { return };
+    let Some(cases) = vector_json("authzen/todo/decisions-authorization-api-1_0-01.json") else { return };
+    let (asked, permitted) = scenario(&cerbos, &cases).await;
     assert_eq!(asked, 40);
     assert!((1..40).contains(&permitted));
+}
+
+#[tokio::test]
+async fn cerbos_decides_the_gateway_scenario_for_our_client() {
+    let Some(cerbos) = Cerbos::reach("Cerbos decides the gateway scenario") else { return };
+    let Some(cases) = vector_json("authzen/gateway/decisions.json") else { return };
+    assert_eq!(scenario(&cerbos, &cases).await, (25, 19));
+    // Another route, another method, somebody else: nothing is permitted that is not written down.
+    let remote = remote(cerbos.url(), Duration::from_secs(5));
+    let rick = "CiRmZDA2MTRkMy1jMzlhLTQ3ODEtYjdiZC04Yjk2ZjVhNTEwMGQSBWxvY2Fs";
+    for (who, action, route) in
+        [(rick, "GET", "/admin"), (rick, "POST", "/users/{userId}"), (rick, "PATCH", "/todos"), ("x", "GET", "/todos")]
+    {
+        let subject = principal(who, &Value::Null);
+        let request = AccessRequest::new(&subject, action, Resource::new("route", route), UnixSeconds::new(0));
+        let decision = remote.decide(&request.with_subject_kind("identity")).await.expect("a decision");
+        assert!(!decision.is_permitted(), "{who} {action} {route}");
+    }
 }
 
 fn record<'a>(subject: &'a Principal, action: &'a str, id: &'a str, attributes: &'a JsonObject) -> AccessRequest<'a> {
@@ -91,8 +117,11 @@ async fn cerbos_decides_the_fixture_of_the_certification_for_our_client_also_of_
 async fn is_not_permitted(remote: &Remote, why: &str) {
     let (alice, active) = (principal("alice", &Value::Null), object(&json!({ "status": "active" })));
     let start = Instant::now();
-    let decision = remote.decide(&record(&alice, "write", "record-1", &active)).await;
+    let one = record(&alice, "write", "record-1", &active);
+    let both = [record(&alice, "write", "record-1", &active), record(&alice, "read", "record-1", &active)];
+    let (decision, all) = tokio::join!(remote.decide(&one), remote.decide_all(&both, EvaluationsSemantic::ExecuteAll));
     assert!(decision.is_err(), "{why}: {decision:?}");
+    assert!(all.len() == 2 && all.iter().all(Result::is_err), "{why}: {all:?}");
     assert!(start.elapsed() < DEADLINE + Duration::from_millis(600), "{why}: {:?}", start.elapsed());
 }
 
@@ -109,6 +138,11 @@ async fn a_cerbos_that_is_silent_or_dead_permits_nothing_and_one_that_is_back_do
     is_permitted(&url, "before").await;
     cerbos.process().pause();
     is_not_permitted(&remote(&url, DEADLINE), "paused").await;
+    let asks = AuthZen::cerbos(&url).build().expect("a client");
+    let usual = Remote::builder(asks).without_cache().with_circuit_breaker(32, DEADLINE).build().expect("a remote");
+    let (alice, active) = (principal("alice", &Value::Null), object(&json!({ "status": "active" })));
+    let ask = async || usual.decide(&record(&alice, "write", "record-1", &active)).await.is_ok();
+    keeps_the_default_deadline(ask).await;
     cerbos.process().resume();
     is_permitted(&url, "resumed").await;
     cerbos.process().kill();

@@ -40,6 +40,11 @@ impl Process {
         process
     }
 
+    /// Names the file of what it writes, which begins anew with each start.
+    pub(crate) fn log(&self) -> PathBuf {
+        leash::artefact("logs", &format!("{}.log", self.recipe.name))
+    }
+
     /// Kills the server, as a power cut would; returns when it is dead.
     pub(crate) fn kill(&mut self) {
         let Some(leash) = self.leash.take() else { return };
@@ -76,9 +81,9 @@ impl Process {
     /// Starts the server again on the same ports, after a kill if it still runs, and returns when it is ready.
     pub(crate) async fn restart(&mut self) {
         self.kill();
-        let Recipe { name, program, arguments, address, ready_path } = &self.recipe;
+        let Recipe { name: _, program, arguments, address, ready_path } = &self.recipe;
         let ready_url = format!("http://{address}{ready_path}");
-        let log = leash::artefact("logs", &format!("{name}.log"));
+        let log = self.log();
         let output = File::create(&log).expect("a log");
         let errors = output.try_clone().expect("a log");
         // The shell names its process and then becomes the server, so that the server alone can be paused.

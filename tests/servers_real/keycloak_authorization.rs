@@ -55,10 +55,14 @@ impl HttpClient for UnderItsName {
     }
 }
 
-fn relayed(keycloak: &Keycloak, permissions: &Permissions) -> Remote {
+fn under_its_name(keycloak: &Keycloak) -> Arc<UnderItsName> {
     let host = keycloak.url().trim_start_matches("http://").to_owned();
-    let client = UnderItsName { client: ReqwestClient::new(DEADLINE).expect("a client"), host };
-    let remote = Remote::builder(permissions.clone()).with_client(Arc::new(client)).with_deadline(DEADLINE);
+    Arc::new(UnderItsName { client: ReqwestClient::new(DEADLINE).expect("a client"), host })
+}
+
+fn relayed(keycloak: &Keycloak, permissions: &Permissions) -> Remote {
+    let client = under_its_name(keycloak);
+    let remote = Remote::builder(permissions.clone()).with_client(client).with_deadline(DEADLINE);
     remote.without_cache().without_hedge().build().expect("a decider")
 }
 
@@ -399,6 +403,44 @@ async fn our_authzen_client_is_understood_by_keycloak() {
     let other = keycloak.client_token("worker", "").await;
     assert!(!ask(other, "alice", "write").await.expect("a decision"));
     assert!(ask("a.b.c".to_owned(), "alice", "write").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_slow_or_lying_keycloak_never_permits_over_authzen() {
+    let Some(keycloak) = Keycloak::reach("Keycloak silent and lying over AuthZEN").await else { return };
+    let relay = Relay::start(keycloak.url()).await;
+    let url = format!("{}/authzen", keycloak.issuer()).replacen(keycloak.url(), relay.url(), 1);
+    let token = keycloak.client_token(AUDIENCE, "").await;
+    let who = PrincipalBuilder::new(keycloak.issuer(), "alice").build().expect("a principal");
+    let ask = async |deadline: Duration| {
+        let protocol = AuthZen::builder(&url).with_bearer(token.clone().into()).build().expect("a protocol");
+        let remote = Remote::builder(protocol).with_client(under_its_name(&keycloak)).with_deadline(deadline);
+        let remote = remote.without_cache().build().expect("a decider");
+        let request = AccessRequest::new(&who, "write", Resource::new("order", "orders"), now());
+        let begun = Instant::now();
+        let outcome = remote.decide(&request).await.map(|decision| decision.is_permitted());
+        assert!(begun.elapsed() < deadline + Duration::from_millis(800), "{:?}", begun.elapsed());
+        outcome
+    };
+    assert!(ask(Duration::from_secs(5)).await.expect("a decision"));
+    let json = "application/json";
+    for mode in [
+        Mode::Silent,
+        Mode::Late(Duration::from_millis(600)),
+        Mode::Answer(b"SSH-2.0-x\r\n".to_vec()),
+        Mode::answer(200, "text/html", r#"{"decision":true}"#),
+        Mode::answer(200, json, r#"{"decision":true,"decision":true}"#),
+        Mode::answer(200, json, r#"{"decision":"true"}"#),
+        Mode::answer(200, json, r#"{"result":true}"#),
+        Mode::answer(302, json, r#"{"decision":true}"#),
+        Mode::answer(500, json, r#"{"decision":true}"#),
+    ] {
+        relay.set(mode.clone());
+        let outcome = ask(Duration::from_millis(200)).await;
+        assert!(outcome.is_err(), "{mode:?}: {outcome:?}");
+    }
+    relay.set(Mode::Pass);
+    assert!(ask(Duration::from_secs(5)).await.expect("a decision"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,6 +31,7 @@ mod login_page;
 mod logins;
 mod opa;
 mod opa_decisions;
+mod opa_log;
 mod openfga;
 mod openfga_decisions;
 mod outage;

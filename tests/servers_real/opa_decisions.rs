@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::opa::Opa;
 use crate::relay::{Mode, Relay};
-use crate::setup::now;
+use crate::setup::{self, now};
 
 const REGO: &str = r#"package PACKAGE
 
@@ -190,11 +190,16 @@ async fn while_opa_is_paused_or_dead_nothing_is_permitted_and_afterwards_it_is_a
     let builder = at(server.url(), "remote_outage", "allow").without_cache().with_circuit_breaker(3, open_for);
     let remote = builder.build().expect("a decider");
     assert_eq!(effect(decide(&remote, "read", "alice").await), Some(Effect::Permit));
+    let without_deadline = {
+        let protocol = opa::Opa::at(server.url(), "remote_outage/allow").expect("an address");
+        Remote::builder(protocol).without_cache().with_circuit_breaker(32, DEADLINE).build().expect("a decider")
+    };
     server.process().pause();
     for _ in 0..4 {
         assert_eq!(effect(decide(&remote, "read", "alice").await), None, "paused");
     }
     assert!(remote.health().is_open);
+    setup::keeps_the_default_deadline(async || any_of_two_is_permitted(&without_deadline).await).await;
     server.process().resume();
     until_permitted(&remote).await;
     assert!(!remote.health().is_open);
@@ -202,6 +207,7 @@ async fn while_opa_is_paused_or_dead_nothing_is_permitted_and_afterwards_it_is_a
     for _ in 0..4 {
         assert_eq!(effect(decide(&remote, "read", "alice").await), None, "dead");
     }
+    assert!(!any_of_two_is_permitted(&without_deadline).await, "dead");
     assert!(remote.health().is_open);
     server.process().restart().await;
     // It is back, and has forgotten the policy: nothing applies.
@@ -212,6 +218,16 @@ async fn while_opa_is_paused_or_dead_nothing_is_permitted_and_afterwards_it_is_a
     }
     fill(&server, "remote_outage").await;
     until_permitted(&remote).await;
+}
+
+/// Asks about two orders of hers at once.
+async fn any_of_two_is_permitted(remote: &Remote) -> bool {
+    let alice = alice();
+    let order = JsonObject::parse(br#"{"owner":"alice"}"#.to_vec()).expect("JSON");
+    let ask = |id| AccessRequest::new(&alice, "read", Resource::new("order", id).with_attributes(&order), now());
+    let outcomes = remote.decide_all(&["42", "43"].map(ask), EvaluationsSemantic::ExecuteAll).await;
+    assert_eq!(outcomes.len(), 2);
+    outcomes.into_iter().any(|outcome| outcome.is_ok_and(|decision| decision.is_permitted()))
 }
 
 async fn until_permitted(remote: &Remote) {
@@ -265,9 +281,11 @@ async fn behind_a_relay_that_is_slow_silent_or_wrong_nothing_is_permitted() {
         Mode::Answer(Vec::new()),
     ] {
         relay.set(mode.clone());
-        assert_eq!(effect(decide(&remote, "read", "alice").await), None, "{mode:?}");
+        let (one, two) = tokio::join!(decide(&remote, "read", "alice"), any_of_two_is_permitted(&remote));
+        assert_eq!((effect(one), two), (None, false), "{mode:?}");
     }
     relay.set(Mode::Pass);
     assert_eq!(effect(decide(&remote, "read", "alice").await), Some(Effect::Permit));
+    assert!(any_of_two_is_permitted(&remote).await);
     server.delete_policy("remote_relay").await;
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::openfga::{OpenFga, Store};
 use crate::relay::{Mode, Relay};
+use crate::setup::keeps_the_default_deadline;
 
 const DEADLINE: Duration = Duration::from_millis(400);
 const ISSUER: &str = "https://id.example";
@@ -171,25 +172,45 @@ async fn openfga_decides_over_authzen_for_our_client_one_by_one_and_in_batches()
     assert_eq!(found, ["budget", "plan"]);
 }
 
-/// Asks what is permitted while all is well, alone and as a list, and expects no permit and no list, in time.
-async fn is_not_permitted(asks: OpenFgaBuilder, why: &str) {
-    let asks = asks.build().expect("a client");
+/// Both ways to ask, its own and AuthZEN, each of one and of two at once.
+fn both(url: &str, store: &Store, deadline: Duration) -> [(&'static str, Remote); 2] {
+    let authzen = AuthZen::openfga(url, &store.id, &store.model_id).build().expect("a client");
+    let authzen = Remote::builder(authzen).with_deadline(deadline).without_cache().build().expect("a remote");
+    [("read", remote(asks(url, store), deadline)), ("reader", authzen)]
+}
+
+/// Asks what is permitted while all is well, and returns what became of the two and of the one, in time.
+async fn ask_all(remote: &Remote, action: &str, deadline: Duration, why: &str) -> Vec<Option<bool>> {
+    let (alice, start) = (user("alice"), Instant::now());
+    let ask = |id| AccessRequest::new(&alice, action, Resource::new("document", id), UnixSeconds::new(0));
+    let (one, two) = (ask("plan"), [ask("plan"), ask("budget")]);
+    let (one, two) = tokio::join!(remote.decide(&one), remote.decide_all(&two, EvaluationsSemantic::ExecuteAll));
+    assert!(start.elapsed() < deadline + Duration::from_millis(600), "{why}: {:?}", start.elapsed());
+    two.into_iter().chain([one]).map(|one| one.ok().map(|decision| decision.is_permitted())).collect()
+}
+
+async fn is_not_permitted(url: &str, store: &Store, why: &str) {
+    for (action, remote) in both(url, store, DEADLINE) {
+        assert_eq!(ask_all(&remote, action, DEADLINE, why).await, [None; 3], "{action}, {why}");
+    }
+    is_not_listed(url, store, why).await;
+}
+
+/// Asks for the list of what is permitted, and expects none, in time.
+async fn is_not_listed(url: &str, store: &Store, why: &str) {
+    let asks = asks(url, store).build().expect("a client");
     let remote = Remote::builder(asks.clone()).with_deadline(DEADLINE).build().expect("a remote");
-    let alice = user("alice");
-    let slack = Duration::from_millis(600);
-    let start = Instant::now();
-    let decision = remote.decide(&read(&alice, "plan")).await;
-    assert!(decision.is_err(), "{why}: {decision:?}");
-    assert!(start.elapsed() < DEADLINE + slack, "{why}: {:?}", start.elapsed());
-    let start = Instant::now();
+    let (alice, start) = (user("alice"), Instant::now());
     let list = asks.list_objects(&remote, &read(&alice, "ignored")).await;
     assert!(list.is_err(), "{why}: {list:?}");
-    assert!(start.elapsed() < DEADLINE + slack, "{why}: {:?}", start.elapsed());
+    assert!(start.elapsed() < DEADLINE + Duration::from_millis(600), "{why}: {:?}", start.elapsed());
 }
 
 async fn is_permitted(url: &str, store: &Store, why: &str) {
-    let decision = remote(asks(url, store), Duration::from_secs(5)).decide(&read(&user("alice"), "plan")).await;
-    assert!(decision.expect(why).is_permitted(), "{why}");
+    let deadline = Duration::from_secs(5);
+    for (action, remote) in both(url, store, deadline) {
+        assert_eq!(ask_all(&remote, action, deadline, why).await, [Some(true); 3], "{action}, {why}");
+    }
 }
 
 #[tokio::test]
@@ -198,13 +219,16 @@ async fn an_openfga_that_is_silent_dead_or_has_forgotten_its_stores_permits_noth
     let (store, url) = (documents(&openfga).await, openfga.url().to_owned());
     is_permitted(&url, &store, "before").await;
     openfga.process().pause();
-    is_not_permitted(asks(&url, &store), "paused").await;
+    is_not_permitted(&url, &store, "paused").await;
+    let usual = Remote::builder(asks(&url, &store).build().expect("a client"));
+    let usual = usual.without_cache().with_circuit_breaker(32, DEADLINE).build().expect("a remote");
+    keeps_the_default_deadline(async || usual.decide(&read(&user("alice"), "plan")).await.is_ok()).await;
     openfga.process().resume();
     is_permitted(&url, &store, "resumed").await;
     openfga.process().kill();
-    is_not_permitted(asks(&url, &store), "dead").await;
+    is_not_permitted(&url, &store, "dead").await;
     openfga.process().restart().await;
-    is_not_permitted(asks(&url, &store), "restarted without its stores").await;
+    is_not_permitted(&url, &store, "restarted without its stores").await;
 }
 
 #[tokio::test]
@@ -214,23 +238,32 @@ async fn an_openfga_that_is_late_or_answers_rubbish_permits_nothing() {
     let relay = Relay::start(openfga.url()).await;
     is_permitted(relay.url(), &store, "through the relay").await;
     let json = "application/json";
-    for mode in [
-        Mode::Late(Duration::from_secs(3)),
-        Mode::Silent,
-        Mode::Answer(b"\0\0rubbish".to_vec()),
-        Mode::answer(500, json, r#"{"allowed":true}"#),
-        Mode::answer(201, json, r#"{"allowed":true}"#),
-        Mode::answer(200, json, r#"{"allowed":"true"}"#),
-        Mode::answer(200, json, r#"{"decision":true}"#),
-        Mode::answer(200, json, r#"{"allowed":true,"allowed":true}"#),
-        Mode::answer(200, "text/html", r#"{"allowed":true}"#),
-        Mode::answer(500, json, r#"{"objects":["document:plan"]}"#),
-        Mode::answer(200, json, r#"{"objects":["user:plan"]}"#),
-        Mode::answer(200, json, r#"{"objects":["document:plan"],"objects":[]}"#),
-    ] {
-        relay.set(mode.clone());
-        is_not_permitted(asks(relay.url(), &store), &format!("{mode:?}")).await;
+    // What the one says is none of the other's words.
+    for ((action, remote), word, foreign) in both(relay.url(), &store, DEADLINE)
+        .into_iter()
+        .zip([("allowed", "decision"), ("decision", "allowed")])
+        .map(|(ways, (word, foreign))| (ways, word, foreign))
+    {
+        let yes = format!(r#"{{"{word}":true}}"#);
+        for mode in [
+            Mode::Late(Duration::from_secs(3)),
+            Mode::Silent,
+            Mode::Answer(b"\0\0rubbish".to_vec()),
+            Mode::answer(500, json, &yes),
+            Mode::answer(201, json, &yes),
+            Mode::answer(200, json, &format!(r#"{{"{word}":"true"}}"#)),
+            Mode::answer(200, json, &format!(r#"{{"{foreign}":true}}"#)),
+            Mode::answer(200, json, &format!(r#"{{"{word}":true,"{word}":true}}"#)),
+            Mode::answer(200, json, r#"{"evaluations":[{"decision":true}]}"#),
+            Mode::answer(200, json, r#"{"result":{"0":{"allowed":true}}}"#),
+            Mode::answer(200, "text/html", &yes),
+        ] {
+            relay.set(mode.clone());
+            let why = format!("{action}, {mode:?}");
+            assert_eq!(ask_all(&remote, action, DEADLINE, &why).await, [None; 3], "{why}");
+            is_not_listed(relay.url(), &store, &why).await;
+        }
+        relay.set(Mode::Pass);
     }
-    relay.set(Mode::Pass);
     is_permitted(relay.url(), &store, "at the end").await;
 }

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use sekisho_core::{Clock as _, SystemClock, UnixSeconds};
 use serde_json::Value;
@@ -30,6 +31,19 @@ pub(crate) fn http() -> reqwest::Client {
 
 pub(crate) fn now() -> UnixSeconds {
     SystemClock.now()
+}
+
+/// Asks a decider whose server is silent, and which was built without a deadline, several times; `ask` tells whether anything
+/// was permitted. The fastest says which deadline it has: others are late on a machine with much to do.
+pub(crate) async fn keeps_the_default_deadline(ask: impl AsyncFn() -> bool) {
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        let begun = Instant::now();
+        assert!(!ask().await, "it was permitted");
+        assert!(begun.elapsed() < Duration::from_secs(2), "it took {:?}", begun.elapsed());
+        fastest = fastest.min(begun.elapsed());
+    }
+    assert!((150..350).contains(&fastest.as_millis()), "200 ms are {fastest:?}");
 }
 
 /// Reads part 0 (header) or 1 (claims) of a token, unverified.

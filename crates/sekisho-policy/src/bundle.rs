@@ -52,7 +52,7 @@ mod manifest;
 mod signature;
 #[cfg(test)]
 #[cfg(feature = "aws-lc-rs")]
-mod tests;
+pub(crate) mod tests;
 
 use signature::{Signers, Trust};
 

@@ -3,7 +3,14 @@
 //! [`Recorded`] stands around an authorizer and hands one [`DecisionRecord`] for each decision to sinks: [`TracingSink`]
 //! writes events, [`DecisionLog`] a file in the format of OPA's decision log, and [`DecisionSink`] is what any other one
 //! implements. What is recorded is an allow-list: who asked, by which token (its `jti`), for what, what was said, by whom and
-//! why; of context, attributes and claims only what is named. Never a token; what looks like one is masked.
+//! why; of context, attributes and claims only what is named.
+//!
+//! A text in which a token shows is masked as a whole: a JWS or JWE by its form, and what is announced, such as `Bearer …` or
+//! `access_token=…`. An opaque token that stands by itself looks like any other id, and a [`Principal`] does not know the
+//! token that it was made of. So the allow-list is what keeps such tokens out: name no member of context, attributes or claims
+//! that holds one, and let no resource have one for its id.
+//!
+//! [`Principal`]: sekisho_core::Principal
 //!
 //! What is too much for one record is left out of it and named there; the decision itself stands in it whatever came with the
 //! question.

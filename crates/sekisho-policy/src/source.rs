@@ -1,7 +1,8 @@
 //! Where policies come from, and how they are swapped while requests are decided.
 //!
 //! [`Live`] holds the current set; reading it takes no lock. A new set replaces it as a whole, and only if all of it could be loaded:
-//! after a bad download, signature or policy the last good set stays, and [`Live::status`] says so. Nothing is started behind
+//! after a bad download, signature or policy the last good set stays, and [`Live::status`] says so. A set is compiled on the
+//! runtime's threads for blocking work, so that requests are decided meanwhile, however large it is. Nothing is started behind
 //! your back: spawn [`Live::run`].
 //!
 //! ```no_run
@@ -20,9 +21,11 @@
 //! # }
 //! ```
 
+mod download;
 mod files;
 mod folder;
 mod live;
+mod policy_url;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "bundle")]
@@ -42,10 +45,12 @@ pub(crate) use self::files::is_name;
 pub(crate) use self::files::is_within;
 pub use self::folder::FolderSource;
 pub use self::live::{Live, LiveBuilder, SourceStatus};
+pub use self::policy_url::PolicyUrl;
 #[cfg(feature = "bundle")]
 pub use self::url::{BundleFile, BundleUrl};
 
-/// Brings policies.
+/// Brings policies: from a folder ([`FolderSource`]), a URL ([`PolicyUrl`]), a bundle (`BundleUrl`, `BundleFile`), or by your
+/// own code.
 ///
 /// Contract for implementers: what is brought is whole, or it is an error; it is bounded in size and time. Dropping the future is
 /// safe.

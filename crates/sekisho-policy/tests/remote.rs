@@ -24,6 +24,8 @@ const GOOD: &str = r#"{"result":true}"#;
 enum Says {
     /// These bytes; then the connection ends.
     Bytes(Vec<u8>),
+    /// These bytes, to each question of the connection.
+    Keeps(Vec<u8>),
     /// These bytes, one each 50 ms.
     Drip(Vec<u8>),
     /// Nothing.
@@ -71,6 +73,9 @@ async fn answer(mut stream: TcpStream, says: Says) {
     let Ok(1..) = stream.read(&mut question).await else { return };
     match says {
         Says::Bytes(bytes) => drop(stream.write_all(&bytes).await),
+        Says::Keeps(bytes) => {
+            while stream.write_all(&bytes).await.is_ok() && matches!(stream.read(&mut question).await, Ok(1..)) {}
+        }
         Says::Drip(bytes) => {
             for byte in bytes {
                 if stream.write_all(&[byte]).await.is_err() {
@@ -120,6 +125,29 @@ async fn the_server_of_these_tests_can_be_understood() {
     assert!(decide(&server.remote()).await.unwrap().is_permitted());
     let server = Server::that(Says::Bytes(json("{}"))).await;
     assert_eq!(decide(&server.remote()).await.unwrap().effect(), Effect::NotApplicable);
+}
+
+#[tokio::test]
+async fn questions_one_after_the_other_go_over_one_connection_that_many_at_once_do_not_use_up() {
+    let server = Server::that(Says::Keeps(json(GOOD))).await;
+    let opa = || Opa::at(&format!("http://{}", server.address), "shop").unwrap();
+    // A hedge has a connection of its own.
+    let remote = |opa| Remote::builder(opa).with_deadline(Duration::from_secs(10)).without_cache().without_hedge();
+    let one = remote(opa()).build().unwrap();
+    for _ in 0..20 {
+        assert!(decide(&one).await.unwrap().is_permitted());
+    }
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    // Twenty rounds of four: each of the four may need one, and the next round none.
+    let four = remote(opa()).build().unwrap();
+    let alice = PrincipalBuilder::new("https://id.example", "alice").build().unwrap();
+    let ask = |id| AccessRequest::new(&alice, "read", Resource::new("order", id), UnixSeconds::new(1_700_000_000));
+    for _ in 0..20 {
+        let outcomes = four.decide_all(&["1", "2", "3", "4"].map(ask), EvaluationsSemantic::ExecuteAll).await;
+        assert!(outcomes.len() == 4 && outcomes.iter().all(|outcome| outcome.as_ref().unwrap().is_permitted()));
+    }
+    let connections = server.connections.load(Ordering::SeqCst);
+    assert!((2..=1 + 4).contains(&connections), "{connections}");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ const FILES: &[(&str, &str)] = &[
     ("shop/policy.rego", "package shop\ndecision := true\n"),
 ];
 
-fn key() -> SigningKey {
+pub(crate) fn key() -> SigningKey {
     SigningKey::generate(Backend::default(), Algorithm::Es256).unwrap()
 }
 
@@ -68,11 +68,11 @@ fn with_claims(key: &SigningKey, files: &[(&str, &str)], claims: &Value) -> Vec<
     archive(&all)
 }
 
-fn signed(key: &SigningKey, files: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn signed(key: &SigningKey, files: &[(&str, &str)]) -> Vec<u8> {
     with_claims(key, files, &claims(files, "SHA-256"))
 }
 
-fn reader(key: &SigningKey) -> BundleReader {
+pub(crate) fn reader(key: &SigningKey) -> BundleReader {
     BundleReader::signed(Backend::default(), Arc::new(StaticKeys::new([key.verifying_key()])))
 }
 

@@ -314,9 +314,9 @@ fn text_value(text: &str) -> Value {
     Value::String(cut(text).into())
 }
 
-/// Cuts a text, and masks what looks like a token in it.
+/// Cuts a text, and masks it if a token shows in it.
 fn cut(text: &str) -> Box<str> {
-    if has_token(text) {
+    if has_token(text) || names_a_credential(text) {
         return "(masked)".into();
     }
     if text.len() <= LONGEST_TEXT {
@@ -337,6 +337,42 @@ fn has_token(text: &str) -> bool {
         let begins =
             |part: &str| ["ey", "ew"].iter().filter_map(|begin| part.find(begin)).any(|at| part.len() - at >= 12);
         parts.windows(3).any(|three| matches!(three, [header, payload, _] if begins(header) && payload.len() >= 4))
+    })
+}
+
+/// Tells whether a credential is announced in a text, whatever it looks like itself: `Bearer …`, `access_token=…`.
+fn names_a_credential(text: &str) -> bool {
+    const SCHEMES: [&str; 3] = ["bearer", "dpop", "basic"];
+    const PARAMETERS: [&str; 8] = [
+        "access_token",
+        "refresh_token",
+        "id_token",
+        "subject_token",
+        "actor_token",
+        "client_assertion",
+        "client_secret",
+        "password",
+    ];
+    /// A word after a scheme that is shorter is no token: "bearer of bad news".
+    const SHORTEST: usize = 16;
+    let ends_with = |before: &[u8], name: &str| {
+        let at = before.len().checked_sub(name.len());
+        at.and_then(|at| before.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let is_token68 = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    let bytes = text.as_bytes();
+    bytes.iter().enumerate().any(|(at, byte)| {
+        let (before, after) = bytes.split_at(at);
+        let after = after.get(1..).unwrap_or_default();
+        match byte {
+            b' ' => {
+                SCHEMES.iter().any(|name| ends_with(before, name))
+                    && after.iter().skip_while(|byte| **byte == b' ').take_while(|byte| is_token68(byte)).count()
+                        >= SHORTEST
+            }
+            b'=' => !after.is_empty() && PARAMETERS.iter().any(|name| ends_with(before, name)),
+            _ => false,
+        }
     })
 }
 

@@ -22,9 +22,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// [OPA's decision log](https://www.openpolicyagent.org/docs/management-decision-logs).
 ///
 /// The question stands under `input` in AuthZEN's shape, the answer under `result` (`decision`, `effect`, `source`, `reasons`,
-/// `obligations`, `lacking`), the client under `requested_by`, the revision under `bundles.sekisho`, the time that it took
+/// `obligations`, `lacking`), the revision under `bundles.sekisho`, the time that it took
 /// under `metrics.timer_server_handler_ns`. Where no decision could be had there is `error` and no `result`. A difference that
-/// a [shadow](crate::combine::shadow) found has a `candidate` beside it.
+/// a [shadow](crate::combine::shadow) found has a `candidate` beside it. OPA's `requested_by`, the address of who asked, is not
+/// known here and left out.
 ///
 /// A line is 64 KiB at the most. What was named of context, attributes and claims is left out of one that would be longer, and
 /// if that is not enough, reasons and obligations too; `erased` lists their JSON pointers, as in OPA's own log. So nobody keeps

@@ -37,7 +37,6 @@ pub(super) fn line(record: &DecisionRecord, labels: &Map<String, Value>) -> Stri
         "input": input,
         "metrics": { "timer_server_handler_ns": u64::try_from(record.latency.as_nanos()).unwrap_or(u64::MAX) },
     });
-    put(&mut event, "requested_by", record.client.as_deref());
     if let Some(revision) = record.outcome.revision() {
         put(&mut event, "bundles", Some(json!({ "sekisho": { "revision": revision } })));
     }

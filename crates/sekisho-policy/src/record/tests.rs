@@ -106,7 +106,9 @@ fn a_line_has_the_members_of_opas_decision_log() {
     assert_eq!(line["input"]["context"], serde_json::json!({ "ip": "192.0.2.1", "deep": "(left out)" }));
     assert_eq!(line["result"]["decision"], true);
     assert_eq!(line["result"]["obligations"], serde_json::json!(["redact"]));
-    assert_eq!((&line["bundles"]["sekisho"]["revision"], &line["requested_by"]), (&"r7".into(), &"shop".into()));
+    assert_eq!(line["bundles"]["sekisho"]["revision"], "r7");
+    // In OPA's log that would be the caller's address, which is not known here.
+    assert_eq!((line.get("requested_by"), &line["input"]["subject"]["client_id"]), (None, &"shop".into()));
     assert!(line["metrics"]["timer_server_handler_ns"].is_u64() && line["timestamp"].is_string());
     assert_eq!((error.get("result"), &error["error"]["message"]), (None, &"down".into()));
     assert_eq!(error["decision_id"].as_str().unwrap().len(), 32);
@@ -247,6 +249,43 @@ fn neither_tokens_nor_what_was_not_named_nor_control_characters_reach_a_log() {
     }
     assert!(text.contains("(masked)") && text.contains("alice") && text.contains("permit"));
     assert_eq!(kept.0.lock().unwrap()[0].resource_id(), hostile);
+}
+
+/// An opaque token has no form of its own: it is known by what announces it, or not at all.
+#[test]
+fn an_opaque_token_reaches_no_log_where_something_says_that_it_is_one() {
+    const OPAQUE: &str = "a3f9-Zk27_qLm81xTw0";
+    let alice = PrincipalBuilder::new("https://id.example", "alice")
+        .with_claim("header", format!("bearer  {OPAQUE}"))
+        .with_claim("list", serde_json::json!(["plain", format!("DPoP {OPAQUE}")]))
+        .build()
+        .unwrap();
+    let context = JsonObject::from_serialize(&serde_json::json!({
+        "url": format!("/x?a=b&Access_Token={OPAQUE}"),
+        "proxy": format!("Basic {OPAQUE}"),
+        "plan": "basic plan for the bearer of bad news, password reset",
+        "token": OPAQUE,
+    }));
+    let context = context.unwrap();
+    let kept = Kept::default();
+    let because = Decision::permit().with_reason(format!("introspected client_secret={OPAQUE}"));
+    let recorded = Recorded::new(Says(Ok(because))).to(kept.clone());
+    let recorded = recorded.with_claims(["header", "list"]).with_context(["url", "proxy", "plan"]);
+    let id = format!("/callback?id_token={OPAQUE}");
+    recorded.decide_now(&ask(&alice, &id).with_context(&context)).unwrap().unwrap();
+    let log = LogRecorder::default();
+    let failing = Recorded::new(Says(Err(Failure::unavailable("down").with_source(format!("Bearer {OPAQUE}")))));
+    let failing = failing.to(kept.clone()).to(TracingSink);
+    tracing::subscriber::with_default(log.clone(), || failing.decide_now(&ask(&alice, &id)).unwrap().unwrap_err());
+    let records = kept.0.lock().unwrap();
+    let lines: Vec<String> = records.iter().map(DecisionRecord::to_opa_json).collect();
+    for text in lines.iter().chain([&log.text()]) {
+        assert!(!text.contains(OPAQUE) && text.contains("(masked)"), "{text}");
+    }
+    let line: Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!(line["input"]["context"]["plan"], "basic plan for the bearer of bad news, password reset");
+    assert_eq!(line["input"]["subject"]["claims"]["list"], serde_json::json!(["plain", "(masked)"]));
+    assert_eq!(line["input"]["context"].get("token"), None, "it was not named");
 }
 
 #[test]

@@ -26,8 +26,8 @@ struct Inner<P> {
     confirmed_at: AtomicU64,
     max_age: Option<Duration>,
     source: Box<dyn PolicySource>,
-    make: Box<Make<P>>,
-    is_newer: Option<Box<IsNewer>>,
+    make: Arc<Make<P>>,
+    is_newer: Option<Arc<IsNewer>>,
     clock: Arc<dyn Clock>,
     interval: (Duration, Duration),
     /// Held while a set is loaded, so that an older one never replaces a newer one.
@@ -66,14 +66,14 @@ impl SourceStatus {
 }
 
 impl<P: Authorize + 'static> Live<P> {
-    /// Follows a source; `make` makes policies of its files. A panic of either is a failed load.
+    /// Follows a source; `make` makes policies of its files, on a thread for blocking work. A panic of either is a failed load.
     pub fn builder(
         source: impl PolicySource + 'static,
         make: impl Fn(&PolicyFiles) -> Result<P, ConfigError> + Send + Sync + 'static,
     ) -> LiveBuilder<P> {
         LiveBuilder {
             source: Box::new(source),
-            make: Box::new(make),
+            make: Arc::new(make),
             is_newer: None,
             clock: Arc::new(SystemClock),
             interval: (Duration::from_secs(60), Duration::from_secs(120)),
@@ -93,7 +93,7 @@ impl<P: Authorize + 'static> Live<P> {
         self.0.status().clone()
     }
 
-    /// Loads now, and tells whether there is a new set. Loads run one after the other.
+    /// Loads now, and tells whether there is a new set. Loads run one after the other. If this is dropped, no set is swapped.
     ///
     /// # Errors
     /// [`ConfigError`] when there is no good set; the last good one stays.
@@ -157,8 +157,6 @@ impl<P: Authorize + 'static> Inner<P> {
     }
 
     async fn load(&self, known: &mut Known, now: UnixSeconds) -> Result<bool, ConfigError> {
-        // A panic would end the task that loads, and the policies would stay as they are for ever. What it says is not passed on.
-        let panicked = |what| ConfigError::new(format!("{what} panicked"));
         let loading = AssertUnwindSafe(self.source.load(known.tag.as_deref(), now)).catch_unwind();
         let loaded = loading.await.map_err(|_| panicked("the source of the policies"))??;
         let (files, tag) = match loaded {
@@ -173,11 +171,7 @@ impl<P: Authorize + 'static> Inner<P> {
             return Ok(false);
         }
         // Nothing is remembered of a set that is no good, so that it is asked for again.
-        let made = catch_unwind(AssertUnwindSafe(|| {
-            self.check_order(&files, known.files.as_ref())?;
-            (self.make)(&files)
-        }));
-        let policies = made.map_err(|_| panicked("what makes policies of the files"))??;
+        let policies = self.make(files.clone(), known.files.as_ref()).await?;
         let revision = files.revision_or_digest();
         self.current.store(Some(Arc::new(policies)));
         self.status().revision = Some(Arc::clone(&revision));
@@ -186,15 +180,26 @@ impl<P: Authorize + 'static> Inner<P> {
         Ok(true)
     }
 
-    fn check_order(&self, files: &PolicyFiles, in_use: Option<&PolicyFiles>) -> Result<(), ConfigError> {
-        let Some(is_newer) = &self.is_newer else { return Ok(()) };
-        let revision = files.revision().ok_or_else(|| ConfigError::new("the policies have no revision"))?;
-        let in_use = in_use.and_then(PolicyFiles::revision);
-        if is_newer(revision, in_use) {
-            return Ok(());
+    /// Makes policies where that holds up nobody, a large set takes seconds; but of nothing older than what is in use.
+    async fn make(&self, files: PolicyFiles, in_use: Option<&PolicyFiles>) -> Result<P, ConfigError> {
+        let (make, is_newer) = (Arc::clone(&self.make), self.is_newer.clone());
+        let in_use = in_use.and_then(PolicyFiles::revision).map(ToOwned::to_owned);
+        let make = move || {
+            let made = catch_unwind(AssertUnwindSafe(|| {
+                if let Some(is_newer) = is_newer {
+                    check_order(&*is_newer, &files, in_use.as_deref())?;
+                }
+                make(&files)
+            }));
+            made.unwrap_or_else(|_| Err(panicked("what makes policies of the files")))
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => runtime
+                .spawn_blocking(make)
+                .await
+                .map_err(|error| ConfigError::new("making policies of the files broke off").with_source(error))?,
+            Err(_) => make(),
         }
-        let than = in_use.unwrap_or("what was there before");
-        Err(ConfigError::new(format!("the revision {revision:?} of the policies is not newer than {than:?}")))
     }
 
     fn status(&self) -> MutexGuard<'_, SourceStatus> {
@@ -211,6 +216,20 @@ impl<P: Authorize + 'static> Inner<P> {
             failures => usual.min(Duration::from_secs(1 << failures.saturating_sub(1).min(16))),
         }
     }
+}
+
+fn check_order(is_newer: &IsNewer, files: &PolicyFiles, in_use: Option<&str>) -> Result<(), ConfigError> {
+    let revision = files.revision().ok_or_else(|| ConfigError::new("the policies have no revision"))?;
+    if is_newer(revision, in_use) {
+        return Ok(());
+    }
+    let than = in_use.unwrap_or("what was there before");
+    Err(ConfigError::new(format!("the revision {revision:?} of the policies is not newer than {than:?}")))
+}
+
+/// A panic would end the task that loads, and the policies would stay as they are for ever. What it says is not passed on.
+fn panicked(what: &str) -> ConfigError {
+    ConfigError::new(format!("{what} panicked"))
 }
 
 fn random_below(bound: u32) -> u32 {
@@ -235,8 +254,8 @@ fn causes(error: &dyn std::error::Error) -> String {
 #[must_use]
 pub struct LiveBuilder<P> {
     source: Box<dyn PolicySource>,
-    make: Box<Make<P>>,
-    is_newer: Option<Box<IsNewer>>,
+    make: Arc<Make<P>>,
+    is_newer: Option<Arc<IsNewer>>,
     clock: Arc<dyn Clock>,
     interval: (Duration, Duration),
     max_age: Option<Duration>,
@@ -282,7 +301,7 @@ impl<P: Authorize + 'static> LiveBuilder<P> {
         mut self,
         is_newer: impl Fn(&str, Option<&str>) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.is_newer = Some(Box::new(is_newer));
+        self.is_newer = Some(Arc::new(is_newer));
         self
     }
 

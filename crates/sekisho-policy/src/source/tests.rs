@@ -1,9 +1,11 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sekisho_core::dangerous::PrincipalBuilder;
-use sekisho_core::{AccessRequest, Authorize, Clock, Decision, Failure, Resource};
+use sekisho_core::{AccessRequest, Authorize, Clock, Decision, EvaluationsSemantic, Failure, Resource};
+use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse};
 
 use super::*;
 
@@ -259,51 +261,276 @@ async fn a_folder_is_read_with_its_folders_and_without_hidden_names() {
     assert!(FolderSource::new(&root).load(None, UnixSeconds::new(0)).await.is_err());
 }
 
+/// Counts how often a set is made, and makes no `slow` one before it is allowed to.
+fn gated() -> (impl Fn(&PolicyFiles) -> Result<Word, ConfigError>, tokio::sync::mpsc::UnboundedReceiver<()>, Sender<()>)
+{
+    let (begun, begins) = tokio::sync::mpsc::unbounded_channel();
+    let (go, goes) = std::sync::mpsc::channel();
+    let goes = Mutex::new(goes);
+    let make = move |files: &PolicyFiles| {
+        if files.get("word") != Some(b"slow") {
+            return make(files);
+        }
+        begun.send(()).unwrap();
+        match goes.lock().unwrap().recv_timeout(Duration::from_secs(10)) {
+            Ok(()) => Ok(Word(false)),
+            Err(_) => Err(ConfigError::new("nobody decides while a set is made")),
+        }
+    };
+    (make, begins, go)
+}
+
+#[tokio::test]
+async fn requests_are_decided_by_the_last_set_while_another_one_is_made_even_on_one_thread() {
+    let source = Told::default();
+    source.say(Some("yes"));
+    let (make, mut begun, go) = gated();
+    let live = Live::builder(source.clone(), make).build().await.unwrap();
+    source.say(Some("slow"));
+    let loads: Vec<_> = (0..2)
+        .map(|_| {
+            let live = live.clone();
+            tokio::spawn(async move { live.reload().await })
+        })
+        .collect();
+    begun.recv().await.unwrap();
+    for _ in 0..1000 {
+        assert!(decide_at(&live, 0).unwrap());
+    }
+    go.send(()).unwrap();
+    let mut news = Vec::new();
+    for load in loads {
+        news.push(load.await.unwrap().unwrap());
+    }
+    // The second waited for the first, and found its set in use.
+    assert_eq!(news, [true, false]);
+    assert!(begun.try_recv().is_err() && !decide_at(&live, 0).unwrap());
+}
+
+#[tokio::test]
+async fn a_load_that_is_given_up_swaps_nothing_and_the_next_one_does() {
+    let source = Told::default();
+    source.say(Some("yes"));
+    let (make, mut begun, go) = gated();
+    let live = Live::builder(source.clone(), make).build().await.unwrap();
+    source.say(Some("slow"));
+    tokio::select! {
+        _ = live.reload() => panic!("it waits"),
+        made = begun.recv() => made.unwrap(),
+    }
+    go.send(()).unwrap();
+    assert!(decide_at(&live, 0).unwrap());
+    go.send(()).unwrap();
+    assert!(live.reload().await.unwrap());
+    assert!(!decide_at(&live, 0).unwrap());
+    assert_eq!(source.1.lock().unwrap().last().unwrap().as_deref(), Some("yes"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_sets_are_swapped_every_request_is_decided_and_a_batch_by_one_set() {
+    let source = Told::default();
+    source.say(Some("yes"));
+    let live = Live::builder(source.clone(), make).build().await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen: [Arc<[AtomicU64; 2]>; 2] = Default::default();
+    let readers = seen.each_ref().map(|seen| {
+        let (live, stop, seen) = (live.clone(), Arc::clone(&stop), Arc::clone(seen));
+        tokio::spawn(async move {
+            let alice = PrincipalBuilder::new("https://id.example", "alice").build().unwrap();
+            let ask = || AccessRequest::new(&alice, "read", Resource::new("order", "42"), UnixSeconds::new(0));
+            while !stop.load(Ordering::Relaxed) {
+                let both = live.decide_all(&[ask(), ask()], EvaluationsSemantic::ExecuteAll).await;
+                let both: Vec<bool> = both.into_iter().map(|one| one.unwrap().is_permitted()).collect();
+                assert!(both == [true; 2] || both == [false; 2], "{both:?}");
+                seen[usize::from(both[0])].fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        })
+    });
+    let begun = std::time::Instant::now();
+    let is_seen = || seen.iter().flat_map(|seen| seen.iter()).all(|count| count.load(Ordering::Relaxed) > 0);
+    let mut round = 0;
+    // Until each reader has met both sets; a machine with much to do starts them late.
+    while round < 400 || !is_seen() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{seen:?}");
+        source.say(Some(if round % 2 == 0 { "no" } else { "yes" }));
+        assert!(live.reload().await.unwrap());
+        round += 1;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
+/// Serves one thing, as a server that knows its `ETag`.
+#[derive(Clone, Debug, Default)]
+struct Server(Arc<Mutex<Served>>);
+
+#[derive(Debug, Default)]
+struct Served {
+    status: u16,
+    etag: Option<&'static str>,
+    body: Vec<u8>,
+    asked: Vec<HttpRequest>,
+}
+
+impl Server {
+    fn serve(&self, status: u16, etag: Option<&'static str>, body: impl Into<Vec<u8>>) {
+        let mut served = self.0.lock().unwrap();
+        (served.status, served.etag, served.body) = (status, etag, body.into());
+    }
+
+    /// The tag of which it was asked last whether it is current.
+    fn asked_for(&self) -> Option<String> {
+        let served = self.0.lock().unwrap();
+        let headers = &served.asked.last().unwrap().headers;
+        headers.iter().find(|(name, _)| *name == "if-none-match").map(|(_, tag)| tag.clone())
+    }
+}
+
+#[async_trait]
+impl HttpClient for Server {
+    async fn send(&self, request: HttpRequest, limits: HttpLimits) -> Result<HttpResponse, HttpError> {
+        let mut served = self.0.lock().unwrap();
+        served.asked.push(request.clone());
+        let is_known = served.etag.is_some_and(|etag| request.headers.contains(&("if-none-match", etag.to_owned())));
+        let (status, body) = match served.status {
+            200 if is_known => (304, Vec::new()),
+            status => (status, served.body.clone()),
+        };
+        if body.len() > limits.max_body_bytes {
+            return Err(HttpError::TooLarge);
+        }
+        let headers = served.etag.iter().map(|etag| ("etag".to_owned(), (*etag).to_owned())).collect();
+        Ok(HttpResponse { status, headers, body })
+    }
+}
+
+fn policy_url(server: &Server) -> PolicyUrl {
+    let url = "https://policies.example/word?key=hidden";
+    PolicyUrl::new(url, "word", Arc::new(server.clone())).unwrap().with_authorization("Bearer very-secret")
+}
+
+#[tokio::test]
+async fn a_plain_file_is_followed_by_its_etag() {
+    let server = Server::default();
+    server.serve(200, Some("\"1\""), "yes");
+    let live = Live::builder(policy_url(&server), make).build().await.unwrap();
+    assert!(decide_at(&live, 0).unwrap());
+    assert_eq!(server.asked_for(), None);
+    let headers = server.0.lock().unwrap().asked[0].headers.clone();
+    assert!(headers.contains(&("authorization", "Bearer very-secret".to_owned())));
+    // Not modified.
+    assert!(!live.reload().await.unwrap());
+    assert_eq!(server.asked_for().as_deref(), Some("\"1\""));
+    // What is no good is asked for again by the tag of what is in use.
+    for (status, etag, body) in [
+        (200, "\"2\"", "neither"),
+        (200, "\"2\"", ""),
+        (204, "\"2\"", ""),
+        (206, "\"2\"", "no"),
+        (301, "\"2\"", "no"),
+        (403, "\"2\"", "no"),
+        (500, "\"2\"", "no"),
+    ] {
+        server.serve(status, Some(etag), body);
+        assert!(live.reload().await.is_err(), "{status} {body}");
+        assert_eq!(server.asked_for().as_deref(), Some("\"1\""), "{status} {body}");
+        assert!(decide_at(&live, 0).unwrap());
+    }
+    server.serve(200, Some("W/\"3\""), "no");
+    assert!(live.reload().await.unwrap());
+    assert!(!decide_at(&live, 0).unwrap());
+    // Another tag of the same file is no new set, but the tag to ask by; one that is malformed is not sent.
+    for (etag, sent) in [(Some("\"4\""), Some("\"4\"")), (Some("4"), None), (Some("\"a b\""), None), (None, None)] {
+        server.serve(200, etag, "no");
+        assert!(!live.reload().await.unwrap());
+        live.reload().await.unwrap();
+        assert_eq!(server.asked_for().as_deref(), sent, "{etag:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_refused_that_is_too_large_or_was_not_asked_for_as_it_came() {
+    let server = Server::default();
+    let now = UnixSeconds::new(0);
+    server.serve(200, None, "yes");
+    assert!(policy_url(&server).with_max_bytes(3).load(None, now).await.is_ok());
+    assert!(policy_url(&server).with_max_bytes(2).load(None, now).await.is_err());
+    server.serve(304, None, "");
+    assert!(policy_url(&server).load(None, now).await.is_err());
+    assert!(matches!(policy_url(&server).load(Some("\"1\""), now).await, Ok(Loaded::Unchanged)));
+    let shown = format!("{:?}", policy_url(&server));
+    assert!(
+        shown.contains("policies.example") && !shown.contains("very-secret") && !shown.contains("hidden"),
+        "{shown}"
+    );
+    for (url, name) in [("http://policies.example/word", "word"), ("https://policies.example/word", "../word")] {
+        assert!(PolicyUrl::new(url, name, Arc::new(server.clone())).is_err(), "{url} {name}");
+    }
+}
+
 #[cfg(all(feature = "bundle", feature = "aws-lc-rs"))]
 mod url {
-    use sekisho_http::{HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse};
-
-    use super::super::BundleUrl;
     use super::*;
     use crate::bundle::BundleReader;
+    use crate::bundle::tests::{key, reader, signed};
 
-    #[derive(Debug)]
-    struct Server(u16, Arc<Mutex<Vec<HttpRequest>>>);
+    fn bundle(key: &sekisho_jwt::jwks::SigningKey, revision: &str, word: &str) -> Vec<u8> {
+        let manifest = format!(r#"{{"revision":"{revision}"}}"#);
+        signed(key, &[(".manifest", &manifest), ("word", word)])
+    }
 
-    #[async_trait]
-    impl HttpClient for Server {
-        async fn send(&self, request: HttpRequest, _: HttpLimits) -> Result<HttpResponse, HttpError> {
-            self.1.lock().unwrap().push(request);
-            Ok(HttpResponse {
-                status: self.0,
-                headers: vec![("etag".to_owned(), "\"1\"".to_owned())],
-                body: vec![1, 2],
-            })
+    #[tokio::test]
+    async fn a_signed_bundle_is_followed_by_its_etag() {
+        let (key, server) = (key(), Server::default());
+        let source = BundleUrl::new("https://bundles.example/shop", reader(&key), Arc::new(server.clone())).unwrap();
+        server.serve(200, Some("\"1\""), bundle(&key, "r1", "yes"));
+        let live = Live::builder(source, make).build().await.unwrap();
+        assert!(decide_at(&live, 0).unwrap());
+        assert_eq!((live.status().revision.as_deref(), server.asked_for()), (Some("r1"), None));
+        assert!(!live.reload().await.unwrap());
+        assert_eq!(server.asked_for().as_deref(), Some("\"1\""));
+        // Somebody else's bundle, and a torn one; what is in use stays, and so does its tag.
+        let torn = bundle(&key, "r2", "no");
+        for bad in [bundle(&crate::bundle::tests::key(), "r2", "no"), torn[..torn.len() / 2].to_vec(), Vec::new()] {
+            server.serve(200, Some("\"2\""), bad);
+            assert!(live.reload().await.is_err());
+            assert_eq!(server.asked_for().as_deref(), Some("\"1\""));
+            assert!(decide_at(&live, 0).unwrap());
         }
+        assert_eq!((live.status().revision.as_deref(), live.status().failures), (Some("r1"), 3));
+        server.serve(200, Some("\"2\""), bundle(&key, "r2", "no"));
+        assert!(live.reload().await.unwrap());
+        assert!(!decide_at(&live, 0).unwrap());
+        assert!(!live.reload().await.unwrap());
+        assert_eq!((live.status().revision.as_deref(), server.asked_for().as_deref()), (Some("r2"), Some("\"2\"")));
     }
 
     #[tokio::test]
     async fn a_url_brings_what_is_new_or_nothing() {
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let source = |status| {
-            let client = Arc::new(Server(status, Arc::clone(&asked)));
+        let server = Server::default();
+        let source = || {
             let reader = BundleReader::dangerous_unsigned();
-            BundleUrl::new("https://bundles.example/shop?key=hidden", reader, client)
+            BundleUrl::new("https://bundles.example/shop?key=hidden", reader, Arc::new(server.clone()))
                 .unwrap()
                 .with_authorization("Bearer very-secret")
         };
         let now = UnixSeconds::new(0);
-        assert!(matches!(source(304).load(Some("\"1\""), now).await, Ok(Loaded::Unchanged)));
+        server.serve(304, Some("\"1\""), "");
+        assert!(matches!(source().load(Some("\"1\""), now).await, Ok(Loaded::Unchanged)));
+        assert_eq!(server.asked_for().as_deref(), Some("\"1\""));
+        let headers = server.0.lock().unwrap().asked[0].headers.clone();
+        assert!(headers.contains(&("authorization", "Bearer very-secret".to_owned())));
         // Not asked, not modified; redirects; errors; a body that is no bundle.
-        for (status, tag) in [(304, None), (301, None), (404, None), (500, None), (200, None), (204, None)] {
-            assert!(source(status).load(tag, now).await.is_err(), "{status}");
+        for status in [304, 301, 404, 500, 200, 204] {
+            server.serve(status, Some("\"1\""), [1, 2]);
+            assert!(source().load(None, now).await.is_err(), "{status}");
         }
-        let shown = format!("{:?}", source(200));
+        let shown = format!("{:?}", source());
         assert!(!shown.contains("very-secret") && !shown.contains("hidden"), "{shown}");
-        let first = asked.lock().unwrap().first().unwrap().clone();
-        assert!(first.headers.contains(&("if-none-match", "\"1\"".to_owned())));
-        assert!(first.headers.contains(&("authorization", "Bearer very-secret".to_owned())));
-        let client = Arc::new(Server(200, asked));
-        assert!(BundleUrl::new("http://bundles.example/shop", BundleReader::dangerous_unsigned(), client).is_err());
+        let reader = BundleReader::dangerous_unsigned();
+        assert!(BundleUrl::new("http://bundles.example/shop", reader, Arc::new(server)).is_err());
     }
 }

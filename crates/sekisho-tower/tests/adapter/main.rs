@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod enforce;
+mod enforcement;
 mod fake;
 mod service;
 mod tonic_server;

@@ -97,7 +97,7 @@ async fn an_inner_checkpoint_decides_anew() {
 }
 
 /// Makes a service clonable that is called once.
-struct Once<S>(S);
+pub(crate) struct Once<S>(pub(crate) S);
 
 impl<S> Clone for Once<S> {
     fn clone(&self) -> Self {
