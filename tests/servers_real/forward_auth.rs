@@ -172,6 +172,24 @@ async fn assert_cookies_come_from_our_pages(gateway: &Gateway, token: &str) {
     }
 }
 
+/// A socket over HTTP/2 has no key, and the proxy makes a `GET` of it.
+async fn assert_sockets_over_http2_are_opened_by_our_pages(gateway: &Gateway, upstream: &Upstream, authz: &Authz) {
+    let cookie = format!("__Host-token={}", authz.token("orders:read"));
+    let passed = upstream.requests();
+    for cause in [&[("origin", "https://evil.example")][..], &[("sec-fetch-site", "cross-site")], &[]] {
+        let headers: Vec<_> =
+            [("cookie", &*cookie), ("sec-websocket-version", "13")].iter().chain(cause).copied().collect();
+        assert_eq!(gateway.open_socket_over_http2("/orders/7", &headers).await, 403, "{cause:?}");
+    }
+    // `Upgrade`, which the proxy writes, is enough.
+    let bare = [("cookie", &*cookie), ("sec-fetch-site", "cross-site")];
+    assert_eq!(gateway.open_socket_over_http2("/orders/7", &bare).await, 403);
+    assert_eq!(upstream.requests(), passed, "a refused request reached the service");
+    let own = [("cookie", &*cookie), ("sec-websocket-version", "13"), ("sec-fetch-site", "same-origin")];
+    let status = gateway.open_socket_over_http2("/orders/7", &own).await;
+    assert_eq!(upstream.requests(), passed + 1, "our own page is answered with {status}");
+}
+
 async fn assert_identity_is_ours(gateway: &Gateway, good: &str) {
     for name in ["X-Auth-Subject", "x-auth-subject", "X_Auth_Subject", "X-Auth_Subject", "x_auth-subject"] {
         for (target, token) in [("/public/page", None), ("/health", None), ("/orders/7", Some(good))] {
@@ -337,6 +355,7 @@ async fn haproxy_asks_by_a_script_and_obeys() {
     let gateway = Gateway::haproxy_with(test, " lua-load sekisho.lua", &frontend, &backend, &files).await;
     let Some(gateway) = gateway else { return };
     assert_guards(&gateway, &upstream, &mut authz).await;
+    assert_sockets_over_http2_are_opened_by_our_pages(&gateway, &upstream, &authz).await;
     // A script that fails is as if it had not been there: the line after it has to refuse.
     let passed = upstream.requests();
     drop(authz);
@@ -374,11 +393,14 @@ pub(crate) fn ext_authz(settings: Value) -> Value {
 }
 
 /// What the connection manager has to do in both of Envoy's ways.
-fn one_form_of_paths() -> Value {
+fn manager() -> Value {
     json!({
         "normalize_path": true,
         "merge_slashes": true,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        // WebSockets, over HTTP/2 too.
+        "upgrade_configs": [{ "upgrade_type": "websocket" }],
+        "http2_protocol_options": { "allow_connect": true },
     })
 }
 
@@ -386,7 +408,8 @@ fn one_form_of_paths() -> Value {
 async fn envoy_asks_over_http_and_obeys() {
     let (upstream, mut authz) = (Upstream::start().await, Authz::start(Some(Dialect::Envoy)).await);
     let exact = |name: &str| json!({ "exact": name });
-    let to_us = ["cookie", "origin", "sec-fetch-site", "sec-websocket-key", "x-csrf"].map(exact);
+    let mut to_us = ["cookie", "origin", "sec-fetch-site", "upgrade", "x-csrf"].map(exact).to_vec();
+    to_us.push(json!({ "prefix": "sec-websocket-" }));
     let to_client = ["www-authenticate", "content-type", "cache-control", "retry-after"].map(exact);
     let uri = format!("http://127.0.0.1:{}", authz.port);
     let filter = ext_authz(json!({ "http_service": {
@@ -402,12 +425,13 @@ async fn envoy_asks_over_http_and_obeys() {
     } }));
     let clusters = [("service", upstream.port), ("sekisho", authz.port)];
     let test = "forward-auth by Envoy over HTTP";
-    let mut settings = one_form_of_paths();
+    let mut settings = manager();
     settings["common_http_protocol_options"] = json!({ "headers_with_underscores_action": "REJECT_REQUEST" });
     let routes = everything_to("service");
     let gateway = Gateway::envoy_with(test, vec![filter], routes, &clusters, &settings).await;
     let Some(gateway) = gateway else { return };
     assert_guards(&gateway, &upstream, &mut authz).await;
+    assert_sockets_over_http2_are_opened_by_our_pages(&gateway, &upstream, &authz).await;
 }
 
 #[tokio::test]
@@ -420,9 +444,10 @@ async fn envoy_asks_over_grpc_and_obeys() {
     let clusters = [("service", upstream.port), ("sekisho_grpc", authz.port)];
     let test = "forward-auth by Envoy over gRPC";
     // Look-alikes with `_` come through Envoy; our answer has them taken out.
-    let settings = one_form_of_paths();
+    let settings = manager();
     let routes = everything_to("service");
     let gateway = Gateway::envoy_with(test, vec![filter], routes, &clusters, &settings).await;
     let Some(gateway) = gateway else { return };
     assert_guards(&gateway, &upstream, &mut authz).await;
+    assert_sockets_over_http2_are_opened_by_our_pages(&gateway, &upstream, &authz).await;
 }

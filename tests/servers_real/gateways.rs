@@ -288,6 +288,35 @@ impl Gateway {
         send_raw(address, request.as_bytes()).await
     }
 
+    /// Asks for a WebSocket at this target over HTTP/2 ([RFC 8441 §4](https://www.rfc-editor.org/rfc/rfc8441#section-4)), and returns the
+    /// status.
+    pub(crate) async fn open_socket_over_http2(&self, target: &str, headers: &[(&str, &str)]) -> u16 {
+        let exchange = async {
+            let stream = tokio::net::TcpStream::connect(self.address()).await.expect("the gateway listens");
+            let (client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
+            let connection = tokio::spawn(connection);
+            // The client learns by the gateway's settings that it may ask.
+            while !client.is_extended_connect_protocol_enabled() {
+                assert!(!connection.is_finished(), "the gateway hung up");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let mut request = axum::http::Request::builder()
+                .method("CONNECT")
+                .uri(format!("{}{target}", self.url))
+                .extension(h2::ext::Protocol::from_static("websocket"));
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let mut client = client.ready().await.expect("a connection");
+            let (answer, _body) = client.send_request(request.body(()).expect("a request"), false).expect("it is sent");
+            let status = answer.await.expect("an answer").status().as_u16();
+            connection.abort();
+            status
+        };
+        let limit = Duration::from_secs(20);
+        tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| panic!("no answer: {}", self.proxy.output()))
+    }
+
     /// Returns host and port.
     pub(crate) fn address(&self) -> &str {
         self.url.trim_start_matches("http://")

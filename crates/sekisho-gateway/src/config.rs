@@ -552,7 +552,8 @@ impl Builder<'_> {
         let dialect = section.choice("dialect", &["nginx", "traefik", "caddy", "envoy"]);
         let credential = self.named(section, "credentials", credentials, "[credentials]", true);
         let token = section.choice("token", &["drop", "as_bearer", "swap"]);
-        let origins = section.has("origins").then(|| section.plain_texts("origins"));
+        let origins =
+            section.has("origins").then(|| section.plain_texts("origins")).filter(|origins| !origins.is_empty());
         let checks_proofs_here = section.flag("proofs_checked_here");
         let sections = section.list("rules");
         let rules: Vec<Rule> = sections.iter().filter_map(|section| self.rule(section)).collect();

@@ -80,7 +80,7 @@ impl ExtAuthz {
     /// [`ForwardAuth::with_origins`](crate::ForwardAuth::with_origins). Default: those of the host that the client named.
     ///
     /// # Errors
-    /// What is no origin in the form that browsers send.
+    /// What is no origin in the form that browsers send; an empty list.
     pub fn with_origins<S: Into<String>>(self, origins: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
         Ok(Self(Arc::new(Inner { origins: Origins::listed(origins)?, ..(*self.0).clone() })))
     }

@@ -135,10 +135,11 @@ impl ForwardAuth {
     ///
     /// A cookie goes along whoever causes the request. So by the [rules](sekisho_http::CsrfRules) that sessions have, whatever has another
     /// method than `GET`, `HEAD`, `OPTIONS` and `TRACE`, or opens a WebSocket, is refused with 403 where `Sec-Fetch-Site` or `Origin` says
-    /// that another site caused it, or nothing tells who did. The proxy must show us both. Credentials that are no cookie are not concerned.
+    /// that another site caused it, or nothing tells who did. The proxy must show us both, and
+    /// `Sec-WebSocket-*`. Credentials that are no cookie are not concerned.
     ///
     /// # Errors
-    /// What is no origin in the form that browsers send.
+    /// What is no origin in the form that browsers send; an empty list.
     pub fn with_origins<S: Into<String>>(self, origins: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
         Ok(Self(Arc::new(Inner { origins: Origins::listed(origins)?, ..(*self.0).clone() })))
     }

@@ -18,6 +18,12 @@ pub(crate) struct Origins {
 impl Origins {
     pub(crate) fn listed<S: Into<String>>(origins: impl IntoIterator<Item = S>) -> Result<Self, ConfigError> {
         let listed: Vec<String> = origins.into_iter().map(Into::into).collect();
+        if listed.is_empty() {
+            // Not a way to say "nobody": cookies would be compared with the host, as without a list.
+            return Err(ConfigError::new(
+                "a list of origins without one lets no page in: name them, or leave the list out",
+            ));
+        }
         let rules = listed.iter().try_fold(CsrfRules::new(), |rules, origin| {
             // Its own as well, or an origin that is not listed would be compared with the host.
             rules.with_own_origin(origin)?.with_trusted_origin(origin)

@@ -6,7 +6,8 @@ use crate::head::RequestHead;
 /// Says which requests could have been caused by another site, and are refused.
 ///
 /// Cookies go along with requests whoever causes them. So of every request that opens a WebSocket, or has another method than
-/// `GET`, `HEAD`, `OPTIONS` and `TRACE`, in this order:
+/// `GET`, `HEAD`, `OPTIONS` and `TRACE`, in this order (what opens a WebSocket has `Upgrade: websocket`, `Sec-WebSocket-Version`, `-Key`,
+/// `-Protocol` or `-Extensions`, or is a `CONNECT` of HTTP/2):
 /// 1. Its `Origin` is [trusted](Self::with_trusted_origin): it passes this step.
 /// 2. `Sec-Fetch-Site` is there, which no page can set: `same-origin` and `none` pass, all else is refused
 ///    ([Fetch Metadata §2.3](https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header)).
@@ -184,11 +185,17 @@ impl CsrfRules {
     }
 }
 
+/// INVARIANT: one mark is enough. A proxy takes `Upgrade` away before it asks, and a socket over HTTP/2 has no key
+/// ([RFC 8441 §5](https://www.rfc-editor.org/rfc/rfc8441#section-5)), also where a proxy makes a `GET` of its `CONNECT`. Pages can
+/// set none of these headers by themselves.
 fn opens_socket(head: &impl RequestHead) -> bool {
     let is_socket =
         |value: &[u8]| value.split(|b| *b == b',').any(|v| v.trim_ascii().eq_ignore_ascii_case(b"websocket"));
-    head.header("upgrade").any(is_socket) || head.header("sec-websocket-key").next().is_some()
+    SOCKET_MARKS.iter().any(|mark| head.header(mark).next().is_some()) || head.header("upgrade").any(is_socket)
 }
+
+const SOCKET_MARKS: [&str; 4] =
+    ["sec-websocket-version", "sec-websocket-key", "sec-websocket-protocol", "sec-websocket-extensions"];
 
 /// Reads a header that stands once at the most.
 fn one<'a>(head: &'a impl RequestHead, name: &'a str) -> Result<Option<&'a str>, Forgery> {
@@ -259,12 +266,27 @@ mod tests {
 
     #[test]
     fn a_socket_is_no_harmless_get() {
-        for mark in [("upgrade", &b"websocket"[..]), ("upgrade", b"h2c, WebSocket"), ("sec-websocket-key", b"x")] {
+        for mark in [
+            ("upgrade", &b"websocket"[..]),
+            ("upgrade", b"h2c, WebSocket"),
+            ("sec-websocket-key", b"x"),
+            // Over HTTP/2 there is no key, and `Upgrade` may have been taken away.
+            ("sec-websocket-version", b"13"),
+            ("sec-websocket-version", b""),
+            ("sec-websocket-protocol", b"chat"),
+            ("sec-websocket-extensions", b"permessage-deflate"),
+        ] {
             let other: [(&str, &[u8]); 3] = [mark, ("origin", b"https://evil.example"), ("host", b"shop.example")];
             assert_eq!(check(&CsrfRules::new(), "GET", &other), Err(Forgery::OtherOrigin));
             let own: [(&str, &[u8]); 3] = [mark, ("origin", b"https://shop.example"), ("host", b"shop.example")];
             assert_eq!(check(&CsrfRules::new(), "GET", &own), Ok(()));
+            for site in [&b"cross-site"[..], b"same-site"] {
+                assert_eq!(check(&CsrfRules::new(), "GET", &[mark, ("sec-fetch-site", site)]), Err(Forgery::OtherSite));
+            }
+            assert_eq!(check(&CsrfRules::new(), "GET", &[mark]), Err(Forgery::Unknown));
         }
+        let other: [(&str, &[u8]); 2] = [("upgrade", b"h2c"), ("sec-fetch-site", b"cross-site")];
+        assert_eq!(check(&CsrfRules::new(), "GET", &other), Ok(()), "another upgrade opens none");
     }
 
     #[test]

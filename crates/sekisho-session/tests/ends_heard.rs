@@ -129,6 +129,42 @@ async fn what_goes_on_under_another_id_has_not_ended() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_session_that_a_late_memory_missed_is_heard() {
+    let (world, ear) = world();
+    let mut alice = world.logged_in("alice").await;
+    let old = alice.clone();
+    let request = alice.request(&world.sessions);
+    request.rotate();
+    alice.take(request.finish().await.unwrap());
+    world.store.is_late.store(true, Ordering::SeqCst);
+    assert_eq!(alice.who(&world.sessions).await, None, "it is missed");
+    assert!(log_out(&alice, &world.sessions).await);
+    assert_eq!(ear.heard(), ["subject alice"]);
+    world.store.is_late.store(false, Ordering::SeqCst);
+    for browser in [&alice, &old] {
+        assert_eq!(browser.who(&world.sessions).await, None, "it is over under all its ids");
+    }
+}
+
+#[tokio::test]
+async fn no_session_ends_unheard_where_the_store_cannot_tell_whose_it_is() {
+    let (world, ear) = world();
+    let alice = world.logged_in("alice").await;
+    let request = alice.request(&world.sessions);
+    world.store.is_late.store(true, Ordering::SeqCst);
+    request.load(None).await.unwrap();
+    world.store.is_corrupt.store(true, Ordering::SeqCst);
+    request.log_out();
+    assert!(request.finish().await.is_err());
+    assert!(ear.heard().is_empty());
+    world.store.is_late.store(false, Ordering::SeqCst);
+    world.store.is_corrupt.store(false, Ordering::SeqCst);
+    assert_eq!(alice.who(&world.sessions).await.as_deref(), Some("alice"), "the logout failed, and can be tried again");
+    assert!(log_out(&alice, &world.sessions).await);
+    assert_eq!(ear.heard(), ["subject alice"]);
+}
+
+#[tokio::test]
 async fn an_end_that_is_not_certain_is_heard_as_one() {
     let (world, ear) = world();
     let alice = world.logged_in("alice").await;

@@ -232,7 +232,7 @@ async fn a_logout_that_comes_again_is_asked_of_the_store_again() {
     world.store.counted();
     other.log_out();
     assert_eq!(other.finish().await.unwrap(), [world.sessions.cookie().removal()]);
-    assert_eq!(world.store.counted(), (2, 1), "looked up, and ended");
+    assert_eq!(world.store.counted(), (3, 1), "looked up, again past any memory, and ended");
     let again = browser.request(&world.sessions);
     again.log_out();
     world.store.fails_to_write.store(true, Ordering::SeqCst);

@@ -3,7 +3,10 @@ use std::task::{Context, Poll};
 
 use axum::extract::OriginalUri;
 use axum::response::Response;
-use http::header::{COOKIE, HeaderValue, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::header::{
+    COOKIE, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 use sekisho_http::RequestHead;
 use sekisho_session::SessionRules;
@@ -81,7 +84,10 @@ impl RequestHead for Head<'_> {
         let values = match name {
             "cookie" => self.headers.get_all(COOKIE),
             "upgrade" => self.headers.get_all(UPGRADE),
+            "sec-websocket-version" => self.headers.get_all(SEC_WEBSOCKET_VERSION),
             "sec-websocket-key" => self.headers.get_all(SEC_WEBSOCKET_KEY),
+            "sec-websocket-protocol" => self.headers.get_all(SEC_WEBSOCKET_PROTOCOL),
+            "sec-websocket-extensions" => self.headers.get_all(SEC_WEBSOCKET_EXTENSIONS),
             name => self.headers.get_all(name),
         };
         values.iter().map(HeaderValue::as_bytes)

@@ -306,6 +306,11 @@ fn an_endpoint_for_other_proxies_is_checked_in_the_same_way() {
         ),
         (
             "credentials = \"shop\"",
+            "credentials = \"shop\"\norigins = []",
+            "line 10: `origins` must be a list with something in it, or not be there",
+        ),
+        (
+            "credentials = \"shop\"",
             "credentials = \"shop\"\norigins = [\"https://shop.example/\"]",
             "line 10: \"https://shop.example/\" is no origin: it must be like `https://shop.example`, in lower case, without a path and without the port that the scheme has by itself",
         ),

@@ -351,5 +351,15 @@ async fn a_cookie_is_403_where_another_site_may_have_caused_the_request() {
             assert_eq!(answer.status.unwrap().code, code, "{headers:?}");
         }
     }
-    assert!(service.with_origins(["https://shop.example/"]).is_err());
+    for (method, mark) in
+        [("GET", ("sec-websocket-version", "13")), ("GET", ("upgrade", "websocket")), ("CONNECT", ("x-any", "1"))]
+    {
+        for (origin, code) in [("https://evil.example", 7), ("https://shop.example", 0)] {
+            let headers = [COOKIE, mark, ("origin", origin)];
+            let answer = named.check(about(described(method, "/orders/7", &headers)), PROXY).await;
+            assert_eq!(answer.status.unwrap().code, code, "a socket over HTTP/2: {method} {headers:?}");
+        }
+    }
+    assert!(service.clone().with_origins(["https://shop.example/"]).is_err());
+    assert!(service.with_origins([""; 0]).is_err(), "not the host's instead of nobody's");
 }

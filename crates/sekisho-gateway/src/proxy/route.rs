@@ -135,7 +135,7 @@ impl Route {
     ///
     /// With or without, a credential in a cookie is refused, with 403, where another site may have caused the request: by the
     /// [rules](sekisho_http::CsrfRules) that sessions have, for every method but `GET`, `HEAD`, `OPTIONS` and `TRACE`, and for WebSockets. Without,
-    /// pages of the request's own host may.
+    /// pages of the request's own host may. An empty list is a mistake.
     pub fn with_origins<I: IntoIterator<Item = S>, S: Into<String>>(mut self, origins: I) -> Self {
         self.listed = Some(origins.into_iter().map(Into::into).collect());
         self

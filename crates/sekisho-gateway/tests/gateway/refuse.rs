@@ -275,6 +275,7 @@ async fn a_cookie_proves_nothing_where_another_site_may_have_caused_the_request(
         ("DELETE", "/orders", &[COOKIE, origin("https://app.example")], 403),
         ("POST", "/orders", &[COOKIE, origin("null")], 403),
         ("GET", "/orders", &[COOKIE, ("sec-websocket-key", "x"), origin("https://evil.example")], 403),
+        ("GET", "/orders", &[COOKIE, ("sec-websocket-version", "13"), origin("https://evil.example")], 403),
         ("POST", "/orders", &[("cookie", "token=bad"), site("cross-site")], 403),
         ("POST", "/orders", &[COOKIE, BEARER, site("cross-site")], 400),
         ("GET", "/orders", &[("cookie", "token=good; token=good")], 400),
@@ -378,6 +379,7 @@ fn refuses_routes_that_cannot_be_meant() {
         vec![Route::new("/a", &upstream, cookie()).with_websockets()],
         vec![Route::new("/a", &upstream, cookie()).with_websockets().with_origins(["*"])],
         vec![Route::new("/a", &upstream, cookie()).with_origins(["https://a.example/"])],
+        vec![Route::new("/a", &upstream, cookie()).with_origins([""; 0])],
         vec![Route::new("/a", &upstream, Guard::Public).forwarding(TokenForward::Swap(Arc::new(Exchange)))],
     ] {
         assert!(ReverseProxy::new(all).is_err());

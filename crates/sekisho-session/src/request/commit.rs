@@ -216,6 +216,11 @@ async fn settle(
 
 async fn log_out(request: &RequestSession, prior: Option<Arc<Loaded>>, changes: &[Change]) -> Result<(), Failure> {
     let sessions = &request.0.sessions;
+    let prior = match (prior, &request.0.presented) {
+        // INVARIANT: a session that a memory in front of the store missed ends as any other, heard and under all its ids.
+        (None, Presented::Token(token)) => sessions.load_latest(token).await?,
+        (prior, _) => prior,
+    };
     match (prior, &request.0.presented) {
         (Some(prior), _) => {
             if let Err(failure) = end(sessions, &prior).await {

@@ -71,6 +71,34 @@ async fn what_another_site_may_have_caused_is_403_with_a_cookie_in_every_dialect
     }
 }
 
+/// Behind HAProxy and Envoy a socket over HTTP/2 ([RFC 8441 §5](https://www.rfc-editor.org/rfc/rfc8441#section-5)) is a `GET` without a key.
+#[tokio::test]
+async fn a_socket_over_http2_from_another_site_is_403_with_a_cookie_in_every_dialect() {
+    for dialect in DIALECTS {
+        let endpoint = guarded(dialect);
+        for mark in [
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-protocol", "chat"),
+            ("sec-websocket-extensions", "permessage-deflate"),
+        ] {
+            for (origin, expected) in [("https://evil.example", 403), ("null", 403), ("https://api.example", 200)] {
+                for method in ["GET", "CONNECT"] {
+                    let headers = [COOKIE, mark, ("origin", origin)];
+                    let found = status(&endpoint, method, "/orders/7", &headers).await;
+                    assert_eq!(found, expected, "{dialect:?} {method} {headers:?}");
+                }
+            }
+            for site in ["cross-site", "same-site"] {
+                let found = status(&endpoint, "GET", "/orders/7", &[COOKIE, mark, ("sec-fetch-site", site)]).await;
+                assert_eq!(found, 403, "{dialect:?} {mark:?} {site}");
+            }
+            assert_eq!(status(&endpoint, "GET", "/orders/7", &[COOKIE, mark]).await, 403, "{dialect:?} {mark:?}");
+        }
+        let connect = status(&endpoint, "CONNECT", "/orders/7", &[COOKIE, ("origin", "https://evil.example")]).await;
+        assert_eq!(connect, 403, "{dialect:?}");
+    }
+}
+
 #[tokio::test]
 async fn two_credentials_and_oversized_ones_are_refused_wherever_they_come_from() {
     let long = |bytes: usize| format!("token=good{}", "x".repeat(bytes));
@@ -116,6 +144,7 @@ async fn origins_that_are_named_are_the_only_ones_and_need_not_be_the_host() {
     for bad in ["", "*", "null", "shop.example", "https://shop.example/", "https://Shop.example", "https://a:443"] {
         assert!(guarded(Dialect::Nginx).with_origins([bad]).is_err(), "{bad}");
     }
+    assert!(guarded(Dialect::Nginx).with_origins([""; 0]).is_err(), "not the host's instead of nobody's");
 }
 
 #[tokio::test]
