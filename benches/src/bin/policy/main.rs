@@ -247,7 +247,7 @@ fn goals(rows: &[Row], sizes: &[usize]) {
     let ours = |size: &usize| median(&format!("sekisho, Cedar, {}", thousands(*size as f64)));
     println!("\n| to reach | reached |");
     println!("|---|--:|");
-    let mut line = |what: &str, value: Option<f64>, unit: &str| {
+    let line = |what: &str, value: Option<f64>, unit: &str| {
         let value = value.map_or("left out".to_owned(), |value| {
             if unit.is_empty() { format!("{value:.2}") } else { format!("{} {unit}", thousands(value)) }
         });
