@@ -6,6 +6,7 @@
 //! - `gateway`: a gateway before two services, and a walk with a JWT, a phantom token and a revocation.
 //! - `issuer`: an authentication service with users in a SQLite file, and a walk through login with a second factor, tokens, refresh, exchange, introspection and logout.
 //! - `quickstart`: an axum service behind a checkpoint, and a walk through what it accepts and refuses.
+//! - `sessions`: two services that share their sessions, and a page that lists where a user is logged in and ends it.
 
 /// The snippets of the front page, compiled.
 #[cfg(doctest)]

@@ -31,10 +31,10 @@ impl Patterns {
         let fine = fallback(remote()?).reads(["read"]).last_known_for(Duration::from_secs(60)).build()?;
         let hybrid: Arc<dyn Authorize> = Arc::new(local_then_remote(coarse, fine));
         let all: Vec<(&'static str, Arc<dyn Authorize>)> = vec![
-            ("7 centralised: the decision service", Arc::new(remote()?)),
-            ("8 delegated: scopes that the provider gave", Arc::new(delegated)),
-            ("9 distributed: Cedar in this process", Arc::new(cedar(issuer)?)),
-            ("10 hybrid: both, with a fallback", Arc::clone(&hybrid)),
+            ("centralised: the decision service", Arc::new(remote()?)),
+            ("delegated: scopes that the provider gave", Arc::new(delegated)),
+            ("distributed: Cedar in this process", Arc::new(cedar(issuer)?)),
+            ("hybrid: both, with a fallback", Arc::clone(&hybrid)),
         ];
         Ok(Self { all, hybrid })
     }

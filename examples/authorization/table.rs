@@ -120,7 +120,7 @@ fn described(outcome: &Result<Decision, Failure>) -> (&'static str, &'static str
     }
 }
 
-/// Shows how pattern 10 comes to its answers.
+/// Shows how the hybrid comes to its answers.
 pub(crate) async fn explain(patterns: &Patterns, people: &People) -> String {
     let mut text = String::new();
     for (who, action, id) in [("alice", "read", "42"), ("carol the manager", "refund", "43")] {

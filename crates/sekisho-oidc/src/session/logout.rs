@@ -36,7 +36,7 @@ impl RelyingParty {
     /// the browser so that it ends the session there too ([RP-Initiated
     /// Logout](https://openid.net/specs/openid-connect-rpinitiated-1_0.html)): the provider's address, else the one to return to, else home.
     ///
-    /// The request must have been checked for [forgery](sekisho_session::CsrfRules) before. Whatever becomes of the provider, the
+    /// The request must have been checked for [forgery](sekisho_http::CsrfRules) before. Whatever becomes of the provider, the
     /// session has ended when this returns, and ends though the future is dropped before. The address tells the provider whose logout it
     /// is by the ID token: it is for the browser to be sent to, not for scripts to be told.
     ///

@@ -28,7 +28,7 @@ use crate::key::{IdKind, Key};
 /// | bound | default | beyond it |
 /// |---|---|---|
 /// | time for one decision, or for one batch with all that it takes | 200 ms | failure |
-/// | a second request | after 50 ms without an answer, or at once when the connection is lost; never a third | |
+/// | a second request | after 50 ms without an answer, or at once when the connection is lost; never a third; none where the protocol says that a question is good once | |
 /// | requests at once | 64 | wait, within the time |
 /// | who wait for that | 256 | failure at once |
 /// | who wait for an equal question of another's | 4,096 | failure at once |

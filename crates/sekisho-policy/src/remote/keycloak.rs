@@ -1,4 +1,4 @@
-//! Keycloak's Authorization Services: the provider decides (pattern 8).
+//! Keycloak's Authorization Services: the provider decides.
 //!
 //! The provider that issued the caller's token also knows what its owner may do: resources, scopes and policies stand with a
 //! client of the realm, the resource server. [`Keycloak`] asks the realm's token endpoint by the UMA grant, one permission
