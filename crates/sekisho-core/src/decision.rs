@@ -346,7 +346,8 @@ impl Obligation {
     /// with `/` or `$`, a step that is all digits, has white space around it or `[`, `]`, `*` or `,` in it.
     pub const REDACT: &'static str = "redact";
     /// A line must be written to the log, with `message` (string, not empty): an event of `tracing` with target `sekisho`, level
-    /// `INFO` and the field `demanded`, beside subject, action, and kind and id of the resource. A text is cut at 1,024 characters.
+    /// `INFO` and the field `demanded`, beside subject, action, and kind and id of the resource. A text is cut after 1,024 bytes, and
+    /// what looks like a JWT in it is masked.
     pub const LOG: &'static str = "log";
 
     /// Names an obligation.

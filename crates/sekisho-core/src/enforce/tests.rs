@@ -395,14 +395,41 @@ fn a_line_is_logged_once_without_anything_that_could_be_a_secret() {
         [
             "message=a policy demands this line",
             r#"obligation="log""#,
-            "subject=alice",
-            "issuer=https://id.example",
-            "action=read",
-            "resource_kind=order",
-            "resource_id=42",
-            r#"demanded=read "it"\nforged=line"#,
+            r#"subject="alice""#,
+            r#"issuer="https://id.example""#,
+            r#"action="read""#,
+            r#"resource_kind="order""#,
+            r#"resource_id="42""#,
+            r#"demanded="read \"it\"\\nforged=line""#,
         ]
     );
+}
+
+#[test]
+fn nobody_forges_a_field_of_a_line_nor_gets_a_token_into_it() {
+    let decision = Decision::permit().with_obligation(with("log", r#"{"message":"read"}"#));
+    let enforcer = Enforcer::new(Fixed { outcome: Ok(decision), waits: false });
+    let alice = alice();
+    let logged = |id: &str| {
+        let lines = Lines::default();
+        let request = AccessRequest::new(&alice, "read", Resource::new("order", id), NOW);
+        tracing::subscriber::with_default(lines.clone(), || {
+            tracing::callsite::rebuild_interest_cache();
+            assert!(poll(enforcer.enforce(&request)).is_ok());
+        });
+        let lines = lines.0.lock().unwrap();
+        lines.iter().find(|line| line.starts_with("resource_id=")).unwrap().clone()
+    };
+    assert_eq!(logged("42 demanded=approved"), r#"resource_id="42 demanded=approved""#);
+    assert_eq!(logged(r#"42" demanded="approved"#), r#"resource_id="42\" demanded=\"approved""#);
+    let token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl";
+    assert_eq!(logged(token), r#"resource_id="(masked 54)""#);
+    assert_eq!(logged(&format!("a?t={token}&b")), r#"resource_id="a?t=(masked 54)&b""#);
+    assert_eq!(logged("eyJhbGciOiJkaXIifQ..aXY.Y2lwaGVy.dGFn"), r#"resource_id="(masked 37)""#);
+    for id in ["eyes.of.a.tiger-1.2.3", "https://keycloak-production.internal.example.com/realms/shop"] {
+        assert_eq!(logged(id), format!(r#"resource_id="{id}""#));
+    }
+    assert!(logged(&"x".repeat(5000)).len() < 1100 && logged(&token.repeat(100)).len() < 100);
 }
 
 #[test]

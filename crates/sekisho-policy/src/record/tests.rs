@@ -309,6 +309,30 @@ fn a_secret_in_an_id_hides_no_more_of_it_than_itself() {
 }
 
 #[test]
+fn nobody_forges_a_field_of_an_event() {
+    let log = LogRecorder::default();
+    let mallory = PrincipalBuilder::new("https://id.example", "mallory effect=deny").with_client("a b=c");
+    let mallory = mallory.with_scope("read").with_claim("jti", "j\" effect=\"deny").build().unwrap();
+    let because = Decision::permit().with_reason("x effect=deny").with_revision("r 1=2");
+    let recorded = Recorded::new(Says(Ok(because))).to(TracingSink);
+    tracing::subscriber::with_default(log.clone(), || {
+        recorded.decide_now(&ask(&mallory, "42 effect=deny")).unwrap().unwrap();
+    });
+    let text = log.text();
+    for field in [
+        r#" subject="mallory effect=deny""#,
+        r#" client="a b=c""#,
+        r#" token_id="j\" effect=\"deny""#,
+        r#" resource_id="42 effect=deny""#,
+        r#" reasons="x effect=deny""#,
+        r#" revision="r 1=2""#,
+        r#" effect="permit""#,
+    ] {
+        assert!(text.contains(field), "{field} in {text}");
+    }
+}
+
+#[test]
 fn each_decision_has_an_id_and_keeps_the_one_that_it_had() {
     let kept = Kept::default();
     let alice = alice();
