@@ -7,6 +7,12 @@ use crate::json::{JsonError, JsonKind, JsonObject, JsonValue};
 /// Implemented by [`JsonObject`]. Implement it for a loaded object of your own so that a policy in process reads it as it
 /// is; [`to_json`](Self::to_json) is only called for deciders that need all of it, such as those on the network.
 ///
+/// Contract for implementers: the three agree. What [`to_json`](Self::to_json) writes under a name is what
+/// [`attribute`](Self::attribute) returns for it, though it may leave out what no decider elsewhere may see, and
+/// [`as_json`](Self::as_json) lends that same object; all of it stays as it is while a request is decided. A decision may be asked for
+/// by one of them and kept under a key made of another: where they differ, what is kept answers for other attributes than it
+/// was made of.
+///
 /// # Examples
 /// ```
 /// use sekisho_core::json::{JsonError, JsonObject};

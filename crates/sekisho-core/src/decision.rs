@@ -342,10 +342,12 @@ impl Obligation {
     /// The members to which `fields` (array of strings) leads must not be shown: at most 256 paths of 256 bytes and 16 steps.
     ///
     /// A path is the name of a member, or several with a dot between, from the outermost in: `iban`, `customer.address`. An
-    /// array on the way stands for each of its elements.
+    /// array on the way stands for each of its elements. What looks like another notation cannot be read: a path that begins
+    /// with `/` or `$`, a step that is all digits, has white space around it or `[`, `]`, `*` or `,` in it.
     pub const REDACT: &'static str = "redact";
     /// A line must be written to the log, with `message` (string, not empty): an event of `tracing` with target `sekisho`, level
-    /// `INFO` and the field `demanded`, beside subject, action, and kind and id of the resource. A text is cut at 1,024 characters.
+    /// `INFO` and the field `demanded`, beside subject, action, and kind and id of the resource. A text is cut after 1,024 bytes, and
+    /// what looks like a JWT in it is masked.
     pub const LOG: &'static str = "log";
 
     /// Names an obligation.

@@ -5,8 +5,8 @@
 //! implements. What is recorded is an allow-list: who asked, by which token (its `jti`), for what, what was said, by whom and
 //! why; of context, attributes and claims only what is named.
 //!
-//! A text in which a token shows is masked as a whole: a JWS or JWE by its form, and what is announced, such as `Bearer …` or
-//! `access_token=…`. An opaque token that stands by itself looks like any other id, and a [`Principal`] does not know the
+//! A text in which a token shows is masked: a JWS or JWE by its form, and what is announced, such as `Bearer …`,
+//! `access_token=…` or `"password": "…"`. Of the ids of subject, resource, client and token only the secret itself is. An opaque token that stands by itself looks like any other id, and a [`Principal`] does not know the
 //! token that it was made of. So the allow-list is what keeps such tokens out: name no member of context, attributes or claims
 //! that holds one, and let no resource have one for its id.
 //!
@@ -55,6 +55,7 @@ mod measured;
 mod opa;
 pub(crate) mod queue;
 mod recorded;
+mod secrets;
 mod sink;
 
 pub use entry::{DecisionRecord, RecordedOutcome};

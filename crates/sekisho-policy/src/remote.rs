@@ -33,6 +33,7 @@ mod question;
 mod sync;
 #[cfg(feature = "revocation")]
 mod withdrawn;
+mod writing;
 
 pub mod authzen;
 pub mod keycloak;

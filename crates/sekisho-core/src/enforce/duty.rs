@@ -1,6 +1,5 @@
 //! How the obligations are fulfilled that the family itself has named.
 
-use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,12 +75,12 @@ fn log(obligation: &Obligation, request: &AccessRequest<'_>) -> Result<(), Denia
     tracing::info!(
         target: "sekisho",
         obligation = Obligation::LOG,
-        subject = %Shown(request.subject().subject()),
-        issuer = %Shown(request.subject().issuer()),
-        action = %Shown(request.action()),
-        resource_kind = %Shown(request.resource().kind()),
-        resource_id = %Shown(request.resource().id()),
-        demanded = %Shown(&message),
+        subject = shown(request.subject().subject()),
+        issuer = shown(request.subject().issuer()),
+        action = shown(request.action()),
+        resource_kind = shown(request.resource().kind()),
+        resource_id = shown(request.resource().id()),
+        demanded = shown(&message),
         "a policy demands this line"
     );
     Ok(())
@@ -103,21 +102,36 @@ const fn unreadable(reason: &'static str) -> Denial {
     Denial::Forbidden { reason }
 }
 
-/// Writes a text into one line of a log, up to a length.
-struct Shown<'a>(&'a str);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LONGEST: usize = 1024;
-        let mut written = 0;
-        for c in self.0.chars() {
-            if written >= LONGEST {
-                return f.write_char('…');
-            }
-            let escaped = c.escape_debug();
-            written += escaped.len();
-            if matches!(c, '"' | '\'') { f.write_char(c)? } else { escaped.fmt(f)? }
+/// Writes a text for one line of a log, up to a length. It is logged as a string, which stands in quotation marks wherever it
+/// could be read as more than one field.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 1024;
+    let is_outside = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let mut shown = String::new();
+    for part in text.split_inclusive(is_outside) {
+        let word = part.trim_end_matches(is_outside);
+        let mut rest = part;
+        if is_token(word) {
+            shown.push_str(&format!("(masked {})", word.len()));
+            rest = part.get(word.len()..).unwrap_or_default();
         }
-        Ok(())
+        for c in rest.chars() {
+            if shown.len() >= LONGEST {
+                shown.push('…');
+                return shown;
+            }
+            // Quotation marks are escaped by whoever writes the string.
+            if matches!(c, '"' | '\'') { shown.push(c) } else { shown.extend(c.escape_debug()) }
+        }
     }
+    shown
+}
+
+/// Tells whether a word looks like a JWS or JWE: a JSON object in base64url with at least two more parts behind it.
+fn is_token(word: &str) -> bool {
+    let (header, rest) = word.split_once('.').unwrap_or((word, ""));
+    // `{` and a quotation mark, a space, a line feed, a tab or a carriage return.
+    let is_begin = |bytes: &[u8]| matches!(bytes, [b'e', b'y', b'A'..=b'D' | b'I'..=b'L'] | [b'e', b'w', b'k'..=b'r' | b'0'..=b'3']);
+    let begin = header.as_bytes().windows(3).position(is_begin);
+    rest.contains('.') && begin.is_some_and(|at| header.len() - at >= 12)
 }

@@ -16,13 +16,30 @@ const MAX_STEPS: usize = 16;
 pub(super) fn paths(obligation: &Obligation) -> Option<Vec<String>> {
     let [fields] = members(obligation, ["fields"])?;
     let fields = fields.filter(|fields| fields.kind() == JsonKind::Array).and_then(JsonValue::as_strings)?;
-    let is_path = |path: &str| {
-        path.len() <= MAX_BYTES
-            && path.split('.').count() <= MAX_STEPS
-            && path.split('.').all(|step| !step.is_empty() && !step.chars().any(char::is_control))
-    };
     let is_bounded = fields.len() <= MAX_PATHS && fields.iter().all(|path| is_path(path));
     is_bounded.then(|| fields.into_iter().map(|path| path.into_owned()).collect())
+}
+
+/// Tells whether a path can be read. One in another notation would lead nowhere, and what it means would be shown.
+fn is_path(path: &str) -> bool {
+    let is_step = |step: &str| {
+        !step.is_empty()
+            && step.trim() == step
+            && !step.bytes().all(|byte| byte.is_ascii_digit())
+            && !step.chars().any(|c| c.is_control() || matches!(c, '[' | ']' | '*' | ','))
+    };
+    path.len() <= MAX_BYTES
+        && !path.starts_with(['/', '$'])
+        && path.split('.').count() <= MAX_STEPS
+        && path.split('.').all(is_step)
+}
+
+impl Obligation {
+    /// Returns the paths that it names, if it is [`REDACT`](Self::REDACT) and can be read.
+    #[must_use]
+    pub fn redactions(&self) -> Option<Vec<String>> {
+        if self.id() == Self::REDACT { paths(self) } else { None }
+    }
 }
 
 /// Reads the paths of all obligations of a decision.

@@ -23,6 +23,7 @@ pub(super) struct StepUp {
 const KNOWN: [&str; 8] = ["id", "step_up", "max_age", "redact", "log", "obligation", "obligations", "advice"];
 /// As for rules in Rust.
 const CLOCK_SKEW: Duration = Duration::from_secs(60);
+const PATHS: &str = "names of members, or several with a dot between them, in no other notation";
 const MAX_VALUE: usize = 4096;
 const MAX_OBLIGATIONS: usize = 16;
 
@@ -59,7 +60,9 @@ impl Demands {
                 "redact" => {
                     let fields = words(value).ok_or_else(|| malformed("names of fields, one space between"))?;
                     let parameters = write(&serde_json::json!({ "fields": fields }))?;
-                    demands.obligations.push(Obligation::new(Obligation::REDACT).with_parameters(parameters));
+                    let redact = Obligation::new(Obligation::REDACT).with_parameters(parameters);
+                    redact.redactions().ok_or_else(|| malformed(PATHS))?;
+                    demands.obligations.push(redact);
                 }
                 "log" => {
                     let parameters = write(&serde_json::json!({ "message": value }))?;
@@ -103,14 +106,18 @@ impl Demands {
                 // One way to say it, which is checked.
                 return Err(ConfigError::new("to step up is demanded by `@step_up` and `@max_age`"));
             }
-            self.obligations.push(match parameters.kind() {
+            let obligation = match parameters.kind() {
                 JsonKind::Null => Obligation::new(name),
                 JsonKind::Object => {
                     let parameters = JsonObject::parse(parameters.as_json().as_bytes().to_vec());
                     Obligation::new(name).with_parameters(parameters.map_err(|error| malformed().with_source(error))?)
                 }
                 _ => return Err(malformed()),
-            });
+            };
+            if name == Obligation::REDACT && obligation.redactions().is_none() {
+                return Err(ConfigError::new(format!("the `fields` of `redact` in `@obligations` must be {PATHS}")));
+            }
+            self.obligations.push(obligation);
         }
         Ok(())
     }
@@ -184,6 +191,17 @@ mod tests {
             [("max_age", "5m")],
             [("max_age", "99999999999999999999999")],
             [("redact", "a\nb")],
+            [("redact", "iban,notes")],
+            [("redact", "iban, notes")],
+            [("redact", "/customer/iban")],
+            [("redact", "$.iban")],
+            [("redact", "lines[].price")],
+            [("redact", "lines.0.price")],
+            [("redact", "*.iban")],
+            [("redact", "customer..iban")],
+            [("obligations", r#"{"redact":{"fields":["iban,notes"]}}"#)],
+            [("obligations", r#"{"redact":{"fields":["$.iban"]}}"#)],
+            [("obligations", r#"{"redact":null}"#)],
             [("log", "")],
             [("obligation", "two words")],
             [("obligations", "redact")],
@@ -210,7 +228,7 @@ mod tests {
             ("team", "billing"),
             ("step_up", "gold silver"),
             ("max_age", "300"),
-            ("redact", "iban notes"),
+            ("redact", "iban customer.notes"),
             ("log", "read by support"),
             ("obligation", "watermark"),
             ("obligations", r#"{"mask":{"with":"*"},"notify":null}"#),
@@ -225,7 +243,7 @@ mod tests {
         assert_eq!(
             shown,
             [
-                r#"redact {"fields":["iban","notes"]}"#,
+                r#"redact {"fields":["iban","customer.notes"]}"#,
                 r#"log {"message":"read by support"}"#,
                 "watermark -",
                 r#"mask {"with":"*"}"#,

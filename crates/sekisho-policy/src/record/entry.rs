@@ -5,6 +5,8 @@ use sekisho_core::json::{JsonKind, JsonValue};
 use sekisho_core::{AccessRequest, Attribute, Decision, Denial, Failure};
 use serde_json::{Map, Value};
 
+use super::secrets;
+
 /// Bounds a text, in bytes; what is longer is cut.
 const LONGEST_TEXT: usize = 256;
 /// Bounds the reasons, obligations, and elements of an array.
@@ -14,7 +16,8 @@ const MOST_NAMES: usize = 32;
 /// Bounds what stands in an event of what was named, in bytes.
 const LONGEST_NAMED: usize = 8 << 10;
 
-/// Is what is recorded of one decision. All texts are cut after 256 bytes, lists after 16.
+/// Is what is recorded of one decision. All texts are cut after 256 bytes, lists after 16. In an id `(masked 42)` stands in the
+/// place of a secret of 42 bytes; another text in which one shows is `(masked)`.
 #[derive(Clone, Debug)]
 pub struct DecisionRecord {
     pub(super) decision_id: Box<str>,
@@ -74,17 +77,17 @@ impl DecisionRecord {
         let (subject, resource) = (request.subject(), request.resource());
         let attribute = |name: &str| Some(attribute_value(&resource.attributes()?.attribute(name)?));
         Self {
-            decision_id: cut(decision_id),
+            decision_id: id(decision_id),
             at: SystemTime::now(),
             latency,
-            issuer: cut(subject.issuer()),
-            subject: cut(subject.subject()),
-            subject_kind: cut(request.subject_kind()),
-            client: subject.client().map(cut),
-            token_id: subject.token_id().map(|id| cut(&id)),
-            action: cut(request.action()),
-            resource_kind: cut(resource.kind()),
-            resource_id: cut(resource.id()),
+            issuer: id(subject.issuer()),
+            subject: id(subject.subject()),
+            subject_kind: id(request.subject_kind()),
+            client: subject.client().map(id),
+            token_id: subject.token_id().map(|token| id(&token)),
+            action: id(request.action()),
+            resource_kind: id(resource.kind()),
+            resource_id: id(resource.id()),
             context: named(&allowed.context, |name| Some(json_value(request.context()?.get(name)?))),
             attributes: named(&allowed.attributes, attribute),
             claims: named(&allowed.claims, |name| Some(json_value(subject.claims().get(name)?))),
@@ -314,66 +317,35 @@ fn text_value(text: &str) -> Value {
     Value::String(cut(text).into())
 }
 
-/// Cuts a text, and masks it if a token shows in it.
+/// Cuts a text, and masks it if a secret shows in it.
 fn cut(text: &str) -> Box<str> {
-    if has_token(text) || names_a_credential(text) {
-        return "(masked)".into();
+    if secrets::spans(text).is_empty() { shortened(text) } else { "(masked)".into() }
+}
+
+/// Cuts an id, and masks the secrets that show in it: what stands beside them, and how many bytes each has, still tells whose
+/// decision it was.
+fn id(text: &str) -> Box<str> {
+    let mut shown = String::new();
+    let mut from = 0;
+    for span in secrets::spans(text) {
+        shown.push_str(text.get(from..span.start).unwrap_or_default());
+        shown.push_str(&format!("(masked {})", span.len()));
+        from = span.end;
     }
+    if from == 0 {
+        return shortened(text);
+    }
+    shown.push_str(text.get(from..).unwrap_or_default());
+    shortened(&shown)
+}
+
+fn shortened(text: &str) -> Box<str> {
     if text.len() <= LONGEST_TEXT {
         return text.into();
     }
     let end = text.floor_char_boundary(LONGEST_TEXT);
     let (start, _) = text.split_at(end);
     format!("{start}…").into()
-}
-
-/// Tells whether there is a JSON object in base64url with two more parts behind it: a JWS or JWE. All of a text is looked
-/// at, whatever will be cut.
-fn has_token(text: &str) -> bool {
-    let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    text.split(|c| !is_token(c)).any(|word| {
-        let parts: Vec<&str> = word.split('.').collect();
-        // `{` and whatever may follow it: a quotation mark, a space, a line feed, a tab.
-        let begins =
-            |part: &str| ["ey", "ew"].iter().filter_map(|begin| part.find(begin)).any(|at| part.len() - at >= 12);
-        parts.windows(3).any(|three| matches!(three, [header, payload, _] if begins(header) && payload.len() >= 4))
-    })
-}
-
-/// Tells whether a credential is announced in a text, whatever it looks like itself: `Bearer …`, `access_token=…`.
-fn names_a_credential(text: &str) -> bool {
-    const SCHEMES: [&str; 3] = ["bearer", "dpop", "basic"];
-    const PARAMETERS: [&str; 8] = [
-        "access_token",
-        "refresh_token",
-        "id_token",
-        "subject_token",
-        "actor_token",
-        "client_assertion",
-        "client_secret",
-        "password",
-    ];
-    /// A word after a scheme that is shorter is no token: "bearer of bad news".
-    const SHORTEST: usize = 16;
-    let ends_with = |before: &[u8], name: &str| {
-        let at = before.len().checked_sub(name.len());
-        at.and_then(|at| before.get(at..)).is_some_and(|end| end.eq_ignore_ascii_case(name.as_bytes()))
-    };
-    let is_token68 = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-    let bytes = text.as_bytes();
-    bytes.iter().enumerate().any(|(at, byte)| {
-        let (before, after) = bytes.split_at(at);
-        let after = after.get(1..).unwrap_or_default();
-        match byte {
-            b' ' => {
-                SCHEMES.iter().any(|name| ends_with(before, name))
-                    && after.iter().skip_while(|byte| **byte == b' ').take_while(|byte| is_token68(byte)).count()
-                        >= SHORTEST
-            }
-            b'=' => !after.is_empty() && PARAMETERS.iter().any(|name| ends_with(before, name)),
-            _ => false,
-        }
-    })
 }
 
 /// Writes a text so that it stays on its line and shows what it is: control characters, and those that turn the direction of

@@ -58,28 +58,29 @@ impl DecisionSink for TracingSink {
     fn record(&self, record: &DecisionRecord) -> Result<(), NotRecorded> {
         let outcome = record.outcome();
         let candidate = record.candidate();
-        let joined = |texts: &[Box<str>]| Escaped(&texts.join("; ")).to_string();
-        let optional = |text: Option<&str>| text.map(|text| tracing::field::display(Escaped(text).to_string()));
+        // As strings, which stand in quotation marks wherever they could be read as more than one field.
+        let escaped = |text: &str| Escaped(text).to_string();
+        let joined = |texts: &[Box<str>]| escaped(&texts.join("; "));
         tracing::info!(
             target: "sekisho::decision",
-            decision_id = %Escaped(record.decision_id()),
-            subject = %Escaped(record.subject()),
-            issuer = %Escaped(record.issuer()),
-            client = optional(record.client()),
-            token_id = optional(record.token_id()),
-            action = %Escaped(record.action()),
-            resource_kind = %Escaped(record.resource_kind()),
-            resource_id = %Escaped(record.resource_id()),
+            decision_id = escaped(record.decision_id()),
+            subject = escaped(record.subject()),
+            issuer = escaped(record.issuer()),
+            client = record.client().map(escaped),
+            token_id = record.token_id().map(escaped),
+            action = escaped(record.action()),
+            resource_kind = escaped(record.resource_kind()),
+            resource_id = escaped(record.resource_id()),
             effect = outcome.effect(),
             source = outcome.source(),
-            revision = optional(outcome.revision()),
-            reasons = %joined(outcome.reasons()),
-            obligations = %joined(outcome.obligations()),
+            revision = outcome.revision().map(escaped),
+            reasons = joined(outcome.reasons()),
+            obligations = joined(outcome.obligations()),
             lacking = outcome.lacking(),
-            failure = outcome.failure(),
+            failure = outcome.failure().map(escaped),
             candidate = candidate.map(|candidate| candidate.effect()),
-            candidate_reasons = candidate.map(|candidate| tracing::field::display(joined(candidate.reasons()))),
-            named = %Escaped(&record.named_json()),
+            candidate_reasons = candidate.map(|candidate| joined(candidate.reasons())),
+            named = escaped(&record.named_json()),
             latency_us = u64::try_from(record.latency().as_micros()).unwrap_or(u64::MAX),
             "decision"
         );

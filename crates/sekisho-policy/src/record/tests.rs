@@ -280,12 +280,56 @@ fn an_opaque_token_reaches_no_log_where_something_says_that_it_is_one() {
     let records = kept.0.lock().unwrap();
     let lines: Vec<String> = records.iter().map(DecisionRecord::to_opa_json).collect();
     for text in lines.iter().chain([&log.text()]) {
-        assert!(!text.contains(OPAQUE) && text.contains("(masked)"), "{text}");
+        assert!(!text.contains(OPAQUE) && text.contains("(masked"), "{text}");
     }
     let line: Value = serde_json::from_str(&lines[0]).unwrap();
     assert_eq!(line["input"]["context"]["plan"], "basic plan for the bearer of bad news, password reset");
     assert_eq!(line["input"]["subject"]["claims"]["list"], serde_json::json!(["plain", "(masked)"]));
     assert_eq!(line["input"]["context"].get("token"), None, "it was not named");
+}
+
+/// Whoever chooses her own name must not hide her decisions by it.
+#[test]
+fn a_secret_in_an_id_hides_no_more_of_it_than_itself() {
+    let kept = Kept::default();
+    let recorded = Recorded::new(scope("read")).to(kept.clone());
+    let long = format!("/{}?code=abc", "x".repeat(300));
+    let mallory = PrincipalBuilder::new("https://id.example", "mallory/password=1@x.org").with_client("api_key=k");
+    let mallory = mallory.with_claim("jti", JWT).build().unwrap();
+    for id in ["/orders/42?token=abcdef&x=y", JWT, &long] {
+        recorded.decide_now(&ask(&mallory, id)).unwrap().unwrap();
+    }
+    let records = kept.0.lock().unwrap();
+    let [query, token, long] = &records[..] else { panic!("three records") };
+    assert_eq!(query.subject(), "mallory/password=(masked 7)");
+    assert_eq!(query.client(), Some("api_key=(masked 1)"));
+    assert_eq!((query.token_id(), token.resource_id()), (Some("(masked 54)"), "(masked 54)"));
+    assert_eq!(query.resource_id(), "/orders/42?token=(masked 6)&x=y");
+    assert!(long.resource_id().starts_with("/xxx") && long.resource_id().len() < 264, "{}", long.resource_id());
+}
+
+#[test]
+fn nobody_forges_a_field_of_an_event() {
+    let log = LogRecorder::default();
+    let mallory = PrincipalBuilder::new("https://id.example", "mallory effect=deny").with_client("a b=c");
+    let mallory = mallory.with_scope("read").with_claim("jti", "j\" effect=\"deny").build().unwrap();
+    let because = Decision::permit().with_reason("x effect=deny").with_revision("r 1=2");
+    let recorded = Recorded::new(Says(Ok(because))).to(TracingSink);
+    tracing::subscriber::with_default(log.clone(), || {
+        recorded.decide_now(&ask(&mallory, "42 effect=deny")).unwrap().unwrap();
+    });
+    let text = log.text();
+    for field in [
+        r#" subject="mallory effect=deny""#,
+        r#" client="a b=c""#,
+        r#" token_id="j\" effect=\"deny""#,
+        r#" resource_id="42 effect=deny""#,
+        r#" reasons="x effect=deny""#,
+        r#" revision="r 1=2""#,
+        r#" effect="permit""#,
+    ] {
+        assert!(text.contains(field), "{field} in {text}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{BoxFuture, Shared, join_all};
+use futures_util::future::{BoxFuture, Shared, join, join_all};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use sekisho_core::{
     AccessRequest, Authorize, Decision, DecisionSource, EvaluationsSemantic, Failure, FailureKind, Outline, SubjectId,
@@ -21,6 +21,7 @@ use super::key::Keys;
 use super::protocol::{DecisionProtocol, Purge};
 use super::question::Question;
 use super::sync::Mutex;
+use super::writing::{UNWRITABLE, Written, check_in_time};
 use crate::key::{IdKind, Key};
 
 /// Asks a decision service, within bounds, and remembers its decisions for a moment.
@@ -374,7 +375,12 @@ impl Inner {
         // Before the question, so that a purge meanwhile is not overlooked.
         let keys: Vec<_> = requests.iter().map(|request| (self.key(request), asked(request))).collect();
         let protocol = &self.exchange.protocol;
-        let question = protocol.ask_all(requests, semantic).await?;
+        let question = match protocol.ask_all(requests, semantic).await {
+            Err(failure) if failure.kind() == UNWRITABLE => {
+                return self.ask_halves(requests, semantic, deadline).await;
+            }
+            question => question?,
+        };
         let count = requests.len();
         let read = |response: &_| {
             let outcomes = protocol.read_all(response, count, semantic)?;
@@ -391,6 +397,26 @@ impl Inner {
         }
         Ok(outcomes)
     }
+
+    /// Asks for several in two batches, one after the other, for together they could not be written: one that never can be fails
+    /// alone.
+    fn ask_halves<'a>(
+        self: &'a Arc<Self>,
+        requests: &'a [AccessRequest<'_>],
+        semantic: EvaluationsSemantic,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Vec<Outcome>, Failure>> {
+        async move {
+            check_in_time(deadline)?;
+            let (first, second) = requests.split_at(requests.len() / 2);
+            let mut outcomes = self.batch(first, semantic, deadline).await;
+            if !outcomes.iter().any(|outcome| semantic.ends_with(outcome)) {
+                outcomes.extend(self.batch(second, semantic, deadline).await);
+            }
+            Ok(outcomes)
+        }
+        .boxed()
+    }
 }
 
 impl Inner {
@@ -406,10 +432,9 @@ impl Inner {
             keys.iter().map(|(key, _)| key.as_ref().and_then(|key| self.join(key)).map(land)).collect();
         let is_open = |index: &usize| waits.get(*index).is_some_and(Option::is_none);
         let open: Vec<usize> = (0..requests.len()).filter(is_open).collect();
-        if !open.is_empty() {
-            let questions: Vec<_> = open.iter().filter_map(|&index| requests.get(index).cloned()).collect();
-            let http = self.exchange.protocol.ask_all(&questions, EvaluationsSemantic::ExecuteAll).await?;
-            let answers = Self::answers(Arc::clone(self), http, questions.len(), deadline).boxed().shared();
+        let Written { batches, alone } = self.write(requests, open, deadline).await?;
+        for (open, http) in batches {
+            let answers = Self::answers(Arc::clone(self), http, open.len(), deadline).boxed().shared();
             for (nth, index) in open.into_iter().enumerate() {
                 let (Some(wait), Some(&(key, asked))) = (waits.get_mut(index), keys.get(index)) else { continue };
                 let Some(key) = key else {
@@ -424,11 +449,23 @@ impl Inner {
                 )));
             }
         }
-        Ok(join_all(waits.into_iter().map(async |wait| match wait {
+        let alone = alone.into_iter().filter_map(|index| {
+            let (request, &(key, asked)) = (requests.get(index)?, keys.get(index)?);
+            Some(async move { (index, self.ask(request, key, asked, deadline).await) })
+        });
+        let alone: Vec<_> = alone.collect();
+        let alone = stream::iter(alone).buffer_unordered(SINGLES_AT_ONCE).collect::<Vec<_>>();
+        let in_batches = join_all(waits.into_iter().map(async |wait| match wait {
             Some(wait) => wait.await,
             None => Err(OTHER_COUNT),
-        }))
-        .await)
+        }));
+        let (mut outcomes, alone) = join(in_batches, alone).await;
+        for (index, outcome) in alone {
+            if let Some(place) = outcomes.get_mut(index) {
+                *place = outcome;
+            }
+        }
+        Ok(outcomes)
     }
 
     /// Asks `count` questions, and answers all of them.

@@ -107,7 +107,8 @@ pub trait DecisionProtocol: Send + Sync {
     /// Puts several questions at once, no more than [`max_batch`](Self::max_batch).
     ///
     /// # Errors
-    /// [`Failure`] when they cannot be put.
+    /// [`Failure`] when they cannot be put; of the kind [`Misconfigured`](sekisho_core::FailureKind::Misconfigured) when one of
+    /// them cannot be written, or all together are too long. These are then put anew, in smaller batches or one by one.
     async fn ask_all(
         &self,
         _requests: &[AccessRequest<'_>],

@@ -600,3 +600,51 @@ fn names_that_openfga_would_read_as_others_are_not_sent_to_it() {
         assert!(!ask(kind, subject, action, object), "{kind} {subject} {action} {object:?}");
     }
 }
+
+/// Permits whatever it is asked about, unless it fails, and keeps how many questions each request had.
+#[derive(Debug, Default)]
+struct Counts {
+    fails: bool,
+    asked: Mutex<Vec<usize>>,
+}
+
+#[async_trait]
+impl HttpClient for Counts {
+    async fn send(&self, request: HttpRequest, _: HttpLimits) -> Result<HttpResponse, HttpError> {
+        assert!(request.body.len() <= strict::MAX_QUESTION);
+        let count = body(&request).get("evaluations").map(|all| all.as_array().unwrap().len());
+        self.asked.lock().unwrap().push(count.unwrap_or(1));
+        let permit = json!({ "decision": true });
+        let said = count.map_or(permit.clone(), |count| json!({ "evaluations": vec![permit; count] }));
+        Ok(answer_with(if self.fails { 400 } else { 200 }, &said.to_string(), None))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_too_long_for_one_question_goes_in_several_and_one_object_that_is_fails_alone() {
+    use sekisho_core::Authorize as _;
+    let of = |length: usize| JsonObject::from_serialize(&json!({ "text": "x".repeat(length) })).unwrap();
+    let (small, middling, large) = (of(10), of(60_000), of(strict::MAX_QUESTION));
+    let alice = alice();
+    let decide_all = async |attributes: &[&JsonObject], fails| {
+        let client = std::sync::Arc::new(Counts { fails, ..Counts::default() });
+        let service: std::sync::Arc<dyn HttpClient> = std::sync::Arc::<Counts>::clone(&client);
+        let remote = Remote::builder(pdp()).with_client(service).build().unwrap();
+        let ids: Vec<String> = (0..attributes.len()).map(|id| id.to_string()).collect();
+        let asked = ids.iter().zip(attributes).map(|(id, attributes)| {
+            let resource = Resource::new("order", id).with_attributes(*attributes);
+            AccessRequest::new(&alice, "read", resource, UnixSeconds::new(0))
+        });
+        let asked: Vec<_> = asked.collect();
+        let outcomes = remote.decide_all(&asked, EvaluationsSemantic::ExecuteAll).await;
+        let permitted: Vec<bool> = outcomes.iter().map(|one| one.as_ref().is_ok_and(Decision::is_permitted)).collect();
+        let mut requests = client.asked.lock().unwrap().clone();
+        requests.sort_unstable();
+        (permitted, requests)
+    };
+    assert_eq!(decide_all(&[&small, &large, &small], false).await, (vec![true, false, true], vec![2]));
+    assert_eq!(decide_all(&[&middling; 8], false).await, (vec![true; 8], vec![4, 4]));
+    // What was sent and failed is not sent in pieces.
+    assert_eq!(decide_all(&[&small; 8], true).await, (vec![false; 8], vec![8]));
+    assert_eq!(decide_all(&[&middling; 8], true).await, (vec![false; 8], vec![4, 4]));
+}

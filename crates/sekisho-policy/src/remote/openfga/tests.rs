@@ -251,3 +251,49 @@ async fn a_list_that_is_too_long_is_none() {
     let remote = Remote::builder(fga.clone()).with_client(Arc::new(Lists(fits))).build().unwrap();
     assert_eq!(fga.list_objects(&remote, &request(&alice, "document", "")).await.unwrap(), ["1"]);
 }
+
+/// Permits whatever it is asked about, and counts the requests and the checks in them.
+#[derive(Debug, Default)]
+struct Permits(std::sync::Mutex<Vec<usize>>);
+
+#[async_trait]
+impl HttpClient for Permits {
+    async fn send(&self, request: HttpRequest, _: HttpLimits) -> Result<HttpResponse, HttpError> {
+        let asked = body(&request);
+        let Some(checks) = asked["checks"].as_array() else {
+            self.0.lock().unwrap().push(1);
+            return Ok(answer(&json!({ "allowed": true })));
+        };
+        self.0.lock().unwrap().push(checks.len());
+        let one = |check: &Value| (check["correlation_id"].as_str().unwrap().to_owned(), json!({ "allowed": true }));
+        Ok(answer(&json!({ "result": checks.iter().map(one).collect::<serde_json::Map<_, _>>() })))
+    }
+}
+
+/// Writes what came out: `p`ermit, `-` a failure.
+async fn all(ids: &[&str], semantic: EvaluationsSemantic) -> (String, Vec<usize>) {
+    use sekisho_core::Authorize as _;
+    let (client, alice) = (Arc::new(Permits::default()), alice());
+    let service: Arc<dyn HttpClient> = Arc::<Permits>::clone(&client);
+    let remote = Remote::builder(fga()).with_client(service).build().unwrap();
+    let requests: Vec<_> = ids.iter().map(|id| request(&alice, "document", id)).collect();
+    let outcomes = remote.decide_all(&requests, semantic).await;
+    let permitted = |outcome: Result<Decision, Failure>| outcome.is_ok_and(|decision| decision.is_permitted());
+    let written = outcomes.into_iter().map(|outcome| if permitted(outcome) { 'p' } else { '-' }).collect();
+    let asked = client.0.lock().unwrap().clone();
+    (written, asked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_object_that_cannot_be_asked_about_fails_alone() {
+    use EvaluationsSemantic::{DenyOnFirstDeny, ExecuteAll, PermitOnFirstPermit};
+    for bad in ["a b", "a:b", "a#b", "*"] {
+        let (written, asked) = all(&["1", "2", bad, "3", "4"], ExecuteAll).await;
+        assert_eq!((written.as_str(), asked), ("pp-pp", vec![4]), "{bad}");
+        assert_eq!(all(&[bad, "1"], ExecuteAll).await, ("-p".to_owned(), vec![1]), "{bad}");
+        assert_eq!(all(&[bad, bad], ExecuteAll).await, ("--".to_owned(), vec![]), "{bad}");
+        // Where the first failure is the end, what stands before it is known.
+        assert_eq!(all(&["1", "2", bad, "3"], DenyOnFirstDeny).await.0, "pp-", "{bad}");
+        assert_eq!(all(&[bad, bad, "1", "2"], PermitOnFirstPermit).await.0, "--p", "{bad}");
+    }
+}
