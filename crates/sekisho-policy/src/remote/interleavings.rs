@@ -249,7 +249,7 @@ fn shuttle_equal_questions_are_asked_once_and_all_are_answered() {
 }
 
 #[test]
-fn shuttle_a_purge_costs_one_question_more_and_no_more() {
+fn shuttle_a_purge_costs_two_questions_more_and_no_more() {
     explore(|| {
         let world = World::new();
         let ask = |world: &World| drop(world.ask());
@@ -258,7 +258,8 @@ fn shuttle_a_purge_costs_one_question_more_and_no_more() {
         world.remote.purge_all();
         world.ask();
         join(others);
-        assert!(world.asked() <= 2, "{}", world.asked());
+        // One of before; one for all whose key is of before, and who come when the room has been made already; one of after.
+        assert!(world.asked() <= 3, "{}", world.asked());
         assert!(world.ask().is_kept);
     });
 }
