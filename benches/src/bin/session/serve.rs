@@ -24,6 +24,9 @@ pub(crate) fn serve(case: &str, place: &str) {
     runtime.block_on(async {
         let router = match library {
             cases::BARE_AXUM => Router::new().route("/login", get(async || BODY)).route("/orders", get(async || BODY)),
+            "sekisho" if operation == "read and touch" => {
+                ours::router(ours::sessions_to_touch(store, place).await, operation)
+            }
             "sekisho" => ours::router(ours::sessions(store, place).await, operation),
             _ => peers::router(library, store, operation, place).await,
         };
