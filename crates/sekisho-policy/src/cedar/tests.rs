@@ -13,7 +13,6 @@ mod hierarchies;
 mod merging;
 mod principals;
 mod sqlite;
-mod timing;
 mod vectors;
 
 const SCHEMA: &str = r#"
