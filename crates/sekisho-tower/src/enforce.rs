@@ -10,10 +10,9 @@ use sekisho_http::{Answer, Checkpoint, Enforcement, Passage, Question, is_grpc_c
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::around::of_extensions;
 use crate::body::{Kept, RefusalBody, Wrapped};
 use crate::future::ResponseFuture;
-use crate::service::Head;
+use crate::head::PartsHead;
 
 /// Puts an [`EnforceService`] before a service: only what an [`Enforcer`] permits passes.
 ///
@@ -110,14 +109,14 @@ where
         let EnforceLayer { checkpoint, enforcer, ask, answers_grpc, body: _ } = &self.layer;
         // A permit of another question, of a layer further out, is none for this one.
         request.extensions_mut().remove::<Permit>();
-        let head = Head { request: &request, around: of_extensions };
+        let head = PartsHead::of(&request);
         if checkpoint.lets_preflight_pass(request.extensions().get::<Passage>(), &head) {
             return ResponseFuture::inner(self.inner.call(request));
         }
         let (mut parts, body) = request.into_parts();
         let asked = ask(&mut parts);
         let mut request = Request::from_parts(parts, body);
-        let head = Head { request: &request, around: of_extensions };
+        let head = PartsHead::of(&request);
         let is_grpc = *answers_grpc && is_grpc_call(&head);
         let outcome = match asked {
             Ok(question) => {

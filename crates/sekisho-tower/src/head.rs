@@ -1,8 +1,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use http::HeaderValue;
 use http::request::Parts;
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri};
 use sekisho_http::{ClientCertificate, RequestHead};
 
 use crate::around::{Around, ReadAround, of_extensions};
@@ -23,7 +23,10 @@ use crate::around::{Around, ReadAround, of_extensions};
 /// ```
 #[derive(Clone, Copy)]
 pub struct PartsHead<'r> {
-    parts: &'r Parts,
+    method: &'r Method,
+    uri: &'r Uri,
+    headers: &'r HeaderMap,
+    extensions: &'r Extensions,
     around: ReadAround,
 }
 
@@ -31,7 +34,14 @@ impl<'r> PartsHead<'r> {
     /// Reads this head, and what stands around it as [`Around::of_extensions`] does.
     #[must_use]
     pub fn new(parts: &'r Parts) -> Self {
-        Self { parts, around: of_extensions }
+        let Parts { method, uri, headers, extensions, .. } = parts;
+        Self { method, uri, headers, extensions, around: of_extensions }
+    }
+
+    /// Reads that of a whole request.
+    pub(crate) fn of<B>(request: &'r Request<B>) -> Self {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        Self { method, uri, headers, extensions: request.extensions(), around: of_extensions }
     }
 
     /// Reads what stands around it by `around`, for frameworks that keep it elsewhere.
@@ -41,21 +51,21 @@ impl<'r> PartsHead<'r> {
     }
 
     fn around(&self) -> Around<'_> {
-        (self.around)(&self.parts.extensions)
+        (self.around)(self.extensions)
     }
 }
 
 impl RequestHead for PartsHead<'_> {
     fn method(&self) -> &str {
-        self.parts.method.as_str()
+        self.method.as_str()
     }
 
     fn path(&self) -> &str {
-        self.parts.uri.path()
+        self.uri.path()
     }
 
     fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.parts.headers.get_all(name).iter().map(HeaderValue::as_bytes)
+        self.headers.get_all(name).iter().map(HeaderValue::as_bytes)
     }
 
     fn whole_path(&self) -> &str {
@@ -73,6 +83,6 @@ impl RequestHead for PartsHead<'_> {
 
 impl fmt::Debug for PartsHead<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PartsHead").field("method", &self.parts.method).finish_non_exhaustive()
+        f.debug_struct("PartsHead").field("method", &self.method).finish_non_exhaustive()
     }
 }

@@ -1,17 +1,17 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
-use std::net::IpAddr;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use sekisho_core::Requirement;
-use sekisho_http::{Checkpoint, ClientCertificate, Inspection, Passage, Presence, RequestHead, is_grpc_call};
+use sekisho_http::{Checkpoint, Inspection, Passage, Presence, is_grpc_call};
 use tower_service::Service;
 
-use crate::around::{Around, ReadAround, of_extensions};
+use crate::around::ReadAround;
 use crate::body::RefusalBody;
 use crate::future::{ResponseFuture, admit};
+use crate::head::PartsHead;
 
 /// Lets requests pass to the service behind it, or refuses them; made by [`CheckpointLayer`](crate::CheckpointLayer).
 pub struct CheckpointService<S, Body> {
@@ -37,7 +37,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        match self.checkpoint.inspect(&Head { request: &request, around: self.around }, self.presence) {
+        match self.checkpoint.inspect(&PartsHead::of(&request).reading(self.around), self.presence) {
             Inspection::Pass(passage) => {
                 let nonce = admit(passage, request.extensions_mut());
                 ResponseFuture::inner(self.inner.call(request)).with_nonce(nonce)
@@ -57,7 +57,7 @@ where
 impl<S, Body> CheckpointService<S, Body> {
     /// Tells whether this request is refused in gRPC's terms.
     fn is_grpc<B>(&self, request: &Request<B>) -> bool {
-        self.answers_grpc && is_grpc_call(&Head { request, around: self.around })
+        self.answers_grpc && is_grpc_call(&PartsHead::of(request).reading(self.around))
     }
 }
 
@@ -98,7 +98,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let head = Head { request: &request, around: of_extensions };
+        let head = PartsHead::of(&request);
         match self.checkpoint.check_passage(request.extensions().get::<Passage>(), &self.rule, &head) {
             Ok(()) => ResponseFuture::inner(self.inner.call(request)),
             Err(answer) => ResponseFuture::refused(answer, self.answers_grpc && is_grpc_call(&head)),
@@ -117,43 +117,5 @@ impl<S: Clone, Body> Clone for RequireService<S, Body> {
 impl<S: fmt::Debug, Body> fmt::Debug for RequireService<S, Body> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequireService").field("inner", &self.inner).field("rule", &self.rule).finish()
-    }
-}
-
-/// Reads a request of the `http` crate.
-pub(crate) struct Head<'r, B> {
-    pub(crate) request: &'r Request<B>,
-    pub(crate) around: ReadAround,
-}
-
-impl<B> Head<'_, B> {
-    fn around(&self) -> Around<'_> {
-        (self.around)(self.request.extensions())
-    }
-}
-
-impl<B> RequestHead for Head<'_, B> {
-    fn method(&self) -> &str {
-        self.request.method().as_str()
-    }
-
-    fn path(&self) -> &str {
-        self.request.uri().path()
-    }
-
-    fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.request.headers().get_all(name).iter().map(http::HeaderValue::as_bytes)
-    }
-
-    fn whole_path(&self) -> &str {
-        self.around().whole_path().unwrap_or_else(|| self.path())
-    }
-
-    fn peer(&self) -> Option<IpAddr> {
-        self.around().peer()
-    }
-
-    fn client_certificate(&self) -> Option<ClientCertificate> {
-        self.around().certificate().cloned()
     }
 }
