@@ -19,6 +19,7 @@ mod log_recorder;
 mod reference_store_suite;
 mod replay_guard_suite;
 mod revocation_feed_suite;
+mod route_suites;
 mod served;
 #[cfg(feature = "session")]
 mod session_store_suite;
@@ -40,6 +41,7 @@ pub use log_recorder::LogRecorder;
 pub use reference_store_suite::reference_store_suite;
 pub use replay_guard_suite::replay_guard_suite;
 pub use revocation_feed_suite::revocation_feed_suite;
+pub use route_suites::{KIOSK_QUESTION, circumstances_suite, kiosk_policy, preflight_suite};
 pub use served::{Endpoint, Fault, ServedIssuer};
 #[cfg(feature = "session")]
 pub use session_store_suite::{late_session_store_suite, session_store_suite};

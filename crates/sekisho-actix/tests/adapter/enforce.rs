@@ -10,9 +10,9 @@ use sekisho_core::{
     AccessRequest, Authorize, Decision, Enforcer, Failure, Obligation, Resource, any_of, owner, role, scope,
 };
 use sekisho_http::{Checkpoint, RouteQuestion};
-use sekisho_testkit::{OrderPolicy, enforcement_suite};
+use sekisho_testkit::{OrderPolicy, enforcement_suite, preflight_suite};
 
-use crate::fake::{Fake, checkpoint};
+use crate::fake::{answer, checkpoint};
 
 struct ReadOrder;
 
@@ -86,13 +86,7 @@ async fn ask(policy: &OrderPolicy, method: &str, path: &str) -> (u16, String) {
         .method(method.parse().unwrap())
         .uri(path)
         .insert_header(("authorization", "Bearer good"));
-    let response = match try_call_service(&service, request.to_request()).await {
-        Ok(response) => response.into_parts().1.map_into_boxed_body(),
-        Err(error) => error.error_response(),
-    };
-    let status = response.status().as_u16();
-    let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
-    (status, String::from_utf8_lossy(&body).into_owned())
+    answer(try_call_service(&service, request.to_request()).await).await
 }
 
 struct Redacting(JsonObject);
@@ -137,54 +131,23 @@ async fn without_an_enforcer_in_the_application_nothing_passes() {
     assert_eq!(try_call_service(&service, request.to_request()).await.unwrap().status().as_u16(), 500);
 }
 
-/// Tells what becomes of a request with these headers: its status, what was shown, and what was asked.
-async fn preflight(checkpoint: &Checkpoint, method: &str, headers: &[(&str, &str)]) -> (u16, String, Vec<String>) {
-    let policy = OrderPolicy::new();
+/// Sends one request with these headers to the route of an order.
+async fn preflight(
+    checkpoint: &Checkpoint,
+    policy: &OrderPolicy,
+    method: &str,
+    headers: &[(&str, &str)],
+) -> (u16, String) {
     let enforce =
         checkpoint.enforce(&Enforcer::new(policy.clone()), RouteQuestion::by_method("order").id_from("order"));
     let app = App::new().wrap(checkpoint.middleware()).service(web::resource("/orders/{order}").wrap(enforce).to(show));
     let service = init_service(app).await;
     let request = TestRequest::default().method(method.parse().unwrap()).uri("/orders/42");
     let request = headers.iter().fold(request, |request, header| request.append_header(*header));
-    let response = match try_call_service(&service, request.to_request()).await {
-        Ok(response) => response.into_parts().1.map_into_boxed_body(),
-        Err(error) => error.error_response(),
-    };
-    let status = response.status().as_u16();
-    let body = actix_web::body::to_bytes(response.into_body()).await.unwrap();
-    (status, String::from_utf8_lossy(&body).into_owned(), policy.asked())
+    answer(try_call_service(&service, request.to_request()).await).await
 }
-
-const ORIGIN: (&str, &str) = ("origin", "https://shop.example");
-const WANTS: (&str, &str) = ("access-control-request-method", "DELETE");
-const GOOD: (&str, &str) = ("authorization", "Bearer good");
 
 #[actix_web::test]
 async fn a_preflight_passes_where_the_checkpoint_lets_it_pass_and_nothing_is_asked_about_it() {
-    let passing = Checkpoint::builder().accept(Fake).with_preflight_passing().build().unwrap();
-    let passed = (200, "order 42".to_owned(), Vec::new());
-    assert_eq!(preflight(&passing, "OPTIONS", &[ORIGIN, WANTS]).await, passed);
-    assert_eq!(preflight(&passing, "OPTIONS", &[WANTS, ORIGIN, GOOD]).await, passed);
-    for (method, headers, status, asked) in [
-        ("OPTIONS", &[][..], 401, &[][..]),
-        ("OPTIONS", &[ORIGIN], 401, &[]),
-        ("OPTIONS", &[WANTS], 401, &[]),
-        ("OPTIONS", &[ORIGIN, ORIGIN, WANTS], 401, &[]),
-        ("OPTIONS", &[ORIGIN, WANTS, ("access-control-request-method", "GET")], 401, &[]),
-        ("OPTIONS", &[ORIGIN, WANTS, ("content-type", "application/grpc")], 401, &[]),
-        ("OPTIONS", &[GOOD], 403, &[]),
-        ("OPTIONS", &[GOOD, ORIGIN, WANTS, WANTS], 403, &[]),
-        ("GET", &[ORIGIN, WANTS], 401, &[]),
-        ("GET", &[ORIGIN, WANTS, GOOD], 200, &["read order 42"]),
-        ("DELETE", &[ORIGIN, WANTS, GOOD], 403, &["delete order 42"]),
-        ("POST", &[ORIGIN, WANTS, ("x-http-method-override", "OPTIONS")], 401, &[]),
-    ] {
-        let (got, body, questions) = preflight(&passing, method, headers).await;
-        assert_eq!(got, status, "{method} {headers:?}");
-        assert_eq!(questions, asked, "{method} {headers:?}");
-        assert_eq!(body == "order 42", status == 200, "{method} {headers:?}");
-    }
-    // Unless it was told so, it is as any other request.
-    assert_eq!(preflight(&checkpoint(), "OPTIONS", &[ORIGIN, WANTS]).await.0, 401);
-    assert_eq!(preflight(&checkpoint(), "OPTIONS", &[ORIGIN, WANTS, GOOD]).await.0, 403);
+    preflight_suite(preflight).await;
 }

@@ -10,33 +10,20 @@ use axum::extract::FromRef;
 use axum::routing::get;
 use http::Request;
 use sekisho_axum::{Ask, CheckpointExt as _, Permitted, Principal};
-use sekisho_core::json::{JsonObject, JsonValue};
 use sekisho_core::{
     AccessRequest, Authorize, Decision, Denial, Enforcer, Failure, Obligation, Resource, all_of, any_of, decided_by,
-    role, scope, when,
+    role, scope,
 };
-use sekisho_http::{Answer, Circumstances, PeerAddress, RouteQuestion};
+use sekisho_http::{PeerAddress, RouteQuestion};
+use sekisho_testkit::{KIOSK_QUESTION, circumstances_suite, kiosk_policy};
 use tower::ServiceExt as _;
 
 use crate::fake::checkpoint;
 
-fn context(request: &Circumstances<'_>) -> Result<JsonObject, Answer> {
-    let device = request.header("x-device")?;
-    JsonObject::from_serialize(&serde_json::json!({ "ip": request.peer(), "device": device }))
-        .map_err(|_| Answer::bad_request())
-}
-
-fn properties(request: &Circumstances<'_>) -> Result<JsonObject, Answer> {
-    JsonObject::from_serialize(&serde_json::json!({ "method": request.method() })).map_err(|_| Answer::bad_request())
-}
-
-const KIOSK: RouteQuestion =
-    RouteQuestion::new("read", "order").with_context(context).with_action_properties(properties);
-
 struct ReadAtKiosk;
 
 impl Ask for ReadAtKiosk {
-    const QUESTION: RouteQuestion = KIOSK;
+    const QUESTION: RouteQuestion = KIOSK_QUESTION;
 }
 
 #[derive(Clone)]
@@ -48,25 +35,13 @@ impl FromRef<App> for Enforcer {
     }
 }
 
-/// Permits a `GET` from the kiosk's device and address.
-fn at_kiosk() -> Enforcer {
-    Enforcer::new(when("at the kiosk", |request| {
-        let text = |object: Option<&JsonObject>, name| {
-            object.and_then(|object| object.get(name)).and_then(JsonValue::as_str).map(|text| text.into_owned())
-        };
-        text(request.context(), "ip").as_deref() == Some("192.0.2.7")
-            && text(request.context(), "device").as_deref() == Some("kiosk")
-            && text(request.action_properties(), "method").as_deref() == Some("GET")
-    }))
-}
-
-async fn status(router: &Router, method: &str, path: &str, headers: &[(&str, &str)], peer: Option<[u8; 4]>) -> u16 {
+async fn status(router: &Router, method: &str, path: &str, headers: &[(&str, &str)], peer: Option<IpAddr>) -> u16 {
     let mut request = Request::builder().method(method).uri(path).header("authorization", "Bearer good");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    if let Some([a, b, c, d]) = peer {
-        request = request.extension(PeerAddress(IpAddr::V4(Ipv4Addr::new(a, b, c, d))));
+    if let Some(peer) = peer {
+        request = request.extension(PeerAddress(peer));
     }
     router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status().as_u16()
 }
@@ -76,28 +51,18 @@ async fn a_policy_reads_what_the_request_says_in_layer_and_extractor() {
     let checkpoint = checkpoint();
     let reached = || async { "reached" };
     let router = Router::new()
-        .route("/layer", axum::routing::any(reached).layer(checkpoint.enforce(&at_kiosk(), KIOSK)))
+        .route("/layer", axum::routing::any(reached).layer(checkpoint.enforce(&kiosk_policy(), KIOSK_QUESTION)))
         .route("/extractor", axum::routing::any(async |_: Permitted<ReadAtKiosk>| "reached"))
-        .route("/without", get(reached).layer(checkpoint.enforce(&at_kiosk(), RouteQuestion::new("read", "order"))))
+        .route("/without", get(reached).layer(checkpoint.enforce(&kiosk_policy(), RouteQuestion::new("read", "order"))))
         .layer(checkpoint.layer())
-        .with_state(App(at_kiosk()));
-    let (kiosk, here, there) = (("x-device", "kiosk"), Some([192, 0, 2, 7]), Some([192, 0, 2, 8]));
+        .with_state(App(kiosk_policy()));
     for path in ["/layer", "/extractor"] {
-        for (method, headers, peer, expected) in [
-            ("GET", &[kiosk][..], here, 200),
-            ("GET", &[kiosk], there, 403),
-            ("GET", &[kiosk], None, 403),
-            ("GET", &[kiosk, ("x-forwarded-for", "192.0.2.7")], there, 403),
-            ("GET", &[], here, 403),
-            ("GET", &[("x-device", "till")], here, 403),
-            ("GET", &[kiosk, ("x-device", "till")], here, 400),
-            ("GET", &[kiosk, kiosk], here, 400),
-            ("POST", &[kiosk], here, 403),
-        ] {
-            let got = status(&router, method, path, headers, peer).await;
-            assert_eq!(got, expected, "{method} {path} {headers:?} {peer:?}");
-        }
+        circumstances_suite(async |method: &str, headers: &[(&str, &str)], peer| {
+            status(&router, method, path, headers, peer).await
+        })
+        .await;
     }
+    let (kiosk, here) = (("x-device", "kiosk"), Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7))));
     assert_eq!(status(&router, "GET", "/without", &[kiosk], here).await, 403);
 }
 
