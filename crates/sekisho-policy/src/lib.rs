@@ -14,6 +14,8 @@ mod input;
 mod key;
 #[cfg(any(feature = "rego", feature = "remote"))]
 mod outcome;
+#[cfg(any(feature = "cedar", feature = "rego", feature = "remote"))]
+mod per_thread;
 mod random;
 pub mod record;
 #[cfg(feature = "rego")]
