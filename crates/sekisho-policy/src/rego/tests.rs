@@ -440,7 +440,7 @@ async fn threads_that_have_decided_by_the_old_policies_decide_by_the_new_ones_on
     };
     write("x := true");
     let make = |files: &_| RegoPolicies::builder("data.a.x").with_files(files).build();
-    let live = Live::new(FolderSource::new(&folder), make).await.unwrap();
+    let live = Live::builder(FolderSource::new(&folder), make).build().await.unwrap();
     let effects = || {
         let (alice, found) = (alice(), std::sync::Mutex::new(std::collections::HashSet::new()));
         everywhere(|| {

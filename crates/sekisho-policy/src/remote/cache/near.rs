@@ -60,4 +60,4 @@ impl Copies {
 
 const MAX_ENTRIES: usize = 2048;
 const MAX_BYTES: u64 = 1 << 20;
-const MAX_BYTES_EACH: u64 = 1 << 10;
+const MAX_BYTES_EACH: u64 = 4 << 10;

@@ -235,7 +235,7 @@ fn near_a_thread_are_few_and_small_ones() {
     // 984 bytes each, and all together 1 MiB.
     assert!((500..=1_065).contains(&held(&cache)), "{}", held(&cache));
     let [key, ..] = keys.as_slice() else { panic!("some keys") };
-    cache.insert(*key, &Decision::permit().with_reason("r".repeat(1_000)), asked());
+    cache.insert(*key, &Decision::permit().with_reason("r".repeat(4_000)), asked());
     assert!(cache.get(key, NOW).is_some() && known_near(&cache, key) == 0);
 }
 
