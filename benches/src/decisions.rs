@@ -47,7 +47,16 @@ pub struct Asked {
 impl Asked {
     /// Lets a clerk ask for an order that she does not own, and that her tenant has. `number` makes questions differ.
     pub fn new(number: usize) -> Self {
-        let claims = claims(ISSUER, number);
+        Self::with(number, &claims(ISSUER, number), now())
+    }
+
+    /// Asks the same twice, with a principal and an order of its own each time, as two requests do.
+    pub fn twice(number: usize) -> [Self; 2] {
+        let (claims, now) = (claims(ISSUER, number), now());
+        [(); 2].map(|()| Self::with(number, &claims, now))
+    }
+
+    fn with(number: usize, claims: &serde_json::Value, now: u64) -> Self {
         let subject = claims["sub"].as_str().unwrap().to_owned();
         let (roles, scopes) = (["offline_access", "default-roles-shop", "clerk"], ["openid", "profile", "orders:read"]);
         let mut principal = PrincipalBuilder::new(ISSUER, &subject);
@@ -65,7 +74,7 @@ impl Asked {
             tenant: "acme".to_owned(),
             total: 4_200,
             locked: false,
-            now: now(),
+            now,
         };
         let order = serde_json::json!({
             "owner": facts.owner, "tenant": facts.tenant, "total": facts.total, "locked": facts.locked,

@@ -1,8 +1,9 @@
 //! Do two threads decide twice as much as one? In one process, without HTTP, without counting allocations, which would be what
 //! the threads wait for.
 //!
-//! Two threads share a decider, or each has its own, with its own principals and orders: what the second way reaches is what
-//! this machine's two cores have for anybody.
+//! Two threads share a decider, or each has its own: what the second way reaches is what this machine's two cores have for anybody.
+//! Either way each thread has principals and orders of its own, as each request has; where the decider is shared, they are equal to
+//! those of the other, so that both find what is remembered.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -23,25 +24,25 @@ const BETWEEN: u32 = 16;
 fn main() -> ExitCode {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let (rounds, slice) = if quick { (3, Duration::from_millis(20)) } else { (31, Duration::from_millis(100)) };
-    let sides = [Side::new(), Side::new()];
+    let [one, other] = [Side::new(), Side::new()];
     println!("{QUESTIONS} questions in turn; {rounds} interleaved rounds of {} ms a case\n", slice.as_millis());
     println!(
         "| decider | decisions a second, 1 thread | 2 threads share one | times | 2 threads, one each | times | share of that |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|");
-    let mut samples: Vec<Vec<[f64; 3]>> = sides[0].deciders.iter().map(|_| Vec::new()).collect();
+    let mut samples: Vec<Vec<[f64; 3]>> = one.deciders.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds {
         for (number, samples) in samples.iter_mut().enumerate() {
-            let [one, other] = [&sides[0], &sides[1]];
+            let (decider, others) = (&*one.deciders[number].decider, &*other.deciders[number].decider);
             samples.push([
-                run(slice, &[(one, number, 0)]),
-                run(slice, &[(one, number, 0), (one, number, QUESTIONS / 2)]),
-                run(slice, &[(one, number, 0), (other, number, 0)]),
+                run(slice, &[(decider, &one.asked, 0)]),
+                run(slice, &[(decider, &one.asked, 0), (decider, &one.asked_too, QUESTIONS / 2)]),
+                run(slice, &[(decider, &one.asked, 0), (others, &other.asked, 0)]),
             ]);
         }
     }
     let mut lines = Vec::new();
-    for (decider, samples) in sides[0].deciders.iter().zip(&samples) {
+    for (decider, samples) in one.deciders.iter().zip(&samples) {
         let of = |pick: &dyn Fn(&[f64; 3]) -> f64| median(samples.iter().map(pick).collect());
         let rates = [0, 1, 2].map(|way| of(&|sample: &[f64; 3]| sample[way]));
         let (shared, own) = (of(&|sample| sample[1] / sample[0]), of(&|sample| sample[2] / sample[0]));
@@ -65,36 +66,39 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Is what one thread could have for itself: questions, and a decider of each kind.
+/// Is what one thread could have for itself: a decider of each kind, and questions.
 struct Side {
     asked: Vec<Asked>,
+    /// The same questions for a second thread.
+    asked_too: Vec<Asked>,
     deciders: Vec<Named>,
 }
 
 impl Side {
     fn new() -> Self {
-        let asked: Vec<Asked> = (0..QUESTIONS).map(Asked::new).collect();
+        let (asked, asked_too): (Vec<_>, Vec<_>) =
+            (0..QUESTIONS).map(|number| <(_, _)>::from(Asked::twice(number))).unzip();
         let deciders = vec![
             Named { name: "a rule in Rust", decider: Arc::new(owner_or_clerk()) },
             Named { name: "Cedar, 1,000 policies", decider: Arc::new(cedar(&cedar_policies(1_000))) },
             Named { name: "Rego", decider: Arc::new(rego()) },
             Named { name: "remembered", decider: Arc::new(cached(remote("http://127.0.0.1:1"), &asked)) },
         ];
-        Self { asked, deciders }
+        Self { asked, asked_too, deciders }
     }
 }
 
 /// Lets as many threads decide for a while as there are parts, and returns the decisions a second of all.
 ///
-/// - `parts`: whose decider and questions, which decider, and with which question it begins.
-fn run(slice: Duration, parts: &[(&Side, usize, usize)]) -> f64 {
+/// - `parts`: the decider, the questions, and with which of them it begins.
+fn run(slice: Duration, parts: &[(&dyn Authorize, &[Asked], usize)]) -> f64 {
     let barrier = Barrier::new(parts.len());
     std::thread::scope(|scope| {
         let threads: Vec<_> = parts
             .iter()
-            .map(|(side, decider, from)| {
-                let (barrier, decider) = (&barrier, &*side.deciders[*decider].decider);
-                scope.spawn(move || decide(slice, barrier, decider, &side.asked, *from))
+            .map(|&(decider, asked, from)| {
+                let barrier = &barrier;
+                scope.spawn(move || decide(slice, barrier, decider, asked, from))
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()

@@ -219,6 +219,15 @@ impl Decision {
         self.details.as_ref().map_or(&[], |details| &details.obligations)
     }
 
+    /// Copies all of it, so that the copy has no counter in common with this one: for copies that threads keep each for itself.
+    #[must_use]
+    pub fn deep_clone(&self) -> Self {
+        let Self { effect, source, is_refusal, denial, details } = self;
+        let details = details.as_ref().map(|details| Arc::new(details.deep_clone()));
+        let denial = denial.as_ref().map(Denial::deep_clone);
+        Self { effect: *effect, source: *source, is_refusal: *is_refusal, denial, details }
+    }
+
     /// Keeps where it comes from and why, and says this instead, without obligations.
     pub(crate) fn turned_into(mut self, other: Self) -> Self {
         if let Some(details) = &mut self.details {
@@ -258,6 +267,19 @@ impl Decision {
     }
 }
 
+impl Details {
+    fn deep_clone(&self) -> Self {
+        let Self { id, revision, lifetime, reasons, obligations } = self;
+        Self {
+            id: id.as_deref().map(Arc::from),
+            revision: revision.as_deref().map(Arc::from),
+            lifetime: *lifetime,
+            reasons: reasons.iter().map(Reason::deep_clone).collect(),
+            obligations: obligations.iter().map(Obligation::deep_clone).collect(),
+        }
+    }
+}
+
 /// Says why, for audit logs: the id of a policy, or a sentence; and the revision of the policy, if it has one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reason {
@@ -277,6 +299,11 @@ impl Reason {
     pub fn with_revision(mut self, revision: impl Into<Arc<str>>) -> Self {
         self.revision = Some(revision.into());
         self
+    }
+
+    fn deep_clone(&self) -> Self {
+        let Self { policy, revision } = self;
+        Self { policy: Arc::from(&**policy), revision: revision.as_deref().map(Arc::from) }
     }
 
     /// Returns the id of the policy, or the sentence.
@@ -363,6 +390,12 @@ impl Obligation {
         self
     }
 
+    fn deep_clone(&self) -> Self {
+        let Self { id, parameters } = self;
+        // The object owns its text.
+        Self { id: Arc::from(&**id), parameters: parameters.clone() }
+    }
+
     /// Returns its name.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -407,6 +440,49 @@ mod tests {
         assert_eq!((first.reasons().len(), first.id(), first.source()), (1, None, DecisionSource::Local));
         assert_eq!((second.reasons().len(), second.id(), second.revision()), (2, Some("d-1"), Some("7")));
         assert_eq!(second.lifetime(), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_deep_clone_says_the_same_and_counts_nothing_together_with_the_first() {
+        let parameters = || JsonObject::parse(br#"{"field":"iban"}"#.to_vec()).unwrap();
+        let details = |decision: Decision| {
+            decision
+                .with_id("d-1")
+                .with_revision("7")
+                .with_lifetime(Duration::from_secs(5))
+                .with_reason(Reason::new("a").with_revision("8"))
+                .with_obligation(Obligation::new("mask").with_parameters(parameters()))
+                .with_source(DecisionSource::Remote)
+        };
+        let scope: Arc<str> = "orders:read".into();
+        let acr_values: Arc<str> = "gold".into();
+        for first in [
+            Decision::permit(),
+            details(Decision::permit()),
+            details(Decision::refuse(Denial::InsufficientScope { scope: Arc::clone(&scope) })),
+            Decision::deny(Denial::InsufficientAuthentication {
+                acr_values: Some(Arc::clone(&acr_values)),
+                max_age: Some(Duration::from_secs(60)),
+            }),
+            Decision::deny(Denial::InvalidToken),
+            Decision::deny(Denial::Forbidden { reason: "closed" }),
+        ] {
+            let counts = (Arc::strong_count(&scope), Arc::strong_count(&acr_values));
+            let copy = first.deep_clone();
+            assert_eq!((Arc::strong_count(&scope), Arc::strong_count(&acr_values)), counts);
+            assert_eq!(format!("{copy:?}"), format!("{first:?}"));
+            let parameters = |decision: &Decision| {
+                decision.obligations().first().map(|mask| mask.parameters().unwrap().as_str().to_owned())
+            };
+            assert_eq!(parameters(&copy), parameters(&first));
+            let Some(details) = &first.details else { continue };
+            assert_eq!(Arc::strong_count(details), 1);
+            let counted = [&details.id, &details.revision, &details.reasons[0].revision];
+            let counted = counted.into_iter().flatten().chain([&details.reasons[0].policy, &details.obligations[0].id]);
+            for text in counted {
+                assert_eq!(Arc::strong_count(text), 1, "{text}");
+            }
+        }
     }
 
     #[test]

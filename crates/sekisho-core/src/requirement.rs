@@ -502,6 +502,17 @@ impl Denial {
         Self::InsufficientAuthentication { acr_values, max_age }
     }
 
+    pub(crate) fn deep_clone(&self) -> Self {
+        match self {
+            Self::InsufficientScope { scope } => Self::InsufficientScope { scope: Arc::from(&**scope) },
+            Self::InsufficientAuthentication { acr_values, max_age } => {
+                Self::InsufficientAuthentication { acr_values: acr_values.as_deref().map(Arc::from), max_age: *max_age }
+            }
+            Self::InvalidToken => Self::InvalidToken,
+            Self::Forbidden { reason } => Self::Forbidden { reason },
+        }
+    }
+
     /// Tells whether nothing that the caller could bring would help.
     pub(crate) const fn is_final(&self) -> bool {
         matches!(self, Self::Forbidden { .. })

@@ -3,6 +3,7 @@
 //! What is shared by reference counts is written by all who read it: two threads that clone the same few of them for each
 //! decision decide hardly more than one does.
 
+#[cfg(not(sekisho_shuttle))]
 use std::hash::{Hash as _, Hasher};
 use std::iter;
 use std::sync::OnceLock;
@@ -43,15 +44,24 @@ impl<T> PerThread<T> {
     }
 }
 
+/// Numbers the threads of an interleaving.
+#[cfg(sekisho_shuttle)]
+fn number() -> usize {
+    shuttle::thread::current().id().into()
+}
+
 /// Numbers the threads. The standard library counts them, so those that start together have neighbouring numbers.
+#[cfg(not(sekisho_shuttle))]
 fn number() -> usize {
     let mut number = Number(0);
     thread::current().id().hash(&mut number);
     number.0
 }
 
+#[cfg(not(sekisho_shuttle))]
 struct Number(usize);
 
+#[cfg(not(sekisho_shuttle))]
 impl Hasher for Number {
     fn write(&mut self, bytes: &[u8]) {
         bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ usize::from(*byte));

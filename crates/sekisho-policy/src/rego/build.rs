@@ -2,13 +2,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use regorus::{Engine, Value};
+use regorus::{CompiledPolicy, Engine, Value};
 use sekisho_core::ConfigError;
 use sekisho_core::json::JsonObject;
 
 use super::recursion::Calls;
 use super::{DEFAULT_TIME_LIMIT, Inner, RegoPolicies, paths, scan, timer};
 use crate::input::InputOptions;
+use crate::per_thread::PerThread;
 use crate::source::{PolicyFiles, digest, is_within};
 
 /// Puts policies and data together.
@@ -38,13 +39,6 @@ struct Data {
     /// The part of the document that it is.
     path: Vec<String>,
     json: Vec<u8>,
-}
-
-impl Data {
-    /// Says which data it is, for messages.
-    fn shown(&self) -> String {
-        if self.path.is_empty() { "data".to_owned() } else { format!("data/{}", self.path.join("/")) }
-    }
 }
 
 impl RegoBuilder {
@@ -146,26 +140,16 @@ impl RegoBuilder {
         check_sizes(&modules, &data)?;
         let revision = revision.unwrap_or_else(|| revision_of(&entry_point, &modules, &data));
 
-        let mut engine = Engine::new();
-        // Without this a policy's `print` would write to the standard error output.
-        engine.set_gather_prints(true);
-        engine.set_strict_builtin_errors(true);
-        engine.set_execution_timer_config(timer(time_limit));
         let mut calls = Calls::default();
-        for module in modules {
-            add_module(&mut engine, &mut calls, module)?;
+        for module in &modules {
+            check_module(module, &mut calls)?;
         }
         if let Some(function) = calls.recursive() {
             return Err(ConfigError::new(format!("the function {function} calls itself")));
         }
-        for data in data {
-            let value = read_data(&data)?;
-            // INVARIANT: what the engine says of data is not passed on, for it quotes values, and the error is logged.
-            engine.add_data(value).map_err(|_| ConfigError::new(format!("{} contradicts other data", data.shown())))?;
-        }
-        let compiled = engine
-            .compile_with_entrypoint(&entry_point.as_str().into())
-            .map_err(|error| bad(&format!("the Rego policies do not compile to {entry_point}"), &error))?;
+        let data = data.into_iter().map(check_data).collect::<Result<_, _>>()?;
+        let sources = Sources { entry_point: entry_point.as_str().into(), modules, data, time_limit };
+        let (engine, compiled) = sources.engine()?;
         let document = engine.get_data();
         for rule in compiled.get_rules().keys() {
             let path = paths::split(rule)
@@ -175,7 +159,8 @@ impl RegoBuilder {
             }
         }
         let (entry_point, input) = (entry_point.into(), InputOptions::with_claims(claims));
-        Ok(RegoPolicies(Arc::new(Inner { engine, entry_point, input, revision })))
+        let sources = Some(sources).filter(Sources::are_small);
+        Ok(RegoPolicies(Arc::new(Inner { engine, sources, own: PerThread::new(), entry_point, input, revision })))
     }
 }
 
@@ -194,6 +179,9 @@ const MAX_MODULES: usize = 1000;
 const MAX_MODULE_BYTES: usize = 256 << 10;
 const MAX_MODULES_BYTES: usize = 4 << 20;
 const MAX_DATA_BYTES: usize = 16 << 20;
+pub(super) const MAX_SMALL_BYTES: usize = 256 << 10;
+/// How much more time and memory a module takes than data of the same length.
+pub(super) const MODULES_WEIGH: usize = 8;
 
 /// Names what decides by what stands in it.
 fn revision_of(entry_point: &str, modules: &[Module], data: &[Data]) -> Arc<str> {
@@ -223,58 +211,113 @@ fn check_sizes(modules: &[Module], data: &[Data]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn add_module(engine: &mut Engine, calls: &mut Calls, module: Module) -> Result<(), ConfigError> {
-    let Module { name, text, is_v0, roots } = module;
-    if let Some(problem) = scan::problem(&text) {
+/// Checks a module alone, for its tree is large.
+fn check_module(module: &Module, calls: &mut Calls) -> Result<(), ConfigError> {
+    let Module { name, text, is_v0: _, roots } = module;
+    if let Some(problem) = scan::problem(text) {
         return Err(ConfigError::new(format!("the Rego module {name} {problem}")));
     }
-    // One at a time, for the tree is large.
     let mut alone = Engine::new();
-    alone.set_rego_v0(is_v0);
-    let package = alone
-        .add_policy(name.clone(), text.clone())
-        .map_err(|error| bad(&format!("the Rego module {name} does not parse"), &error))?;
+    let package = module.add_to(&mut alone)?;
     let tree =
         alone.get_ast_as_json().map_err(|error| bad(&format!("the Rego module {name} cannot be read"), &error))?;
     calls.add(&tree).ok_or_else(|| ConfigError::new(format!("the Rego module {name} is nested too deep")))?;
-    drop((alone, tree));
     let path =
         paths::split(&package).ok_or_else(|| ConfigError::new(format!("the package of {name} is not understood")))?;
     let path = path.get(1..).unwrap_or_default().join("/");
-    if roots.is_some_and(|roots| !roots.iter().any(|root| is_within(&path, root))) {
+    if roots.as_ref().is_some_and(|roots| !roots.iter().any(|root| is_within(&path, root))) {
         return Err(ConfigError::new(format!("the package of {name} lies outside of the bundle's roots")));
     }
-    engine.set_rego_v0(is_v0);
-    engine
-        .add_policy(name.clone(), text)
-        .map_err(|error| bad(&format!("the Rego module {name} does not parse"), &error))?;
     Ok(())
 }
 
-fn read_data(data: &Data) -> Result<Value, ConfigError> {
-    let shown = data.shown();
-    // Checked before the engine sees it: duplicates, depth.
-    let mut wrapped = Vec::with_capacity(data.json.len() + 6);
+/// Checks data before the engine sees it: duplicates, depth, numbers.
+fn check_data(data: Data) -> Result<Checked, ConfigError> {
+    let Data { path, json } = data;
+    let shown = if path.is_empty() { "data".to_owned() } else { format!("data/{}", path.join("/")) };
+    let not_strict = || ConfigError::new(format!("{shown} is not strict JSON"));
+    let mut wrapped = Vec::with_capacity(json.len() + 6);
     wrapped.extend_from_slice(b"{\"v\":");
-    wrapped.extend_from_slice(&data.json);
+    wrapped.extend_from_slice(&json);
     wrapped.push(b'}');
-    let checked = JsonObject::parse(wrapped)
-        .map_err(|error| ConfigError::new(format!("{shown} is not strict JSON")).with_source(error))?;
-    let json = checked.get("v").filter(|_| checked.len() == 1);
-    let json = json.ok_or_else(|| ConfigError::new(format!("{shown} is not strict JSON")))?.as_json();
-    if data.path.is_empty() && !json.starts_with('{') {
+    let checked = JsonObject::parse(wrapped).map_err(|error| not_strict().with_source(error))?;
+    let value = checked.get("v").filter(|_| checked.len() == 1).ok_or_else(not_strict)?.as_json();
+    if path.is_empty() && !value.starts_with('{') {
         return Err(ConfigError::new("data for Rego policies must be a JSON object"));
     }
-    if scan::has_large_number(json) {
+    if scan::has_large_number(value) {
         return Err(ConfigError::new(format!("{shown} has a number that is too large")));
     }
-    let value = Value::from_json_str(json).map_err(|_| ConfigError::new(format!("{shown} cannot be read")))?;
-    Ok(data.path.iter().rev().fold(value, |inner, name| {
-        Value::from(std::collections::BTreeMap::from([(Value::from(name.as_str()), inner)]))
-    }))
+    let json = String::from_utf8(json).map_err(|_| not_strict())?;
+    Ok(Checked { path, json, shown })
 }
 
-/// Tells whether `path` is `root` or lies below it.
+/// What has passed all checks, to make engines of.
+pub(super) struct Sources {
+    entry_point: Box<str>,
+    modules: Vec<Module>,
+    data: Vec<Checked>,
+    time_limit: Duration,
+}
+
+struct Checked {
+    path: Vec<String>,
+    json: String,
+    /// Says which data it is, for messages.
+    shown: String,
+}
+
+impl Sources {
+    /// Makes an engine that has no reference in common with any other, and tells its rules.
+    pub(super) fn engine(&self) -> Result<(Engine, CompiledPolicy), ConfigError> {
+        let Self { entry_point, modules, data, time_limit } = self;
+        let mut engine = Engine::new();
+        // Without this a policy's `print` would write to the standard error output.
+        engine.set_gather_prints(true);
+        engine.set_strict_builtin_errors(true);
+        engine.set_execution_timer_config(timer(*time_limit));
+        for module in modules {
+            module.add_to(&mut engine)?;
+        }
+        for Checked { path, json, shown } in data {
+            let value = Value::from_json_str(json).map_err(|_| ConfigError::new(format!("{shown} cannot be read")))?;
+            let value = path.iter().rev().fold(value, |inner, name| {
+                Value::from(std::collections::BTreeMap::from([(Value::from(name.as_str()), inner)]))
+            });
+            // INVARIANT: what the engine says of data is not passed on, for it quotes values, and the error is logged.
+            engine.add_data(value).map_err(|_| ConfigError::new(format!("{shown} contradicts other data")))?;
+        }
+        let compiled = engine
+            .compile_with_entrypoint(&Arc::from(&**entry_point))
+            .map_err(|error| bad(&format!("the Rego policies do not compile to {entry_point}"), &error))?;
+        Ok((engine, compiled))
+    }
+
+    #[cfg(test)]
+    pub(super) fn broken() -> Self {
+        let module = Module { name: "a.rego".to_owned(), text: "package".to_owned(), is_v0: false, roots: None };
+        Self { entry_point: "data.a.x".into(), modules: vec![module], data: Vec::new(), time_limit: DEFAULT_TIME_LIMIT }
+    }
+
+    /// Tells whether each thread may have an engine of its own: making one takes below 5 ms then, and about 2 MiB.
+    fn are_small(&self) -> bool {
+        let module_bytes: usize = self.modules.iter().map(|module| module.text.len()).sum();
+        let data_bytes: usize = self.data.iter().map(|data| data.json.len()).sum();
+        MODULES_WEIGH * module_bytes + data_bytes <= MAX_SMALL_BYTES
+    }
+}
+
+impl Module {
+    /// Returns the package.
+    fn add_to(&self, engine: &mut Engine) -> Result<String, ConfigError> {
+        let Self { name, text, is_v0, roots: _ } = self;
+        engine.set_rego_v0(*is_v0);
+        engine
+            .add_policy(name.clone(), text.clone())
+            .map_err(|error| bad(&format!("the Rego module {name} does not parse"), &error))
+    }
+}
+
 /// Tells whether data stands at a path, or something on the way to it that has no members. The engine would let data win over
 /// the rule.
 fn is_taken<'a>(data: &Value, path: impl Iterator<Item = &'a String>) -> bool {

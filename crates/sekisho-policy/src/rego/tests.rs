@@ -2,8 +2,9 @@ use proptest::prelude::*;
 use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_core::{Effect, Principal, Resource, UnixSeconds};
 
+use super::build::{MAX_SMALL_BYTES, MODULES_WEIGH};
 use super::*;
-use crate::source::PolicyFiles;
+use crate::source::{FolderSource, Live, PolicyFiles};
 
 const SHOP: &str = r#"
 package shop
@@ -346,18 +347,113 @@ fn a_package_lies_within_the_roots_of_its_own_bundle() {
     }
 }
 
+/// Runs something in so many threads that each engine there is room for is one of them's.
+fn everywhere(run: impl Fn() + Sync) {
+    for _ in 0..16 {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(&run);
+            }
+        });
+    }
+}
+
 #[test]
-fn many_threads_decide_at_once() {
-    let policies = RegoPolicies::builder("data.shop.decision").with_module("shop.rego", SHOP).build().unwrap();
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                for _ in 0..50 {
-                    assert!(decide(&policies).unwrap().is_permitted());
-                }
-            });
-        }
+fn each_thread_has_an_engine_of_its_own_and_all_decide_alike() {
+    let policies = RegoPolicies::builder("data.shop.decision")
+        .with_module("shop.rego", SHOP)
+        .with_module("more.rego", "package shop\ndecision := 1 if input.subject.id in data.odd.ones")
+        .with_files(&PolicyFiles::new().with_file("odd/data.json", r#"{"ones":["mallory"]}"#).unwrap())
+        .with_revision("7")
+        .build()
+        .unwrap();
+    let others = ["bob", "mallory"].map(|name| PrincipalBuilder::new("https://id.example", name).build().unwrap());
+    everywhere(|| {
+        let decision = decide(&policies).unwrap();
+        assert_eq!((decision.effect(), decision.revision()), (Effect::Permit, Some("7")));
+        let outcomes = others.each_ref().map(|who| {
+            let request = AccessRequest::new(who, "read", Resource::new("order", "42"), UnixSeconds::new(7));
+            policies.decide_now(&request).unwrap()
+        });
+        let [denied, failed] = outcomes;
+        assert_eq!(denied.unwrap().effect(), Effect::Deny);
+        assert_eq!(failed.unwrap_err().kind(), FailureKind::BadGateway);
     });
+    let own: Vec<_> = policies.0.own.made().collect();
+    assert!(own.len() > 1 && own.iter().all(|own| own.engine.is_some()), "{}", own.len());
+    let places: std::collections::HashSet<_> = own.iter().map(|own| own.revision.as_ptr()).collect();
+    assert_eq!(places.len(), own.len());
+}
+
+#[test]
+fn the_time_limit_counts_in_every_thread() {
+    let policies = RegoPolicies::builder("data.a.x")
+        .with_module(
+            "a.rego",
+            "package a\nx if { some i in numbers.range(1, 100000); some j in numbers.range(1, 100000); i * j == -1 }",
+        )
+        .with_time_limit(Duration::from_millis(1))
+        .build()
+        .unwrap();
+    everywhere(|| assert_eq!(decide(&policies).unwrap_err().kind(), FailureKind::Unavailable));
+    assert!(policies.0.own.made().all(|own| own.engine.is_some()));
+}
+
+#[test]
+fn large_policies_are_shared_and_decide_likewise() {
+    let with = |module: usize, data: usize| {
+        RegoPolicies::builder("data.shop.decision")
+            .with_module("shop.rego", format!("{SHOP}# {}", "c".repeat(module)))
+            .with_data(format!("{{\"text\":\"{}\"}}", "d".repeat(data)))
+            .build()
+            .unwrap()
+    };
+    let half = MAX_SMALL_BYTES / 2;
+    for (module, data, is_shared) in [
+        (1_000, 1_000, false),
+        (1_000, half, false),
+        (half / MODULES_WEIGH, 1_000, false),
+        (half / MODULES_WEIGH, half, true),
+        (MAX_SMALL_BYTES / MODULES_WEIGH, 0, true),
+        (0, MAX_SMALL_BYTES, true),
+    ] {
+        let policies = with(module, data);
+        everywhere(|| assert!(decide(&policies).unwrap().is_permitted()));
+        assert!(policies.0.own.made().all(|own| own.engine.is_none() == is_shared), "{module} {data}");
+    }
+}
+
+#[test]
+fn a_thread_whose_engine_cannot_be_made_uses_the_one_of_all() {
+    let mut policies = RegoPolicies::builder("data.shop.decision").with_module("shop.rego", SHOP).build().unwrap();
+    Arc::get_mut(&mut policies.0).unwrap().sources = Some(Sources::broken());
+    everywhere(|| assert!(decide(&policies).unwrap().is_permitted()));
+    assert!(policies.0.own.made().all(|own| own.engine.is_none()));
+}
+
+#[tokio::test]
+async fn threads_that_have_decided_by_the_old_policies_decide_by_the_new_ones_once_they_are_live() {
+    let folder = std::env::temp_dir().join(format!("sekisho-rego-{}", std::process::id()));
+    let write = |body: &str| {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("a.rego"), format!("package a\n{body}")).unwrap();
+    };
+    write("x := true");
+    let make = |files: &_| RegoPolicies::builder("data.a.x").with_files(files).build();
+    let live = Live::new(FolderSource::new(&folder), make).await.unwrap();
+    let effects = || {
+        let (alice, found) = (alice(), std::sync::Mutex::new(std::collections::HashSet::new()));
+        everywhere(|| {
+            let request = AccessRequest::new(&alice, "read", Resource::new("order", "42"), UnixSeconds::new(7));
+            found.lock().unwrap().insert(live.decide_now(&request).unwrap().unwrap().effect());
+        });
+        found.into_inner().unwrap()
+    };
+    assert_eq!(effects(), [Effect::Permit].into());
+    write("x := false");
+    live.reload().await.unwrap();
+    assert_eq!(effects(), [Effect::Deny].into());
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 proptest! {

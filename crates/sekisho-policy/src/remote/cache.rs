@@ -7,12 +7,29 @@ use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use sekisho_core::{ConfigError, Decision, DecisionSource, Effect, UnixSeconds};
 use tokio::time::Instant;
 
+use self::near::Near;
 use crate::key::Key;
+use crate::per_thread::PerThread;
+
+mod near;
 
 /// Keeps decisions for a moment. A failure is none, and never kept.
 pub(crate) struct DecisionCache {
-    kept: Option<Cache<Key, Kept, Weight>>,
+    kept: Option<Levels>,
     lifetimes: Lifetimes,
+}
+
+/// What all threads share, and in front of it what each has for itself.
+///
+/// INVARIANT: once a change of `shared` has returned, no thread finds what it replaced or removed. It is made there first, and the
+/// key is forgotten in each of `near` afterwards; who does not find a key in his own holds its lock while he asks `shared`. One of
+/// `near` that is not seen yet when that is done will ask for what was changed. What goes there for lack of room may still
+/// be found here.
+struct Levels {
+    shared: Cache<Key, Kept, Weight>,
+    near: PerThread<Near>,
+    entries: usize,
+    bytes: u64,
 }
 
 /// Says for how long decisions are kept at the most.
@@ -54,22 +71,22 @@ impl DecisionCache {
             .weight_capacity(bytes)
             .build()
             .map_err(|e| ConfigError::new("the bounds of the decision cache do not go together").with_source(e))?;
-        let weight = Weight { at_least: bytes.div_ceil(entries.max(1) as u64) };
-        let kept = Cache::with_options(options, weight, DefaultHashBuilder::default(), DefaultLifecycle::default());
-        Ok(Self { kept: Some(kept), lifetimes })
+        let weight = Weight::of(entries, bytes);
+        let shared = Cache::with_options(options, weight, DefaultHashBuilder::default(), DefaultLifecycle::default());
+        Ok(Self { kept: Some(Levels { shared, near: PerThread::new(), entries, bytes }), lifetimes })
     }
 
     /// Returns what was decided, if it holds still.
     pub(crate) fn get(&self, key: &Key, now: UnixSeconds) -> Option<Decision> {
-        let kept = self.kept.as_ref()?.get(key)?;
-        // A clock that was set back says nothing of how old the decision is, nor of the credential.
-        let holds = kept.asked_at <= now && now < kept.until && Instant::now() < kept.end;
-        holds.then_some(kept.decision)
+        let Levels { shared, near, entries, bytes } = self.kept.as_ref()?;
+        let near = near.own(|| Near::new(*entries, *bytes));
+        let kept = near.get_or(key, || shared.get(key).filter(|kept| kept.holds(now)))?;
+        kept.holds(now).then_some(kept.decision)
     }
 
     /// Keeps a decision as long as it may be; what was known before goes in any case.
     pub(crate) fn insert(&self, key: Key, decision: &Decision, asked: Asked) {
-        let Some(cache) = &self.kept else { return };
+        let Some(Levels { shared, near, .. }) = &self.kept else { return };
         let longest = match decision.effect() {
             Effect::Permit => self.lifetimes.permit,
             Effect::Deny | Effect::NotApplicable => self.lifetimes.deny,
@@ -79,21 +96,30 @@ impl DecisionCache {
         let until = asked.at.saturating_add(whole_secs).min(asked.expires_at.unwrap_or(UnixSeconds::MAX));
         if until > asked.at {
             let decision = decision.clone().with_source(DecisionSource::Cache);
-            cache.insert(key, Kept { decision, asked_at: asked.at, until, end: asked.instant + lifetime });
+            shared.insert(key, Kept { decision, asked_at: asked.at, until, end: asked.instant + lifetime });
         } else {
-            cache.remove(&key);
+            shared.remove(&key);
         }
+        near.made().for_each(|near| near.forget(&key));
     }
 
     /// Makes room. What is found is up to the keys.
     pub(crate) fn clear(&self) {
-        if let Some(kept) = &self.kept {
-            kept.clear();
+        if let Some(Levels { shared, near, .. }) = &self.kept {
+            shared.clear();
+            near.made().for_each(Near::clear);
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.kept.as_ref().map_or(0, Cache::len)
+        self.kept.as_ref().map_or(0, |kept| kept.shared.len())
+    }
+}
+
+impl Kept {
+    fn holds(&self, now: UnixSeconds) -> bool {
+        // A clock that was set back says nothing of how old the decision is, nor of the credential.
+        self.asked_at <= now && now < self.until && Instant::now() < self.end
     }
 }
 
@@ -103,26 +129,31 @@ struct Weight {
     at_least: u64,
 }
 
+impl Weight {
+    fn of(entries: usize, bytes: u64) -> Self {
+        Self { at_least: bytes.div_ceil(entries.max(1) as u64) }
+    }
+}
+
 impl Weighter<Key, Kept> for Weight {
     fn weight(&self, _: &Key, kept: &Kept) -> u64 {
-        let decision = &kept.decision;
-        let text = |text: Option<&str>| text.map_or(0, |text| text.len() + OVERHEAD_TEXT);
-        let reasons: usize = decision
-            .reasons()
-            .iter()
-            .map(|reason| reason.policy().len() + OVERHEAD_TEXT + text(reason.revision()))
-            .sum();
-        let obligations: usize = decision
-            .obligations()
-            .iter()
-            .map(|obligation| {
-                let parameters = obligation.parameters().map_or(0, |parameters| parameters.heap_bytes());
-                obligation.id().len() + OVERHEAD_TEXT + parameters
-            })
-            .sum();
-        let bytes = reasons + obligations + text(decision.id()) + text(decision.revision()) + OVERHEAD;
-        (bytes as u64).max(self.at_least)
+        bytes_of(&kept.decision).max(self.at_least)
     }
+}
+
+fn bytes_of(decision: &Decision) -> u64 {
+    let text = |text: Option<&str>| text.map_or(0, |text| text.len() + OVERHEAD_TEXT);
+    let reasons: usize =
+        decision.reasons().iter().map(|reason| reason.policy().len() + OVERHEAD_TEXT + text(reason.revision())).sum();
+    let obligations: usize = decision
+        .obligations()
+        .iter()
+        .map(|obligation| {
+            let parameters = obligation.parameters().map_or(0, |parameters| parameters.heap_bytes());
+            obligation.id().len() + OVERHEAD_TEXT + parameters
+        })
+        .sum();
+    (reasons + obligations + text(decision.id()) + text(decision.revision()) + OVERHEAD) as u64
 }
 
 /// What an entry costs beside what it points to: key, times, its slot in the table, the decision's details.
@@ -130,5 +161,7 @@ const OVERHEAD: usize = 320;
 /// What a text costs beside its bytes, with what holds it.
 const OVERHEAD_TEXT: usize = 64;
 
+#[cfg(all(test, sekisho_shuttle))]
+mod interleavings;
 #[cfg(test)]
 mod tests;

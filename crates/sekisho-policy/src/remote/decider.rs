@@ -36,6 +36,7 @@ use crate::key::{IdKind, Key};
 /// | failures in a row, or of the last 32 | 5, or 16 | failure at once for 1 s, then one request to see |
 /// | body of an answer, decoded | 150,000 bytes | failure |
 /// | decisions kept | 10,000 and 16 MiB | the least used goes |
+/// | copies of them near each thread that asks, of at most four times as many threads as cores, and 64 | 2,048 and 1 MiB each, and no more than are kept; of those up to 1 KiB | the least used goes |
 /// | a permit is kept | 5 s, not past the end of the credential, nor the decision's own lifetime | |
 /// | a denial is kept, and that no policy applies | 1 s, likewise | |
 ///

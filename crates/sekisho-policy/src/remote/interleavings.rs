@@ -30,7 +30,7 @@ const ISSUER: &str = "https://id.example";
 const NOW: u64 = 1_000_000;
 
 /// Explores schedules at random and by bounded preemption.
-fn explore(test: impl Fn() + Send + Sync + Clone + 'static) {
+pub(super) fn explore(test: impl Fn() + Send + Sync + Clone + 'static) {
     // Its clock stands still, so no deadline is ever the reason of anything.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let _entered = runtime.enter();

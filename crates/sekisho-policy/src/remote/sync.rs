@@ -2,12 +2,12 @@
 
 #[cfg(not(sekisho_shuttle))]
 pub(super) use std::sync::{
-    Mutex,
+    Mutex, MutexGuard,
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 #[cfg(sekisho_shuttle)]
 pub(super) use shuttle::sync::{
-    Mutex,
+    Mutex, MutexGuard,
     atomic::{AtomicU32, AtomicU64, Ordering},
 };

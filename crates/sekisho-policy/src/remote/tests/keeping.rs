@@ -89,6 +89,34 @@ async fn a_purge_ends_what_is_kept_for_whom_it_names() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_purge_counts_in_every_thread_that_had_an_answer() {
+    let (service, alice) = (Service::that(Does::Decide), alice());
+    let remote = remote(&service);
+    let known_by = || {
+        let runtime = tokio::runtime::Handle::current();
+        let ask = || {
+            let _entered = runtime.enter();
+            remote.decide_now(&read(&alice, "p")).is_some()
+        };
+        (0..64).filter(|_| std::thread::scope(|scope| scope.spawn(ask).join().unwrap())).count()
+    };
+    let purges: [fn(&Remote); 5] = [
+        |remote| remote.purge_subject(&SubjectId::new(ISSUER, "alice")),
+        |remote| remote.purge_session(ISSUER, "s-1"),
+        |remote| remote.purge_token(ISSUER, "g-1.t-1"),
+        |remote| remote.purge_grant(ISSUER, "g-1"),
+        Remote::purge_all,
+    ];
+    for purge in purges {
+        assert_eq!(known_by(), 0);
+        remote.decide(&read(&alice, "p")).await.unwrap();
+        assert_eq!((known_by(), known_by()), (64, 64));
+        purge(&remote);
+    }
+    assert_eq!(known_by(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_on_its_way_at_a_purge_is_neither_kept_nor_shared_with_who_comes_later() {
     let service = Service::with(&[Does::DecideAfter(40), Does::DecideAfter(5), Does::DecideAfter(40)]);
     let remote = remote(&service);
