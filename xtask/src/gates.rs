@@ -40,6 +40,32 @@ fn value<'a>(toml: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
+/// The disk has room for what is built. Where it has not, compilers and servers would fail half an hour later in their own words.
+pub(crate) fn room(layout: &Layout, log: &Path, line: &Line) -> Result<String> {
+    fs::create_dir_all(&layout.target)?;
+    let of_target = |program: &str| Invocation::parse(program).arg(&layout.target);
+    let free = process::must(&of_target("df -Pk"), log, line, &|| None)?;
+    let built = process::must(&of_target("du -sk"), log, line, &|| None)?;
+    let free = kibibytes(free.stdout.lines().nth(1), 3).context("df does not say what is free")?;
+    let built = kibibytes(built.stdout.lines().next(), 0).context("du does not say how large target/ is")?;
+    let shown = format!("{:.1} GB are free, {:.1} GB are built", gigabytes(free), gigabytes(built));
+    ensure!(free + built >= NEEDED_KIB, "{shown}; together {:.0} GB are needed", gigabytes(NEEDED_KIB));
+    Ok(shown)
+}
+
+/// What a run from nothing takes of the disk at most, and a little more.
+const NEEDED_KIB: u64 = 14_000_000;
+
+/// Reads a column of a line.
+fn kibibytes(line: Option<&str>, column: usize) -> Option<u64> {
+    line?.split_whitespace().nth(column)?.parse().ok()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "to be shown")]
+fn gigabytes(kibibytes: u64) -> f64 {
+    kibibytes as f64 * 1024.0 / 1e9
+}
+
 /// The graph of `cargo test` and of the examples is free of what a machine without OpenSSL's headers cannot build.
 pub(crate) fn plain_build(layout: &Layout, log: &Path, line: &Line) -> Result<String> {
     let command = "cargo tree --locked --workspace --edges normal,build,dev --prefix none";

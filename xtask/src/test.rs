@@ -1,11 +1,12 @@
 //! `cargo xtask test`: the table of steps, from the cheap to the dear, with the servers beside the build.
 
+use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::gates;
 use crate::layout::Layout;
@@ -49,11 +50,13 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
     for rows in later {
         summary.run_beside(rows);
     }
+    forget_build(layout, "shuttle")?;
     if fast {
         summary.skip("fuzz targets: left out by --fast");
         summary.skip("benches: left out by --fast");
     } else {
         summary.run_beside(fuzz(layout));
+        forget_build(layout, "fuzz")?;
         for step in benches(layout)? {
             summary.run(step);
         }
@@ -64,12 +67,33 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
     Ok(summary.finish())
 }
 
+/// Removes what was built apart from the rest and is needed no more, where nobody builds on it later: all of them together
+/// fill a small disk.
+fn forget_build(layout: &Layout, folder: &str) -> Result<()> {
+    if !servers::required() {
+        return Ok(());
+    }
+    let folder = layout.target.join(folder);
+    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        // What the fuzzers found stays.
+        let is_build = name
+            .to_str()
+            .is_some_and(|name| matches!(name, "debug" | "release") || name.starts_with(env::consts::ARCH));
+        if is_build {
+            fs::remove_dir_all(entry.path()).with_context(|| format!("cannot clear {}", folder.display()))?;
+        }
+    }
+    Ok(())
+}
+
 fn cargo(layout: &Layout, line: &str) -> Invocation {
     Invocation::parse(line).folder(&layout.root)
 }
 
 fn beside_the_servers(layout: &Layout) -> Vec<Step> {
     vec![
+        Step::check("room", gates::room),
         Step::check("format", format),
         Step::check("oldest compiler", gates::oldest_compiler),
         Step::check("default graph", gates::default_graph),

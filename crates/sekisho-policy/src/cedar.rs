@@ -67,9 +67,14 @@
 //! The engine would evaluate every policy. Here those are selected first whose scope can match, by hash; the time of a
 //! decision grows with their number and not with that of all. What belongs into the scope (`principal in`, `action ==`,
 //! `resource is`) should stand there, not in a condition.
+//!
+//! So that threads do not wait for one another's reference counts, each that asks (at most four times as many as cores, and 64)
+//! reads schema and fixed entities anew when it asks for the first time, if each has at most 32 KiB, and each selection of at most 32
+//! policies when it needs it for the first time, up to 1,000 policies. Beyond, they share.
 
 mod annotations;
 mod build;
+mod copy;
 mod entities;
 mod index;
 mod names;
@@ -77,6 +82,7 @@ mod nesting;
 mod residual;
 mod shape;
 mod verdict;
+mod vocabulary;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -84,7 +90,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use cedar_policy::{Context, Entities, PolicyId, Request, Schema};
+use cedar_policy::{Context, Entities, PolicyId, Request};
 #[doc(no_inline)]
 pub use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use sekisho_core::{
@@ -97,31 +103,39 @@ pub use self::entities::{EntityProvider, ProviderLimits};
 pub use self::names::Names;
 
 use self::annotations::Demands;
+use self::copy::OwnSelections;
 use self::entities::{FixedEntities, Gathering, Loaded, Root};
 use self::index::Index;
-use self::names::{Nameless, Namer};
-use self::shape::{Member, Shape, Shapes};
+use self::names::Nameless;
+use self::shape::{Member, Shape};
+use self::vocabulary::{ActionShape, Vocabulary};
+use crate::per_thread::PerThread;
 
 /// Is a set of Cedar policies with its schema, compiled and never changed. A clone costs one counter.
 #[derive(Clone)]
-pub struct CedarPolicies(Arc<Inner>);
+pub struct CedarPolicies(Arc<Copies>);
+
+/// Is what each decision reads: the one that was built, and copies of it for the threads.
+struct Copies {
+    built: Inner,
+    /// `None` where what was built serves.
+    threads: PerThread<Option<Box<Inner>>>,
+    builder: CedarBuilder,
+    warnings: Vec<String>,
+}
 
 struct Inner {
-    index: Index,
-    policies: HashMap<PolicyId, Known, foldhash::fast::RandomState>,
-    schema: Schema,
-    shapes: Shapes,
-    actions: HashMap<EntityUid, ActionShape, foldhash::fast::RandomState>,
-    namer: Namer,
-    claims: Vec<(Box<str>, Box<str>)>,
-    parents: Vec<(EntityTypeName, Box<str>)>,
-    role: Option<EntityTypeName>,
-    fixed: FixedEntities,
+    words: Vocabulary,
+    index: Arc<Index>,
+    selections: OwnSelections,
+    policies: Arc<KnownPolicies>,
+    fixed: Arc<FixedEntities>,
     provider: Option<Arc<dyn EntityProvider>>,
     limits: ProviderLimits,
     revision: Arc<str>,
-    warnings: Vec<String>,
 }
+
+type KnownPolicies = HashMap<PolicyId, Known, foldhash::fast::RandomState>;
 
 /// Is what is known of a policy before any request.
 struct Known {
@@ -131,23 +145,6 @@ struct Known {
     error: Arc<str>,
     forbids: bool,
     demands: Demands,
-}
-
-struct ActionShape {
-    /// The action and the groups that it is in.
-    entities: Entities,
-    is_in_groups: bool,
-    principals: Vec<EntityTypeName>,
-    resources: Vec<EntityTypeName>,
-    context: Vec<Member>,
-}
-
-impl ActionShape {
-    /// Returns the action with its groups. One that is in no group has nothing that a policy could ask for, no attribute either:
-    /// it need not be among the entities at all.
-    const fn groups(&self) -> Option<&Entities> {
-        if self.is_in_groups { Some(&self.entities) } else { None }
-    }
 }
 
 /// Is a request in Cedar's words, before its entities are gathered.
@@ -173,19 +170,19 @@ impl CedarPolicies {
     /// entities. The hash tells versions apart within one build of a program, and proves nothing.
     #[must_use]
     pub fn revision(&self) -> &str {
-        &self.0.revision
+        &self.0.built.revision
     }
 
     /// Returns the number of policies.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.policies.len()
+        self.0.built.policies.len()
     }
 
     /// Tells whether there are no policies.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.policies.is_empty()
+        self.0.built.policies.is_empty()
     }
 
     /// Lists what Cedar's validator warns of: policies that never apply, identifiers that mix scripts.
@@ -194,6 +191,34 @@ impl CedarPolicies {
         &self.0.warnings
     }
 
+    async fn decide_with(&self, request: &AccessRequest<'_>, loaded: &mut Loaded) -> Result<Decision, Failure> {
+        let (inner, start) = (self.inner(), Instant::now());
+        let question = match inner.question(request)? {
+            Ok(question) => question,
+            Err(nameless) => return Ok(inner.settle(nameless)),
+        };
+        let mut gathering = inner.gathering(&question);
+        inner.load(&mut gathering, loaded, start).await?;
+        let Question { action, request: asked, principal, resource, references } = question;
+        // What is in the selected policies' conditions can only be known when they are selected.
+        let mut again = inner.provider.is_some().then(|| (principal.clone(), resource.clone()));
+        let entities = gathering.finish(action.groups(), principal, resource, loaded, &inner.words.schema)?;
+        let Some(selection) = inner.select(&asked, &entities)? else {
+            return Ok(inner.not_applicable());
+        };
+        let Some((principal, resource)) = again.take().filter(|_| !selection.literals.is_empty()) else {
+            let entities = inner.with_literals(entities, &selection.literals)?;
+            return Ok(inner.evaluate(request, &asked, &selection, &entities));
+        };
+        let mut gathering = inner.gathering_of(&principal, &resource, selection.literals.iter().cloned());
+        gathering.add(references);
+        inner.load(&mut gathering, loaded, start).await?;
+        let entities = gathering.finish(action.groups(), principal, resource, loaded, &inner.words.schema)?;
+        Ok(inner.evaluate(request, &asked, &selection, &entities))
+    }
+}
+
+impl Inner {
     fn settle(&self, nameless: Nameless) -> Decision {
         let decision = match nameless {
             Nameless::OutsideOfSchema => Decision::not_applicable().with_reason("outside of the schema"),
@@ -201,44 +226,16 @@ impl CedarPolicies {
                 Decision::refuse(Denial::Forbidden { reason: "the subject's issuer has no subjects here" })
             }
         };
-        decision.with_revision(Arc::clone(&self.0.revision))
+        decision.with_revision(Arc::clone(&self.revision))
     }
 
-    async fn decide_with(&self, request: &AccessRequest<'_>, loaded: &mut Loaded) -> Result<Decision, Failure> {
-        let (inner, start) = (&*self.0, Instant::now());
-        let question = match inner.question(request)? {
-            Ok(question) => question,
-            Err(nameless) => return Ok(self.settle(nameless)),
-        };
-        let mut gathering = inner.gathering(&question);
-        inner.load(&mut gathering, loaded, start).await?;
-        let Question { action, request: asked, principal, resource, references } = question;
-        // What is in the selected policies' conditions can only be known when they are selected.
-        let mut again = inner.provider.is_some().then(|| (principal.clone(), resource.clone()));
-        let entities = gathering.finish(action.groups(), principal, resource, loaded, &inner.schema)?;
-        let Some(selection) = inner.select(&asked, &entities)? else {
-            return Ok(inner.not_applicable());
-        };
-        let Some((principal, resource)) = again.take().filter(|_| !selection.literals.is_empty()) else {
-            let entities = inner.with_literals(entities, &selection.literals)?;
-            return Ok(inner.evaluate(request, &asked, &selection.set, &entities));
-        };
-        let mut gathering = inner.gathering_of(&principal, &resource, selection.literals.iter().cloned());
-        gathering.add(references);
-        inner.load(&mut gathering, loaded, start).await?;
-        let entities = gathering.finish(action.groups(), principal, resource, loaded, &inner.schema)?;
-        Ok(inner.evaluate(request, &asked, &selection.set, &entities))
-    }
-}
-
-impl Inner {
     /// Puts a request into Cedar's words.
     fn question(&self, request: &AccessRequest<'_>) -> Result<Result<Question<'_>, Nameless>, Failure> {
-        let names = match self.namer.names(request) {
+        let names = match self.words.namer.names(request) {
             Ok(names) => names,
             Err(nameless) => return Ok(Err(nameless)),
         };
-        let Some(action) = self.actions.get(&names.action) else { return Ok(Err(Nameless::OutsideOfSchema)) };
+        let Some(action) = self.words.actions.get(&names.action) else { return Ok(Err(Nameless::OutsideOfSchema)) };
         let is_declared = |types: &[EntityTypeName], uid: &EntityUid| types.contains(uid.type_name());
         if !is_declared(&action.principals, &names.principal) || !is_declared(&action.resources, &names.resource) {
             return Ok(Err(Nameless::OutsideOfSchema));
@@ -261,9 +258,9 @@ impl Inner {
     ) -> Result<Root, Failure> {
         let subject = request.subject();
         let mut root = Root { uid: uid.clone(), attributes: Vec::new(), parents: Vec::new(), exists: true };
-        let Some(shape) = self.shapes.entities.get(uid.type_name()) else { return Ok(root) };
+        let Some(shape) = self.words.shapes.entities.get(uid.type_name()) else { return Ok(root) };
         for Member { name, shape, .. } in &shape.attributes {
-            let claim = self.claims.iter().find(|(attribute, _)| attribute == name);
+            let claim = self.words.claims.iter().find(|(attribute, _)| attribute == name);
             let value = match (claim, &**name) {
                 (Some((_, claim)), _) => subject.claims().get(claim).map(Attribute::Json),
                 (None, "issuer") => Some(subject.issuer().into()),
@@ -283,7 +280,7 @@ impl Inner {
                 self.read(&mut root, name, shape, &value, references)?;
             }
         }
-        if let Some(role) = self.role.as_ref().filter(|role| shape.parents.contains(role)) {
+        if let Some(role) = self.words.role.as_ref().filter(|role| shape.parents.contains(role)) {
             let roles = subject.roles().iter();
             root.parents.extend(roles.map(|name| EntityUid::from_type_name_and_id(role.clone(), EntityId::new(name))));
             if self.leads_further() {
@@ -302,7 +299,7 @@ impl Inner {
         let uid = &names.resource;
         let mut root = Root { uid: uid.clone(), attributes: Vec::new(), parents: Vec::new(), exists: false };
         let attributes = request.resource().attributes();
-        let (Some(attributes), Some(shape)) = (attributes, self.shapes.entities.get(uid.type_name())) else {
+        let (Some(attributes), Some(shape)) = (attributes, self.words.shapes.entities.get(uid.type_name())) else {
             return Ok(root);
         };
         root.exists = true;
@@ -322,7 +319,7 @@ impl Inner {
     /// Tells whether an attribute of principals is read from the subject.
     fn is_of_the_subject(&self, attribute: &str) -> bool {
         const ALWAYS: [&str; 5] = ["issuer", "client", "tenant", "scopes", "roles"];
-        ALWAYS.contains(&attribute) || self.claims.iter().any(|(claimed, _)| **claimed == *attribute)
+        ALWAYS.contains(&attribute) || self.words.claims.iter().any(|(claimed, _)| **claimed == *attribute)
     }
 
     fn read(
@@ -339,7 +336,7 @@ impl Inner {
         }
         let names_parents =
             |(kind, attribute): &(EntityTypeName, Box<str>)| kind == root.uid.type_name() && **attribute == *name;
-        if self.parents.iter().any(names_parents) {
+        if self.words.parents.iter().any(names_parents) {
             root.parents.extend(references.get(before..).unwrap_or_default().iter().cloned());
         }
         Ok(())
@@ -380,7 +377,7 @@ impl Inner {
 
     fn select(&self, asked: &Request, entities: &Entities) -> Result<Option<Arc<index::Selection>>, Failure> {
         let (principal, action, resource) = named(asked)?;
-        self.index.select(principal, action, resource, entities).map_err(|error| broken(&error))
+        self.index.select(principal, action, resource, entities, &self.selections).map_err(|error| broken(&error))
     }
 
     /// Adds the fixed entities that conditions name and to which the request itself did not lead.
@@ -450,10 +447,10 @@ fn now(shape: &Shape, now: UnixSeconds) -> Result<RestrictedExpression, Failure>
 impl Authorize for CedarPolicies {
     /// Decides at once, unless the request leads to entities that the provider has to be asked for.
     fn decide_now(&self, request: &AccessRequest<'_>) -> Option<Result<Decision, Failure>> {
-        let inner = &*self.0;
+        let inner = self.inner();
         let question = match inner.question(request) {
             Ok(Ok(question)) => question,
-            Ok(Err(nameless)) => return Some(Ok(self.settle(nameless))),
+            Ok(Err(nameless)) => return Some(Ok(inner.settle(nameless))),
             Err(failure) => return Some(Err(failure)),
         };
         let loaded = Loaded::default();
@@ -463,7 +460,7 @@ impl Authorize for CedarPolicies {
         }
         let Question { action, request: asked, principal, resource, .. } = question;
         let decide = || {
-            let entities = gathering.finish(action.groups(), principal, resource, &loaded, &inner.schema)?;
+            let entities = gathering.finish(action.groups(), principal, resource, &loaded, &inner.words.schema)?;
             let Some(selection) = inner.select(&asked, &entities)? else { return Ok(Some(inner.not_applicable())) };
             if let Some(provider) = &inner.provider
                 && inner.fixed.leads_to(&selection.literals, |uid| provider.provides(uid.type_name()))
@@ -471,7 +468,7 @@ impl Authorize for CedarPolicies {
                 return Ok(None);
             }
             let entities = inner.with_literals(entities, &selection.literals)?;
-            Ok(Some(inner.evaluate(request, &asked, &selection.set, &entities)))
+            Ok(Some(inner.evaluate(request, &asked, &selection, &entities)))
         };
         decide().transpose()
     }

@@ -2,18 +2,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use cedar_policy::{
-    Effect, Entities, EntityUid, Policy, PolicyId, PolicySet, Schema, SchemaFragment, ValidationMode, Validator,
-};
+use cedar_policy::{Effect, Entities, Policy, PolicyId, PolicySet, Schema, SchemaFragment, ValidationMode, Validator};
 use miette::Diagnostic;
 use sekisho_core::{AccessRequest, ConfigError};
 
+use super::copy::OwnSelections;
 use super::entities::FixedEntities;
 use super::index::Index;
 use super::names::{Issuers, Namer, Names};
 use super::nesting::{Kind, too_deep};
 use super::shape::{Shape, Shapes, type_name};
-use super::{ActionShape, CedarPolicies, Demands, EntityProvider, Inner, Known, ProviderLimits};
+use super::vocabulary::{ActionShape, Actions, Vocabulary};
+use super::{CedarPolicies, Copies, Demands, EntityProvider, Inner, Known, KnownPolicies, ProviderLimits};
+use crate::per_thread::PerThread;
 
 /// Bounds what is read when policies are built.
 #[derive(Clone, Copy, Debug)]
@@ -41,14 +42,14 @@ type Naming = Arc<dyn Fn(&AccessRequest<'_>) -> Option<Names> + Send + Sync>;
 #[derive(Clone)]
 #[must_use]
 pub struct CedarBuilder {
-    schema: String,
-    entities: String,
+    pub(super) schema: String,
+    pub(super) entities: String,
     namespace: String,
     issuers: Issuers,
     claims: Vec<(Box<str>, Box<str>)>,
     parents: Vec<(String, Box<str>)>,
     kinds: BTreeMap<Box<str>, String>,
-    annotations: BTreeSet<Box<str>>,
+    pub(super) annotations: BTreeSet<Box<str>>,
     role: Option<String>,
     naming: Option<Naming>,
     provider: Option<Arc<dyn EntityProvider>>,
@@ -175,11 +176,29 @@ impl CedarBuilder {
         if matches!(self.issuers, Issuers::Undecided) && self.naming.is_none() {
             return Err(ConfigError::new("name the issuer whose subjects the principals are"));
         }
-        let (schema, shapes) = self.read_schema()?;
+        let words = self.vocabulary()?;
         let (policies, known) = self.read_policies(text)?;
-        let warnings = validate(&policies, &schema, text)?;
+        let warnings = validate(&policies, &words.schema, text)?;
         let entities = if self.entities.is_empty() { "[]" } else { &self.entities };
-        let fixed = FixedEntities::read(entities, &schema)?;
+        let fixed = FixedEntities::read(entities, &words.schema)?;
+        let revision = self.revision.clone().unwrap_or_else(|| hash(&[text, &self.schema, &self.entities]));
+        let built = Inner {
+            words,
+            index: Arc::new(Index::new(policies)),
+            selections: OwnSelections::default(),
+            policies: Arc::new(known),
+            fixed: Arc::new(fixed),
+            provider: self.provider.clone(),
+            limits: self.provider_limits,
+            revision,
+        };
+        let copies = Copies { built, threads: PerThread::new(), builder: self.clone(), warnings };
+        Ok(CedarPolicies(Arc::new(copies)))
+    }
+
+    /// Reads the schema, and what was said of its words.
+    pub(super) fn vocabulary(&self) -> Result<Vocabulary, ConfigError> {
+        let (schema, shapes) = self.read_schema()?;
         let actions = actions(&schema, &shapes)?;
         check_context(&shapes)?;
         self.check_claims(&shapes)?;
@@ -204,23 +223,8 @@ impl CedarBuilder {
             }
             parents.push((kind, attribute.clone()));
         }
-        let revision = self.revision.clone().unwrap_or_else(|| hash(&[text, &self.schema, &self.entities]));
-        Ok(CedarPolicies(Arc::new(Inner {
-            index: Index::new(policies),
-            policies: known,
-            schema,
-            shapes,
-            actions,
-            namer,
-            claims: self.claims.clone(),
-            parents,
-            role,
-            fixed,
-            provider: self.provider.clone(),
-            limits: self.provider_limits,
-            revision,
-            warnings,
-        })))
+        let claims = self.claims.clone();
+        Ok(Vocabulary { schema, shapes, actions, namer, claims, parents, role })
     }
 
     fn text<'a>(&self, policies: &'a [u8]) -> Result<&'a str, ConfigError> {
@@ -333,9 +337,6 @@ impl CedarBuilder {
         Ok(Namer { issuers: self.issuers.clone(), kinds, actions, custom: self.naming.clone() })
     }
 }
-
-type KnownPolicies = HashMap<PolicyId, Known, foldhash::fast::RandomState>;
-type Actions = HashMap<EntityUid, ActionShape, foldhash::fast::RandomState>;
 
 fn validate(policies: &[Policy], schema: &Schema, text: &str) -> Result<Vec<String>, ConfigError> {
     let set = PolicySet::from_policies(policies.iter().cloned())

@@ -9,6 +9,9 @@ use cedar_policy::{
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::KnownPolicies;
+use super::copy::OwnSelections;
+
 /// Finds the policies whose scope matches a request, so that the engine evaluates those alone.
 ///
 /// A policy whose scope does not match is neither satisfied nor an error: Cedar evaluates the scope first, and comparing
@@ -30,7 +33,7 @@ pub(super) struct Index {
 }
 
 type Level<T> = HashMap<Scope, T, foldhash::fast::RandomState>;
-type Leaf = u32;
+pub(super) type Leaf = u32;
 
 /// Is what a scope says of one of the three, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +50,15 @@ pub(super) struct Selection {
     pub(super) set: Arc<PolicySet>,
     /// Entities that conditions name, which the engine may look at though the request does not lead to them.
     pub(super) literals: Vec<EntityUid>,
+    /// What is known of its policies, if they are a thread's own copies.
+    pub(super) known: KnownPolicies,
+}
+
+impl Selection {
+    pub(super) fn new(policies: &[&Policy]) -> Result<Self, Box<PolicySetError>> {
+        let set = Arc::new(PolicySet::from_policies(policies.iter().copied().cloned())?);
+        Ok(Self { set, literals: literals_of(policies), known: KnownPolicies::default() })
+    }
 }
 
 #[derive(Clone)]
@@ -137,6 +149,7 @@ impl Index {
         action: &EntityUid,
         resource: &EntityUid,
         entities: &Entities,
+        own: &OwnSelections,
     ) -> Result<Option<Arc<Selection>>, Box<PolicySetError>> {
         let actions = self.scopes(action, entities);
         let principals = self.scopes(principal, entities);
@@ -147,8 +160,18 @@ impl Index {
                 each(by_resource, &resources, |leaf| found.push(*leaf));
             });
         });
+        if found.is_empty() {
+            return Ok(None);
+        }
         found.sort_unstable();
-        if self.is_most(&found) { self.large(&found).map(Some) } else { self.selection(found) }
+        if let Some(known) = own.get(&found) {
+            return Ok(Some(known));
+        }
+        if self.is_most(&found) {
+            return self.large(&found).map(Some);
+        }
+        let selection = self.selection(&found)?;
+        Ok(Some(own.copy(found, selection)))
     }
 
     /// Selects the policies whose scope may match for some resource or other.
@@ -164,23 +187,20 @@ impl Index {
         each(&self.tree, &actions, |by_principal| {
             each(by_principal, &principals, |by_resource| found.extend(by_resource.values()));
         });
-        self.selection(found)
-    }
-
-    fn selection(&self, mut leaves: Vec<Leaf>) -> Result<Option<Arc<Selection>>, Box<PolicySetError>> {
-        if leaves.is_empty() {
+        if found.is_empty() {
             return Ok(None);
         }
-        leaves.sort_unstable();
-        if let Some(known) = self.selections.get(leaves.as_slice()) {
-            return Ok(Some(known));
+        found.sort_unstable();
+        self.selection(&found).map(Some)
+    }
+
+    fn selection(&self, leaves: &[Leaf]) -> Result<Arc<Selection>, Box<PolicySetError>> {
+        if let Some(known) = self.selections.get(leaves) {
+            return Ok(known);
         }
-        let policies = self.policies_of(&leaves);
-        let literals = literals_of(&policies);
-        let set = Arc::new(PolicySet::from_policies(policies.into_iter().cloned())?);
-        let selection = Arc::new(Selection { set, literals });
+        let selection = Arc::new(Selection::new(&self.policies_of(leaves))?);
         self.selections.insert(leaves.into(), Arc::clone(&selection));
-        Ok(Some(selection))
+        Ok(selection)
     }
 
     fn is_most(&self, leaves: &[Leaf]) -> bool {
@@ -202,7 +222,8 @@ impl Index {
                 Arc::clone(self.whole.get_or_init(|| whole))
             }
         };
-        let selection = Arc::new(Selection { set: whole, literals: literals_of(&self.policies_of(leaves)) });
+        let literals = literals_of(&self.policies_of(leaves));
+        let selection = Arc::new(Selection { set: whole, literals, known: KnownPolicies::default() });
         self.large.insert(leaves.into(), Arc::clone(&selection));
         Ok(selection)
     }

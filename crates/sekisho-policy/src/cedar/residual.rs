@@ -52,8 +52,8 @@ impl CedarPolicies {
     /// - when all policies together come to more than 4,000 parts: operators, members of sets, entities that are in one that is
     ///   named.
     pub async fn filter(&self, request: &AccessRequest<'_>) -> Result<Filter, Failure> {
-        let (inner, start) = (&*self.0, Instant::now());
-        if inner.namer.custom.is_some() {
+        let (inner, start) = (self.inner(), Instant::now());
+        if inner.words.namer.custom.is_some() {
             return Err(OUTSIDE.with_source("a function names resources, and may name each of them otherwise"));
         }
         // Whatever the caller has put there, attributes of one resource must not count for all.
@@ -62,7 +62,7 @@ impl CedarPolicies {
         let mut gathering = inner.gathering(&question);
         inner.load(&mut gathering, &mut loaded, start).await?;
         let Question { action, request: asked, principal, resource, .. } = question;
-        let entities = gathering.finish(Some(&action.entities), principal, resource, &loaded, &inner.schema)?;
+        let entities = gathering.finish(Some(&action.entities), principal, resource, &loaded, &inner.words.schema)?;
         let (who, what, whereto) = super::named(&asked)?;
         let kind = whereto.type_name();
         let mut tree = Tree::new(inner, kind, who, &entities);
@@ -76,17 +76,17 @@ impl CedarPolicies {
         // The resource itself is not known, also if its id happens to be that of one that is.
         let known = entities.into_iter().filter(|entity| entity.uid().type_name() != kind);
         let known = cedar_policy::Entities::from_entities(known, None).map_err(|error| failed(&error))?;
-        let known = PartialEntities::from_concrete(known, &inner.schema).map_err(|error| failed(&error))?;
+        let known = PartialEntities::from_concrete(known, &inner.words.schema).map_err(|error| failed(&error))?;
         let partial = PartialRequest::new(
             PartialEntityUid::from_concrete(who.clone()),
             what.clone(),
             PartialEntityUid::new(kind.clone(), None),
             asked.context().cloned(),
-            &inner.schema,
+            &inner.words.schema,
         );
         let partial = partial.map_err(|error| failed(&error))?;
         let policies: Vec<Policy> = {
-            let response = selection.set.tpe(&partial, &known, &inner.schema).map_err(|error| failed(&error))?;
+            let response = selection.set.tpe(&partial, &known, &inner.words.schema).map_err(|error| failed(&error))?;
             response.policies().collect()
         };
         let is_own_kind = who.type_name() == kind;
@@ -144,7 +144,7 @@ impl Inner {
 
     /// Demands the attributes that the schema requires and that the text of a policy names.
     fn required(&self, kind: &EntityTypeName, set: &cedar_policy::PolicySet) -> Vec<Expr> {
-        let Some(shape) = self.shapes.entities.get(kind) else { return Vec::new() };
+        let Some(shape) = self.words.shapes.entities.get(kind) else { return Vec::new() };
         let texts: Vec<String> = set.policies().map(ToString::to_string).collect();
         let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         // A name that is written with escapes may not be found, and counts as named.
@@ -288,7 +288,7 @@ impl Reader<'_, '_> {
         if !is_resource(expr) {
             return Err(OUTSIDE);
         }
-        let shape = self.inner.shapes.entities.get(self.kind).and_then(|shape| shape.attribute(attr));
+        let shape = self.inner.words.shapes.entities.get(self.kind).and_then(|shape| shape.attribute(attr));
         let value = match (shape.ok_or(OUTSIDE)?, literal) {
             (super::Shape::Text, Literal::String(text)) if is_equality => Value::Text(text.to_string()),
             (super::Shape::Bool, Literal::Bool(flag)) if is_equality => Value::Bool(*flag),
@@ -301,7 +301,7 @@ impl Reader<'_, '_> {
 
     fn text_attribute(&self, operand: &pst::Expr) -> Result<Box<str>, Failure> {
         let pst::Expr::GetAttr { expr, attr } = operand else { return Err(OUTSIDE) };
-        let declared = self.inner.shapes.entities.get(self.kind);
+        let declared = self.inner.words.shapes.entities.get(self.kind);
         let shape = declared.and_then(|declared| declared.attribute(attr)).filter(|_| is_resource(expr));
         let Some(super::Shape::Text) = shape else { return Err(OUTSIDE) };
         self.in_row(attr)

@@ -6,6 +6,7 @@ use super::*;
 use crate::filter::{SqlColumns, SqlDialect, SqlFilter};
 
 mod agreement;
+mod copies;
 mod equality;
 mod filters;
 mod gathering;

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use cedar_policy::{AuthorizationError, Authorizer, Entities, PolicySet, Request};
+use cedar_policy::{AuthorizationError, Authorizer, Entities, PolicyId, Request};
 use sekisho_core::{AccessRequest, Decision, Denial, Reason};
 
+use super::index::Selection;
 use super::{Inner, Known};
 
 impl Inner {
@@ -15,16 +16,17 @@ impl Inner {
         &self,
         request: &AccessRequest<'_>,
         asked: &Request,
-        policies: &PolicySet,
+        selection: &Selection,
         entities: &Entities,
     ) -> Decision {
-        let response = Authorizer::new().is_authorized(asked, policies, entities);
+        let response = Authorizer::new().is_authorized(asked, &selection.set, entities);
         let diagnostics = response.diagnostics();
-        let mut holding: Vec<&Known> = diagnostics.reason().filter_map(|id| self.policies.get(id)).collect();
+        let known = |id: &PolicyId| selection.known.get(id).or_else(|| self.policies.get(id));
+        let mut holding: Vec<&Known> = diagnostics.reason().filter_map(known).collect();
         holding.sort_unstable_by_key(|policy| policy.number);
         let mut failed: Vec<&Known> = diagnostics
             .errors()
-            .filter_map(|AuthorizationError::PolicyEvaluationError(error)| self.policies.get(error.policy_id()))
+            .filter_map(|AuthorizationError::PolicyEvaluationError(error)| known(error.policy_id()))
             .collect();
         failed.sort_unstable_by_key(|policy| policy.number);
         let is_allowed = response.decision() == cedar_policy::Decision::Allow;

@@ -91,15 +91,15 @@ impl<'a> Tree<'a> {
 
     /// Lists the attributes that name parents of a resource.
     fn parents(&self) -> Vec<(&'a str, &'a Shape)> {
-        let Some(declared) = self.inner.shapes.entities.get(self.kind) else { return Vec::new() };
-        let own = self.inner.parents.iter().filter(|(kind, _)| kind == self.kind);
+        let Some(declared) = self.inner.words.shapes.entities.get(self.kind) else { return Vec::new() };
+        let own = self.inner.words.parents.iter().filter(|(kind, _)| kind == self.kind);
         own.filter_map(|(_, attribute)| Some((&**attribute, declared.attribute(attribute)?))).collect()
     }
 
     /// Lists the types in which an entity of this type may be, at any distance.
     fn above(&self, kind: &EntityTypeName) -> HashSet<&'a EntityTypeName> {
         let parents = |kind: &EntityTypeName| {
-            self.inner.shapes.entities.get(kind).map(|shape| shape.parents.as_slice()).unwrap_or_default()
+            self.inner.words.shapes.entities.get(kind).map(|shape| shape.parents.as_slice()).unwrap_or_default()
         };
         let mut queue: Vec<&EntityTypeName> = parents(kind).iter().collect();
         let mut found = HashSet::new();
@@ -314,7 +314,7 @@ impl Reader<'_, '_> {
 
     fn entity_attribute(&self, operand: &pst::Expr) -> Result<(Box<str>, EntityTypeName), Failure> {
         let pst::Expr::GetAttr { expr, attr } = operand else { return Err(OUTSIDE) };
-        let declared = self.inner.shapes.entities.get(self.kind);
+        let declared = self.inner.words.shapes.entities.get(self.kind);
         let shape = declared.and_then(|declared| declared.attribute(attr)).filter(|_| is_resource(expr));
         let Some(Shape::Entity(kind)) = shape else { return Err(OUTSIDE) };
         Ok((self.in_row(attr)?, kind.clone()))

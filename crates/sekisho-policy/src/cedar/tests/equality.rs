@@ -10,6 +10,7 @@ use sekisho_core::json::JsonObject;
 use sekisho_core::{Effect, Principal, Resource};
 use serde_json::json;
 
+use super::super::copy::OwnSelections;
 use super::super::index::Index;
 use super::*;
 
@@ -234,7 +235,7 @@ async fn are_answered_as_by_the_whole_set(rounds: usize, provided: &[&'static [&
             builder = builder.with_provider(Arc::clone(&moment), limits);
         }
         let policies = builder.build(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-        let (set, actions) = (named(&text), policies.0.schema.action_entities().unwrap());
+        let (set, actions) = (named(&text), policies.0.built.words.schema.action_entities().unwrap());
         for moments in 0..4 {
             let provided_now = dice.world().into_iter().filter(|(uid, _)| is_provided(uid));
             world.retain(|uid, _| !is_provided(uid));
@@ -328,7 +329,8 @@ fn where_most_policies_match_one_set_of_all_is_evaluated_and_answers_the_same() 
             let action = uid("Action", &dice.below(6).to_string());
             let (principal, resource): (EntityUid, EntityUid) =
                 (dice.entity().parse().unwrap(), dice.entity().parse().unwrap());
-            let selection = index.select(&principal, &action, &resource, &entities).unwrap().unwrap();
+            let selection =
+                index.select(&principal, &action, &resource, &entities, &OwnSelections::default()).unwrap().unwrap();
             assert_eq!(selection.set.num_of_policies(), 200);
             let whole = whole.get_or_insert_with(|| Arc::clone(&selection.set));
             assert!(Arc::ptr_eq(whole, &selection.set), "it is put together once");

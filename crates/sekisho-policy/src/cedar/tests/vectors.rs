@@ -1,7 +1,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use cedar_policy::{Authorizer, PolicySet, ValidationMode, Validator};
+use cedar_policy::{Authorizer, PolicySet, Schema, ValidationMode, Validator};
 use sekisho_core::dangerous::PrincipalBuilder;
 use sekisho_core::json::JsonObject;
 use sekisho_core::{Effect, Resource};
