@@ -5,7 +5,6 @@
 
 #[cfg(not(sekisho_shuttle))]
 use std::hash::{Hash as _, Hasher};
-use std::iter;
 use std::sync::OnceLock;
 use std::thread;
 
@@ -39,8 +38,9 @@ impl<T> PerThread<T> {
     }
 
     /// Lists those that were made.
+    #[cfg(any(test, feature = "remote"))]
     pub(crate) fn made(&self) -> impl Iterator<Item = &T> {
-        iter::once(&self.first).chain(&self.others).filter_map(|Slot(slot)| slot.get())
+        std::iter::once(&self.first).chain(&self.others).filter_map(|Slot(slot)| slot.get())
     }
 }
 
