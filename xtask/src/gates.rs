@@ -41,7 +41,7 @@ fn value<'a>(toml: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The disk has room for what is built. Where it has not, compilers and servers would fail half an hour later in their own words.
-pub(crate) fn room(layout: &Layout, log: &Path, line: &Line) -> Result<String> {
+pub(crate) fn room(layout: &Layout, log: &Path, line: &Line, fast: bool) -> Result<String> {
     fs::create_dir_all(&layout.target)?;
     let of_target = |program: &str| Invocation::parse(program).arg(&layout.target);
     let free = process::must(&of_target("df -Pk"), log, line, &|| None)?;
@@ -49,12 +49,16 @@ pub(crate) fn room(layout: &Layout, log: &Path, line: &Line) -> Result<String> {
     let free = kibibytes(free.stdout.lines().nth(1), 3).context("df does not say what is free")?;
     let built = kibibytes(built.stdout.lines().next(), 0).context("du does not say how large target/ is")?;
     let shown = format!("{:.1} GB are free, {:.1} GB are built", gigabytes(free), gigabytes(built));
-    ensure!(free + built >= NEEDED_KIB, "{shown}; together {:.0} GB are needed", gigabytes(NEEDED_KIB));
+    let needed = if fast { NEEDED_FAST_KIB } else { NEEDED_KIB };
+    ensure!(free + built >= needed, "{shown}; together {:.0} GB are needed", gigabytes(needed));
     Ok(shown)
 }
 
 /// What a run from nothing takes of the disk at most, and a little more.
 const NEEDED_KIB: u64 = 14_000_000;
+
+/// The same without fuzz targets and benches.
+const NEEDED_FAST_KIB: u64 = 10_000_000;
 
 /// Reads a column of a line.
 fn kibibytes(line: Option<&str>, column: usize) -> Option<u64> {

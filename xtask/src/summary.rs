@@ -76,10 +76,15 @@ impl<'a> Summary<'a> {
         self.skips.push(reason.into());
     }
 
+    /// Tells whether something has failed until now.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.total.failed > 0
+    }
+
     /// Prints the table, what was left out, what failed and, as the last line, the numbers.
     pub(crate) fn finish(self) -> ExitCode {
         println!("{self}");
-        if self.total.failed > 0 || self.total.passed == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        if self.has_failed() || self.total.passed == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::gates;
 use crate::layout::Layout;
@@ -28,6 +28,11 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
     let skipped = scratch.path().join("skipped");
     fs::write(&skipped, "")?;
 
+    // Before anything else fills the disk, or fails for lack of it.
+    summary.run(Step::new("room", move |layout, log, line| Ok(Verdict::passed(gates::room(layout, log, line, fast)?))));
+    if summary.has_failed() {
+        return Ok(summary.finish());
+    }
     let mut later = without_servers(layout, fast).into_iter();
     let servers = thread::scope(|scope| {
         let starting = (!fast).then(|| scope.spawn(|| Servers::start(layout, scratch.path(), &screen)));
@@ -50,13 +55,13 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
     for rows in later {
         summary.run_beside(rows);
     }
-    forget_build(layout, "shuttle")?;
+    forget_build(layout, "shuttle");
     if fast {
         summary.skip("fuzz targets: left out by --fast");
         summary.skip("benches: left out by --fast");
     } else {
         summary.run_beside(fuzz(layout));
-        forget_build(layout, "fuzz")?;
+        forget_build(layout, "fuzz");
         for step in benches(layout)? {
             summary.run(step);
         }
@@ -69,22 +74,21 @@ pub(crate) fn run(layout: &Layout, fast: bool) -> Result<ExitCode> {
 
 /// Removes what was built apart from the rest and is needed no more, where nobody builds on it later: all of them together
 /// fill a small disk.
-fn forget_build(layout: &Layout, folder: &str) -> Result<()> {
+fn forget_build(layout: &Layout, folder: &str) {
     if !servers::required() {
-        return Ok(());
+        return;
     }
-    let folder = layout.target.join(folder);
-    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(layout.target.join(folder)).into_iter().flatten().flatten() {
         let name = entry.file_name();
         // What the fuzzers found stays.
         let is_build = name
             .to_str()
             .is_some_and(|name| matches!(name, "debug" | "release") || name.starts_with(env::consts::ARCH));
         if is_build {
-            fs::remove_dir_all(entry.path()).with_context(|| format!("cannot clear {}", folder.display()))?;
+            // What cannot be removed says nothing of the project.
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
-    Ok(())
 }
 
 fn cargo(layout: &Layout, line: &str) -> Invocation {
@@ -93,7 +97,6 @@ fn cargo(layout: &Layout, line: &str) -> Invocation {
 
 fn beside_the_servers(layout: &Layout) -> Vec<Step> {
     vec![
-        Step::check("room", gates::room),
         Step::check("format", format),
         Step::check("oldest compiler", gates::oldest_compiler),
         Step::check("default graph", gates::default_graph),

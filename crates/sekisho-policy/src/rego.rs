@@ -78,7 +78,7 @@ use sekisho_core::{AccessRequest, Authorize, Decision, Failure, FailureKind, Out
 use self::build::Sources;
 use crate::input::InputOptions;
 use crate::outcome::{self, OutcomeError};
-use crate::per_thread::PerThread;
+use crate::per_thread::{PerThread, has_stack};
 
 mod build;
 mod document;
@@ -115,7 +115,12 @@ impl Inner {
     /// Returns an engine to evaluate, and the revision.
     fn prepare(&self) -> (Engine, Arc<str>) {
         let Own { engine, revision } = self.own.own(|| Own {
-            engine: self.sources.as_ref().and_then(|sources| sources.engine().ok()).map(|(engine, _)| engine),
+            engine: self
+                .sources
+                .as_ref()
+                .filter(|_| has_stack())
+                .and_then(|sources| sources.engine().ok())
+                .map(|(engine, _)| engine),
             revision: Arc::from(&*self.revision),
         });
         (engine.as_ref().unwrap_or(&self.engine).clone(), Arc::clone(revision))

@@ -3,35 +3,33 @@
 //! The engine counts references to all of it for each decision, hundreds of them. What threads share they take turns at.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cedar_policy::{Policy, PolicyId};
+use cedar_policy::{Policy, PolicyId, PolicySet};
 
 use super::annotations::Demands;
 use super::entities::FixedEntities;
 use super::index::{Leaf, Selection};
+use super::vocabulary::Vocabulary;
 use super::{CedarBuilder, CedarPolicies, Inner, Known, KnownPolicies};
+use crate::per_thread::has_stack;
 
 impl CedarPolicies {
     /// Returns what this thread reads.
     pub(super) fn inner(&self) -> &Inner {
         let copies = &*self.0;
-        let own = copies.threads.own(|| copies.built.copy(&copies.builder).map(Box::new));
+        let Some(builder) = &copies.builder else { return &copies.built };
+        let own = copies.threads.own(|| copies.built.copy(builder).map(Box::new));
         own.as_deref().unwrap_or(&copies.built)
     }
 }
 
 impl Inner {
-    /// Reads schema and entities again; `None` where that takes too long for one who waits for a decision.
-    pub(super) fn copy(&self, builder: &CedarBuilder) -> Option<Self> {
-        if builder.schema.len() > MAX_TEXT {
+    fn copy(&self, builder: &CedarBuilder) -> Option<Self> {
+        if !has_stack() {
             return None;
         }
-        let words = builder.vocabulary().ok()?;
-        let fixed = match builder.entities.len() {
-            1..=MAX_TEXT => Arc::new(FixedEntities::read(&builder.entities, &words.schema).ok()?),
-            _ => Arc::clone(&self.fixed),
-        };
+        let (words, fixed) = builder.read().ok()?;
         let policies = Arc::clone(&self.policies);
         Some(Self {
             words,
@@ -46,8 +44,15 @@ impl Inner {
     }
 }
 
-/// Bounds schema and entities, in bytes: to read them takes some milliseconds.
-const MAX_TEXT: usize = 32 << 10;
+impl CedarBuilder {
+    /// Reads schema and entities.
+    pub(super) fn read(&self) -> Result<(Vocabulary, FixedEntities), sekisho_core::ConfigError> {
+        let words = self.vocabulary()?;
+        let entities = if self.entities.is_empty() { "[]" } else { &self.entities };
+        let fixed = FixedEntities::read(entities, &words.schema)?;
+        Ok((words, fixed))
+    }
+}
 
 /// Remembers copies of selected policies.
 #[derive(Default)]
@@ -63,13 +68,15 @@ struct Copier {
 #[derive(Default)]
 struct Kept {
     selections: HashMap<Box<[Leaf]>, Arc<Selection>, foldhash::fast::RandomState>,
-    policies: usize,
+    copies: HashMap<PolicyId, (Policy, Arc<Known>), foldhash::fast::RandomState>,
+    /// Text of the policies, counted in each selection that has them.
+    bytes: usize,
 }
 
-/// Beyond, a selection is shared: to copy a policy takes some ten microseconds, and memory in each thread.
-const MAX_POLICIES: usize = 32;
-/// How many policies are copied in all. There is no forgetting, or many requests of different kinds would only copy.
-const MAX_KEPT: usize = 1_000;
+/// Text of the policies of one selection. Beyond it is shared: to parse them takes some milliseconds.
+const MAX_BYTES: usize = 16 << 10;
+/// Text of all that a thread has copied. There is no forgetting, or many requests of different kinds would only copy.
+const MAX_KEPT_BYTES: usize = 128 << 10;
 
 impl OwnSelections {
     pub(super) fn new(policies: Arc<KnownPolicies>, annotations: BTreeSet<Box<str>>) -> Self {
@@ -77,53 +84,63 @@ impl OwnSelections {
     }
 
     pub(super) fn get(&self, leaves: &[Leaf]) -> Option<Arc<Selection>> {
-        let kept = self.0.as_ref()?.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.selections.get(leaves).cloned()
+        self.0.as_ref()?.lock().selections.get(leaves).cloned()
     }
 
     /// Copies a selection and remembers the copy; returns what was given where that is too large, or there is no room.
-    pub(super) fn copy(&self, leaves: Vec<Leaf>, shared: Arc<Selection>) -> Arc<Selection> {
-        let Some(copier) = &self.0 else { return shared };
-        let count = shared.set.num_of_policies();
-        let has_room = || {
-            let kept = copier.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.policies + count <= MAX_KEPT
-        };
-        if count > MAX_POLICIES || !has_room() {
-            return shared;
+    pub(super) fn copy(&self, leaves: &[Leaf], shared: Arc<Selection>) -> Arc<Selection> {
+        self.0.as_ref().and_then(|copier| copier.selection(leaves, &shared)).unwrap_or(shared)
+    }
+}
+
+impl Copier {
+    fn selection(&self, leaves: &[Leaf], shared: &Selection) -> Option<Arc<Selection>> {
+        let lengths =
+            shared.set.policies().map(|policy| self.policies.get(policy.id()).map_or(usize::MAX, |of| of.bytes));
+        let bytes = lengths.fold(0, usize::saturating_add);
+        let mut kept = self.lock();
+        if bytes > MAX_BYTES || kept.bytes + bytes > MAX_KEPT_BYTES || !has_stack() {
+            return None;
         }
-        let Some(copy) = copier.copy(&shared).map(Arc::new) else { return shared };
-        let mut kept = copier.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.selections.insert(leaves.into(), Arc::clone(&copy)).is_none() {
-            kept.policies += count;
+        let (mut policies, mut known) = (Vec::new(), HashMap::default());
+        for policy in shared.set.policies() {
+            let (copy, of) = self.policy(&mut kept, policy)?;
+            known.insert(copy.id().clone(), of);
+            policies.push(copy);
         }
-        copy
+        let set = Arc::new(PolicySet::from_policies(policies).ok()?);
+        let copy = Arc::new(Selection { set, literals: shared.literals.clone(), known });
+        kept.bytes += bytes;
+        kept.selections.insert(leaves.into(), Arc::clone(&copy));
+        Some(copy)
+    }
+
+    /// Parses the text of a policy again, once.
+    fn policy(&self, kept: &mut Kept, policy: &Policy) -> Option<(Policy, Arc<Known>)> {
+        if let Some(copied) = kept.copies.get(policy.id()) {
+            return Some(copied.clone());
+        }
+        let Known { number, id, error, forbids, bytes, demands: _ } = self.policies.get(policy.id())?;
+        let copy = Policy::parse(Some(PolicyId::new(&**id)), policy.to_cedar()?).ok()?;
+        let demands = Demands::read(copy.annotations(), &self.annotations).ok()?;
+        let (id, error) = (Arc::from(&**id), Arc::from(&**error));
+        let known = Arc::new(Known { number: *number, id, error, forbids: *forbids, bytes: *bytes, demands });
+        let copied = (copy, known);
+        kept.copies.insert(policy.id().clone(), copied.clone());
+        Some(copied)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 impl OwnSelections {
-    /// Counts the policies that were copied.
-    pub(super) fn policies(&self) -> usize {
-        self.0.as_ref().map_or(0, |copier| copier.kept.lock().unwrap().policies)
-    }
-}
-
-impl Copier {
-    /// Parses the same text again.
-    fn copy(&self, selection: &Selection) -> Option<Selection> {
-        let mut policies = Vec::with_capacity(selection.set.num_of_policies());
-        let mut known = KnownPolicies::default();
-        for policy in selection.set.policies() {
-            let of = self.policies.get(policy.id())?;
-            let id = PolicyId::new(&*of.id);
-            let copy = Policy::parse(Some(id.clone()), policy.to_cedar()?).ok()?;
-            let demands = Demands::read(copy.annotations(), &self.annotations).ok()?;
-            let (name, error) = (Arc::from(&*of.id), Arc::from(&*of.error));
-            known.insert(id, Known { number: of.number, id: name, error, forbids: of.forbids, demands });
-            policies.push(copy);
-        }
-        let policies: Vec<&Policy> = policies.iter().collect();
-        Some(Selection { known, ..Selection::new(&policies).ok()? })
+    /// Counts the bytes of the policies that were copied, and the policies.
+    pub(super) fn kept(&self) -> (usize, usize) {
+        let Some(copier) = &self.0 else { return (0, 0) };
+        let kept = copier.lock();
+        (kept.bytes, kept.copies.len())
     }
 }

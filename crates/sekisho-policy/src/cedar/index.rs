@@ -3,13 +3,13 @@ use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{
-    ActionConstraint, Entities, EntityTypeName, EntityUid, Policy, PolicySet, PolicySetError, PrincipalConstraint,
-    ResourceConstraint, pst,
+    ActionConstraint, Entities, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, PolicySetError,
+    PrincipalConstraint, ResourceConstraint, pst,
 };
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::KnownPolicies;
+use super::Known;
 use super::copy::OwnSelections;
 
 /// Finds the policies whose scope matches a request, so that the engine evaluates those alone.
@@ -51,13 +51,13 @@ pub(super) struct Selection {
     /// Entities that conditions name, which the engine may look at though the request does not lead to them.
     pub(super) literals: Vec<EntityUid>,
     /// What is known of its policies, if they are a thread's own copies.
-    pub(super) known: KnownPolicies,
+    pub(super) known: HashMap<PolicyId, Arc<Known>, foldhash::fast::RandomState>,
 }
 
 impl Selection {
     pub(super) fn new(policies: &[&Policy]) -> Result<Self, Box<PolicySetError>> {
         let set = Arc::new(PolicySet::from_policies(policies.iter().copied().cloned())?);
-        Ok(Self { set, literals: literals_of(policies), known: KnownPolicies::default() })
+        Ok(Self { set, literals: literals_of(policies), known: HashMap::default() })
     }
 }
 
@@ -171,7 +171,7 @@ impl Index {
             return self.large(&found).map(Some);
         }
         let selection = self.selection(&found)?;
-        Ok(Some(own.copy(found, selection)))
+        Ok(Some(own.copy(&found, selection)))
     }
 
     /// Selects the policies whose scope may match for some resource or other.
@@ -223,7 +223,7 @@ impl Index {
             }
         };
         let literals = literals_of(&self.policies_of(leaves));
-        let selection = Arc::new(Selection { set: whole, literals, known: KnownPolicies::default() });
+        let selection = Arc::new(Selection { set: whole, literals, known: HashMap::default() });
         self.large.insert(leaves.into(), Arc::clone(&selection));
         Ok(selection)
     }

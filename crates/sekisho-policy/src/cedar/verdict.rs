@@ -21,7 +21,7 @@ impl Inner {
     ) -> Decision {
         let response = Authorizer::new().is_authorized(asked, &selection.set, entities);
         let diagnostics = response.diagnostics();
-        let known = |id: &PolicyId| selection.known.get(id).or_else(|| self.policies.get(id));
+        let known = |id: &PolicyId| selection.known.get(id).map(AsRef::as_ref).or_else(|| self.policies.get(id));
         let mut holding: Vec<&Known> = diagnostics.reason().filter_map(known).collect();
         holding.sort_unstable_by_key(|policy| policy.number);
         let mut failed: Vec<&Known> = diagnostics

@@ -109,6 +109,7 @@ impl RemoteBuilder {
     }
 
     /// Sets how many decisions are kept, in how many bytes. Default 10,000 in 16 MiB, at most 1,000,000, at least 64 KiB.
+    /// Each thread that asks has copies of some beside: see the table at [`Remote`].
     pub const fn with_cache_bounds(mut self, entries: usize, bytes: u64) -> Self {
         self.cache = Some((entries, bytes));
         self

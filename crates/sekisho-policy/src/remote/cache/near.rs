@@ -11,6 +11,8 @@ pub(super) struct Near(Mutex<Copies>);
 
 struct Copies {
     kept: Cache<Key, Kept, Weight>,
+    /// What one weighs at least.
+    at_least: u64,
     /// How many in a row were not copied for lack of room.
     left_out: u8,
 }
@@ -19,8 +21,9 @@ impl Near {
     /// Keeps no more than all threads together do.
     pub(super) fn new(entries: usize, bytes: u64) -> Self {
         let (entries, bytes) = (entries.min(MAX_ENTRIES), bytes.min(MAX_BYTES));
-        let kept = Cache::with_weighter(entries, bytes, Weight::of(entries, bytes));
-        Self(Mutex::new(Copies { kept, left_out: 0 }))
+        let weight = Weight::of(entries, bytes);
+        let at_least = weight.at_least;
+        Self(Mutex::new(Copies { kept: Cache::with_weighter(entries, bytes, weight), at_least, left_out: 0 }))
     }
 
     /// Returns what is kept here, or what is elsewhere, which is copied if it is small.
@@ -30,7 +33,8 @@ impl Near {
             return Some(kept.clone());
         }
         let kept = elsewhere()?;
-        if bytes_of(&kept.decision) <= MAX_BYTES_EACH && near.is_copied() {
+        let bytes = bytes_of(&kept.decision);
+        if bytes <= MAX_BYTES_EACH && near.is_copied(bytes) {
             near.kept.insert(*key, Kept { decision: kept.decision.deep_clone(), ..kept });
         }
         Some(kept)
@@ -51,8 +55,8 @@ impl Near {
 
 impl Copies {
     /// Tells whether one more is copied: where it takes the place of another, which may be asked for sooner, one of eight is.
-    fn is_copied(&mut self) -> bool {
-        let has_room = self.kept.weight() + MAX_BYTES_EACH <= self.kept.capacity();
+    fn is_copied(&mut self, bytes: u64) -> bool {
+        let has_room = self.kept.weight() + bytes.max(self.at_least) <= self.kept.capacity();
         self.left_out = if has_room || self.left_out == 7 { 0 } else { self.left_out + 1 };
         self.left_out == 0
     }
