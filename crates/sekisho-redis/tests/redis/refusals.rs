@@ -5,8 +5,11 @@ use std::time::Duration;
 use sekisho_core::{Failure, FailureKind, Occurrence, OneTimeUse, ReplayGuard as _, SystemClock, UnixSeconds};
 use sekisho_issuer::GrantStore as _;
 use sekisho_opaque::{ReferenceContent, ReferenceDigest, ReferenceRecord, ReferenceStore as _};
-use sekisho_redis::{Redis, RedisIssuerStore, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
+use sekisho_redis::{
+    Redis, RedisIssuerStore, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed, RedisSessionStore,
+};
 use sekisho_revocation::{RevocationFeed as _, Withdrawal};
+use sekisho_session::{NewSession, Sealed, SessionHash, SessionStore as _};
 
 use crate::control::Direct;
 use crate::setup::{alone, now, password_and_address, prefix, shared, variable};
@@ -106,7 +109,10 @@ async fn a_master_that_lost_its_replicas_says_nothing_about_what_lives() {
     let redis = Redis::standalone(url.as_str()).with_prefix(prefix()).with_command_timeout(Duration::from_secs(10));
     let redis = redis.build().unwrap();
     let (guard, references) = (RedisReplayGuard::new(redis.clone()), RedisReferenceStore::new(redis.clone()));
+    let sessions = RedisSessionStore::new(redis.clone());
     let (store, feed) = (RedisIssuerStore::new(redis.clone()), RedisRevocationFeed::new(redis));
+    let (there, nowhere) = (SessionHash::from_bytes([1; 32]), SessionHash::from_bytes([2; 32]));
+    assert!(sessions.create(there, &session(), now()).await.unwrap());
     let grant = crate::issuer::grant("AAAAAAAAAAAAAAAAAAAAAA");
     store.begin_grant(&grant, None, now()).await.unwrap();
     let mut connection = feed.connect(None).await.unwrap();
@@ -115,6 +121,8 @@ async fn a_master_that_lost_its_replicas_says_nothing_about_what_lives() {
     let digest = ReferenceDigest::from_bytes([1; 32]);
     let failures = [
         store.grant(&grant.id, now()).await.map(drop),
+        sessions.load(&there, now()).await.map(drop),
+        sessions.load(&nowhere, now()).await.map(drop),
         references.find(&digest, now()).await.map(drop),
         guard.insert(&once(1), now()).await.map(drop),
         feed.push(&withdrawal("t"), now()).await,
@@ -128,6 +136,27 @@ async fn a_master_that_lost_its_replicas_says_nothing_about_what_lives() {
         assert_eq!(failure.kind(), FailureKind::Unavailable, "{index}: {failure:?}");
     }
     assert_eq!(store.grant(&grant.id, now()).await.unwrap(), Some(grant));
+    assert!(sessions.load(&there, now()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_replica_says_nothing_about_what_lives() {
+    let Some(data) = variable("SEKISHO_REDIS_SENTINEL_DATA_URLS", "a replica") else { return };
+    let _turn = shared().await;
+    let is_replica = |url: &&str| {
+        let role: Vec<redis::Value> = Direct::to(url).must(&[b"ROLE"]);
+        role.first() == Some(&redis::Value::BulkString(b"slave".to_vec()))
+    };
+    let replica = data.split(' ').find(is_replica).expect("one is a replica");
+    let redis = Redis::standalone(replica).with_prefix(prefix()).with_command_timeout(Duration::from_secs(10));
+    let sessions = RedisSessionStore::new(redis.build().unwrap());
+    let failure = sessions.load(&SessionHash::from_bytes([1; 32]), now()).await.expect_err("it may be behind");
+    assert_eq!(failure.kind(), FailureKind::Unavailable, "{failure:?}");
+}
+
+fn session() -> NewSession {
+    let (idle_until, sealed) = (now().saturating_add(Duration::from_secs(600)), Sealed::from_bytes(*b"s3cret"));
+    NewSession { idle_until, expires_at: idle_until, tags: Vec::new(), card: sealed.clone(), body: sealed }
 }
 
 fn assert_content(failure: &Failure) {
