@@ -9,7 +9,7 @@ use sekisho_redis::{
     Redis, RedisIssuerStore, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed, RedisSessionStore,
 };
 use sekisho_revocation::{RevocationFeed as _, Withdrawal};
-use sekisho_session::{NewSession, Sealed, SessionHash, SessionStore as _};
+use sekisho_session::{SessionHash, SessionStore as _};
 
 use crate::control::Direct;
 use crate::setup::{alone, now, password_and_address, prefix, shared, variable};
@@ -109,10 +109,7 @@ async fn a_master_that_lost_its_replicas_says_nothing_about_what_lives() {
     let redis = Redis::standalone(url.as_str()).with_prefix(prefix()).with_command_timeout(Duration::from_secs(10));
     let redis = redis.build().unwrap();
     let (guard, references) = (RedisReplayGuard::new(redis.clone()), RedisReferenceStore::new(redis.clone()));
-    let sessions = RedisSessionStore::new(redis.clone());
     let (store, feed) = (RedisIssuerStore::new(redis.clone()), RedisRevocationFeed::new(redis));
-    let (there, nowhere) = (SessionHash::from_bytes([1; 32]), SessionHash::from_bytes([2; 32]));
-    assert!(sessions.create(there, &session(), now()).await.unwrap());
     let grant = crate::issuer::grant("AAAAAAAAAAAAAAAAAAAAAA");
     store.begin_grant(&grant, None, now()).await.unwrap();
     let mut connection = feed.connect(None).await.unwrap();
@@ -121,8 +118,6 @@ async fn a_master_that_lost_its_replicas_says_nothing_about_what_lives() {
     let digest = ReferenceDigest::from_bytes([1; 32]);
     let failures = [
         store.grant(&grant.id, now()).await.map(drop),
-        sessions.load(&there, now()).await.map(drop),
-        sessions.load(&nowhere, now()).await.map(drop),
         references.find(&digest, now()).await.map(drop),
         guard.insert(&once(1), now()).await.map(drop),
         feed.push(&withdrawal("t"), now()).await,
@@ -136,7 +131,6 @@ async fn a_master_that_lost_its_replicas_says_nothing_about_what_lives() {
         assert_eq!(failure.kind(), FailureKind::Unavailable, "{index}: {failure:?}");
     }
     assert_eq!(store.grant(&grant.id, now()).await.unwrap(), Some(grant));
-    assert!(sessions.load(&there, now()).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -152,11 +146,6 @@ async fn a_replica_says_nothing_about_what_lives() {
     let sessions = RedisSessionStore::new(redis.build().unwrap());
     let failure = sessions.load(&SessionHash::from_bytes([1; 32]), now()).await.expect_err("it may be behind");
     assert_eq!(failure.kind(), FailureKind::Unavailable, "{failure:?}");
-}
-
-fn session() -> NewSession {
-    let (idle_until, sealed) = (now().saturating_add(Duration::from_secs(600)), Sealed::from_bytes(*b"s3cret"));
-    NewSession { idle_until, expires_at: idle_until, tags: Vec::new(), card: sealed.clone(), body: sealed }
 }
 
 fn assert_content(failure: &Failure) {
