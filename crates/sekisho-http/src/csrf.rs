@@ -189,13 +189,19 @@ impl CsrfRules {
 /// ([RFC 8441 §5](https://www.rfc-editor.org/rfc/rfc8441#section-5)), also where a proxy makes a `GET` of its `CONNECT`. Pages can
 /// set none of these headers by themselves.
 fn opens_socket(head: &impl RequestHead) -> bool {
+    // Most requests have none of these, and are done with the first look.
+    if !head.has_any(&OF_SOCKETS) {
+        return false;
+    }
+    let [upgrade, marks @ ..] = OF_SOCKETS;
     let is_socket =
         |value: &[u8]| value.split(|b| *b == b',').any(|v| v.trim_ascii().eq_ignore_ascii_case(b"websocket"));
-    SOCKET_MARKS.iter().any(|mark| head.header(mark).next().is_some()) || head.header("upgrade").any(is_socket)
+    head.has_any(&marks) || head.header(upgrade).any(is_socket)
 }
 
-const SOCKET_MARKS: [&str; 4] =
-    ["sec-websocket-version", "sec-websocket-key", "sec-websocket-protocol", "sec-websocket-extensions"];
+/// `Upgrade`, which may be to something else, and the marks.
+const OF_SOCKETS: [&str; 5] =
+    ["upgrade", "sec-websocket-version", "sec-websocket-key", "sec-websocket-protocol", "sec-websocket-extensions"];
 
 /// Reads a header that stands once at the most.
 fn one<'a>(head: &'a impl RequestHead, name: &'a str) -> Result<Option<&'a str>, Forgery> {

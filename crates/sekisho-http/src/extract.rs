@@ -177,15 +177,16 @@ pub fn named_cookie<'a>(values: impl Iterator<Item = &'a [u8]>, name: &str) -> R
         if bytes > MAX_BYTES {
             return Err(Reject::MalformedRequest);
         }
-        for pair in value.split(|b| *b == b';') {
+        let mut rest = Some(value);
+        while let Some(pairs) = rest {
+            let (pair, others) = halves(pairs, b';');
+            rest = others;
             cookies += 1;
             if cookies > MAX_COOKIES {
                 return Err(Reject::MalformedRequest);
             }
-            let mut halves = pair.splitn(2, |b| *b == b'=');
-            let this = trim(halves.next().unwrap_or_default());
-            let Some(held) = halves.next() else { continue };
-            if this == name.as_bytes() && found.replace(trim(held)).is_some() {
+            let (this, Some(held)) = halves(pair, b'=') else { continue };
+            if trim(this) == name.as_bytes() && found.replace(trim(held)).is_some() {
                 return Err(Reject::SeveralCredentials);
             }
         }
@@ -213,6 +214,14 @@ pub fn named_header<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Op
     }
     let sound = value.len() <= MAX_BYTES && value.iter().all(|b| b.is_ascii_graphic() && *b != b',');
     text(value, sound).map(|value| Some(Credential::new(CredentialKind::Header, value)))
+}
+
+/// Returns what is before the first `mark`, and what is after it if there is one.
+fn halves(bytes: &[u8], mark: u8) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(mark, bytes).and_then(|at| bytes.split_at_checked(at)) {
+        Some((before, after)) => (before, after.get(1..)),
+        None => (bytes, None),
+    }
 }
 
 /// Takes spaces and tabs away at both ends ([RFC 9110 §5.6.3](https://www.rfc-editor.org/rfc/rfc9110#section-5.6.3)); a line feed is no white space here.

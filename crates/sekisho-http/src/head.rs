@@ -16,6 +16,12 @@ pub trait RequestHead {
     /// Lists the values of the header `name` (given in lower case), one item per header line, as raw bytes.
     fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
 
+    /// Tells whether any header of these `names` (given in lower case) is there. Default: [`header`](Self::header) of each; an
+    /// adapter whose look-ups cost more than a look at all the names that are there goes through those once.
+    fn has_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.header(name).next().is_some())
+    }
+
     /// Returns the path before any router took a part of it away, like [`path`](Self::path) in all else. Public routes are
     /// compared with it, and a DPoP proof names it. Default: `path`; where that is not the whole, proofs are refused.
     fn whole_path(&self) -> &str {

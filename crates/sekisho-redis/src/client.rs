@@ -10,7 +10,7 @@ use crate::RedisBuilder;
 use crate::cluster::Cluster;
 use crate::config::{Config, Places};
 use crate::error::{Fault, FaultKind};
-use crate::link::{Answered, Link, PushReceiver, Wait};
+use crate::link::{Answered, Link, PushReceiver, Question, Wait};
 use crate::node::{Errand, Node, RedisOrFault, Whereabouts};
 use crate::script::Call;
 
@@ -87,11 +87,11 @@ impl Redis {
             Topology::Single(node) => vec![Arc::clone(node)],
             Topology::Cluster(cluster) => cluster.masters().await?,
         };
+        let ping = redis::cmd("PING");
         for node in nodes {
             let mut errand = Errand::default();
             let limits = self.0.config.limits;
-            match timeout(limits.connect + limits.command, node.ask(&redis::cmd("PING"), false, None, &mut errand))
-                .await
+            match timeout(limits.connect + limits.command, node.ask(Question::Command(&ping), false, &mut errand)).await
             {
                 Ok(answer) => drop(answer.map_err(Fault::from)?),
                 Err(_) => {
@@ -122,7 +122,7 @@ impl Redis {
 
     /// Names a key: the prefix, what it is, and a tag that alone decides its slot.
     pub(crate) fn key(&self, kind: &str, tag: &str) -> String {
-        format!("{}:{kind}:{{{tag}}}", self.0.config.prefix)
+        [&*self.0.config.prefix, ":", kind, ":{", tag, "}"].concat()
     }
 
     /// Runs a script where its keys are.
@@ -132,15 +132,23 @@ impl Redis {
 
     /// Runs a script where its keys are, and waits until replicas have what it changed, if that is wanted.
     pub(crate) async fn run_and_wait(&self, call: Call<'_>, wait: Option<Wait>) -> Result<Answered, Fault> {
-        self.bounded(async |errand: &mut Errand| {
-            match self.send(call.first_key(), &call.by_hash(), wait, errand).await {
-                Err(RedisOrFault::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    self.send(call.first_key(), &call.by_text(), wait, errand).await
-                }
-                answer => answer,
+        let key = call.first_key();
+        self.bounded(async |errand: &mut Errand| match self.send(key, asked(&call.by_hash(), wait), errand).await {
+            Err(RedisOrFault::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.send(key, asked(&call.by_text(), wait), errand).await
             }
+            answer => answer,
         })
         .await
+    }
+
+    /// Reads the beginning of a text, `most` bytes; nothing where there is none, and of a text without anything in it.
+    ///
+    /// No replica answers it, nor a master that was cut off, as with a script; but it costs Redis half of that.
+    #[cfg(feature = "session")]
+    pub(crate) async fn read(&self, key: &[u8], most: usize) -> Result<Vec<u8>, Fault> {
+        let read = async |errand: &mut Errand| self.send(key, Question::Text(key, most), errand).await;
+        crate::reply::bytes(self.bounded(read).await?.value)
     }
 
     /// Opens a connection for oneself, to where a key is.
@@ -161,16 +169,10 @@ impl Redis {
         }
     }
 
-    async fn send(
-        &self,
-        key: &[u8],
-        command: &Cmd,
-        wait: Option<Wait>,
-        errand: &mut Errand,
-    ) -> Result<Answered, RedisOrFault> {
+    async fn send(&self, key: &[u8], question: Question<'_>, errand: &mut Errand) -> Result<Answered, RedisOrFault> {
         match &self.0.topology {
-            Topology::Single(node) => node.ask(command, false, wait, errand).await,
-            Topology::Cluster(cluster) => cluster.ask(key, command, wait, errand).await,
+            Topology::Single(node) => node.ask(question, false, errand).await,
+            Topology::Cluster(cluster) => cluster.ask(key, question, errand).await,
         }
     }
 
@@ -184,6 +186,13 @@ impl Redis {
         errand.timed_out(limits);
         self.look_again();
         Err(Fault::new(FaultKind::Timeout))
+    }
+}
+
+const fn asked(command: &Cmd, wait: Option<Wait>) -> Question<'_> {
+    match wait {
+        Some(wait) => Question::Change(command, wait),
+        None => Question::Command(command),
     }
 }
 

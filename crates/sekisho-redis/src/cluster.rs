@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Endpoint, Limits, Login};
 use crate::error::{Fault, FaultKind};
 use crate::kept::Kept;
-use crate::link::{Answered, Wait};
+use crate::link::{Answered, Question};
 use crate::node::{Errand, Node, RedisOrFault, Whereabouts};
 use crate::slots::{self, SlotMap};
 
@@ -39,8 +39,7 @@ impl Cluster {
     pub(crate) async fn ask(
         &self,
         key: &[u8],
-        command: &Cmd,
-        wait: Option<Wait>,
+        question: Question<'_>,
         errand: &mut Errand,
     ) -> Result<Answered, RedisOrFault> {
         let slot = slots::slot(key);
@@ -48,7 +47,7 @@ impl Cluster {
         let mut is_importing = false;
         for _ in 0..=MOST_REDIRECTIONS {
             let node = self.0.node(&place);
-            let error = match node.ask(command, is_importing, wait, errand).await {
+            let error = match node.ask(question, is_importing, errand).await {
                 Ok(answer) => return Ok(answer),
                 Err(RedisOrFault::Fault(fault)) => {
                     self.look_again();
@@ -164,9 +163,14 @@ impl Inner {
     async fn ask_for_map(&self, place: &Endpoint) -> Result<SlotMap, Fault> {
         let node = self.node(place);
         let mut errand = Errand::default();
-        let mut question = redis::cmd("CLUSTER");
-        question.arg("SLOTS");
-        match timeout(self.limits.connect + self.limits.command, node.ask(&question, false, None, &mut errand)).await {
+        let mut slots = redis::cmd("CLUSTER");
+        slots.arg("SLOTS");
+        match timeout(
+            self.limits.connect + self.limits.command,
+            node.ask(Question::Command(&slots), false, &mut errand),
+        )
+        .await
+        {
             Ok(answer) => SlotMap::parse(answer.map_err(Fault::from)?.value, place),
             Err(_) => {
                 errand.timed_out(self.limits);

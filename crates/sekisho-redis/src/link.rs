@@ -31,6 +31,17 @@ pub(crate) struct Wait {
     pub(crate) within: Duration,
 }
 
+/// Is what is asked on one wire in one go.
+#[derive(Clone, Copy)]
+pub(crate) enum Question<'q> {
+    Command(&'q Cmd),
+    /// And then, how many replicas have what came of it.
+    Change(&'q Cmd, Wait),
+    /// For the beginning of a text, so many bytes at the most.
+    #[cfg(feature = "session")]
+    Text(&'q [u8], usize),
+}
+
 /// Is an answer, and whether as many replicas as were wanted have what came of it. Nobody wanted any: they have.
 pub(crate) struct Answered {
     pub(crate) value: Value,
@@ -111,6 +122,31 @@ impl Link {
         both.cmd("ASKING").add_command(command.clone());
         let mut answers = self.0.connection.clone().send_packed_commands(&both, 0, 2).await?;
         answers.pop().unwrap_or_default().extract_error()
+    }
+
+    /// Reads the beginning of a text, `most` bytes, of a server that would let it be changed.
+    ///
+    /// For that it is asked for a change first, which never comes to be: no end is sooner than 1970, and `GT` lets none but a later one take
+    /// its place. A replica and a master that was cut off refuse it; what is read after it is as new as what the master had then.
+    #[cfg(feature = "session")]
+    pub(crate) async fn read(&self, key: &[u8], most: usize, is_importing: bool) -> Result<Value, RedisError> {
+        let with_room = || Cmd::with_capacity(4, key.len() + 32);
+        let (mut change, mut read) = (with_room(), with_room());
+        change.arg("EXPIREAT").arg(key).arg(0).arg("GT");
+        read.arg("GETRANGE").arg(key).arg(0).arg(most.saturating_sub(1));
+        let mut all = redis::Pipeline::with_capacity(4);
+        for command in [change, read] {
+            if is_importing {
+                all.cmd("ASKING");
+            }
+            all.add_command(command);
+        }
+        let answers = self.0.connection.clone().send_packed_commands(&all, 0, all.len()).await?;
+        let mut last = Value::Nil;
+        for answer in answers {
+            last = answer.extract_error()?;
+        }
+        Ok(last)
     }
 
     /// Asks, and then waits for replicas, on one wire in one go: what comes between belongs to others.

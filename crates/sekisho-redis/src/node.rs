@@ -3,13 +3,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use redis::{Cmd, RedisError, Value};
+use redis::{RedisError, Value};
 use tokio::time::{Instant, timeout};
 
 use crate::config::{Endpoint, Limits, Login};
 use crate::error::{Fault, FaultKind};
 use crate::kept::Kept;
-use crate::link::{Answered, Link, PushReceiver, Wait};
+use crate::link::{Answered, Link, PushReceiver, Question};
 use crate::reply;
 
 /// Is one server that keeps data, wherever it may be at the moment, and the connection to it.
@@ -65,21 +65,22 @@ impl Node {
         self.whereabouts.open(self.limits, Some(push)).await
     }
 
-    /// Asks, in the course of an errand, and waits for replicas after it if that is wanted.
+    /// Asks, in the course of an errand.
     pub(crate) async fn ask(
         self: &Arc<Self>,
-        command: &Cmd,
+        question: Question<'_>,
         is_importing: bool,
-        wait: Option<Wait>,
         errand: &mut Errand,
     ) -> Result<Answered, RedisOrFault> {
-        let link = self.link(wait.is_some()).await?;
+        let link = self.link(matches!(question, Question::Change(..))).await?;
         errand.with = Some((Arc::clone(self), link.clone(), Instant::now()));
         let whole = |value| Answered { value, is_acknowledged: true };
-        let answer = match wait {
-            Some(wait) => link.ask_and_wait(command, is_importing, wait).await,
-            None if is_importing => link.ask_importing(command).await.map(whole),
-            None => link.ask(command).await.map(whole),
+        let answer = match question {
+            Question::Command(command) if is_importing => link.ask_importing(command).await.map(whole),
+            Question::Command(command) => link.ask(command).await.map(whole),
+            Question::Change(command, wait) => link.ask_and_wait(command, is_importing, wait).await,
+            #[cfg(feature = "session")]
+            Question::Text(key, most) => link.read(key, most, is_importing).await.map(whole),
         };
         errand.with = None;
         answer.map_err(|error| {

@@ -60,8 +60,10 @@ impl Call<'_> {
             self.keys.iter().all(|key| crate::slots::slot(key) == crate::slots::slot(self.first_key())),
             "all keys of a script are in one slot"
         );
-        let mut command = redis::cmd(name);
-        command.arg(script).arg(self.keys.len());
+        let length: usize = self.keys.iter().chain(&self.arguments).map(Vec::len).sum();
+        // And the name and the number of keys.
+        let mut command = Cmd::with_capacity(self.keys.len() + self.arguments.len() + 3, script.len() + length + 16);
+        command.arg(name).arg(script).arg(self.keys.len());
         for part in self.keys.iter().chain(&self.arguments) {
             command.arg(part.as_slice());
         }

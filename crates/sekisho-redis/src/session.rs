@@ -25,8 +25,9 @@ use record::{Ended, Entry, Insertion, Shown, content};
 
 /// Keeps sessions in Redis, for all services that share them.
 ///
-/// - **A session is one key** under the hash that names it; each call is one script on that key. [`load`](SessionStore::load) is one
-///   command, a touch writes eight bytes, and Redis clears away what is over by itself, a minute later for clocks that differ.
+/// - **A session is one key** under the hash that names it; what changes it is one script on that key. [`load`](SessionStore::load) is one
+///   round trip, two where nothing is found; a touch writes eight bytes, and Redis clears away what is over by itself, a minute later for
+///   clocks that differ.
 /// - **Ended for good.** What was ended leaves its name and its end there until then, in 9 bytes, so that no late call finds the name
 ///   free. As a value and not as nothing: where a slot is moved, nothing would make a stale copy at its new place the truth.
 /// - **Tags.** Each tag has an index of its own, under its own slot. A session stands in the indexes before it is there, so
@@ -296,8 +297,14 @@ impl SessionStore for RedisSessionStore {
     }
 
     async fn load(&self, id: &SessionHash, now: UnixSeconds) -> Result<Option<StoredSession>, Failure> {
-        let call = self.scripts.load.on(self.record_key(id)).number(record::LONGEST as u64);
-        let Some(record) = reply::optional(self.redis.run(call).await?)? else { return Ok(None) };
+        let key = self.record_key(id);
+        let mut record = self.redis.read(key.as_bytes(), record::LONGEST + 1).await?;
+        if record.is_empty() {
+            // Perhaps it is there and empty, which none of us wrote.
+            let call = self.scripts.load.on(key).number(record::LONGEST as u64);
+            let Some(found) = reply::optional(self.redis.run(call).await?)? else { return Ok(None) };
+            record = found;
+        }
         Ok(record::decode(&record)?.filter(|session| now < session.idle_until && now < session.expires_at))
     }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sekisho_core::{Authenticate, Credential, CredentialKind, Failure, Principal, Refusal, Reject, UnixSeconds};
 
 use crate::client_side::ClientSide;
-use crate::content::Loaded;
+use crate::content::{Kind, Loaded};
 use crate::sessions::Sessions;
 use crate::token::SessionToken;
 
@@ -54,7 +54,7 @@ impl Authenticate for SessionAuthenticator {
             return Some(self.in_browser(client_side, credential));
         }
         match SessionToken::from_text(credential.expose()) {
-            Some(token) => self.0.load_now(&token).map(|found| self.principal(found)),
+            Some(token) => self.0.load_now(&token, &Kind::Session.hash(&token)).map(|found| self.principal(found)),
             None => Some(Err(Reject::SignedOut.into())),
         }
     }

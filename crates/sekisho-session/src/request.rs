@@ -18,7 +18,7 @@ use crate::overview::SessionId;
 use crate::remembered::{Found, RememberedToken};
 use crate::session::Session;
 use crate::sessions::Sessions;
-use crate::token::SessionToken;
+use crate::token::{SessionHash, SessionToken};
 
 mod browser;
 mod commit;
@@ -248,14 +248,17 @@ impl RequestSession {
                 Presented::Nothing | Presented::Foreign | Presented::Remembered(_) => None,
                 Presented::Unreadable(reject) => return Err((*reject).into()),
                 Presented::InBrowser(brought) => browser::open(self, brought)?.map(|loaded| (Arc::new(loaded), true)),
-                Presented::Token(token) => match self.already_loaded(passed, token) {
-                    Some(loaded) => Some((loaded, false)),
-                    None => match sessions.load_now(token) {
-                        // There is nothing to be extended.
-                        Some(found) => found?.map(|loaded| (loaded, idle == Idle::Kept)),
-                        None => sessions.load_untouched(token).await?.map(|loaded| (loaded, true)),
-                    },
-                },
+                Presented::Token(token) => {
+                    let id = Kind::Session.hash(token);
+                    match self.already_loaded(passed, &id) {
+                        Some(loaded) => Some((loaded, false)),
+                        None => match sessions.load_now(token, &id) {
+                            // There is nothing to be extended.
+                            Some(found) => found?.map(|loaded| (loaded, idle == Idle::Kept)),
+                            None => sessions.load_untouched(token, &id).await?.map(|loaded| (loaded, true)),
+                        },
+                    }
+                }
             },
         };
         let (answer, is_quiet) = match found {
@@ -300,9 +303,9 @@ impl RequestSession {
         Ok(())
     }
 
-    fn already_loaded(&self, passed: Option<&Principal>, token: &SessionToken) -> Option<Arc<Loaded>> {
+    fn already_loaded(&self, passed: Option<&Principal>, id: &SessionHash) -> Option<Arc<Loaded>> {
         let Passed { sessions, loaded } = passed?.context()?;
-        let is_own = sessions.is_same(&self.0.sessions) && loaded.id == Kind::Session.hash(token);
+        let is_own = sessions.is_same(&self.0.sessions) && loaded.id == *id;
         is_own.then(|| Arc::clone(loaded))
     }
 
@@ -482,11 +485,15 @@ impl RequestSession {
     /// Does as [`finish`](Self::finish) where nothing is to be written; `None` where something is, or where a browser keeps its session
     /// itself.
     pub(crate) fn finish_now(&self) -> Option<Vec<SetCookie>> {
-        if self.0.sessions.in_browser().is_some() || self.0.writing.try_lock().ok()?.is_some() {
+        if self.0.sessions.in_browser().is_some() {
             return None;
         }
+        // Nobody has asked for anything, so nobody has written either.
         if self.0.state.get().is_none() {
             return Some(Vec::new());
+        }
+        if self.0.writing.try_lock().ok()?.is_some() {
+            return None;
         }
         let mut state = self.state();
         (!state.is_anything_noted()).then(|| state.take_cookies())

@@ -240,15 +240,18 @@ impl Sessions {
         self.0.store.sweep(self.now()).await
     }
 
-    /// Answers [`load`](Self::load) without waiting, if that is possible.
-    pub(crate) fn load_now(&self, token: &SessionToken) -> Option<Result<Option<Arc<Loaded>>, Failure>> {
+    /// Answers [`load`](Self::load) without waiting, if that is possible. `id` is the token's.
+    pub(crate) fn load_now(
+        &self,
+        token: &SessionToken,
+        id: &SessionHash,
+    ) -> Option<Result<Option<Arc<Loaded>>, Failure>> {
         if self.0.keys.named(token.key_name()).is_none() {
             return Some(Ok(None));
         }
         let now = self.now();
-        let id = Kind::Session.hash(token);
-        let found = self.0.store.load_now(&id, now)?;
-        match found.and_then(|stored| self.open(token, &id, stored, now)) {
+        let found = self.0.store.load_now(id, now)?;
+        match found.and_then(|stored| self.open(token, id, stored, now)) {
             Ok(Some(loaded)) if self.is_touch_due(&loaded, now) => None,
             opened => Some(opened),
         }
@@ -256,7 +259,8 @@ impl Sessions {
 
     /// Loads a session and extends its idle time if that is due; `None` when there is none any more.
     pub(crate) async fn load(&self, token: &SessionToken) -> Result<Option<Arc<Loaded>>, Failure> {
-        let Some(loaded) = self.load_untouched(token).await? else { return Ok(None) };
+        let id = Kind::Session.hash(token);
+        let Some(loaded) = self.load_untouched(token, &id).await? else { return Ok(None) };
         Ok(self.extend(&loaded).await.then_some(loaded))
     }
 
@@ -274,17 +278,21 @@ impl Sessions {
         })
     }
 
-    pub(crate) async fn load_untouched(&self, token: &SessionToken) -> Result<Option<Arc<Loaded>>, Failure> {
+    pub(crate) async fn load_untouched(
+        &self,
+        token: &SessionToken,
+        id: &SessionHash,
+    ) -> Result<Option<Arc<Loaded>>, Failure> {
         // A key that was dropped has taken its sessions along.
         if self.0.keys.named(token.key_name()).is_none() {
             return Ok(None);
         }
-        let (id, now) = (Kind::Session.hash(token), self.now());
-        let found = match self.0.store.load_now(&id, now) {
+        let now = self.now();
+        let found = match self.0.store.load_now(id, now) {
             Some(found) => found?,
-            None => self.0.store.load(&id, now).await?,
+            None => self.0.store.load(id, now).await?,
         };
-        self.open(token, &id, found, now)
+        self.open(token, id, found, now)
     }
 
     /// Loads a session by the word of the store itself, and does not touch it.

@@ -3,10 +3,7 @@ use std::task::{Context, Poll};
 
 use axum::extract::OriginalUri;
 use axum::response::Response;
-use http::header::{
-    COOKIE, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
-};
+use http::header::{COOKIE, HeaderValue};
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 use sekisho_http::RequestHead;
 use sekisho_session::SessionRules;
@@ -83,13 +80,13 @@ impl RequestHead for Head<'_> {
         // Of what is looked for in each request the name needs not be read each time.
         let values = match name {
             "cookie" => self.headers.get_all(COOKIE),
-            "upgrade" => self.headers.get_all(UPGRADE),
-            "sec-websocket-version" => self.headers.get_all(SEC_WEBSOCKET_VERSION),
-            "sec-websocket-key" => self.headers.get_all(SEC_WEBSOCKET_KEY),
-            "sec-websocket-protocol" => self.headers.get_all(SEC_WEBSOCKET_PROTOCOL),
-            "sec-websocket-extensions" => self.headers.get_all(SEC_WEBSOCKET_EXTENSIONS),
             name => self.headers.get_all(name),
         };
         values.iter().map(HeaderValue::as_bytes)
+    }
+
+    fn has_any(&self, names: &[&str]) -> bool {
+        // A look-up hashes its name, which takes longer than to compare it with those of a whole head.
+        self.headers.keys().any(|name| names.contains(&name.as_str()))
     }
 }

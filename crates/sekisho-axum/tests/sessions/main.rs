@@ -393,6 +393,29 @@ async fn requests_of_other_sites_do_not_reach_the_handler() {
 }
 
 #[tokio::test]
+async fn a_socket_that_another_site_opens_does_not_reach_the_handler() {
+    let shop = Shop::new();
+    let alice = shop.logged_in("user=alice").await;
+    let send = async |mark, site| {
+        shop.send(request("GET", "/", Some(&alice), &[mark, ("sec-fetch-site", site)], "")).await.status()
+    };
+    for mark in [
+        ("upgrade", "websocket"),
+        ("Upgrade", "h2c, WebSocket"),
+        ("sec-websocket-version", "13"),
+        ("Sec-WebSocket-Key", "x"),
+        ("sec-websocket-protocol", "chat"),
+        ("sec-websocket-extensions", ""),
+    ] {
+        assert_eq!(send(mark, "cross-site").await, StatusCode::FORBIDDEN, "{mark:?}");
+        assert_eq!(send(mark, "same-origin").await, StatusCode::OK, "{mark:?}");
+    }
+    for harmless in [("upgrade", "h2c"), ("x-upgrade", "websocket"), ("sec-websocket-accept", "x")] {
+        assert_eq!(send(harmless, "cross-site").await, StatusCode::OK, "{harmless:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_api_can_demand_the_custom_header() {
     let shop = Shop::with(|rules| rules.with_csrf(CsrfRules::new().with_required_header()));
     assert_eq!(shop.post("/cart", None, "").await.status(), StatusCode::FORBIDDEN);

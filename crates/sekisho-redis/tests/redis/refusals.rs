@@ -5,8 +5,11 @@ use std::time::Duration;
 use sekisho_core::{Failure, FailureKind, Occurrence, OneTimeUse, ReplayGuard as _, SystemClock, UnixSeconds};
 use sekisho_issuer::GrantStore as _;
 use sekisho_opaque::{ReferenceContent, ReferenceDigest, ReferenceRecord, ReferenceStore as _};
-use sekisho_redis::{Redis, RedisIssuerStore, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed};
+use sekisho_redis::{
+    Redis, RedisIssuerStore, RedisReferenceStore, RedisReplayGuard, RedisRevocationFeed, RedisSessionStore,
+};
 use sekisho_revocation::{RevocationFeed as _, Withdrawal};
+use sekisho_session::{SessionHash, SessionStore as _};
 
 use crate::control::Direct;
 use crate::setup::{alone, now, password_and_address, prefix, shared, variable};
@@ -128,6 +131,21 @@ async fn a_master_that_lost_its_replicas_says_nothing_about_what_lives() {
         assert_eq!(failure.kind(), FailureKind::Unavailable, "{index}: {failure:?}");
     }
     assert_eq!(store.grant(&grant.id, now()).await.unwrap(), Some(grant));
+}
+
+#[tokio::test]
+async fn a_replica_says_nothing_about_what_lives() {
+    let Some(data) = variable("SEKISHO_REDIS_SENTINEL_DATA_URLS", "a replica") else { return };
+    let _turn = shared().await;
+    let is_replica = |url: &&str| {
+        let role: Vec<redis::Value> = Direct::to(url).must(&[b"ROLE"]);
+        role.first() == Some(&redis::Value::BulkString(b"slave".to_vec()))
+    };
+    let replica = data.split(' ').find(is_replica).expect("one is a replica");
+    let redis = Redis::standalone(replica).with_prefix(prefix()).with_command_timeout(Duration::from_secs(10));
+    let sessions = RedisSessionStore::new(redis.build().unwrap());
+    let failure = sessions.load(&SessionHash::from_bytes([1; 32]), now()).await.expect_err("it may be behind");
+    assert_eq!(failure.kind(), FailureKind::Unavailable, "{failure:?}");
 }
 
 fn assert_content(failure: &Failure) {
