@@ -31,6 +31,10 @@ pub(crate) struct Wait {
     pub(crate) within: Duration,
 }
 
+/// The end of the year 9999, in Unix seconds.
+#[cfg(feature = "session")]
+const LAST_SECOND: i64 = 253_402_300_799;
+
 /// Is what is asked on one wire in one go.
 #[derive(Clone, Copy)]
 pub(crate) enum Question<'q> {
@@ -126,13 +130,14 @@ impl Link {
 
     /// Reads the beginning of a text, `most` bytes, of a server that would let it be changed.
     ///
-    /// For that it is asked for a change first, which never comes to be: no end is sooner than 1970, and `GT` lets none but a later one take
-    /// its place. A replica and a master that was cut off refuse it; what is read after it is as new as what the master had then.
+    /// For that it is asked for a change first, which never comes to be: each record ends before the year 10,000, and `LT` lets none but
+    /// a sooner end take its place. A server that overlooked `LT` would clear away late what is over, and lose nothing. A replica and a master
+    /// that was cut off refuse the change; what is read after it is as new as what the master had then.
     #[cfg(feature = "session")]
     pub(crate) async fn read(&self, key: &[u8], most: usize, is_importing: bool) -> Result<Value, RedisError> {
         let with_room = || Cmd::with_capacity(4, key.len() + 32);
         let (mut change, mut read) = (with_room(), with_room());
-        change.arg("EXPIREAT").arg(key).arg(0).arg("GT");
+        change.arg("EXPIREAT").arg(key).arg(LAST_SECOND).arg("LT");
         read.arg("GETRANGE").arg(key).arg(0).arg(most.saturating_sub(1));
         let mut all = redis::Pipeline::with_capacity(4);
         for command in [change, read] {
