@@ -10,7 +10,7 @@ use tokio::task::yield_now;
 ///
 /// A thread of tokio's pool runs a task that was woken by another one right after it. So the task that moves the bytes of a connection would
 /// run after each command, and write it by itself: a system call for each command here, and one at the server, and one for its answer. Here
-/// it lets the others come first, and again as long as that brings more, a few times at the most.
+/// it lets the others come first, and again as long as that brings more, some times at the most.
 ///
 /// A runtime of one thread takes tasks in the order in which they were woken; to let others come first would only make it look for news of
 /// the system each time.
@@ -47,7 +47,8 @@ impl<S> Gathering<S> {
     }
 }
 
-const MOST_WAITS: u8 = 3;
+/// Where one task after the other comes with a command it is as many commands, for each of them wakes who moves the bytes.
+const MOST_WAITS: u8 = 16;
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
