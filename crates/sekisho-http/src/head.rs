@@ -17,7 +17,8 @@ pub trait RequestHead {
     fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
 
     /// Tells whether any header of these `names` (given in lower case) is there. Default: [`header`](Self::header) of each; an
-    /// adapter whose look-ups cost more than a look at all the names that are there goes through those once.
+    /// adapter whose look-ups cost more than a look at all the names that are there goes through those once. It must say what
+    /// `header` says: [`CsrfRules`](crate::CsrfRules) know a WebSocket by it.
     fn has_any(&self, names: &[&str]) -> bool {
         names.iter().any(|name| self.header(name).next().is_some())
     }

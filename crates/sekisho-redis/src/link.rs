@@ -130,14 +130,14 @@ impl Link {
 
     /// Reads the beginning of a text, `most` bytes, of a server that would let it be changed.
     ///
-    /// For that it is asked for a change first, which never comes to be: each record ends before the year 10,000, and `LT` lets none but
-    /// a sooner end take its place. A server that overlooked `LT` would clear away late what is over, and lose nothing. A replica and a master
+    /// For that it is asked for a change first, which never comes to be: `XX` lets only what has an end
+    /// have another, and `LT` only a sooner one. A server that overlooked both would clear away late what is over, and lose nothing. A replica and a master
     /// that was cut off refuse the change; what is read after it is as new as what the master had then.
     #[cfg(feature = "session")]
     pub(crate) async fn read(&self, key: &[u8], most: usize, is_importing: bool) -> Result<Value, RedisError> {
-        let with_room = || Cmd::with_capacity(4, key.len() + 32);
+        let with_room = || Cmd::with_capacity(5, key.len() + 40);
         let (mut change, mut read) = (with_room(), with_room());
-        change.arg("EXPIREAT").arg(key).arg(LAST_SECOND).arg("LT");
+        change.arg("EXPIREAT").arg(key).arg(LAST_SECOND).arg("XX").arg("LT");
         read.arg("GETRANGE").arg(key).arg(0).arg(most.saturating_sub(1));
         let mut all = redis::Pipeline::with_capacity(4);
         for command in [change, read] {

@@ -137,15 +137,31 @@ async fn a_master_that_lost_its_replicas_says_nothing_about_what_lives() {
 async fn a_replica_says_nothing_about_what_lives() {
     let Some(data) = variable("SEKISHO_REDIS_SENTINEL_DATA_URLS", "a replica") else { return };
     let _turn = shared().await;
-    let is_replica = |url: &&str| {
+    let role = |url: &str| {
         let role: Vec<redis::Value> = Direct::to(url).must(&[b"ROLE"]);
-        role.first() == Some(&redis::Value::BulkString(b"slave".to_vec()))
+        role.into_iter().next()
     };
-    let replica = data.split(' ').find(is_replica).expect("one is a replica");
-    let redis = Redis::standalone(replica).with_prefix(prefix()).with_command_timeout(Duration::from_secs(10));
-    let sessions = RedisSessionStore::new(redis.build().unwrap());
-    let failure = sessions.load(&SessionHash::from_bytes([1; 32]), now()).await.expect_err("it may be behind");
+    let with = |wanted: &[u8]| {
+        let wanted = Some(redis::Value::BulkString(wanted.to_vec()));
+        data.split(' ').find(|url| role(url) == wanted).expect("one has this role")
+    };
+    let (master, replica, prefix) = (with(b"master"), with(b"slave"), prefix());
+    let store = |url: &str| {
+        let redis = Redis::standalone(url).with_prefix(&prefix).with_command_timeout(Duration::from_secs(10));
+        RedisSessionStore::new(redis.build().unwrap())
+    };
+    let id = SessionHash::from_bytes([1; 32]);
+    assert!(store(master).create(id, &crate::sessions::new(&[]), now()).await.unwrap());
+    let mut at_replica = Direct::to(replica);
+    let start = std::time::Instant::now();
+    while at_replica.keys(&prefix).is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(10), "the replica has it soon");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(store(master).load(&id, now()).await.unwrap().is_some());
+    let failure = store(replica).load(&id, now()).await.expect_err("it may be behind");
     assert_eq!(failure.kind(), FailureKind::Unavailable, "{failure:?}");
+    assert!(format!("{failure:?}").contains("kind: Moved"), "{failure:?}");
 }
 
 fn assert_content(failure: &Failure) {

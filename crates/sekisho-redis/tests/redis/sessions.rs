@@ -155,7 +155,7 @@ async fn a_load_is_one_round_trip_without_a_script_and_a_touch_writes_eight_byte
     let seen = monitor.stop_at(&mut place.direct);
     let (asked, inside) = Monitor::about(&seen, &name);
     assert!(
-        matches!(&asked[..], [one, two] if one.contains("\"EXPIREAT\"") && two.contains("\"GETRANGE\"")),
+        matches!(&asked[..], [one, two] if one.contains("\"EXPIREAT\"") && one.ends_with("\"XX\" \"LT\"") && two.contains("\"GETRANGE\"")),
         "{asked:?}"
     );
     assert_eq!(inside, Vec::<&str>::new());
@@ -184,6 +184,8 @@ async fn redis_clears_away_by_itself_what_is_over() {
     let about = |seconds: u64, expected: u64| (expected - 5..=expected + 1).contains(&seconds);
     // The idle end and a minute; the index until the end.
     assert!(about(place.ttl(&name), 660) && about(place.ttl(&index), 3660));
+    assert!(place.store.load(&id, now()).await.unwrap().is_some());
+    assert!(about(place.ttl(&name), 660), "to load changes no end");
     assert!(place.store.touch(&id, later(1200), now()).await.unwrap());
     assert!(about(place.ttl(&name), 1260));
     assert!(place.store.touch(&id, later(9000), now()).await.unwrap(), "beyond the end");
@@ -197,6 +199,13 @@ async fn redis_clears_away_by_itself_what_is_over() {
     // Its name until its end, and nothing else of it.
     let left: u64 = place.direct.must(&[b"STRLEN", name.as_bytes()]);
     assert_eq!((left, about(place.ttl(&name), 1860)), (9, true));
+    assert!(place.store.load(&id, now()).await.unwrap().is_none());
+    assert!(about(place.ttl(&name), 1860), "to look for it changes no end either");
+    // Of what has no end, which none of us wrote, none is made.
+    let _: u32 = place.direct.must(&[b"PERSIST", name.as_bytes()]);
+    assert!(place.store.load(&id, now()).await.unwrap().is_none());
+    let ttl: i64 = place.direct.must(&[b"TTL", name.as_bytes()]);
+    assert_eq!(ttl, -1);
     assert_eq!(place.direct.keys(&place.prefix), [name], "the index has gone with its last session");
 }
 
