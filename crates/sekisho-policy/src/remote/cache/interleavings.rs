@@ -78,7 +78,7 @@ fn nothing_of_before_is_found(changes: [fn(&World, u64); 3]) {
             world.asks();
         }
         others.into_iter().for_each(|other| other.join().unwrap());
-        assert_eq!(world.cache.kept.as_ref().unwrap().near.made().count(), 3);
+        assert_eq!(world.cache.kept.as_ref().unwrap().near.made().count(), 2);
         world.asks();
     });
 }
