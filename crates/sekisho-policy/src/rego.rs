@@ -41,10 +41,10 @@
 //! An evaluation takes no lock: it copies a compiled engine, which is one allocation and some counters (0.1 µs), for the copy
 //! shares policies and data. Threads that count references to the same ones would wait for one another, so each compiles an engine
 //! of its own when it decides for the first time, where the policies are small: where the data and eight times the modules are
-//! 256 KiB at most. That takes below 5 ms and about 2 MiB at the most; 0.3 ms and 150 KiB for 1 KiB of modules. Threads
-//! beyond four times as many as the machine has cores, and 64, share those of others. Larger policies are compiled once for all
-//! threads, of which two then decide 1.4 times as much as one instead of 1.9 times. Measured with `regorus` 0.14.1, three
-//! conditions:
+//! 256 KiB at most, and to compile them took less than 10 ms when they were built. That takes about 2 MiB at the most; 0.3 ms and 150 KiB
+//! for 1 KiB of modules. Threads beyond four times as many as the machine has cores, and 64, share those of others; those with less
+//! than 1 MiB of stack left, and all where the policies are larger or [`RegoBuilder::without_thread_copies`] is said, share one engine:
+//! two then decide 1.4 times as much as one instead of twice as much. Measured with `regorus` 0.14.1, three conditions:
 //!
 //! | way to evaluate | 1 rule | 100 rules | allocations (1 rule) |
 //! |---|---|---|---|
