@@ -143,14 +143,17 @@ mod tests {
     #[cfg(any(feature = "cedar", feature = "rego"))]
     #[test]
     fn what_takes_long_is_not_done_again_by_one_who_waits() {
-        let taking = |millis| move || Ok::<_, ()>(thread::sleep(Duration::from_millis(millis)));
+        let wait = |millis| {
+            thread::sleep(Duration::from_millis(millis));
+            Ok::<_, ()>(())
+        };
+        let taking = |millis| move || wait(millis);
         assert_eq!(timed(taking(0)), Ok(((), true)));
         assert_eq!(timed(taking(501)), Ok(((), false)));
         assert_eq!(timed(|| Err::<(), _>("refused")), Err("refused"));
         // Slow once, as on a busy machine.
         let first = std::cell::Cell::new(true);
-        let slow_once = || Ok::<_, ()>(thread::sleep(Duration::from_millis(if first.take() { 501 } else { 0 })));
-        assert_eq!(timed(slow_once), Ok(((), true)));
+        assert_eq!(timed(|| wait(if first.take() { 501 } else { 0 })), Ok(((), true)));
     }
 
     #[cfg(any(feature = "cedar", feature = "rego"))]
