@@ -130,9 +130,9 @@ impl Link {
 
     /// Reads the beginning of a text, `most` bytes, of a server that would let it be changed.
     ///
-    /// For that it is asked for a change first, which never comes to be: `XX` lets only what has an end
-    /// have another, and `LT` only a sooner one. A server that overlooked both would clear away late what is over, and lose nothing. A replica and a master
-    /// that was cut off refuse the change; what is read after it is as new as what the master had then.
+    /// For that it is asked for a change first, which never comes to be: `XX` lets only what has an end have another, and `LT` only a
+    /// sooner one. A server that overlooked both would clear away late what is over, and lose nothing. A replica and a master that was cut
+    /// off refuse the change; what is read after it is as new as what the master had then.
     #[cfg(feature = "session")]
     pub(crate) async fn read(&self, key: &[u8], most: usize, is_importing: bool) -> Result<Value, RedisError> {
         let with_room = || Cmd::with_capacity(5, key.len() + 40);

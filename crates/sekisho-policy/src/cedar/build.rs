@@ -7,6 +7,7 @@ use miette::Diagnostic;
 use sekisho_core::{AccessRequest, ConfigError};
 
 use super::copy::OwnSelections;
+use super::entities::FixedEntities;
 use super::index::Index;
 use super::names::{Issuers, Namer, Names};
 use super::nesting::{Kind, too_deep};
@@ -41,8 +42,8 @@ type Naming = Arc<dyn Fn(&AccessRequest<'_>) -> Option<Names> + Send + Sync>;
 #[derive(Clone)]
 #[must_use]
 pub struct CedarBuilder {
-    pub(super) schema: String,
-    pub(super) entities: String,
+    schema: String,
+    entities: String,
     namespace: String,
     issuers: Issuers,
     claims: Vec<(Box<str>, Box<str>)>,
@@ -203,8 +204,16 @@ impl CedarBuilder {
         Ok(CedarPolicies(Arc::new(copies)))
     }
 
+    /// Reads schema and entities.
+    pub(super) fn read(&self) -> Result<(Vocabulary, FixedEntities), ConfigError> {
+        let words = self.vocabulary()?;
+        let entities = if self.entities.is_empty() { "[]" } else { &self.entities };
+        let fixed = FixedEntities::read(entities, &words.schema)?;
+        Ok((words, fixed))
+    }
+
     /// Reads the schema, and what was said of its words.
-    pub(super) fn vocabulary(&self) -> Result<Vocabulary, ConfigError> {
+    fn vocabulary(&self) -> Result<Vocabulary, ConfigError> {
         let (schema, shapes) = self.read_schema()?;
         let actions = actions(&schema, &shapes)?;
         check_context(&shapes)?;

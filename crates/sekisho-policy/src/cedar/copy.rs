@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cedar_policy::{Policy, PolicyId, PolicySet};
 
 use super::annotations::Demands;
-use super::entities::FixedEntities;
 use super::index::{Leaf, Selection};
-use super::vocabulary::Vocabulary;
 use super::{CedarBuilder, CedarPolicies, Inner, Known, KnownPolicies};
 use crate::per_thread::has_stack;
 
@@ -41,16 +39,6 @@ impl Inner {
             limits: self.limits,
             revision: Arc::from(&*self.revision),
         })
-    }
-}
-
-impl CedarBuilder {
-    /// Reads schema and entities.
-    pub(super) fn read(&self) -> Result<(Vocabulary, FixedEntities), sekisho_core::ConfigError> {
-        let words = self.vocabulary()?;
-        let entities = if self.entities.is_empty() { "[]" } else { &self.entities };
-        let fixed = FixedEntities::read(entities, &words.schema)?;
-        Ok((words, fixed))
     }
 }
 
